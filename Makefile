@@ -1,0 +1,81 @@
+# Everything runs from .venv, which is made on first use from pyproject.toml and constraints.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+BIN310 := .venv310/bin
+DIGITS := models/checkpoints/digits.pt
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint ruff mypy unit test-py310 clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv: .venv/.stamp ## the development environment (PYTHON=python3.12 to choose the interpreter)
+
+# The stamp goes first and comes back last: an environment without one was interrupted, and is made
+# anew. PyTorch comes first, alone, so that the version in constraints.txt is taken as it is found
+# (a CPU build, where pip is configured to find one) before anything else asks for it.
+.venv/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: development needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
+	    "try make PYTHON=python3.12"; exit 1; }
+	@if [ -f $@ ]; then rm $@; else rm -rf .venv; $(PYTHON) -m venv .venv; fi
+	@echo "Installing into .venv: some minutes, most of them for PyTorch"
+	$(BIN)/python -m pip install -q -c constraints.txt torch scikit-build-core
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,dev]'
+	@touch $@
+
+demo: .venv/.stamp ## export the digits network, compare it with PyTorch, and measure its accuracy
+	$(BIN)/rectexport $(DIGITS) -o out/digits
+	$(BIN)/python -m rectexport.models.digits_accuracy $(DIGITS) out/digits
+
+test: lint unit test-py310 ## everything that a change must pass
+
+lint: ruff mypy ## style, formatting and types
+
+ruff: .venv/.stamp ## style and formatting alone
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+# mypy knows neither the import hook of an editable install nor renamed folders, so the package is
+# laid out for it in build/typing: links to the folders, and the generated files as they were installed.
+mypy: .venv/.stamp ## types alone
+	@rm -rf build/typing && mkdir -p build/typing/rectexport
+	@for f in cli export:exporter models plugins runtime; do \
+	  ln -s ../../../$${f%:*} build/typing/rectexport/$${f#*:}; done
+	@cp $$($(BIN)/python -c 'import rectexport; print(rectexport.__file__)') build/typing/rectexport/
+	$(BIN)/mypy
+
+# One thread each: two workers whose PyTorch takes every core spend their time waiting for each other.
+unit: .venv/.stamp ## the tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# What a deployment machine has: the built wheel, an engine, and neither PyTorch nor ONNX. The package
+# under test comes from the development environment.
+test-py310: .venv/.stamp ## the runtime's tests on Python 3.10, where there is one
+	@for p in python3.10 $$HOME/.pyenv/versions/3.10*/bin/python3.10; do \
+	  if $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; then \
+	    exec $(MAKE) --no-print-directory PYTHON310=$$p on-py310; fi; done; \
+	echo "test-py310: skipped, no Python 3.10 on PATH or under ~/.pyenv/versions"
+
+.PHONY: on-py310
+on-py310: .venv310/.stamp
+	rm -rf out/test-package build/wheel
+	$(BIN)/rectexport $(DIGITS) -o out/test-package --json >/dev/null
+	$(BIN)/python -m pip wheel -q --no-index --no-deps --no-build-isolation -w build/wheel .
+	$(BIN310)/python -m pip install -q --no-index --no-deps --force-reinstall build/wheel/*.whl
+	$(BIN310)/python -m pip check
+	RECTEXPORT_TEST_PACKAGE='$(CURDIR)/out/test-package' $(BIN310)/pytest tests/runtime
+
+.venv310/.stamp: constraints.txt
+	@rm -rf .venv310
+	$(PYTHON310) -m venv .venv310
+	$(BIN310)/python -m pip install -q -c constraints.txt numpy onnxruntime typer rich pytest
+	@touch $@
+
+clean: ## remove what was built, and the environments
+	rm -rf .venv .venv310 build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The command line: `rectexport MODEL`, and its sister commands."""

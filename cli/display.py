@@ -1,0 +1,77 @@
+"""What an export shows on a terminal: a spinner while it works, then tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from rectexport.runtime.metrics import REGIONS
+
+if TYPE_CHECKING:
+    from rectexport.exporter.parity import ParityReport
+
+
+class Progress:
+    """A listener that shows the running step with a spinner and each finished one with its seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: Status | None = None
+        self._lines: list[str] = []
+
+    def started(self, step: str) -> None:
+        """Show the spinner."""
+        self._lines = []
+        self._status = self._console.status(f"{step} …")
+        self._status.start()
+
+    def said(self, text: str) -> None:
+        """Keep a line for when the step ends; name it beside the spinner meanwhile."""
+        self._lines.append(text)
+        if self._status:
+            self._status.update(text)
+
+    def finished(self, step: str, seconds: float) -> None:
+        """Print the step with its time and its lines."""
+        self.stop()
+        self._console.print(Text(f"{step:<10}{seconds:7.2f} s", style="bold"))
+        for line in self._lines:
+            self._console.print(Text(f"  {line}"))
+
+    def stop(self) -> None:
+        """Take the spinner away, whatever happened."""
+        if self._status:
+            self._status.stop()
+            self._status = None
+
+
+def show_parity(console: Console, report: ParityReport) -> None:
+    """Outputs by case, then the worst layer of each region."""
+    table = Table(title=f"Parity with {report.reference}", title_justify="left")
+    for heading in ("case", "output", "max abs", "relative L2", "cosine", "top-1"):
+        table.add_column(heading, justify="left" if heading in ("case", "output") else "right")
+    for case in report.cases:
+        shapes = ", ".join("x".join(map(str, shape)) for shape in case.shapes.values())
+        for name, value in case.outputs.items():
+            top1 = "" if value.top1 is None else f"{value.top1:.2%}"
+            numbers = (f"{value.max_abs:.1e}", f"{value.relative_l2:.1e}", f"{value.cosine:.9f}", top1)
+            table.add_row(f"{case.label} {shapes}", name, *numbers)
+    console.print(table)
+    layers = [layer for case in report.cases for layer in case.layers]
+    if not layers:
+        console.print("Inner layers were not compared: this kind of model does not name them.")
+        return
+    table = Table(title=f"By region, worst of {len(layers)} inner tensors", title_justify="left")
+    for heading in ("region", "max abs", "relative L2", "layer"):
+        table.add_column(heading, justify="right" if heading in ("max abs", "relative L2") else "left")
+    for region in REGIONS:
+        present = [layer for layer in layers if region in layer.regions]
+        if present:
+            worst = max(present, key=lambda layer: layer.regions[region].relative_l2)
+            value = worst.regions[region]
+            table.add_row(region, f"{value.max_abs:.1e}", f"{value.relative_l2:.1e}", worst.layer)
+    console.print(table)

@@ -1,0 +1,1 @@
+"""From a trained model to a verified package: load, trace, passes, parity, package."""

@@ -1,0 +1,207 @@
+"""The ONNX dialect: one node for each of our operators, with a function body in standard ops.
+
+A model that carries these nodes and functions runs as it is wherever ONNX functions do; passes match one
+node instead of its arithmetic.
+
+Domain `rectexport`, version 1:
+
+    RectificationMap(x, y) -> r       [1, 1, H_out, W_out] float32
+        r = numerator / v, v[h, w] the taps of y's window that fall inside x, and 0 where v = 0.
+        numerator m*n is eq. (4) of Rectified Convolution (sum), 1 its eq. (6) (average).
+    Rectify(y, x, bias) -> z          y, z [N, C, H_out, W_out], x [N, C_in, H, W], bias [C]
+        z = r*y + bias, y being the convolution of x; without bias where v = 0 if empty_bias is 0.
+    SymmetricPad(x) -> y              [N, C, H, W] -> [N, C, H + k - 1, W + k - 1]
+        four contiguous channel groups of `splits` channels, zero-padded by (top, left, bottom, right)
+        as the 16 ints of `pads` say.
+    CRelu(x) -> y                     concat(relu(x), relu(-x)) along axis
+    NegConcat(x) -> y                 concat(x, -x) along axis
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import onnx
+from onnx import FunctionProto, ModelProto, helper, parser
+
+DOMAIN = "rectexport"
+VERSION = 1
+
+_WINDOW = "kernel_shape, strides, pads, dilations"
+_PASS_WINDOW = (
+    "kernel_shape: ints = @kernel_shape, strides: ints = @strides, pads: ints = @pads, "
+    "dilations: ints = @dilations, numerator: int = @numerator"
+)
+
+# Taps of an axis: tap i of output o reads start + i*d with start = o*stride - pad. The taps below 0 number
+# ceil(-start/d) and those below `size` floor((size - 1 - start)/d) + 1, each clamped to 0..kernel. ONNX divides
+# integers towards zero, which differs from floor and ceil only where the clamp decides anyway.
+_AXIS_TAPS = """
+  size_{a} = Gather (in_size, axis_{a})
+  out_{a} = Gather (out_size, axis_{a})
+  kernel_{a} = Gather (kernel, axis_{a})
+  stride_{a} = Gather (stride, axis_{a})
+  dilation_{a} = Gather (dilation, axis_{a})
+  pad_{a} = Gather (pad, axis_{a})
+  index_{a} = Range (zero, out_{a}, one)
+  step_{a} = Mul (index_{a}, stride_{a})
+  start_{a} = Sub (step_{a}, pad_{a})
+  past_{a} = Sub (dilation_{a}, one)
+  before_{a} = Sub (past_{a}, start_{a})
+  ceil_{a} = Div (before_{a}, dilation_{a})
+  skipped_{a} = Max (ceil_{a}, zero)
+  room_{a} = Sub (size_{a}, start_{a})
+  reach_{a} = Add (room_{a}, past_{a})
+  count_{a} = Div (reach_{a}, dilation_{a})
+  fitting_{a} = Min (count_{a}, kernel_{a})
+  inside_{a} = Sub (fitting_{a}, skipped_{a})
+  taps_{a} = Max (inside_{a}, zero)
+"""
+
+_RECTIFICATION_MAP = f"""
+RectificationMap <{_WINDOW}, numerator> (x, y) => (r) {{
+  in_size = Shape <start = 2, end = 4> (x)
+  out_size = Shape <start = 2, end = 4> (y)
+  kernel = Constant <value_ints: ints = @kernel_shape> ()
+  stride = Constant <value_ints: ints = @strides> ()
+  pad = Constant <value_ints: ints = @pads> ()
+  dilation = Constant <value_ints: ints = @dilations> ()
+  total = Constant <value_int: int = @numerator> ()
+  zero = Constant <value_int = 0> ()
+  one = Constant <value_int = 1> ()
+  axis_0 = Constant <value_int = 0> ()
+  axis_1 = Constant <value_int = 1> ()
+{_AXIS_TAPS.format(a=0)}{_AXIS_TAPS.format(a=1)}
+  column_shape = Constant <value_ints = [1, 1, -1, 1]> ()
+  row_shape = Constant <value_ints = [1, 1, 1, -1]> ()
+  column = Reshape (taps_0, column_shape)
+  row = Reshape (taps_1, row_shape)
+  taps = Mul (column, row)
+  empty = Equal (taps, zero)
+  divisor = Max (taps, one)
+  taps_float = Cast <to = 1> (divisor)
+  total_float = Cast <to = 1> (total)
+  ratio = Div (total_float, taps_float)
+  zero_float = Cast <to = 1> (zero)
+  r = Where (empty, zero_float, ratio)
+}}
+"""
+
+_RECTIFY = f"""
+Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
+  factors = rectexport.RectificationMap <{_PASS_WINDOW}> (x, y)
+  r = CastLike (factors, y)
+  scaled = Mul (y, r)
+  channel_shape = Constant <value_ints = [1, -1, 1, 1]> ()
+  shift = Reshape (bias, channel_shape)
+  always = Constant <value_int: int = @empty_bias> ()
+  everywhere = Cast <to = 9> (always)
+  covered = Cast <to = 9> (factors)
+  shown = Or (everywhere, covered)
+  mask = CastLike (shown, y)
+  masked = Mul (shift, mask)
+  z = Add (scaled, masked)
+}}
+"""
+
+
+def _symmetric_pad() -> str:
+    groups = "\n".join(
+        f"""
+  begin_{i} = Constant <value_ints = [{4 * i}]> ()
+  middle_{i} = Constant <value_ints = [{4 * i + 2}]> ()
+  end_{i} = Constant <value_ints = [{4 * i + 4}]> ()
+  before_{i} = Slice (pad, begin_{i}, middle_{i})
+  after_{i} = Slice (pad, middle_{i}, end_{i})
+  pads_{i} = Concat <axis = 0> (none, before_{i}, none, after_{i})
+  padded_{i} = Pad (group_{i}, pads_{i})"""
+        for i in range(4)
+    )
+    return f"""
+SymmetricPad <splits, pads> (x) => (y) {{
+  sizes = Constant <value_ints: ints = @splits> ()
+  pad = Constant <value_ints: ints = @pads> ()
+  none = Constant <value_ints = [0, 0]> ()
+  group_0, group_1, group_2, group_3 = Split <axis = 1> (x, sizes)
+{groups}
+  y = Concat <axis = 1> (padded_0, padded_1, padded_2, padded_3)
+}}
+"""
+
+
+_CRELU = """
+CRelu <axis> (x) => (y) {
+  positive = Relu (x)
+  negated = Neg (x)
+  negative = Relu (negated)
+  y = Concat <axis: int = @axis> (positive, negative)
+}
+"""
+
+_NEG_CONCAT = """
+NegConcat <axis> (x) => (y) {
+  negated = Neg (x)
+  y = Concat <axis: int = @axis> (x, negated)
+}
+"""
+
+BODIES = {
+    "RectificationMap": _RECTIFICATION_MAP,
+    "Rectify": _RECTIFY,
+    "SymmetricPad": _symmetric_pad(),
+    "CRelu": _CRELU,
+    "NegConcat": _NEG_CONCAT,
+}
+#: Functions whose bodies call another of the dialect's.
+CALLS = {"Rectify": ("RectificationMap",)}
+
+_INTS: int = onnx.AttributeProto.INTS
+_INT: int = onnx.AttributeProto.INT
+_WINDOW_KINDS = {"kernel_shape": _INTS, "strides": _INTS, "pads": _INTS, "dilations": _INTS, "numerator": _INT}
+#: Inputs, output and attribute kinds of each operator.
+SIGNATURES: dict[str, tuple[tuple[str, ...], str, dict[str, int]]] = {
+    "RectificationMap": (("x", "y"), "r", _WINDOW_KINDS),
+    "Rectify": (("y", "x", "bias"), "z", {**_WINDOW_KINDS, "empty_bias": _INT}),
+    "SymmetricPad": (("x",), "y", {"splits": _INTS, "pads": _INTS}),
+    "CRelu": (("x",), "y", {"axis": _INT}),
+    "NegConcat": (("x",), "y", {"axis": _INT}),
+}
+
+
+@cache
+def function(name: str, opset: int) -> FunctionProto:
+    """The body of one operator in standard ops of `opset`, which must equal the model's."""
+    header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}]>'
+    return parser.parse_function(header + BODIES[name])
+
+
+def default_opset(model: ModelProto) -> int:
+    """Version of the standard operator set that the model imports."""
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+
+def used_operators(model: ModelProto) -> list[str]:
+    """Names of the dialect's operators that the main graph uses, sorted."""
+    return sorted({node.op_type for node in model.graph.node if node.domain == DOMAIN and node.op_type in BODIES})
+
+
+def attach_functions(model: ModelProto) -> None:
+    """Give the model exactly the bodies that its dialect nodes need, and the opset import; in place."""
+    used = used_operators(model)
+    needed = dict.fromkeys(name for user in used for name in (*CALLS.get(user, ()), user))
+    others = [entry for entry in model.functions if entry.domain != DOMAIN]
+    opset = default_opset(model)
+    del model.functions[:]
+    model.functions.extend([*others, *(function(name, opset) for name in needed)])
+    imports = [entry for entry in model.opset_import if entry.domain != DOMAIN]
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    if needed:
+        model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+
+
+def attributes(node: Any) -> dict[str, Any]:
+    """Attributes of a NodeProto as plain values; ints lists as tuples."""
+    values = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,0 +1,175 @@
+"""Which inputs a model takes, with which example and which range of shapes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rectexport.exporter.source import Source
+from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import (
+    Shape,
+    ShapeFlag,
+    ShapeRange,
+    check_range,
+    format_shape,
+    parse_shape_flags,
+    resolve_names,
+)
+
+SEED = 20
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """The shape flags of a command, unparsed."""
+
+    input: Sequence[str] = ()
+    min: Sequence[str] = ()
+    opt: Sequence[str] = ()
+    max: Sequence[str] = ()
+    load: Path | None = None
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """One input: an example to trace and test with, and the shapes it may take."""
+
+    name: str
+    example: Array
+    range: ShapeRange
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All inputs of a model, in order."""
+
+    inputs: tuple[InputPlan, ...]
+    cases: dict[str, dict[str, Shape]] = field(default_factory=dict)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether any dimension may vary."""
+        return any(entry.range.dynamic_axes for entry in self.inputs)
+
+    @property
+    def examples(self) -> dict[str, Array]:
+        """Example arrays by input name."""
+        return {entry.name: entry.example for entry in self.inputs}
+
+
+def plan_inputs(source: Source, options: ShapeOptions) -> Plan:
+    """Settle every input's name, example and range from the flags, the file and the model.
+
+    Raises UsageError for flags that do not fit together or say too little, BadInput for a file of inputs
+    that does not fit the model.
+    """
+    flags = {
+        name: parse_shape_flags(getattr(options, name), flag_name(name)) for name in ("input", "min", "opt", "max")
+    }
+    loaded = _load_npz(options.load) if options.load else None
+    names = _names(source, flags, loaded)
+    resolved = {name: resolve_names(entries, names, flag_name(name)) for name, entries in flags.items()}
+    plans = tuple(
+        _plan_one(source, index, name, {key: entries.get(name) for key, entries in resolved.items()}, loaded)
+        for index, name in enumerate(names)
+    )
+    return Plan(plans)
+
+
+def flag_name(option: str) -> str:
+    """The flag behind a field of ShapeOptions, for messages."""
+    return "--input" if option == "input" else f"--{option}-shapes"
+
+
+def random_input(shape: Shape, dtype: str, seed: int = SEED) -> Array:
+    """A seeded standard normal array; small whole numbers for integer types."""
+    generator = np.random.default_rng(seed)
+    if np.dtype(dtype).kind == "f":
+        return generator.standard_normal(shape).astype(dtype)
+    return generator.integers(0, 2, shape).astype(dtype)
+
+
+def fit_example(example: Array, shape: Shape) -> Array:
+    """The example's own rows and pixels where they reach, repeated where they do not."""
+    for axis, size in enumerate(shape):
+        repeats = -(-size // example.shape[axis])
+        if repeats > 1:
+            example = np.concatenate([example] * repeats, axis=axis)
+        example = example.take(np.arange(size), axis=axis)
+    return np.ascontiguousarray(example)
+
+
+def _names(
+    source: Source, flags: Mapping[str, Mapping[str | None, ShapeFlag]], loaded: Mapping[str, Array] | None
+) -> list[str]:
+    if source.input_names:
+        return source.input_names
+    given = [name for entries in flags.values() for name in entries if name is not None]
+    if given or loaded:
+        return list(dict.fromkeys([*given, *(loaded or ())]))
+    count = len(source.example_inputs) if source.example_inputs else 1
+    return forward_names(source.model, count)
+
+
+def forward_names(model: Any, count: int) -> list[str]:
+    """Names of the first `count` arguments of forward(), or input_0, input_1, … where they have none."""
+    try:
+        parameters = list(inspect.signature(model.forward).parameters.values())
+    except (AttributeError, TypeError, ValueError):
+        parameters = []
+    named = [entry.name for entry in parameters if entry.kind is entry.POSITIONAL_OR_KEYWORD]
+    return [named[i] if i < len(named) else f"input_{i}" for i in range(count)]
+
+
+def _plan_one(
+    source: Source,
+    index: int,
+    name: str,
+    flags: Mapping[str, ShapeFlag | None],
+    loaded: Mapping[str, Array] | None,
+) -> InputPlan:
+    example = _known_example(source, index, name, loaded)
+    wanted = flags["opt"] or flags["input"]
+    if wanted is None and example is None:
+        wanted = flags["max"] or flags["min"] or _default_flag(source, name)
+    opt = wanted.shape if wanted else example.shape  # type: ignore[union-attr]
+    low, high = flags["min"], flags["max"]
+    bounds = check_range(name, low.shape if low else opt, opt, high.shape if high else opt)
+    if example is None:
+        example = random_input(opt, wanted.dtype if wanted else "float32", SEED + index)
+    elif len(example.shape) != len(opt):
+        raise UsageError(f"input {name}: {format_shape(opt)} has another rank than its example {list(example.shape)}")
+    return InputPlan(name, fit_example(example, opt), bounds)
+
+
+def _known_example(source: Source, index: int, name: str, loaded: Mapping[str, Array] | None) -> Array | None:
+    if loaded is not None:
+        if name not in loaded:
+            raise BadInput(f"--load-inputs: no array named {name!r}; the file has {', '.join(loaded)}")
+        return loaded[name]
+    if source.example_inputs is not None and index < len(source.example_inputs):
+        return source.example_inputs[index]
+    return None
+
+
+def _default_flag(source: Source, name: str) -> ShapeFlag:
+    if source.default_shape is None:
+        raise UsageError(f"{source.name} does not say its input's shape; give it with --input {name}:1x3x224x224")
+    return ShapeFlag(name, source.default_shape)
+
+
+def _load_npz(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file (--load-inputs)") from None
+    except Exception as error:  # numpy raises anything from BadZipFile to AttributeError here
+        raise BadInput(f"{path}: not a readable .npz of arrays (--load-inputs): {error}") from None

@@ -1,0 +1,228 @@
+"""What MODEL may be: our checkpoint, weights with an arch, .pt2, TorchScript, a trusted pickle, ONNX, safetensors."""
+
+from __future__ import annotations
+
+import difflib
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+import rectexport.models.ops  # noqa: F401  a saved program may call our ops
+from rectexport.exporter.source import Source
+from rectexport.models import checkpoint as checkpoints
+from rectexport.models.registry import create_model, model_entry, model_names
+from rectexport.models.weights import clean_state_dict, closest_arch, load_weights
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import BadInput, UsageError
+
+SUFFIXES = (".pt", ".pth", ".pt2", ".onnx", ".safetensors", ".ckpt", ".bin")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What the file alone does not say."""
+
+    arch: str | None = None
+    trust_pickle: bool = False
+
+
+def load_source(path: Path, options: LoadOptions = LoadOptions()) -> Source:
+    """Load a model file of any supported kind; nothing is unpickled unless trust_pickle is set.
+
+    Raises BadInput that names the file and what is wrong with it, and UsageError for options that do not fit.
+    """
+    if path.is_dir():
+        raise BadInput(f"{path}: is a folder, expected a model file ({', '.join(SUFFIXES)})")
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file{_nearby(path)}")
+    if path.stat().st_size == 0:
+        raise BadInput(f"{path}: the file is empty")
+    if options.arch is not None and options.arch not in model_names():
+        raise BadInput(_unknown_arch(options.arch))
+    return _loader(path)(path, options)
+
+
+def _loader(path: Path) -> Callable[[Path, LoadOptions], Source]:
+    if path.suffix == ".onnx":
+        return _load_onnx
+    if path.suffix == ".safetensors":
+        return _load_safetensors
+    if zipfile.is_zipfile(path):
+        return _zip_loader(path)
+    return _load_torch
+
+
+def _zip_loader(path: Path) -> Callable[[Path, LoadOptions], Source]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError) as error:
+        raise BadInput(f"{path}: damaged archive: {error}") from None
+    if "constants.pkl" in names:
+        return _load_torchscript
+    if "archive_format" in names or "models/model.json" in names:
+        return _load_program
+    return _load_torch
+
+
+def _load_torch(path: Path, options: LoadOptions) -> Source:
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not options.trust_pickle:
+            raise BadInput(_pickle_message(path, error)) from None
+        value = _unpickle(path)
+    except Exception as error:
+        raise BadInput(f"{path}: not a file that torch.load reads, or a damaged one: {_line(error)}") from None
+    return _from_value(path, value, options)
+
+
+def _from_value(path: Path, value: Any, options: LoadOptions) -> Source:
+    if isinstance(value, nn.Module):
+        return Source("module", value.float().eval(), f"pickled {type(value).__name__}", path)
+    if checkpoints.is_checkpoint(value):
+        return _from_checkpoint(path, value, options)
+    if isinstance(value, Mapping):
+        return _from_state_dict(path, value, options)
+    raise BadInput(f"{path}: holds a {type(value).__name__}, expected a checkpoint, a state_dict or a module")
+
+
+def _from_checkpoint(path: Path, value: Mapping[str, Any], options: LoadOptions) -> Source:
+    model = checkpoints.build(value, str(path))
+    arch = value["arch"]
+    if options.arch not in (None, arch):
+        raise UsageError(f"--arch {options.arch}: {path} is a checkpoint of {arch}; leave --arch out")
+    return Source(
+        "module",
+        model,
+        f"checkpoint of {arch}",
+        path,
+        example_inputs=(value["example_input"].numpy(),),
+        tolerances=dict(value["tolerances"]),
+    )
+
+
+def _from_state_dict(path: Path, value: Mapping[str, Any], options: LoadOptions) -> Source:
+    tensors = clean_state_dict(value, str(path))
+    if options.arch is None:
+        name, share = closest_arch(tensors)
+        hint = f"; its keys look like --arch {name}" if share > 0.5 else f"; known: {', '.join(model_names())}"
+        raise UsageError(f"{path}: holds weights only; say which network they belong to with --arch NAME{hint}")
+    model = create_model(options.arch, num_classes=_count_classes(options.arch, tensors))
+    load_weights(model, tensors, str(path), options.arch)
+    shape = (1, *model_entry(options.arch).input_shape)
+    return Source("module", model.eval(), f"weights of {options.arch}", path, default_shape=shape)
+
+
+def _count_classes(arch: str, tensors: Mapping[str, Tensor]) -> int | None:
+    """Rows of the classifier in the file, so that a fine-tuned head loads; None where the file has none."""
+    with torch.device("meta"):
+        keys = [key for key in create_model(arch).state_dict() if key.endswith(".weight")]
+    last = tensors.get(keys[-1])
+    return int(last.shape[0]) if last is not None and last.dim() in (2, 4) else None
+
+
+def _load_safetensors(path: Path, options: LoadOptions) -> Source:
+    safetensors = require("safetensors.torch")
+    try:
+        tensors = safetensors.load_file(path)
+    except Exception as error:
+        raise BadInput(f"{path}: not a readable .safetensors file: {_line(error)}") from None
+    return _from_state_dict(path, tensors, options)
+
+
+def _load_program(path: Path, options: LoadOptions) -> Source:
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        raise BadInput(f"{path}: not a .pt2 that torch {torch.__version__} loads: {_line(error)}") from None
+    examples = program.example_inputs[0] if program.example_inputs else None
+    names = list(program.graph_signature.user_inputs)
+    if examples is not None and not all(isinstance(value, Tensor) for value in examples):
+        raise BadInput(f"{path}: every input must be a tensor")
+    arrays = None if examples is None else tuple(value.detach().numpy() for value in examples)
+    return Source("program", program, "torch.export program", path, names, arrays)
+
+
+def _load_torchscript(path: Path, options: LoadOptions) -> Source:
+    try:
+        model = torch.jit.load(path, map_location="cpu").float().eval()
+    except Exception as error:
+        raise BadInput(f"{path}: not a TorchScript file that torch {torch.__version__} loads: {_line(error)}") from None
+    names = [value.debugName().partition(".")[0] for value in list(model.graph.inputs())[1:]]
+    return Source("torchscript", model, "TorchScript", path, names)
+
+
+def _load_onnx(path: Path, options: LoadOptions) -> Source:
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise BadInput(f"{path}: not a valid ONNX model: {_line(error)}") from None
+    stored = {entry.name for entry in model.graph.initializer}
+    values = [value for value in model.graph.input if value.name not in stored]
+    if not values:
+        raise BadInput(f"{path}: the model has no input")
+    shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values]
+    known = all(size > 0 for shape in shapes for size in shape)
+    examples = None
+    if known:
+        examples = tuple(_onnx_example(value, shape) for value, shape in zip(values, shapes, strict=True))
+    return Source("onnx", model, "ONNX file", path, [value.name for value in values], examples)
+
+
+def _onnx_example(value: onnx.ValueInfoProto, shape: list[int]) -> Any:
+    from rectexport.exporter.inputs import random_input
+
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    return random_input(tuple(shape), dtype.name)
+
+
+def _unpickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:
+        raise BadInput(
+            f"{path}: could not be unpickled: {_line(error)}; the module's own code must be importable here"
+        ) from None
+
+
+def _pickle_message(path: Path, error: Exception) -> str:
+    return (
+        f"{path}: is a pickle that runs code when loaded ({_forbidden(error)}). "
+        "If you trust its author, add --trust-pickle; safer is to save a state_dict, or torch.export.save"
+    )
+
+
+def _forbidden(error: Exception) -> str:
+    text = str(error)
+    for marker in ("GLOBAL ", "Unsupported global: "):
+        if marker in text:
+            return text.partition(marker)[2].split()[0].rstrip(".,")
+    return "it holds more than tensors"
+
+
+def _unknown_arch(arch: str) -> str:
+    nearest = difflib.get_close_matches(arch, model_names(), n=3, cutoff=0.4)
+    known = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(model_names())}"
+    return f"--arch {arch}: unknown; {known}"
+
+
+def _nearby(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (there is no folder {path.parent} either)"
+    nearest = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    return f"; did you mean {path.with_name(nearest[0])}?" if nearest else ""
+
+
+def _line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -1,0 +1,50 @@
+"""What an export did, step by step, for the terminal, for export.log and for --json."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Listener(Protocol):
+    """Shows progress while it happens."""
+
+    def started(self, step: str) -> None:
+        """A step begins."""
+
+    def said(self, text: str) -> None:
+        """A line about the current step."""
+
+    def finished(self, step: str, seconds: float) -> None:
+        """A step has ended well."""
+
+
+@dataclass
+class Log:
+    """Collects steps with their seconds, and lines; passes both on to a listener."""
+
+    listener: Listener | None = None
+    steps: list[tuple[str, float]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a block as one step."""
+        if self.listener:
+            self.listener.started(name)
+        begin = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - begin
+        self.steps.append((name, seconds))
+        self.lines.append(f"{name}: {seconds:.2f} s")
+        if self.listener:
+            self.listener.finished(name, seconds)
+
+    def say(self, text: str) -> None:
+        """Record one line."""
+        self.lines.append(f"  {text}")
+        if self.listener:
+            self.listener.said(text)

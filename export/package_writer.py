@@ -1,0 +1,127 @@
+"""Fills the folder of a package; the caller decides when it takes its final name."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, helper
+
+from rectexport.exporter.inputs import InputPlan
+from rectexport.exporter.passes import PassResult
+from rectexport.exporter.source import KINDS, Source
+from rectexport.runtime import manifest
+from rectexport.runtime.files import sha256
+from rectexport.runtime.package import GOLDENS, MODEL
+from rectexport.runtime.runner import Array
+
+#: protobuf's limit for one message; larger weights go to a file of their own.
+EXTERNAL_DATA_BYTES = 2**31 - 1
+WEIGHTS = "model.onnx.data"
+_LIBRARIES = ("rectexport", "torch", "onnx", "onnxscript", "onnx-graphsurgeon", "onnxruntime", "numpy")
+
+
+def write_model(folder: Path, model: ModelProto, notes: Mapping[str, str], limit: int = EXTERNAL_DATA_BYTES) -> Path:
+    """Write model.onnx with `notes` in its metadata; weights go beside it when the model exceeds `limit` bytes."""
+    del model.metadata_props[:]
+    helper.set_model_props(model, dict(notes))
+    external = model.ByteSize() > limit
+    options: dict[str, Any] = {}
+    if external:
+        options = {"save_as_external_data": True, "location": WEIGHTS, "all_tensors_to_one_file": True}
+    onnx.save_model(model, str(folder / MODEL), **options)
+    return folder / MODEL
+
+
+def write_goldens(folder: Path, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+    """Inputs and the reference's outputs, float64 stored as float32; keys input.NAME and output.NAME."""
+    arrays = {f"input.{name}": array for name, array in feeds.items()}
+    for name, array in outputs.items():
+        arrays[f"output.{name}"] = array.astype(np.float32) if array.dtype == np.float64 else array
+    np.savez(folder / GOLDENS, **arrays)  # type: ignore[arg-type]
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Sorted, indented, strict JSON: infinite distances become strings."""
+    path.write_text(json.dumps(_finite(document), indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_reproduce(folder: Path, command: Sequence[str]) -> None:
+    """A script that makes this package again."""
+    script = folder / "reproduce.sh"
+    script.write_text(f'#!/bin/sh\n# Makes this package again.\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+
+
+def write_manifest(
+    folder: Path,
+    model: ModelProto,
+    source: Source,
+    inputs: Sequence[InputPlan],
+    passes: Sequence[PassResult],
+    tolerances: Mapping[str, float],
+    options: Mapping[str, Any],
+) -> None:
+    """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md."""
+    ranges = {entry.name: entry.range for entry in inputs}
+    stored = {entry.name for entry in model.graph.initializer}
+    document = {
+        "format": manifest.FORMAT,
+        "version": manifest.VERSION,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "source": _source_entry(source),
+        "options": dict(options),
+        "inputs": [_tensor(value, ranges) for value in model.graph.input if value.name not in stored],
+        "outputs": [_tensor(value, {}) for value in model.graph.output],
+        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "passes": [result.as_dict() for result in passes],
+        "tolerances": dict(tolerances),
+        "versions": {name: _version(name) for name in _LIBRARIES},
+        "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != manifest.FILE_NAME},
+    }
+    write_json(folder / manifest.FILE_NAME, document)
+
+
+def _source_entry(source: Source) -> dict[str, Any]:
+    entry: dict[str, Any] = {"kind": KINDS[source.kind], "description": source.description}
+    if source.path is not None:
+        entry.update(file=source.path.name, sha256=sha256(source.path))
+    return entry
+
+
+def _tensor(value: onnx.ValueInfoProto, ranges: Mapping[str, Any]) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    shape = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in kind.shape.dim]
+    entry: dict[str, Any] = {
+        "name": value.name,
+        "dtype": np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name,
+        "shape": shape,
+    }
+    bounds = ranges.get(value.name)
+    if bounds is not None:
+        entry["range"] = {side: list(getattr(bounds, side)) for side in ("min", "opt", "max")}
+    return entry
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,25 @@
+"""Graph passes, in order. Each file opens with its algebra and says when it must not fire."""
+
+from __future__ import annotations
+
+from rectexport.exporter.passes import batch_norm, cleanup, inline, rectify_fold, rectify_graph
+from rectexport.exporter.passes.result import Pass, PassResult, Refusal
+
+__all__ = ["PASSES", "Pass", "PassResult", "Refusal", "select_passes"]
+
+PASSES = (
+    Pass(batch_norm.NAME, batch_norm.run),  # first: a shift must join the bias before the bias becomes a plain Add
+    Pass(rectify_fold.NAME, rectify_fold.run),  # before graph: a constant is cheaper wherever sizes are known
+    Pass(rectify_graph.NAME, rectify_graph.run),  # takes what fold refused, so that no Rectify is left
+    Pass(inline.NAME, inline.run),  # after every pass that matches dialect nodes
+    Pass(cleanup.NAME, cleanup.run),  # last: tidies what the others leave
+)
+
+#: Passes that each form of rectification leaves out.
+_LEFT_OUT = {"auto": (), "fold": (rectify_graph.NAME,), "graph": (rectify_fold.NAME,)}
+RECTIFY_FORMS = tuple(_LEFT_OUT)
+
+
+def select_passes(rectify: str) -> tuple[Pass, ...]:
+    """The passes for a form of rectification: "auto" folds what is static, "fold" and "graph" do only that."""
+    return tuple(entry for entry in PASSES if entry.name not in _LEFT_OUT[rectify])

@@ -1,0 +1,41 @@
+"""Dialect functions that no pass has lowered, replaced by their bodies in standard operators.
+
+Given   y = rectexport.F(x…)        Result  y = the nodes of F's body, their constants folded
+
+Exact by definition: the body is what the node means. Must not fire for a target that runs the node itself
+(a TensorRT plugin of that name).
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import ModelProto, inliner
+from onnxscript import optimizer
+
+from rectexport.exporter import dialect
+from rectexport.exporter.passes.result import PassResult, Tally
+
+NAME = "inline"
+
+
+def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+    """Inline every dialect function."""
+    tally = Tally(NAME)
+    for node in model.graph.node:
+        if node.domain == dialect.DOMAIN:
+            tally.fire(f"{node.op_type} {node.name or node.output[0]}")
+    if not tally.fired:
+        return model, tally.result()
+    wanted = [(entry.domain, entry.name) for entry in model.functions if entry.domain == dialect.DOMAIN]
+    inlined: ModelProto = inliner.inline_selected_functions(model, wanted)
+    dialect.attach_functions(inlined)
+    return _fold_constants(inlined), tally.result()
+
+
+def _fold_constants(model: ModelProto) -> ModelProto:
+    """Evaluate what depends on constants only; graph inputs and outputs keep their names."""
+    folded = onnx.ModelProto()
+    folded.CopyFrom(model)
+    optimizer.fold_constants(folded, onnx_shape_inference=False)
+    optimizer.remove_unused_nodes(folded)
+    return folded

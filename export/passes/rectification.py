@@ -1,0 +1,74 @@
+"""What the rectification passes share: factors in NumPy, and the tail that applies them.
+
+z = r*y + b, less b where v = 0 if empty_bias is 0. The tail is Mul(y, r), then Add(·, b); either is left out
+when it would change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from rectexport.exporter.passes.surgeon import constant
+
+WINDOW = ("kernel_shape", "strides", "pads", "dilations", "numerator")
+#: Nodes that multiply by r; kept in float32 when the rest of a model goes to half precision.
+SCALE_PREFIX = "rectify_scale"
+
+
+def window(node: gs.Node) -> tuple[Any, ...]:
+    """The attributes that decide r, hashable."""
+    return tuple(tuple(value) if isinstance(value, list) else value for value in (node.attrs[key] for key in WINDOW))
+
+
+def taps(size: int, out: int, kernel: int, stride: int, pad: int, dilation: int) -> NDArray[np.int64]:
+    """Taps of each window that fall inside the input along one axis. [out]."""
+    reads = np.arange(out)[:, None] * stride - pad + np.arange(kernel)[None, :] * dilation
+    return ((reads >= 0) & (reads < size)).sum(axis=1)
+
+
+def factors(node: gs.Node, size: tuple[int, int], out: tuple[int, int]) -> NDArray[np.float32]:
+    """r of a Rectify node for an input of `size` (H, W) and an output of `out`. [1, 1, H_out, W_out]."""
+    kernel, strides, pads, dilations = (node.attrs[key] for key in WINDOW[:4])
+    rows, columns = (taps(size[i], out[i], kernel[i], strides[i], pads[i], dilations[i]) for i in (0, 1))
+    inside = np.outer(rows, columns)
+    r = np.where(inside > 0, node.attrs["numerator"] / np.maximum(inside, 1), 0.0)
+    return r.astype(np.float32)[None, None]
+
+
+def apply_tail(graph: gs.Graph, node: gs.Node, r: gs.Tensor | None, occupied: gs.Tensor | None) -> None:
+    """Replace a Rectify node: multiply by r (None: r is 1), add the bias, masked by `occupied` if given."""
+    y, z = node.inputs[0], node.outputs[0]
+    bias = constant(node.inputs[2])
+    shifted = bias is None or bool(np.any(bias))
+    node.outputs.clear()
+    current = y
+    if r is not None:
+        out = z if not shifted else gs.Variable(f"{z.name}.scaled", y.dtype, z.shape)
+        graph.nodes.append(gs.Node("Mul", f"{SCALE_PREFIX}.{z.name}", inputs=[current, r], outputs=[out]))
+        current = out
+    if shifted:
+        shift = _shift(graph, node, bias, occupied, y.dtype)
+        graph.nodes.append(gs.Node("Add", f"rectify_shift.{z.name}", inputs=[current, shift], outputs=[z]))
+    elif r is None:
+        graph.nodes.append(gs.Node("Identity", f"rectify_none.{z.name}", inputs=[y], outputs=[z]))
+
+
+def _shift(
+    graph: gs.Graph, node: gs.Node, bias: NDArray[Any] | None, occupied: gs.Tensor | None, dtype: Any
+) -> gs.Tensor:
+    z = f"{node.name or node.op}.shift"
+    if bias is not None:
+        shift: gs.Tensor = gs.Constant(z, bias.reshape(1, -1, 1, 1))
+    else:
+        shape = gs.Constant(f"{z}.shape", np.array([1, -1, 1, 1], np.int64))
+        shift = gs.Variable(z, dtype)
+        graph.nodes.append(gs.Node("Reshape", f"{z}.reshape", inputs=[node.inputs[2], shape], outputs=[shift]))
+    if occupied is None:
+        return shift
+    masked = gs.Variable(f"{z}.masked", dtype)
+    graph.nodes.append(gs.Node("Mul", f"{z}.mask", inputs=[shift, occupied], outputs=[masked]))
+    return masked

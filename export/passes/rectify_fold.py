@@ -1,0 +1,54 @@
+"""Rectification with static H and W: r becomes one constant.
+
+Given   z = Rectify(y, x, b), H and W of x and y known
+Result  z = y * R + b, R [1, 1, H_out, W_out] a constant shared by all layers of equal geometry
+
+R is kept whole: a separable factor of shape [1, 1, H, 1] or [1, 1, 1, W] would be cheaper to store, but a
+simplifier may take it for a per-channel scale when W or H equals the number of channels.
+Where R is 1 everywhere the multiply is left out, and so is an addition of zeros.
+
+Must not fire where H or W is dynamic: r then depends on the input (see rectify_graph).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import ModelProto
+
+from rectexport.exporter.passes.rectification import apply_tail, factors, window
+from rectexport.exporter.passes.result import PassResult, Tally
+from rectexport.exporter.passes.surgeon import close_graph, dialect_nodes, label, open_graph, static_size
+
+NAME = "rectify_fold"
+
+
+def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+    """Fold every Rectify node whose sizes are known."""
+    graph, tally = open_graph(model), Tally(NAME)
+    shared: dict[object, gs.Constant] = {}
+    for node in dialect_nodes(graph, "Rectify"):
+        size, out = static_size(node.inputs[1]), static_size(node.inputs[0])
+        if size is None or out is None:
+            tally.refuse(label(node), "H, W dynamic")
+            continue
+        _fold(graph, node, size, out, shared)
+        tally.fire(label(node))
+    return (close_graph(graph, model) if tally.fired else model), tally.result()
+
+
+def _fold(
+    graph: gs.Graph, node: gs.Node, size: tuple[int, int], out: tuple[int, int], shared: dict[object, gs.Constant]
+) -> None:
+    dtype = np.dtype(node.inputs[0].dtype or np.float32)
+    r = factors(node, size, out).astype(dtype)
+    scale = None if np.all(r == 1) else _share(shared, ("r", size, window(node), dtype), r)
+    masked = not node.attrs["empty_bias"] and bool(np.any(r == 0))
+    occupied = _share(shared, ("occupied", size, window(node), dtype), (r > 0).astype(dtype)) if masked else None
+    apply_tail(graph, node, scale, occupied)
+
+
+def _share(shared: dict[object, gs.Constant], key: tuple[object, ...], values: object) -> gs.Constant:
+    if key not in shared:
+        shared[key] = gs.Constant(f"rectification.{key[0]}.{len(shared)}", np.ascontiguousarray(values))
+    return shared[key]

@@ -1,0 +1,79 @@
+"""Rectification with dynamic H and W: r is computed from the shapes, with standard operators.
+
+Given   z = Rectify(y, x, b)
+Result  r = RectificationMap(x, y) ; z = y * r + b
+
+RectificationMap counts taps along each axis (two 1-D vectors from Shape) and divides once; it is shared by all
+layers of equal window whose sizes have equal names, and inlined later. The cost is H_out*W_out divisions a
+geometry, not a layer. No plugin is needed.
+
+Must not fire where H and W are static and folding is wanted: a constant is cheaper (see rectify_fold).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import ModelProto
+
+from rectexport.exporter.dialect import DOMAIN
+from rectexport.exporter.passes.rectification import WINDOW, apply_tail, window
+from rectexport.exporter.passes.result import PassResult, Tally
+from rectexport.exporter.passes.surgeon import close_graph, dialect_nodes, label, open_graph
+
+NAME = "rectify_graph"
+
+
+def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+    """Lower every Rectify node that is still there."""
+    graph, tally = open_graph(model), Tally(NAME)
+    shared: dict[object, gs.Tensor] = {}
+    for node in dialect_nodes(graph, "Rectify"):
+        r = _map(graph, node, shared)
+        occupied = None if node.attrs["empty_bias"] else _occupied(graph, node, r)
+        apply_tail(graph, node, r, occupied)
+        tally.fire(label(node))
+    return (close_graph(graph, model) if tally.fired else model), tally.result()
+
+
+def _map(graph: gs.Graph, node: gs.Node, shared: dict[object, gs.Tensor]) -> gs.Tensor:
+    y, x = node.inputs[0], node.inputs[1]
+    dtype = np.dtype(y.dtype or np.float32)
+    sizes = _named_sizes(x)
+    key = (sizes or x.name, window(node), dtype)
+    if key not in shared:
+        shared[key] = _add_map(graph, node, f"rectification.{len(shared)}", dtype)
+    return shared[key]
+
+
+def _named_sizes(x: gs.Tensor) -> tuple[Any, ...] | None:
+    """H and W of x as names or numbers; tensors for which they are equal have equal planes."""
+    if x.shape is None or len(x.shape) != 4 or not all(isinstance(size, (int, str)) and size for size in x.shape[2:]):
+        return None
+    return tuple(x.shape[2:])
+
+
+def _add_map(graph: gs.Graph, node: gs.Node, name: str, dtype: np.dtype[Any]) -> gs.Tensor:
+    y, x = node.inputs[0], node.inputs[1]
+    shape = [1, 1, *(y.shape[2:] if y.shape is not None and len(y.shape) == 4 else (None, None))]
+    r = gs.Variable(name, np.float32, shape)
+    attrs = {key: node.attrs[key] for key in WINDOW}
+    graph.nodes.append(gs.Node("RectificationMap", name, attrs, [x, y], [r], domain=DOMAIN))
+    if dtype == np.float32:
+        return r
+    return _cast_like(graph, r, y, f"{name}.{dtype.name}", dtype)
+
+
+def _occupied(graph: gs.Graph, node: gs.Node, r: gs.Tensor) -> gs.Tensor:
+    name = f"{label(node)}.occupied"
+    positive = gs.Variable(f"{name}.bool", np.bool_)
+    graph.nodes.append(gs.Node("Cast", f"{name}.cast", {"to": 9}, [r], [positive]))
+    return _cast_like(graph, positive, node.inputs[0], name, np.dtype(node.inputs[0].dtype or np.float32))
+
+
+def _cast_like(graph: gs.Graph, tensor: gs.Tensor, like: gs.Tensor, name: str, dtype: np.dtype[Any]) -> gs.Tensor:
+    out = gs.Variable(name, dtype, tensor.shape)
+    graph.nodes.append(gs.Node("CastLike", name, inputs=[tensor, like], outputs=[out]))
+    return out

@@ -1,0 +1,40 @@
+"""A model as it came in, whatever it was stored as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rectexport.runtime.runner import Array
+
+#: What Source.model may be, by kind.
+KINDS = {
+    "module": "torch.nn.Module",
+    "program": "torch.export.ExportedProgram",
+    "torchscript": "torch.jit.ScriptModule",
+    "onnx": "onnx.ModelProto",
+}
+
+
+@dataclass
+class Source:
+    """A loaded model and what its file says about it.
+
+    example_inputs are numpy arrays in the order of input_names; either may be unknown (None).
+    """
+
+    kind: str
+    model: Any
+    description: str
+    path: Path | None = None
+    input_names: list[str] | None = None
+    example_inputs: tuple[Array, ...] | None = None
+    default_shape: tuple[int, ...] | None = None
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The file's name, or the class's."""
+        return str(self.path) if self.path else type(self.model).__name__

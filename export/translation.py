@@ -1,0 +1,84 @@
+"""How torch's exporter turns our custom ops into dialect nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from math import prod
+from typing import Any
+
+import onnx
+import torch
+from onnx.defs import OpSchema
+from onnxscript.values import Op, Opset
+
+import rectexport.models.ops  # noqa: F401  defines torch.ops.rectexport
+from rectexport.exporter.dialect import DOMAIN, SIGNATURES, VERSION
+
+_TENSORS = ["tensor(float)", "tensor(float16)", "tensor(double)", "tensor(bfloat16)"]
+_KINDS: dict[int, Any] = {
+    onnx.AttributeProto.INTS: OpSchema.AttrType.INTS,
+    onnx.AttributeProto.INT: OpSchema.AttrType.INT,
+}
+
+
+@cache
+def _operator(name: str) -> Op:
+    inputs, output, kinds = SIGNATURES[name]
+    schema = OpSchema(
+        name,
+        DOMAIN,
+        VERSION,
+        inputs=[OpSchema.FormalParameter(entry, "T") for entry in inputs],
+        outputs=[OpSchema.FormalParameter(output, "T")],
+        type_constraints=[("T", _TENSORS, "")],
+        attributes=[OpSchema.Attribute(key, _KINDS[kind], required=True) for key, kind in kinds.items()],
+    )
+    return Op(Opset(DOMAIN, VERSION), name, schema)
+
+
+def _rectify(
+    y: Any,
+    x: Any,
+    bias: Any,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    mode: str,
+    empty: str,
+) -> Any:
+    return _operator("Rectify")(
+        y,
+        x,
+        bias,
+        kernel_shape=list(kernel_shape),
+        strides=list(strides),
+        pads=list(pads),
+        dilations=list(dilations),
+        numerator=prod(kernel_shape) if mode == "sum" else 1,
+        empty_bias=int(empty == "bias"),
+    )
+
+
+def _symmetric_pad(x: Any, splits: Sequence[int], pads: Sequence[int]) -> Any:
+    return _operator("SymmetricPad")(x, splits=list(splits), pads=list(pads))
+
+
+def _crelu(x: Any, axis: int) -> Any:
+    return _operator("CRelu")(x, axis=axis)
+
+
+def _neg_concat(x: Any, axis: int) -> Any:
+    return _operator("NegConcat")(x, axis=axis)
+
+
+def table() -> dict[Any, Callable[..., Any]]:
+    """torch op -> the function that emits its dialect node; for torch.onnx.export."""
+    ops = torch.ops.rectexport
+    return {
+        ops.rectify.default: _rectify,
+        ops.symmetric_pad.default: _symmetric_pad,
+        ops.crelu.default: _crelu,
+        ops.neg_concat.default: _neg_concat,
+    }

@@ -1,0 +1,1 @@
+"""The operators of the rectexport dialect: NumPy reference, CUDA kernels and TensorRT plugins."""

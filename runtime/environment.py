@@ -1,0 +1,56 @@
+"""What is installed here, and what to install when something is missing."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from types import ModuleType
+
+from rectexport.runtime.errors import MissingDependency
+
+#: Module name -> the extra of rectexport that brings it.
+EXTRAS = {
+    "torch": "export",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnx_graphsurgeon": "export",
+    "safetensors": "export",
+    "onnxruntime": "cpu",
+    "tensorrt": "gpu",
+    "polygraphy": "gpu",
+}
+
+
+def require(module: str) -> ModuleType:
+    """Import a heavy library; raises MissingDependency that names the extra to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        extra = EXTRAS[module.partition(".")[0]]
+        raise MissingDependency(
+            f"{module} cannot be imported here ({error}); install it with: pip install 'rectexport[{extra}]'"
+        ) from None
+
+
+def version(distribution: str) -> str | None:
+    """Installed version of a distribution, None when absent."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def onnxruntime_conflict() -> str | None:
+    """Why onnxruntime and onnxruntime-gpu in one environment are a trap, or None when there is no clash.
+
+    Both install the same folder; the one installed last overwrites the other's libraries, and removing
+    either breaks both.
+    """
+    cpu, gpu = version("onnxruntime"), version("onnxruntime-gpu")
+    if cpu is None or gpu is None:
+        return None
+    return (
+        f"onnxruntime {cpu} and onnxruntime-gpu {gpu} are both installed and overwrite each other's files; "
+        "keep one: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu "
+        "(or onnxruntime on a machine without a GPU)"
+    )

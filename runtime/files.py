@@ -1,0 +1,66 @@
+"""Files that others trust: hashed, and never seen half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rectexport.runtime.errors import BadInput
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
+    """A temporary sibling of `out` that takes its place when the block ends well, and vanishes otherwise.
+
+    An existing `out` is replaced only if it is empty or holds `owned_marker` (a package of ours). Raises
+    BadInput when it is something else, or when its parent cannot be written.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise BadInput(f"{out}: is not a folder; choose another output with -o")
+    if out.exists() and any(out.iterdir()) and not (out / owned_marker).is_file():
+        raise BadInput(f"{out}: already holds other files (no {owned_marker} of ours); choose another output with -o")
+    work = _make_sibling(out)
+    try:
+        yield work
+        _swap(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _make_sibling(out: Path) -> Path:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+        work.chmod(0o755)
+    except OSError as error:
+        raise BadInput(f"{out}: cannot be written here: {error.strerror}") from None
+    return work
+
+
+def _swap(work: Path, out: Path) -> None:
+    if not out.exists():
+        os.rename(work, out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
+    os.rename(out, old / "package")
+    try:
+        os.rename(work, out)
+    except OSError:
+        os.rename(old / "package", out)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

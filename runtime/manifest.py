@@ -1,0 +1,141 @@
+"""The manifest of a package: what it says, and how it is read back with suspicion.
+
+Version 1 is written down in docs/package.md and in runtime/manifest.schema.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.shapes import Shape, ShapeRange
+
+FORMAT = "rectexport-package"
+VERSION = 1
+FILE_NAME = "manifest.json"
+MAX_BYTES = 16 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """An input or output of the packaged model; a str in shape names a dynamic dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    range: ShapeRange | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest; `data` is the whole document."""
+
+    inputs: tuple[TensorEntry, ...]
+    outputs: tuple[TensorEntry, ...]
+    tolerances: dict[str, float]
+    files: dict[str, str]
+    data: dict[str, Any]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check folder/manifest.json.
+
+    Raises BadInput that names the file, the field, what was expected and what stands there.
+    """
+    path = folder / FILE_NAME
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such package folder")
+    if not path.is_file():
+        raise BadInput(f"{folder}: not a package: {FILE_NAME} is missing")
+    if path.stat().st_size > MAX_BYTES:
+        raise BadInput(f"{path}: {path.stat().st_size} bytes, more than the {MAX_BYTES} that a manifest may have")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not JSON: {error}") from None
+    return _Reader(path).manifest(data)
+
+
+class _Reader:
+    """Takes a parsed document apart; every complaint starts with the file's name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def manifest(self, data: Any) -> Manifest:
+        document = self._typed(data, dict, "document")
+        self._expect(document.get("format") == FORMAT, "format", FORMAT, document.get("format"))
+        found = document.get("version")
+        if found != VERSION:
+            raise BadInput(
+                f"{self._path}: package version {found!r}, this rectexport reads {VERSION}: "
+                "export the model again, or install the rectexport that wrote it"
+            )
+        return Manifest(
+            inputs=self._tensors(document, "inputs"),
+            outputs=self._tensors(document, "outputs"),
+            tolerances=self._tolerances(document),
+            files=self._files(document),
+            data=document,
+        )
+
+    def _tensors(self, document: dict[str, Any], field: str) -> tuple[TensorEntry, ...]:
+        entries = self._typed(document.get(field), list, field)
+        self._expect(bool(entries), field, "at least one tensor", "none")
+        return tuple(self._tensor(entry, f"{field}[{index}]") for index, entry in enumerate(entries))
+
+    def _tensor(self, entry: Any, field: str) -> TensorEntry:
+        entry = self._typed(entry, dict, field)
+        shape = tuple(self._dimension(size, f"{field}.shape") for size in self._typed(entry.get("shape"), list, field))
+        bounds = entry.get("range")
+        return TensorEntry(
+            name=self._typed(entry.get("name"), str, f"{field}.name"),
+            dtype=self._typed(entry.get("dtype"), str, f"{field}.dtype"),
+            shape=shape,
+            range=None if bounds is None else self._range(bounds, f"{field}.range", len(shape)),
+        )
+
+    def _dimension(self, size: Any, field: str) -> Any:
+        valid = isinstance(size, str) or (isinstance(size, int) and not isinstance(size, bool) and size >= 0)
+        self._expect(valid, field, "sizes or names", size)
+        return size
+
+    def _range(self, bounds: Any, field: str, rank: int) -> ShapeRange:
+        bounds = self._typed(bounds, dict, field)
+        sides: list[Shape] = []
+        for side in ("min", "opt", "max"):
+            sizes = self._typed(bounds.get(side), list, f"{field}.{side}")
+            whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes)
+            self._expect(whole and len(sizes) == rank, f"{field}.{side}", f"{rank} positive sizes", sizes)
+            sides.append(tuple(sizes))
+        return ShapeRange(*sides)
+
+    def _tolerances(self, document: dict[str, Any]) -> dict[str, float]:
+        entries = self._typed(document.get("tolerances"), dict, "tolerances")
+        for name, value in entries.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            self._expect(number and value >= 0, f"tolerances.{name}", "a number >= 0", value)
+        return {name: float(value) for name, value in entries.items()}
+
+    def _files(self, document: dict[str, Any]) -> dict[str, str]:
+        files = self._typed(document.get("files"), dict, "files")
+        for name, digest in files.items():
+            plain = len(PurePosixPath(name).parts) == 1 and name not in ("", ".", "..") and "\\" not in name
+            self._expect(plain, "files", "plain file names", name)
+            valid = isinstance(digest, str) and _SHA256.fullmatch(digest) is not None
+            self._expect(valid, f"files.{name}", "a sha256 in hex", digest)
+        self._expect("model.onnx" in files, "files", "an entry for model.onnx", sorted(files))
+        return files
+
+    def _typed(self, value: Any, kind: type, field: str) -> Any:
+        self._expect(isinstance(value, kind), field, f"a {kind.__name__}", type(value).__name__)
+        return value
+
+    def _expect(self, holds: bool, field: str, expected: str, actual: object) -> None:
+        if not holds:
+            raise BadInput(f"{self._path}: {field}: expected {expected}, got {actual!r:.200}")

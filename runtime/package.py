@@ -1,0 +1,62 @@
+"""A package on disk: a folder that knows what it must contain."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import sha256
+from rectexport.runtime.manifest import Manifest, read_manifest
+from rectexport.runtime.runner import Array
+
+MODEL = "model.onnx"
+GOLDENS = "goldens.npz"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package whose manifest has been read; files are checked by `verify_files`."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Package:
+        """Read the manifest at `path`. Raises BadInput when it is missing or malformed."""
+        folder = Path(path)
+        return cls(folder, read_manifest(folder))
+
+    @property
+    def model_file(self) -> Path:
+        """The ONNX file."""
+        return self.path / MODEL
+
+    def verify_files(self) -> None:
+        """Compare every listed file with its sha256. Raises BadInput that names the first that differs."""
+        for name, expected in self.manifest.files.items():
+            path = self.path / name
+            if path.is_symlink() or not path.is_file():
+                raise BadInput(f"{path}: listed in the manifest but missing; copy the package again")
+            actual = sha256(path)
+            if actual != expected:
+                raise BadInput(
+                    f"{path}: sha256 {actual[:12]}… where the manifest says {expected[:12]}…: "
+                    "the file was changed or cut short; copy or export the package again"
+                )
+
+    def goldens(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Inputs and the reference's outputs, by tensor name. Raises BadInput when they cannot be read."""
+        path = self.path / GOLDENS
+        found: dict[str, dict[str, Array]] = {"input": {}, "output": {}}
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                for key in arrays.files:
+                    side, _, name = key.partition(".")
+                    found[side][name] = arrays[key]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise BadInput(f"{path}: unreadable goldens: {error}") from None
+        return found["input"], found["output"]

@@ -1,0 +1,111 @@
+"""Shape flags: x:1x3x224x224, as trtexec and Polygraphy spell them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rectexport.runtime.errors import UsageError
+
+Shape = tuple[int, ...]
+
+DTYPES = ("float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool")
+#: No tensor that fits a machine has a larger dimension; a typo is caught before anything is allocated.
+MAX_DIMENSION = 2**31 - 1
+_ENTRY = re.compile(r"(?:(?P<name>.+?)\s*:\s*)?(?P<dims>\[[^\]]*\]|[0-9xX]+)(?:\s*:\s*(?P<dtype>[a-z0-9]+))?")
+
+
+@dataclass(frozen=True)
+class ShapeFlag:
+    """One parsed entry; name is None when the flag gave only the shape."""
+
+    name: str | None
+    shape: Shape
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """Smallest, most common and largest shape of one input; equal dimensions are static."""
+
+    min: Shape
+    opt: Shape
+    max: Shape
+
+    @property
+    def dynamic_axes(self) -> tuple[int, ...]:
+        """Axes whose size may vary."""
+        return tuple(i for i, (low, high) in enumerate(zip(self.min, self.max, strict=True)) if low != high)
+
+    def contains(self, shape: Shape) -> bool:
+        """Whether every dimension of `shape` lies within the range."""
+        return len(shape) == len(self.min) and all(
+            low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
+        )
+
+
+def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
+    """Parse name:1x3x224x224, name:[1,3,224,224], either without a name, with an optional :dtype.
+
+    Raises UsageError that shows the accepted spelling.
+    """
+    match = _ENTRY.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{flag} {text!r}: expected NAME:1x3x224x224 or NAME:[1,3,224,224]")
+    dims = [part.strip() for part in re.split(r"[xX,]", match["dims"].strip("[]"))]
+    if not all(part.isdecimal() for part in dims):
+        raise UsageError(f"{flag} {text!r}: expected positive whole numbers between 'x', as in x:1x3x224x224")
+    shape = tuple(int(part) for part in dims)
+    if min(shape) < 1 or max(shape) > MAX_DIMENSION:
+        raise UsageError(f"{flag} {text!r}: every dimension must lie in 1..{MAX_DIMENSION}, got {shape}")
+    dtype = match["dtype"] or "float32"
+    if dtype not in DTYPES:
+        raise UsageError(f"{flag} {text!r}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
+    return ShapeFlag(match["name"], shape, dtype)
+
+
+def parse_shape_flags(texts: Iterable[str], flag: str) -> dict[str | None, ShapeFlag]:
+    """Parse repeated or comma-joined flags (a:1x3,b:1x4) into one entry a name; a repeated name is an error."""
+    found: dict[str | None, ShapeFlag] = {}
+    for text in texts:
+        for part in _split_entries(text):
+            entry = parse_shape_flag(part, flag)
+            if entry.name in found:
+                raise UsageError(f"{flag}: input {entry.name or '(unnamed)'} is given twice")
+            found[entry.name] = entry
+    return found
+
+
+def _split_entries(text: str) -> list[str]:
+    return re.split(r",(?![^\[]*\])", text)
+
+
+def resolve_names(flags: Mapping[str | None, ShapeFlag], names: list[str], flag: str) -> dict[str, ShapeFlag]:
+    """Give an unnamed entry the model's only input name. Raises UsageError for names the model lacks."""
+    resolved: dict[str, ShapeFlag] = {}
+    for name, entry in flags.items():
+        if name is None and len(names) != 1:
+            raise UsageError(
+                f"{flag}: the model has inputs {', '.join(names)}; say which, as in {names[0]}:1x3x224x224"
+            )
+        target = names[0] if name is None else name
+        if target not in names:
+            raise UsageError(f"{flag}: no input {target!r}; the model has {', '.join(names)}")
+        resolved[target] = entry
+    return resolved
+
+
+def check_range(name: str, low: Shape, opt: Shape, high: Shape) -> ShapeRange:
+    """A ShapeRange of equal rank with min <= opt <= max everywhere; raises UsageError naming the axis."""
+    if not len(low) == len(opt) == len(high):
+        raise UsageError(f"input {name}: min {low}, opt {opt} and max {high} differ in rank")
+    for axis, (small, middle, large) in enumerate(zip(low, opt, high, strict=True)):
+        if not small <= middle <= large:
+            raise UsageError(f"input {name}, axis {axis}: expected min <= opt <= max, got {small}, {middle}, {large}")
+    return ShapeRange(low, opt, high)
+
+
+def format_shape(shape: Iterable[int | str]) -> str:
+    """1x3x224x224."""
+    return "x".join(str(size) for size in shape)
