@@ -1,0 +1,47 @@
+"""What a network is made of: parameters, multiply-accumulates, rectified layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rectexport.models.rectified import RectifiedConv2d
+
+
+def parameters(model: nn.Module) -> int:
+    """Learnable values, shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def rectified_layers(model: nn.Module) -> int:
+    """RectifiedConv2d modules, shared ones once."""
+    return sum(isinstance(module, RectifiedConv2d) for module in model.modules())
+
+
+@torch.no_grad()
+def macs(model: nn.Module, input_shape: Sequence[int]) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one input [C, H, W]; needs no memory on "meta".
+
+    Runs the model once in eval mode on zeros. A padded tap counts like any other, and BatchNorm, pools,
+    activations and rectification count nothing, as usual in the literature.
+    """
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        taps = module.weight[0].numel()  # type: ignore[operator, union-attr]
+        total += taps * output[0].numel()
+
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    training = model.training
+    try:
+        first = next(model.parameters())
+        model.eval()(torch.zeros(1, *input_shape, dtype=first.dtype, device=first.device))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return total

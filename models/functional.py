@@ -1,0 +1,163 @@
+"""Functional forms of the layers: differentiable, any dtype, for eager, compiled and exported code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rectexport.models import ops
+from rectexport.models.geometry import (
+    BIAS_MODES,
+    EMPTY,
+    MODES,
+    Padding,
+    Window,
+    one_of,
+    pair,
+    rectification_map,
+    resolve_padding,
+)
+from rectexport.models.symmetry import group_pads, group_sizes
+
+_MAPS: dict[tuple[object, ...], Tensor] = {}
+_MAPS_LOCK = Lock()
+_MAPS_LIMIT = 512
+
+
+def rectified_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    mode: str = "sum",
+    bias_mode: str = "after",
+    empty: str = "bias",
+) -> Tensor:
+    """Convolution whose every output is scaled by kernel taps over valid taps.
+
+    x [N, C_in, H, W], weight [C_out, C_in/groups, m, n], bias [C_out] -> [N, C_out, H_out, W_out]; a single
+    image [C_in, H, W] is taken too. mode "sum" is eq. (4) of Rectified Convolution (r = m*n/v), "average" its
+    eq. (6) (r = 1/v). bias_mode "after" adds the bias to the rectified sum (NVIDIA partialconv), "inside"
+    rectifies it too (zhanghang1989/RFConv). Where no tap is valid r is 0, and empty chooses between the bias
+    (only in mode "after") and zero. padding as in `resolve_padding`. Raises ValueError for unknown options.
+    """
+    one_of(mode, MODES, "mode"), one_of(bias_mode, BIAS_MODES, "bias_mode"), one_of(empty, EMPTY, "empty")
+    if x.dim() == 3:
+        options = (stride, padding, dilation, groups, mode, bias_mode, empty)
+        return rectified_conv2d(x[None], weight, bias, *options)[0]
+    kernel = (weight.shape[2], weight.shape[3])
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    window = Window(kernel, stride, resolve_padding(padding, kernel, stride, dilation), dilation)
+    inside = bias if bias_mode == "inside" else None
+    after = bias if bias_mode == "after" else None
+    if mode == "sum" and not any(window.pads):
+        return F.conv2d(x, weight, bias, stride, 0, dilation, groups)
+    y = _conv2d(x, weight, inside, window, groups)
+    return rectify(y, x, after, window, mode, empty)
+
+
+def rectify(y: Tensor, x: Tensor, bias: Tensor | None, window: Window, mode: str, empty: str) -> Tensor:
+    """r * y + bias for y, the convolution of x over `window`; y may be overwritten."""
+    if torch.compiler.is_exporting():
+        shift = y.new_zeros(y.shape[1]) if bias is None else bias.to(y.dtype)
+        return torch.ops.rectexport.rectify(
+            y, x, shift, window.kernel, window.stride, window.pads, window.dilation, mode, empty
+        )
+    height, width = x.shape[2:]
+    dtype = ops.map_dtype(y.dtype)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(y) is not Tensor:
+        factors = rectification_map(height, width, window, mode, dtype, y.device)
+        return ops.scale_and_shift(y, factors, bias, empty)
+    factors = _cached_map(height, width, window, mode, dtype, y.device)
+    if bias is None:
+        return y.mul_(factors)
+    return ops.scale_and_shift(y, factors, bias, empty)
+
+
+def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, groups: int) -> Tensor:
+    top, left, bottom, right = window.pads
+    if (top, left) == (bottom, right):
+        return F.conv2d(x, weight, bias, window.stride, (top, left), window.dilation, groups)
+    padded = F.pad(x, (left, right, top, bottom))
+    return F.conv2d(padded, weight, bias, window.stride, 0, window.dilation, groups)
+
+
+def _cached_map(height: int, width: int, window: Window, mode: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One map for every layer of equal geometry, made outside inference mode so that training may use it."""
+    key = (height, width, window, mode, dtype, device)
+    with _MAPS_LOCK:
+        if key in _MAPS:
+            return _MAPS[key]
+        with torch.inference_mode(False), torch.no_grad():
+            factors = rectification_map(height, width, window, mode, dtype, device)
+        if len(_MAPS) >= _MAPS_LIMIT:
+            _MAPS.pop(next(iter(_MAPS)))
+        _MAPS[key] = factors
+        return factors
+
+
+def symmetric_pad2d(x: Tensor, kernel_size: int = 2, order: str = "wu", remainder: str = "first") -> Tensor:
+    """Zero-pad four channel groups, each towards its own corner. x [N, C, H, W] -> [N, C, H+k-1, W+k-1].
+
+    Each group gets k/2 - 1 on every side and 1 more on the two sides of its corner (C2sp: k = 2, C4sp:
+    k = 4). order names the corners of groups 0..3 and remainder says which groups take the channels left
+    over by a division by four: see rectexport.models.symmetry. Raises ValueError for unknown options.
+    """
+    splits, pads = group_sizes(int(x.shape[1]), remainder), group_pads(kernel_size, order)
+    if torch.compiler.is_exporting():
+        return torch.ops.rectexport.symmetric_pad(x, splits, pads)
+    return ops.pad_groups(x, splits, pads)
+
+
+def symmetric_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    groups: int = 1,
+    order: str = "wu",
+    remainder: str = "first",
+) -> Tensor:
+    """Even-kernel convolution over symmetric padding.
+
+    x [N, C, H, W], weight [C_out, C/groups, k, k] with k 2 or 4 -> [N, C_out, (H-1)//s + 1, (W-1)//s + 1].
+    With a stride the stride-1 result is sampled at 0, s, 2s, ….
+    """
+    kernel = tuple(int(size) for size in weight.shape[2:])
+    if kernel[0] != kernel[1]:
+        raise ValueError(f"weight: expected a square kernel, got {kernel}")
+    padded = symmetric_pad2d(x, kernel[0], order, remainder)
+    return F.conv2d(padded, weight, bias, stride, 0, 1, groups)
+
+
+def neg_concat(x: Tensor, dim: int = 1) -> Tensor:
+    """concat(x, -x), all positive halves first. [N, C, …] -> [N, 2C, …]."""
+    if torch.compiler.is_exporting():
+        return torch.ops.rectexport.neg_concat(x, dim)
+    return torch.cat((x, -x), dim=dim)
+
+
+def crelu(x: Tensor, activation: Callable[[Tensor], Tensor] = F.relu, dim: int = 1) -> Tensor:
+    """concat(act(x), act(-x)) (CReLU). [N, C, …] -> [N, 2C, …]. activation must work element by element."""
+    if activation is F.relu and torch.compiler.is_exporting():
+        return torch.ops.rectexport.crelu(x, dim)
+    return activation(neg_concat(x, dim))
+
+
+def avr(x: Tensor) -> Tensor:
+    """relu(x) + relu(-x) = |x|."""
+    return x.abs()
+
+
+def scaled_crelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """relu(weight * concat(x, -x) + bias) (PVANet's C.ReLU). weight and bias [2C]; keeps x's dtype."""
+    doubled = neg_concat(x)
+    shape = (1, -1) + (1,) * (x.dim() - 2)
+    return torch.addcmul(bias.view(shape), doubled, weight.view(shape)).relu().to(x.dtype)

@@ -1,0 +1,105 @@
+"""The dialect's operators as torch custom ops.
+
+While torch.export traces, the layers call these ops, so each of our operators reaches ONNX as one node
+instead of its arithmetic, and a saved .pt2 program still computes the right numbers. Eager code never
+comes here: it uses the differentiable forms in rectexport.models.functional.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rectexport.models.geometry import Window, rectification_map
+
+
+def map_dtype(dtype: torch.dtype) -> torch.dtype:
+    """r is held in float32, so that half precision multiplies by exact factors; float64 stays float64."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def scale_and_shift(y: Tensor, factors: Tensor, bias: Tensor | None, empty: str) -> Tensor:
+    """r * y + b, with b left out where r = 0 when empty is "zero"; keeps y's dtype."""
+    if bias is None:
+        return (y * factors).to(y.dtype)
+    shift = bias.view(1, -1, 1, 1)
+    if empty == "zero":
+        return (y * factors + shift * (factors > 0)).to(y.dtype)
+    return torch.addcmul(shift, y, factors).to(y.dtype)
+
+
+@torch.library.custom_op("rectexport::rectify", mutates_args=())
+def rectify(
+    y: Tensor,
+    x: Tensor,
+    bias: Tensor,
+    kernel_shape: list[int],
+    strides: list[int],
+    pads: list[int],
+    dilations: list[int],
+    mode: str,
+    empty: str,
+) -> Tensor:
+    """Rectify y [N, C, H_out, W_out], a convolution of x [N, C_in, H, W], and add bias [C]."""
+    window = Window(
+        (kernel_shape[0], kernel_shape[1]),
+        (strides[0], strides[1]),
+        (pads[0], pads[1], pads[2], pads[3]),
+        (dilations[0], dilations[1]),
+    )
+    factors = rectification_map(x.shape[2], x.shape[3], window, mode, map_dtype(y.dtype), y.device)
+    return scale_and_shift(y, factors, bias, empty)
+
+
+@rectify.register_fake
+def _(
+    y: Tensor,
+    x: Tensor,
+    bias: Tensor,
+    kernel_shape: list[int],
+    strides: list[int],
+    pads: list[int],
+    dilations: list[int],
+    mode: str,
+    empty: str,
+) -> Tensor:
+    return torch.empty_like(y)
+
+
+def pad_groups(x: Tensor, splits: list[int], pads: list[int]) -> Tensor:
+    """Zero-pad contiguous channel groups; pads holds (top, left, bottom, right) for each group in turn."""
+    padded = []
+    for index, group in enumerate(x.split(splits, dim=1)):
+        top, left, bottom, right = pads[4 * index : 4 * index + 4]
+        padded.append(torch.nn.functional.pad(group, (left, right, top, bottom)))
+    return torch.cat(padded, dim=1)
+
+
+@torch.library.custom_op("rectexport::symmetric_pad", mutates_args=())
+def symmetric_pad(x: Tensor, splits: list[int], pads: list[int]) -> Tensor:
+    """Pad channel groups of x [N, C, H, W] each towards its own corner; see pad_groups."""
+    return pad_groups(x, splits, pads)
+
+
+@symmetric_pad.register_fake
+def _(x: Tensor, splits: list[int], pads: list[int]) -> Tensor:
+    batch, channels, height, width = x.shape
+    return x.new_empty((batch, channels, height + pads[0] + pads[2], width + pads[1] + pads[3]))
+
+
+@torch.library.custom_op("rectexport::crelu", mutates_args=())
+def crelu(x: Tensor, axis: int) -> Tensor:
+    """concat(relu(x), relu(-x)) along axis."""
+    return torch.cat((x, -x), dim=axis).relu()
+
+
+@torch.library.custom_op("rectexport::neg_concat", mutates_args=())
+def neg_concat(x: Tensor, axis: int) -> Tensor:
+    """concat(x, -x) along axis."""
+    return torch.cat((x, -x), dim=axis)
+
+
+@crelu.register_fake
+@neg_concat.register_fake
+def _(x: Tensor, axis: int) -> Tensor:
+    return torch.cat((x, x), dim=axis)

@@ -1,0 +1,100 @@
+"""Loading a state dict into a network, with a message that says what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rectexport.models.registry import create_model, model_names
+from rectexport.runtime.errors import BadInput
+
+WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
+SHOWN = 3
+
+
+def clean_state_dict(state_dict: Mapping[str, Any], source_name: str = "state dict") -> dict[str, Tensor]:
+    """The tensors of a state dict under the keys of the bare network.
+
+    Unwraps a training checkpoint's "state_dict" entry and strips the prefixes of DataParallel and
+    torch.compile. Raises BadInput if anything but tensors is left.
+    """
+    while isinstance(state_dict.get("state_dict"), Mapping):
+        state_dict = state_dict["state_dict"]
+    tensors = dict(state_dict)
+    while prefix := next((w for w in WRAPPERS if tensors and all(key.startswith(w) for key in tensors)), ""):
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    kinds = {key: type(value).__name__ for key, value in tensors.items() if not isinstance(value, Tensor)}
+    strangers = [f"{key} ({kind})" for key, kind in kinds.items()]
+    if not tensors or strangers:
+        raise BadInput(f"{source_name}: not a state dict: {_first(strangers) or 'it is empty'}")
+    return tensors
+
+
+def load_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: str, arch: str) -> None:
+    """Load `state_dict` into `model`, every key and shape matched and every value finite.
+
+    Strips DataParallel's "module." prefix. Missing num_batches_tracked counters, which old checkpoints lack
+    and inference ignores, are kept from the model. Raises BadInput that names the first missing and surplus
+    keys, wrong shapes, NaN or infinite tensors, and the network of the zoo whose keys are closest.
+    """
+    tensors = clean_state_dict(state_dict, source_name)
+    expected = model.state_dict()
+    problems = _mismatches(tensors, expected)
+    if problems:
+        problems += closest_hint(tensors, arch)
+    else:
+        problems = _not_finite(tensors)
+    if problems:
+        raise BadInput(f"{source_name} does not fit {arch}: " + "; ".join(problems))
+    counters = {key: expected[key] for key in expected if key not in tensors}
+    model.load_state_dict({**counters, **tensors})
+
+
+def _mismatches(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    missing = [k for k in expected if k not in tensors and not k.endswith("num_batches_tracked")]
+    surplus = [k for k in tensors if k not in expected]
+    shapes = [
+        f"{key} is {list(tensors[key].shape)}, expected {list(expected[key].shape)}"
+        for key in expected
+        if key in tensors and tensors[key].shape != expected[key].shape
+    ]
+    named = (("missing", missing, "key"), ("surplus", surplus, "key"), ("wrong", shapes, "shape"))
+    return [f"{len(found)} {word} {noun}s: {_first(found)}" for word, found, noun in named if found]
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    bad = [key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    return [f"{len(bad)} tensors with NaN or infinite values: {_first(bad)}"] if bad else []
+
+
+def _first(items: list[str]) -> str:
+    return ", ".join(items[:SHOWN]) + (", …" if len(items) > SHOWN else "")
+
+
+def closest_hint(tensors: Mapping[str, Tensor], arch: str) -> list[str]:
+    """A sentence naming the closest network, if it is another than arch."""
+    name, share = closest_arch(tensors)
+    return [f"closest model: {name} ({share:.0%} of the keys)"] if share and name != arch else []
+
+
+def closest_arch(tensors: Mapping[str, Tensor]) -> tuple[str, float]:
+    """The network whose keys and shapes overlap most with those of tensors, and the share of common keys."""
+    keys = set(tensors)
+    shaped = {(key, tuple(value.shape)) for key, value in tensors.items()}
+    best = max(model_names(), key=lambda name: _overlap(_shapes_of(name), shaped))
+    return best, _overlap({key for key, _ in _shapes_of(best)}, keys)
+
+
+def _overlap(left: set[Any] | frozenset[Any], right: set[Any]) -> float:
+    return len(left & right) / max(len(left | right), 1)
+
+
+@cache
+def _shapes_of(name: str) -> frozenset[tuple[str, tuple[int, ...]]]:
+    with torch.device("meta"):
+        state = create_model(name).state_dict()
+    return frozenset((key, tuple(value.shape)) for key, value in state.items())

@@ -1,0 +1,143 @@
+"""The checkpoint format and loading of weights, with every message a user may meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rectexport.models import create_model
+from rectexport.models.checkpoint import build, is_checkpoint, read_checkpoint, save_checkpoint
+from rectexport.models.weights import closest_arch, load_weights
+from rectexport.runtime.errors import BadInput
+
+ARGUMENTS = {"num_classes": 10, "width": 0.25}
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return create_model("digits", **ARGUMENTS).eval()
+
+
+@pytest.fixture
+def checkpoint(model: nn.Module, tmp_path: Path) -> dict[str, Any]:
+    save_checkpoint(tmp_path / "digits.pt", "digits", ARGUMENTS, model, torch.rand(2, 1, 8, 8))
+    return read_checkpoint(tmp_path / "digits.pt")
+
+
+def test_a_round_trip_keeps_every_bit(model: nn.Module, checkpoint: dict[str, Any]) -> None:
+    assert is_checkpoint(checkpoint) and checkpoint["tolerances"] == {"relative_l2": 1e-5}
+    rebuilt = build(checkpoint)
+    assert not rebuilt.training
+    x = checkpoint["example_input"]
+    assert x.dtype == torch.float32
+    with torch.no_grad():
+        assert torch.equal(rebuilt(x), model(x))
+
+
+def test_nothing_is_left_behind_when_saving_fails(model: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"arguments\['conv'\]: expected a plain value, got Conv2d"):
+        save_checkpoint(tmp_path / "a.pt", "digits", {"conv": nn.Conv2d(1, 1, 1)}, model, torch.rand(1, 1, 8, 8))
+    (tmp_path / "folder.pt").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        save_checkpoint(tmp_path / "folder.pt", "digits", {}, model, torch.rand(1, 1, 8, 8))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.pt"]
+
+
+def test_sequences_survive_as_arguments(model: nn.Module, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "r.pt", "resnet50", {"blocks": (1, 1, 1, 1)}, model, torch.rand(1, 3, 8, 8))
+    assert read_checkpoint(tmp_path / "r.pt")["arguments"] == {"blocks": (1, 1, 1, 1)}
+
+
+def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.pt"
+    path.write_bytes(b"not a zip")
+    with pytest.raises(BadInput, match=r"wrong\.pt: not a readable checkpoint"):
+        read_checkpoint(path)
+    torch.save(nn.Linear(1, 1), path)  # needs pickle: refused
+    with pytest.raises(BadInput, match=r"wrong\.pt: not a readable checkpoint"):
+        read_checkpoint(path)
+    torch.save({"weight": torch.ones(1)}, path)
+    with pytest.raises(BadInput, match=r"wrong\.pt: not a rectexport-checkpoint"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "version 2, this release reads 1"),
+        ({"arch": None}, "field 'arch': expected str, got NoneType"),
+        ({"example_input": torch.ones(1, 1, 8, 8).double()}, "example_input: expected float32"),
+        ({"arch": "digit"}, "unknown model 'digit': did you mean 'digits'"),
+        ({"arguments": {"wide": 2}}, "digits has no option 'wide'"),
+        ({"arguments": {"width": "x"}}, "f.pt: "),
+    ],
+)
+def test_bad_fields_are_named(checkpoint: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        build({**checkpoint, **change}, "f.pt")
+
+
+def test_a_missing_field_is_named(checkpoint: dict[str, Any]) -> None:
+    del checkpoint["tolerances"]
+    with pytest.raises(BadInput, match="checkpoint: field 'tolerances': expected dict, got nothing"):
+        build(checkpoint)
+
+
+def failure(model: nn.Module, state: dict[str, Any], arch: str = "digits") -> str:
+    with pytest.raises(BadInput) as caught:
+        load_weights(model, state, "f.pt", arch)
+    return str(caught.value)
+
+
+def test_missing_surplus_and_misshapen_keys_are_counted_and_named(model: nn.Module) -> None:
+    state = dict(model.state_dict())
+    for key in ("stem.0.weight", "stem.1.weight", "stem.1.bias", "down.0.weight"):
+        del state[key]
+    state["extra.weight"] = torch.ones(1)
+    state["head.fc.bias"] = torch.ones(11)
+    message = failure(model, state)
+    assert message.startswith("f.pt does not fit digits: ")
+    assert "4 missing keys: stem.0.weight, stem.1.weight, stem.1.bias, …;" in message
+    assert "1 surplus keys: extra.weight" in message
+    assert "1 wrong shapes: head.fc.bias is [11], expected [10]" in message
+    assert "closest model" not in message
+
+
+def test_the_closest_network_is_named(model: nn.Module) -> None:
+    with torch.device("meta"):
+        state = create_model("resnext50_32x4d", num_classes=5).state_dict()
+    assert "closest model: resnext50_32x4d (100% of the keys)" in failure(model, state)
+    assert closest_arch(state)[0] == "resnext50_32x4d"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_named(model: nn.Module, value: float) -> None:
+    state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    state["down.0.weight"][0, 0, 0, 0] = value
+    assert "1 tensors with NaN or infinite values: down.0.weight" in failure(model, state)
+
+
+@pytest.mark.parametrize("state", [{}, {"epoch": 3}])
+def test_what_is_not_a_state_dict(model: nn.Module, state: dict[str, Any]) -> None:
+    assert "f.pt: not a state dict" in failure(model, state)
+
+
+def wrapped(state: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """A state dict as training scripts, DataParallel, torch.compile and old releases leave it."""
+    parallel = {f"module.{key}": value for key, value in state.items()}
+    compiled = {f"module._orig_mod.{key}": value for key, value in state.items()}
+    old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    return [state, parallel, compiled, old, {"epoch": 3, "state_dict": parallel, "best_prec1": 1.0}]
+
+
+def test_every_usual_wrapping_loads(model: nn.Module) -> None:
+    for state in wrapped(dict(model.state_dict())):
+        fresh = create_model("digits", **ARGUMENTS)
+        load_weights(fresh, state, "f.pt", "digits")
+        loaded = fresh.state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in model.state_dict().items())

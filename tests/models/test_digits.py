@@ -1,0 +1,96 @@
+"""The digits network, its data and its committed checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rectexport.models
+from rectexport.models import (
+    CReLU,
+    RectifiedConv2d,
+    SymmetricConv2d,
+    create_model,
+    digits_accuracy,
+    train_digits,
+)
+from rectexport.models.checkpoint import build, read_checkpoint
+from rectexport.models.digits_data import digits_split
+from rectexport.models.registry import model_entry
+
+CHECKPOINT = Path(rectexport.models.__file__).parent / "checkpoints" / "digits.pt"
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    return build(read_checkpoint(CHECKPOINT), str(CHECKPOINT))
+
+
+def test_the_split_is_fixed_and_stratified() -> None:
+    first, second = digits_split(), digits_split()
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert first.train_images.shape == (1198, 1, 8, 8) and first.held_out_images.shape == (599, 1, 8, 8)
+    assert first.train_images.dtype == np.float32 and first.train_labels.dtype == np.int64
+    assert first.train_images.min() == 0 and first.train_images.max() == 1
+    assert np.ptp(np.bincount(first.held_out_labels)) <= 4
+    together = np.concatenate([first.train_images, first.held_out_images]).reshape(1797, -1)
+    assert len(np.unique(together, axis=0)) == 1797
+
+
+def test_the_committed_checkpoint_reads_digits(model: nn.Module) -> None:
+    data = digits_split()
+    held_out, labels = torch.from_numpy(data.held_out_images), torch.from_numpy(data.held_out_labels)
+    assert train_digits.accuracy(model, held_out, labels) >= 0.98
+    checkpoint = read_checkpoint(CHECKPOINT)
+    assert CHECKPOINT.stat().st_size < 2**20
+    assert torch.equal(checkpoint["example_input"], held_out[:4]) and checkpoint["labels"] == list("0123456789")
+
+
+def test_it_uses_all_four_ideas(model: nn.Module) -> None:
+    assert model_entry("digits").uses == ("rectified", "c2sp", "crelu", "proportional")
+    kinds = [type(module) for module in model.modules()]
+    assert kinds.count(RectifiedConv2d) == 4 and kinds.count(SymmetricConv2d) == 2 and kinds.count(CReLU) == 1
+    inner = [type(module) for module in model.proportional]
+    assert inner == [RectifiedConv2d, nn.BatchNorm2d, RectifiedConv2d, nn.BatchNorm2d, nn.ReLU]
+    assert sum(p.numel() for p in model.parameters()) == 52026
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 13), (1, 1), (40, 33)])
+def test_other_sizes(model: nn.Module, size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        assert model(torch.rand(3, 1, *size)).isfinite().all()
+
+
+def test_training_learns_and_is_seeded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.pt", "b.pt"):
+        train_digits.main(["--epochs", "1", "--out", str(tmp_path / name)])
+    assert "of 599 held-out images" in capsys.readouterr().out
+    a, b = (read_checkpoint(tmp_path / name)["state_dict"] for name in ("a.pt", "b.pt"))
+    fresh = create_model("digits").state_dict()
+    for key in a:
+        assert torch.equal(a[key], b[key])
+    assert not torch.equal(a["down.0.weight"], fresh["down.0.weight"])
+
+
+def test_the_accuracy_script_compares_with_a_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: nn.Module
+) -> None:
+    def session(images: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return model(torch.from_numpy(images)).numpy()
+
+    def wrong(images: np.ndarray) -> np.ndarray:
+        return np.roll(session(images), 1, axis=0)
+
+    for package, status in ((session, 0), (wrong, 3)):
+        fake = SimpleNamespace(load=lambda path, package=package: package)
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "rectexport", fake)
+            assert digits_accuracy.main([str(CHECKPOINT), "out/digits"]) == status
+    assert "agree on 599 of 599" in capsys.readouterr().out
