@@ -26,21 +26,27 @@ class Progress:
     def started(self, step: str) -> None:
         """Show the spinner."""
         self._lines = []
-        self._status = self._console.status(f"{step} …")
+        self._status = self._console.status(Text(f"{step} …"))
         self._status.start()
 
     def said(self, text: str) -> None:
         """Keep a line for when the step ends; name it beside the spinner meanwhile."""
         self._lines.append(text)
         if self._status:
-            self._status.update(text)
+            self._status.update(Text(text))
 
     def finished(self, step: str, seconds: float) -> None:
         """Print the step with its time and its lines."""
         self.stop()
         self._console.print(Text(f"{step:<10}{seconds:7.2f} s", style="bold"))
         for line in self._lines:
-            self._console.print(Text(f"  {line}"))
+            self._console.print(Text(f"  {line}"), soft_wrap=True)  # unbroken, to be copied or searched
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         """Take the spinner away, whatever happened."""

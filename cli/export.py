@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from rectexport.cli.display import Progress, show_parity
+from rectexport.cli.failure import debugging, explain
 from rectexport.runtime.environment import require
 from rectexport.runtime.errors import RectexportError
 
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
-IN, SHAPES, OUT, CHECKS = "What goes in", "Shapes", "What comes out", "Checks"
+IN, SHAPES, OUT, CHECKS, RUN = "What goes in", "Shapes", "What comes out", "Checks", "The run"
+
+
+class _Command(TyperCommand):
+    """Typer's command, less what clutters its help; with --json, wrong options are a document too."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option: Any = super().get_help_option(ctx)
+        if option is not None:
+            option.metavar, option.rich_help_panel = "", RUN
+        return option
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        as_json = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if as_json and hasattr(error, "format_message"):
+                _print_failure(error.format_message(), "UsageError", 2)
+            raise
 
 
 def _version(wanted: bool) -> None:
@@ -32,30 +52,31 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=_Command)
 def export(
+    context: typer.Context,
     model: Annotated[
         Path,
         typer.Argument(
+            metavar="MODEL",
             help="A checkpoint of ours, a state_dict (with --arch), .pt2, TorchScript, .safetensors (with --arch), "
             "an ONNX file, or a pickled module (with --trust-pickle).",
             show_default=False,
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="Folder of the package.", show_default="out/MODEL", rich_help_panel=OUT),
-    ] = None,
     arch: Annotated[
-        str | None, typer.Option(help="The network that bare weights belong to.", rich_help_panel=IN)
+        str | None,
+        typer.Option(metavar="NAME", help="The network that bare weights belong to.", rich_help_panel=IN),
     ] = None,
     trust_pickle: Annotated[
         bool,
-        typer.Option("--trust-pickle", help="Unpickle the file. Runs its author's code.", rich_help_panel=IN),
+        typer.Option(
+            "--trust-pickle", metavar="", help="Unpickle the file. Runs its author's code.", rich_help_panel=IN
+        ),
     ] = False,
     load_inputs: Annotated[
         Path | None,
-        typer.Option(help="Example inputs, one array a name, .npz.", rich_help_panel=IN),
+        typer.Option(metavar="FILE", help="Example inputs, one array a name, .npz.", rich_help_panel=IN),
     ] = None,
     input_shapes: Annotated[
         list[str] | None,
@@ -83,17 +104,32 @@ def export(
             "--max-shapes", "--maxShapes", metavar="NAME:SHAPE", help="Largest shape.", rich_help_panel=SHAPES
         ),
     ] = None,
-    opset: Annotated[int, typer.Option(help="ONNX opset, 18 to 23.", rich_help_panel=OUT)] = 18,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FOLDER",
+            help="Folder of the package; out/NAME for a model NAME.pt where none is given.",
+            show_default=False,
+            rich_help_panel=OUT,
+        ),
+    ] = None,
+    opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 23.", rich_help_panel=OUT)] = 18,
     rectify: Annotated[
         str,
         typer.Option(
+            metavar="FORM",
             help="How rectification leaves: fold (constants; static H, W), graph (computed from the shapes), "
             "auto (fold what is static).",
             rich_help_panel=OUT,
         ),
     ] = "auto",
     fp16: Annotated[
-        bool, typer.Option("--fp16", help="float16 in the graph; inputs and outputs stay float32.", rich_help_panel=OUT)
+        bool,
+        typer.Option(
+            "--fp16", metavar="", help="float16 in the graph; inputs and outputs stay float32.", rich_help_panel=OUT
+        ),
     ] = False,
     atol: Annotated[
         list[str] | None,
@@ -105,14 +141,27 @@ def export(
     ] = None,
     no_guard: Annotated[
         bool,
-        typer.Option("--no-guard", help="Do not compare the model around every pass.", rich_help_panel=CHECKS),
+        typer.Option(
+            "--no-guard", metavar="", help="Do not compare the model around every pass.", rich_help_panel=CHECKS
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Load the model, say what would be done, write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", metavar="", help="Load the model, say what would be done, write nothing.", rich_help_panel=RUN
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", metavar="", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN
+        ),
+    ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_version, is_eager=True, help="Print the version.", rich_help_panel=RUN
+        ),
     ] = False,
 ) -> None:
     """Turn a trained PyTorch model into a verified ONNX package.
@@ -132,39 +181,51 @@ def export(
     begin = time.perf_counter()
     console = Console(stderr=as_json, highlight=False, soft_wrap=False)
     progress = Progress(console)
-    again = ["rectexport", *_typed_arguments()]
+    again = ["rectexport", *(context.obj or ())]
     target = out or Path("out") / model.stem
     try:
         flags = {"input": input_shapes or (), "min": min_shapes or (), "opt": opt_shapes or (), "max": max_shapes or ()}
-        choices = {"opset": opset, "rectify": rectify, "fp16": fp16, "guard": not no_guard, "command": again}
-        result = _run(
-            progress,
-            model,
-            target,
-            {"arch": arch, "trust_pickle": trust_pickle},
-            {**flags, "load": load_inputs},
-            {**choices, "atol": atol or (), "rtol": rtol or ()},
-            dry_run,
-        )
-    except RectexportError as error:
-        progress.stop()
-        _fail(console, error, as_json, time.perf_counter() - begin, again)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        progress.stop()
-        console.print("interrupted; nothing was written")
-        raise typer.Exit(130) from None
+        choices = {
+            "opset": opset,
+            "rectify": rectify,
+            "fp16": fp16,
+            "guard": not no_guard,
+            "command": _without_out(again),
+        }
+        with progress:
+            result = _run(
+                progress,
+                model,
+                target,
+                {"arch": arch, "trust_pickle": trust_pickle},
+                {**flags, "load": load_inputs},
+                {**choices, "atol": atol or (), "rtol": rtol or ()},
+                dry_run,
+            )
+    except (Exception, KeyboardInterrupt) as error:
+        if debugging() and not isinstance(error, RectexportError):
+            raise
+        raise typer.Exit(_fail(error, as_json, time.perf_counter() - begin, again)) from None
     seconds = time.perf_counter() - begin
-    if result is None:
+    if isinstance(result, list):
         console.print(f"dry run: nothing was written · {seconds:.1f} s")
-        return
-    _show(console, result, seconds, again)
+        document: dict[str, Any] = {"dry_run": True, "seconds": round(seconds, 3), "plan": result}
+    else:
+        _show(console, result, seconds, again)
+        document = _document(result, seconds)
     if as_json:
-        typer.echo(json.dumps(_document(result, seconds), indent=2))
+        typer.echo(json.dumps(document, indent=2))
 
 
-def _typed_arguments() -> list[str]:
-    return sys.argv[1:]
+def _without_out(words: list[str]) -> list[str]:
+    """The command less its output folder, which reproduce.sh takes as an argument."""
+    kept = []
+    skip = False
+    for word in words:
+        if not skip and not word.startswith(("-o", "--out")):
+            kept.append(word)
+        skip = not skip and word in ("-o", "--out")
+    return kept
 
 
 def _run(
@@ -175,7 +236,7 @@ def _run(
     shapes: dict[str, Any],
     choices: dict[str, Any],
     dry_run: bool,
-) -> Exported | None:
+) -> Exported | list[str]:
     """Import the heavy libraries only now, so that --help and usage errors are instant."""
     for library in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "onnxruntime"):
         require(library)
@@ -193,19 +254,21 @@ def _run(
         log.say(f"{model}: {source.description}")
     if dry_run:
         with log.step("plan"):
-            for line in describe_export(source, ShapeOptions(**shapes), out, options):
+            plan = describe_export(source, ShapeOptions(**shapes), out, options)
+            for line in plan:
                 log.say(line)
-        return None
+        return plan
     return run_export(source, ShapeOptions(**shapes), out, options, log)
 
 
 def _show(console: Console, result: Exported, seconds: float, again: list[str]) -> None:
     show_parity(console, result.parity)
     folder = result.package.path
-    console.print(f"Files in {folder}:")
+    console.print(f"Files in {folder}:", markup=False, soft_wrap=True)
     for path in sorted(folder.iterdir()):
-        console.print(f"  {path.name:<14}{path.stat().st_size / 1024:10.1f} KiB")
-    console.print(f"[bold green]PASSED[/] in {seconds:.1f} s · again: {shlex.join(again)}", soft_wrap=True)
+        console.print(f"  {path.name:<14}{path.stat().st_size / 1024:10.1f} KiB", markup=False)
+    console.print("PASSED", style="bold green", end="")
+    console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
 
 
 def _document(result: Exported, seconds: float) -> dict[str, Any]:
@@ -219,11 +282,17 @@ def _document(result: Exported, seconds: float) -> dict[str, Any]:
     }
 
 
-def _fail(console: Console, error: RectexportError, as_json: bool, seconds: float, again: list[str]) -> None:
+def _fail(error: BaseException, as_json: bool, seconds: float, again: list[str]) -> int:
+    text, code = explain(error)
+    console = Console(stderr=True, highlight=False)
     console.print("error: ", style="bold red", end="")
-    console.print(str(error), markup=False, soft_wrap=True)
-    console.print(f"[bold red]FAILED[/] after {seconds:.1f} s · again: ", end="")
-    console.print(shlex.join(again), markup=False, soft_wrap=True)
+    console.print(text, markup=False, soft_wrap=True)
+    console.print("FAILED", style="bold red", end="")
+    console.print(f" after {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
     if as_json:
-        document = {"passed": False, "error": str(error), "kind": type(error).__name__, "exit_code": error.exit_code}
-        typer.echo(json.dumps(document, indent=2))
+        _print_failure(text, type(error).__name__, code)
+    return code
+
+
+def _print_failure(text: str, kind: str, code: int) -> None:
+    typer.echo(json.dumps({"passed": False, "error": text, "kind": kind, "exit_code": code}, indent=2))

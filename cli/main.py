@@ -1,11 +1,12 @@
-"""Entry point: picks the command, turns every expected error into one line and an exit code."""
+"""Entry point: picks the command, turns what it did not expect into one line and an exit code."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+
+from rectexport.cli.failure import debugging, explain
 
 #: Command -> module whose `app` runs it. Anything else on the command line is a model to export.
 COMMANDS: dict[str, str] = {"export": "rectexport.cli.export"}
@@ -17,20 +18,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = "export"
     if words and words[0] in COMMANDS:
         name = words.pop(0)
-    if os.environ.get("RECTEXPORT_DEBUG") != "1":
-        sys.excepthook = _one_line
-    module = import_module(COMMANDS[name])
-    module.app(args=words, prog_name="rectexport" if name == "export" else f"rectexport {name}")
-
-
-def _one_line(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    """What a user sees of a bug: no traceback, but how to get one."""
-    text = str(error).strip().splitlines()
-    print(
-        f"rectexport: internal error, please report it: {kind.__name__}: {text[0] if text else ''}\n"
-        "  RECTEXPORT_DEBUG=1 shows the traceback",
-        file=sys.stderr,
-    )
+    try:
+        module = import_module(COMMANDS[name])
+        # The words go along as the context's object, for the line that says how to run the command again.
+        module.app(args=words, prog_name="rectexport" if name == "export" else f"rectexport {name}", obj=words)
+    except (Exception, KeyboardInterrupt) as error:
+        if debugging():
+            raise
+        text, code = explain(error)
+        print(f"error: {text}", file=sys.stderr)
+        raise SystemExit(code) from None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import rectexport.models.ops  # noqa: F401  a saved program may call our ops
+from rectexport.exporter.program_archive import check_program_archive
 from rectexport.exporter.source import Source
 from rectexport.models import checkpoint as checkpoints
 from rectexport.models.registry import create_model, model_entry, model_names
@@ -140,6 +141,8 @@ def _load_safetensors(path: Path, options: LoadOptions) -> Source:
 
 
 def _load_program(path: Path, options: LoadOptions) -> Source:
+    if not options.trust_pickle:
+        check_program_archive(path)
     try:
         program = torch.export.load(path)
     except Exception as error:

@@ -24,7 +24,7 @@ class Listener(Protocol):
 
 @dataclass
 class Log:
-    """Collects steps with their seconds, and lines; passes both on to a listener."""
+    """Collects steps with their seconds, and lines without them; passes both on to a listener."""
 
     listener: Listener | None = None
     steps: list[tuple[str, float]] = field(default_factory=list)
@@ -33,13 +33,13 @@ class Log:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time a block as one step."""
+        self.lines.append(name)
         if self.listener:
             self.listener.started(name)
         begin = time.perf_counter()
         yield
         seconds = time.perf_counter() - begin
         self.steps.append((name, seconds))
-        self.lines.append(f"{name}: {seconds:.2f} s")
         if self.listener:
             self.listener.finished(name, seconds)
 

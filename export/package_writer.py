@@ -54,9 +54,12 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def write_reproduce(folder: Path, command: Sequence[str]) -> None:
-    """A script that makes this package again."""
+    """A script that makes this package again, in the folder it is told."""
     script = folder / "reproduce.sh"
-    script.write_text(f'#!/bin/sh\n# Makes this package again.\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
+    line = f'exec {shlex.join(command)} -o "${{1:-reproduced}}"'
+    script.write_text(
+        f"#!/bin/sh\n# Makes this package again, in the folder given (default: reproduced).\n{line}\n", encoding="utf-8"
+    )
     script.chmod(0o755)
 
 
@@ -68,6 +71,7 @@ def write_manifest(
     passes: Sequence[PassResult],
     tolerances: Mapping[str, float],
     options: Mapping[str, Any],
+    seconds: Mapping[str, float],
 ) -> None:
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md."""
     ranges = {entry.name: entry.range for entry in inputs}
@@ -76,6 +80,7 @@ def write_manifest(
         "format": manifest.FORMAT,
         "version": manifest.VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seconds": {step: round(duration, 3) for step, duration in seconds.items()},
         "source": _source_entry(source),
         "options": dict(options),
         "inputs": [_tensor(value, ranges) for value in model.graph.input if value.name not in stored],

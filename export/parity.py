@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,19 +95,24 @@ class ParityReport:
 
 
 def check_parity(
-    model: ModelProto, model_path: Any, reference: Reference, inputs: Sequence[InputPlan], tolerance: Tolerance
+    model: ModelProto,
+    model_path: Path,
+    reference: Reference,
+    inputs: Sequence[InputPlan],
+    tolerance: Tolerance,
+    cases: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> ParityReport:
-    """Compare at every case of `parity_cases`; a miss adds the first layer that diverges and its region."""
+    """Compare at every case (default: `parity_cases`); a miss adds the first layer that diverges and its region."""
     report = ParityReport(reference.description, tolerance)
     runner = OnnxRuntimeRunner(model_path)
-    for label, feeds in parity_cases(inputs).items():
+    for label, feeds in (cases or parity_cases(inputs)).items():
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
         expected, actual = reference.outputs(feeds), runner.run(feeds)
         _compare_outputs(case, expected, actual, tolerance)
         case.layers = _compare_layers(model, reference, _one_row(feeds, inputs))
         _judge_layers(case, tolerance)
         if not report.cases:
-            report.goldens = (feeds, dict(zip(actual, expected, strict=True)))
+            report.goldens = (dict(feeds), dict(zip(actual, expected, strict=True)))
         report.cases.append(case)
         if case.failures and not report.kept:
             report.kept = _kept(feeds, expected, actual)

@@ -173,6 +173,6 @@ def _write(
         "\n".join([*log.lines, f"python {sys.version.split()[0]}", ""]), encoding="utf-8"
     )
     package_writer.write_manifest(
-        folder, model, source, inputs, results, report.tolerance.as_dict(), options.recorded()
+        folder, model, source, inputs, results, report.tolerance.as_dict(), options.recorded(), dict(log.steps)
     )
     log.say(f"{MODEL} {(folder / MODEL).stat().st_size / 1e6:.1f} MB")

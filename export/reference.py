@@ -36,7 +36,7 @@ def make_reference(source: Source, traced: Traced) -> Reference:
     """The reference for a source: PyTorch in float64, or ONNX Runtime for an ONNX file."""
     if source.kind == "onnx":
         return OnnxReference(source.model)
-    model = source.model.module() if source.kind == "program" else source.model
+    model = source.model.module(check_guards=False) if source.kind == "program" else source.model
     return TorchReference(model, traced.program)
 
 
@@ -108,7 +108,7 @@ def _untyped(name: str) -> Any:
 
 
 def _inner_graph(program: Any) -> Any:
-    module = program.module(check_guards=False)
+    module = copy.deepcopy(program.module(check_guards=False))  # it shares the program's own weights
     return module.double()
 
 

@@ -164,7 +164,7 @@ def _bounds(size: Any, ranges: Mapping[str, Any]) -> tuple[int, int]:
 def _whole(limit: Any, unlimited: int) -> int:
     try:
         return min(int(limit), MAX_DIMENSION)
-    except (OverflowError, TypeError, ValueError):
+    except (AttributeError, OverflowError, TypeError, ValueError):  # sympy's infinity raises any of them
         return unlimited
 
 

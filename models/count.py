@@ -31,7 +31,7 @@ def macs(model: nn.Module, input_shape: Sequence[int]) -> int:
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        taps = module.weight[0].numel()  # type: ignore[operator, union-attr]
+        taps = module.weight[0].numel()  # type: ignore[index]
         total += taps * output[0].numel()
 
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rectexport.models.blocks import MakeConv, initialize, scaled, spatial_conv
 from rectexport.models.crelu import AVR, CReLU
 from rectexport.models.geometry import one_of
-from rectexport.models.registry import ModelEntry, register
+from rectexport.models.registry import Build, ModelEntry, Options, register
 
 ALL = tuple(range(1, 14))
 
@@ -57,7 +57,12 @@ def activation(layer: int, crelu: Collection[int], avr: Collection[int]) -> nn.M
 
 
 def conv_chain(
-    rows: Sequence[Row], inputs: int, crelu: Collection[int], avr: Collection[int], batch_norm: bool, make_conv: MakeConv
+    rows: Sequence[Row],
+    inputs: int,
+    crelu: Collection[int],
+    avr: Collection[int],
+    batch_norm: bool,
+    make_conv: MakeConv,
 ) -> tuple[nn.Sequential, int]:
     """The rows as modules, and how many channels come out. Convolutions are numbered from 1.
 
@@ -114,7 +119,8 @@ def convpool_cnn_c(
     filters = [scaled(f, width) for f in filters]
     pools = [nn.MaxPool2d(3, 2, ceil_mode=True) for _ in range(2)]
     convs = [Conv(f) for f in filters[:6]]
-    rows = (*convs[:2], pools[0], *convs[2:5], pools[1], convs[5], Conv(filters[6], 1), Conv(num_classes, 1, 1, 0))
+    tail = (convs[5], Conv(filters[6], 1), Conv(num_classes, 1, 1, 0))
+    rows: tuple[Row, ...] = (*convs[:2], pools[0], *convs[2:5], pools[1], *tail)
     crelu = range(1, 8) if variant in ("crelu", "half") else ()
     avr = range(1, 8) if variant == "avr" else ()
     features, _ = conv_chain(rows, 3, crelu, avr, False, spatial_conv(conv, mode))
@@ -171,7 +177,7 @@ def all_cnn_b(
 
 PAPER = "Concatenated Rectified Linear Units (Shang et al.)"
 CIFAR, IMAGENET = (3, 32, 32), (3, 224, 224)
-TABLE = (
+TABLE: tuple[tuple[str, Build, tuple[str, ...], Options], ...] = (
     ("convpool_cnn_c_relu", convpool_cnn_c, (), {"variant": "relu"}),
     ("convpool_cnn_c_double", convpool_cnn_c, (), {"variant": "double"}),
     ("convpool_cnn_c_avr", convpool_cnn_c, ("avr",), {"variant": "avr"}),

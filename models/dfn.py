@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rectexport.models.blocks import Head, MakeConv, initialize, normalized, scaled, spatial_conv
 from rectexport.models.geometry import one_of
 from rectexport.models.proportional import PAPER, PROPORTIONAL, WIDTHS, relu
-from rectexport.models.registry import ModelEntry, register
+from rectexport.models.registry import ModelEntry, Options, register
 
 EPS = 2e-5
 TYPES = ("paired", "type1", "type2")
@@ -128,7 +128,7 @@ def dfn(
 
 
 SOURCE = f"{PAPER}; On the Connection of Deep Fusion to Ensembling (Zhao et al.)"
-TABLE = (
+TABLE: tuple[tuple[str, tuple[str, ...], Options], ...] = (
     ("dfn_mr1", (), {}),
     ("dfn_mr1_type1", PROPORTIONAL, {"kind": "type1"}),
     ("dfn_mr1_type1_second", PROPORTIONAL, {"kind": "type1", "branch": 1}),

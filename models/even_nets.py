@@ -23,7 +23,7 @@ from rectexport.models.blocks import (
     stage,
 )
 from rectexport.models.geometry import one_of
-from rectexport.models.registry import ModelEntry, register
+from rectexport.models.registry import ModelEntry, Options, register
 from rectexport.models.symmetric import SymmetricConv2d
 
 KERNELS = ("c2sp", "c4sp", "3x3", "5x5")
@@ -57,7 +57,7 @@ def even_block(inputs: int, outputs: int, stride: int, *, middle: int, make_spat
         normalized(middle, nn.ReLU6()),
         nn.Conv2d(middle, outputs, 1, bias=False),
     )
-    shortcut = [halve()] if stride > 1 else []
+    shortcut: list[nn.Module] = [halve()] if stride > 1 else []
     shortcut += [nn.Conv2d(inputs, outputs, 1, bias=False)] if inputs != outputs else []
     return PreActivation(normalized(inputs, nn.ReLU6()), body, nn.Sequential(*shortcut) if shortcut else None)
 
@@ -88,9 +88,7 @@ def even_resnet(
     make_spatial = spatial(kernel, order, remainder, make_conv)
     channels = [scaled(c, width, 16) for c in (stem[1], *widths)]
     make = [partial(even_block, middle=c // 4, make_spatial=make_spatial) for c in channels[1:]]
-    stages = [
-        stage(make[i], blocks[i], channels[i], channels[i + 1], 1 if i == 0 else 2) for i in range(len(widths))
-    ]
+    stages = [stage(make[i], blocks[i], channels[i], channels[i + 1], 1 if i == 0 else 2) for i in range(len(widths))]
     modules: dict[str, nn.Module] = {"stem": make_conv(3, channels[0], stem[0], 2, stem[0] // 2)}
     modules |= {"pool": nn.MaxPool2d(3, 2, 1)} if maxpool else {}
     modules |= {f"stage{index}": module for index, module in enumerate(stages, 1)}
@@ -105,7 +103,7 @@ def even_resnet(
 
 
 PAPER = "Even-sized Kernels and Symmetric Padding (Wu et al.)"
-SIZES = {
+SIZES: dict[str, Options] = {
     "0_5x": {"widths": (128, 256, 512, 1024)},
     "1_0x": {"widths": (256, 512, 1024, 2048)},
     "optim": {

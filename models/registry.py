@@ -16,6 +16,8 @@ from typing import Any
 from torch import nn
 
 ZOO = ("resnet", "resnest", "vgg", "crelu_nets", "pvanet", "even_nets", "proportional", "dfn", "digits")
+Build = Callable[..., nn.Module]
+Options = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,12 @@ class ModelEntry:
     """
 
     name: str
-    build: Callable[..., nn.Module]
+    build: Build
     input_shape: tuple[int, int, int]
     paper: str
     uses: tuple[str, ...]
     num_classes: int = 1000
-    defaults: dict[str, Any] = field(default_factory=dict)
+    defaults: Options = field(default_factory=dict)
 
     def options(self) -> tuple[str, ...]:
         """Names of the options that create_model takes for this network, besides num_classes."""

@@ -23,8 +23,8 @@ class SplitAttention(nn.Module):
     """A grouped 3x3 convolution to `radix` splits, which attention over their sum weighs and adds up.
 
     [N, channels, H, W] -> [N, channels, H, W]. The convolution has cardinality * radix groups and its output
-    channels are the splits one after the other. Attention is a softmax over the splits, apart for each of the
-    `cardinality` groups in which fc2's channels are ordered (group, split, channel).
+    channels are the splits one after the other. Attention is a softmax over the splits (with one split, a
+    sigmoid); fc2's channels are ordered (group, split, channel), the weights (split, group, channel).
     """
 
     def __init__(self, channels: int, cardinality: int, radix: int, make_conv: MakeConv) -> None:
@@ -53,6 +53,8 @@ class SplitAttention(nn.Module):
     def attention(self, mean: Tensor) -> Tensor:
         """[N, channels, 1, 1] -> weights [N, radix * channels, 1, 1], ordered (split, group, channel)."""
         scores = self.fc2(self.relu(self.bn1(self.fc1(mean))))
+        if self.radix == 1:
+            return scores.sigmoid()
         grouped = scores.unflatten(1, (self.cardinality, self.radix, -1)).flatten(3)
         return grouped.transpose(1, 2).softmax(dim=1).flatten(1).unflatten(1, (-1, 1, 1))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.models.blocks import BasicBlock, Bottleneck, initialize, scaled, spatial_conv, stage
-from rectexport.models.registry import ModelEntry, register
+from rectexport.models.registry import Build, ModelEntry, Options, register
 
 
 class ResNet(nn.Module):
@@ -114,7 +114,7 @@ RESNET = f"{RFCONV}; Deep Residual Learning (He et al.)"
 PARTIAL = "Partial Convolution based Padding (Liu et al.); Deep Residual Learning (He et al.)"
 RESNEXT = f"{RFCONV}; Aggregated Residual Transformations (Xie et al.)"
 REGNET = f"{RFCONV}; Designing Network Design Spaces (Radosavovic et al.)"
-TABLE = (
+TABLE: tuple[tuple[str, Build, str, Options], ...] = (
     ("resnet50", resnet, RESNET, {"blocks": (3, 4, 6, 3)}),
     ("resnet101", resnet, RESNET, {"blocks": (3, 4, 23, 3)}),
     ("resnet152", resnet, PARTIAL, {"blocks": (3, 8, 36, 3)}),

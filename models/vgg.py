@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.models.blocks import MakeConv, initialize, scaled, spatial_conv
-from rectexport.models.registry import ModelEntry, register
+from rectexport.models.registry import ModelEntry, Options, register
 
 POOLED = 7
 
@@ -74,7 +74,7 @@ def vgg(
 
 
 PAPER = "Partial Convolution based Padding (Liu et al.); Very Deep Convolutional Networks (Simonyan, Zisserman)"
-TABLE = (
+TABLE: tuple[tuple[str, Options], ...] = (
     ("vgg16", {"convs": (2, 2, 3, 3, 3)}),
     ("vgg16_bn", {"convs": (2, 2, 3, 3, 3), "batch_norm": True}),
     ("vgg19", {"convs": (2, 2, 4, 4, 4)}),

@@ -12,21 +12,20 @@ from torch import Tensor, nn
 from rectexport.models.registry import create_model, model_names
 from rectexport.runtime.errors import BadInput
 
-WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
+WRAPPERS = {"module", "_orig_mod"}  # what DataParallel and torch.compile put into a key
 SHOWN = 3
 
 
 def clean_state_dict(state_dict: Mapping[str, Any], source_name: str = "state dict") -> dict[str, Tensor]:
     """The tensors of a state dict under the keys of the bare network.
 
-    Unwraps a training checkpoint's "state_dict" entry and strips the prefixes of DataParallel and
-    torch.compile. Raises BadInput if anything but tensors is left.
+    Unwraps a training checkpoint's "state_dict" entry and takes the names that DataParallel and torch.compile
+    add out of the keys, at any depth: NVIDIA partialconv's VGGs have theirs after "features". Raises BadInput if
+    anything but tensors is left.
     """
     while isinstance(state_dict.get("state_dict"), Mapping):
         state_dict = state_dict["state_dict"]
-    tensors = dict(state_dict)
-    while prefix := next((w for w in WRAPPERS if tensors and all(key.startswith(w) for key in tensors)), ""):
-        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    tensors = {".".join(p for p in str(key).split(".") if p not in WRAPPERS): state_dict[key] for key in state_dict}
     kinds = {key: type(value).__name__ for key, value in tensors.items() if not isinstance(value, Tensor)}
     strangers = [f"{key} ({kind})" for key, kind in kinds.items()]
     if not tensors or strangers:
@@ -37,7 +36,7 @@ def clean_state_dict(state_dict: Mapping[str, Any], source_name: str = "state di
 def load_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: str, arch: str) -> None:
     """Load `state_dict` into `model`, every key and shape matched and every value finite.
 
-    Strips DataParallel's "module." prefix. Missing num_batches_tracked counters, which old checkpoints lack
+    Cleans the keys with `clean_state_dict`. Missing num_batches_tracked counters, which old checkpoints lack
     and inference ignores, are kept from the model. Raises BadInput that names the first missing and surplus
     keys, wrong shapes, NaN or infinite tensors, and the network of the zoo whose keys are closest.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -26,12 +27,15 @@ def sha256(path: Path) -> str:
 def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
     """A temporary sibling of `out` that takes its place when the block ends well, and vanishes otherwise.
 
-    An existing `out` is replaced only if it is empty or holds `owned_marker` (a package of ours). Raises
-    BadInput when it is something else, or when its parent cannot be written.
+    An existing `out` is replaced only if it is empty or holds `owned_marker`, a JSON file with a format of
+    ours. Raises BadInput when it is something else, or when its parent cannot be written.
     """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise BadInput(f"{out}: is not a folder; choose another output with -o")
-    if out.exists() and any(out.iterdir()) and not (out / owned_marker).is_file():
+        kind = "a symbolic link" if out.is_symlink() else "a file"
+        raise BadInput(f"{out}: is {kind}, not a folder; choose another output with -o")
+    if out.name in ("", "..") or os.path.ismount(out):
+        raise BadInput(f"{out}: cannot be replaced as a whole; name a folder in it, as in -o {out / 'net'}")
+    if out.exists() and any(out.iterdir()) and not _is_ours(out / owned_marker):
         raise BadInput(f"{out}: already holds other files (no {owned_marker} of ours); choose another output with -o")
     work = _make_sibling(out)
     try:
@@ -41,26 +45,36 @@ def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _is_ours(marker: Path) -> bool:
+    try:
+        document = json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and str(document.get("format")).startswith("rectexport-")
+
+
 def _make_sibling(out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
         work.chmod(0o755)
     except OSError as error:
-        raise BadInput(f"{out}: cannot be written here: {error.strerror}") from None
+        file = next((parent for parent in out.parents if parent.exists() and not parent.is_dir()), None)
+        reason = f"{file} is a file" if file else error.strerror
+        raise BadInput(f"{out}: cannot be written here: {reason}") from None
     return work
 
 
 def _swap(work: Path, out: Path) -> None:
-    if not out.exists():
-        os.rename(work, out)
-        return
     old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
-    os.rename(out, old / "package")
+    kept = old / out.name
     try:
+        if out.exists():
+            os.rename(out, kept)
         os.rename(work, out)
-    except OSError:
-        os.rename(old / "package", out)
-        raise
+    except OSError as error:
+        raise BadInput(f"{out}: cannot be replaced: {error.strerror}") from None
     finally:
+        if kept.exists() and not out.exists():  # the second rename failed, or an interrupt came before it
+            os.rename(kept, out)
         shutil.rmtree(old, ignore_errors=True)

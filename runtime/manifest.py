@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +20,7 @@ VERSION = 1
 FILE_NAME = "manifest.json"
 MAX_BYTES = 16 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_DTYPE = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def read_manifest(folder: Path) -> Manifest:
     Raises BadInput that names the file, the field, what was expected and what stands there.
     """
     path = folder / FILE_NAME
+    if folder.is_file():
+        raise BadInput(f"{folder}: is a file, expected the folder of a package")
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such package folder")
     if not path.is_file():
@@ -93,9 +97,11 @@ class _Reader:
         entry = self._typed(entry, dict, field)
         shape = tuple(self._dimension(size, f"{field}.shape") for size in self._typed(entry.get("shape"), list, field))
         bounds = entry.get("range")
+        dtype = self._typed(entry.get("dtype"), str, f"{field}.dtype")
+        self._expect(_DTYPE.fullmatch(dtype) is not None, f"{field}.dtype", "bool, or a numpy int or float", dtype)
         return TensorEntry(
             name=self._typed(entry.get("name"), str, f"{field}.name"),
-            dtype=self._typed(entry.get("dtype"), str, f"{field}.dtype"),
+            dtype=dtype,
             shape=shape,
             range=None if bounds is None else self._range(bounds, f"{field}.range", len(shape)),
         )
@@ -119,14 +125,16 @@ class _Reader:
         entries = self._typed(document.get("tolerances"), dict, "tolerances")
         for name, value in entries.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            self._expect(number and value >= 0, f"tolerances.{name}", "a number >= 0", value)
+            finite = number and 0 <= value <= sys.float_info.max
+            self._expect(finite, f"tolerances.{name}", "a finite number >= 0", value)
         return {name: float(value) for name, value in entries.items()}
 
     def _files(self, document: dict[str, Any]) -> dict[str, str]:
         files = self._typed(document.get("files"), dict, "files")
         for name, digest in files.items():
-            plain = len(PurePosixPath(name).parts) == 1 and name not in ("", ".", "..") and "\\" not in name
-            self._expect(plain, "files", "plain file names", name)
+            plain = PurePosixPath(name).name == name and name not in ("", "..") and "\\" not in name
+            short = name.isprintable() and len(name.encode()) <= 255  # what a file system takes
+            self._expect(plain and short, "files", "plain file names", name)
             valid = isinstance(digest, str) and _SHA256.fullmatch(digest) is not None
             self._expect(valid, f"files.{name}", "a sha256 in hex", digest)
         self._expect("model.onnx" in files, "files", "an entry for model.onnx", sorted(files))

@@ -62,6 +62,8 @@ class OnnxRuntimeRunner:
         return self._outputs
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._session is None:
+            raise BadInput("the model was closed; load it again")
         try:
             return dict(zip(self._names, self._session.run(self._names, dict(feeds)), strict=True))
         except Exception as error:

@@ -31,7 +31,7 @@ class Session:
         entries = self.package.manifest.inputs
         if len(arrays) != len(entries):
             names = ", ".join(entry.name for entry in entries)
-            raise BadInput(f"expected {len(entries)} inputs ({names}), got {len(arrays)}")
+            raise BadInput(f"expected {len(entries)} input{'s' * (len(entries) != 1)} ({names}), got {len(arrays)}")
         results = self.run({entry.name: array for entry, array in zip(entries, arrays, strict=True)})
         outputs = tuple(results[entry.name] for entry in self.package.manifest.outputs)
         return outputs[0] if len(outputs) == 1 else outputs

@@ -56,9 +56,10 @@ def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
     dims = [part.strip() for part in re.split(r"[xX,]", match["dims"].strip("[]"))]
     if not all(part.isdecimal() for part in dims):
         raise UsageError(f"{flag} {text!r}: expected positive whole numbers between 'x', as in x:1x3x224x224")
-    shape = tuple(int(part) for part in dims)
+    # Digits are counted first: Python refuses to read a number of thousands of them.
+    shape = tuple(int(part) if len(part) < 20 else MAX_DIMENSION + 1 for part in dims)
     if min(shape) < 1 or max(shape) > MAX_DIMENSION:
-        raise UsageError(f"{flag} {text!r}: every dimension must lie in 1..{MAX_DIMENSION}, got {shape}")
+        raise UsageError(f"{flag} {text!r:.200}: every dimension must lie in 1..{MAX_DIMENSION}")
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
         raise UsageError(f"{flag} {text!r}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
@@ -92,6 +93,8 @@ def resolve_names(flags: Mapping[str | None, ShapeFlag], names: list[str], flag:
         target = names[0] if name is None else name
         if target not in names:
             raise UsageError(f"{flag}: no input {target!r}; the model has {', '.join(names)}")
+        if target in resolved:
+            raise UsageError(f"{flag}: input {target} is given twice, with its name and without")
         resolved[target] = entry
     return resolved
 

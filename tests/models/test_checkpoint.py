@@ -141,3 +141,45 @@ def test_every_usual_wrapping_loads(model: nn.Module) -> None:
         load_weights(fresh, state, "f.pt", "digits")
         loaded = fresh.state_dict()
         assert all(torch.equal(loaded[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "vgg16_bn", "vgg16"])
+def test_partialconv_checkpoints_load(name: str) -> None:
+    """As NVIDIA/partialconv's main.py writes them: DataParallel around a ResNet, but only a VGG's features."""
+    state = create_model(name, width=1 / 16).state_dict()
+    vgg = name.startswith("vgg")
+    renamed = {
+        (key.replace("features.", "features.module.") if vgg else f"module.{key}"): value
+        for key, value in state.items()
+        if not key.endswith("num_batches_tracked")
+    }
+    fresh = create_model(name, width=1 / 16)
+    load_weights(fresh, {"epoch": 99, "arch": f"pd{name}", "state_dict": renamed}, "pd.pth.tar", name)
+    assert torch.equal(fresh.state_dict()[next(iter(state))], next(iter(state.values())))
+
+
+def test_keys_of_published_networks() -> None:
+    """Samples of torchvision's VGG and of the resnest package's ResNeSt, with the network's size."""
+    with torch.device("meta"):
+        vgg, resnest = create_model("vgg16_bn").state_dict(), create_model("resnest50_fast_2s8x").state_dict()
+    assert vgg["features.0.weight"].shape == (64, 3, 3, 3) and vgg["features.41.bias"].shape == (512,)
+    assert vgg["classifier.6.weight"].shape == (1000, 4096)
+    sample = {
+        "conv1.0.weight": (32, 3, 3, 3),
+        "conv1.4.running_mean": (32,),
+        "conv1.6.weight": (64, 32, 3, 3),
+        "bn1.weight": (64,),
+        "layer1.0.conv1.weight": (112, 64, 1, 1),
+        "layer1.0.conv2.conv.weight": (224, 7, 3, 3),
+        "layer1.0.conv2.bn0.weight": (224,),
+        "layer1.0.conv2.fc1.weight": (56, 14, 1, 1),
+        "layer1.0.conv2.fc1.bias": (56,),
+        "layer1.0.conv2.bn1.running_var": (56,),
+        "layer1.0.conv2.fc2.weight": (224, 7, 1, 1),
+        "layer1.0.downsample.1.weight": (256, 64, 1, 1),
+        "layer1.0.downsample.2.bias": (256,),
+        "layer4.2.conv3.weight": (2048, 896, 1, 1),
+        "fc.weight": (1000, 2048),
+    }
+    assert {key: tuple(resnest[key].shape) for key in sample} == sample
+    assert "layer1.0.bn2.weight" not in resnest and len(resnest) == 18 + 16 * 27 + 4 * 6 + 2

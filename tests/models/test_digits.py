@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-import rectexport.models
 from rectexport.models import (
     CReLU,
     RectifiedConv2d,
@@ -24,7 +24,7 @@ from rectexport.models.checkpoint import build, read_checkpoint
 from rectexport.models.digits_data import digits_split
 from rectexport.models.registry import model_entry
 
-CHECKPOINT = Path(rectexport.models.__file__).parent / "checkpoints" / "digits.pt"
+CHECKPOINT = Path(__file__).parents[2] / "models" / "checkpoints" / "digits.pt"
 
 
 @pytest.fixture(scope="module")
@@ -78,19 +78,34 @@ def test_training_learns_and_is_seeded(tmp_path: Path, capsys: pytest.CaptureFix
     assert not torch.equal(a["down.0.weight"], fresh["down.0.weight"])
 
 
-def test_the_accuracy_script_compares_with_a_package(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: nn.Module
-) -> None:
-    def session(images: np.ndarray) -> np.ndarray:
+class FakeSession:
+    """A package's session that computes with the model itself, off by one image if wrong."""
+
+    def __init__(self, model: nn.Module, batch: int | str, wrong: bool) -> None:
+        self.model, self.batch, self.wrong = model, batch, wrong
+        shape = SimpleNamespace(shape=[batch, 1, 8, 8])
+        self.package = SimpleNamespace(manifest=SimpleNamespace(inputs=[shape]))
+
+    def __enter__(self) -> FakeSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        assert self.batch in ("batch", len(images))
         with torch.no_grad():
-            return model(torch.from_numpy(images)).numpy()
+            return np.roll(self.model(torch.from_numpy(images)).numpy(), int(self.wrong), axis=0)
 
-    def wrong(images: np.ndarray) -> np.ndarray:
-        return np.roll(session(images), 1, axis=0)
 
-    for package, status in ((session, 0), (wrong, 3)):
-        fake = SimpleNamespace(load=lambda path, package=package: package)
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, "rectexport", fake)
-            assert digits_accuracy.main([str(CHECKPOINT), "out/digits"]) == status
-    assert "agree on 599 of 599" in capsys.readouterr().out
+@pytest.mark.parametrize("batch", ["batch", 64])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_accuracy_script_compares_with_a_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: nn.Module, batch: Any, wrong: bool
+) -> None:
+    fake = SimpleNamespace(load=lambda path: FakeSession(model, batch, wrong))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "rectexport", fake)
+        status = digits_accuracy.main([str(CHECKPOINT), "out/digits"])
+    assert status == (3 if wrong else 0)
+    assert ("agree on 599 of 599" in capsys.readouterr().out) != wrong

@@ -1,0 +1,166 @@
+"""What an export costs, and what rectification costs at inference: writes docs/cost.md.
+
+python benchmarks/cost.py [--rounds 5]
+
+Every measurement runs alone in a process; the contestants take turns, and the page gives medians and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from common import THREADS, child, machine, rectified_resnet, table, write_page
+
+SHAPE = (1, 3, 224, 224)
+RUNS, WARM_UP = 60, 15
+
+
+def main() -> None:
+    """Measure as the parent, or one thing as a child."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--child", nargs="+")
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(CHILDREN[options.child[0]](*options.child[1:])))
+        return
+    with TemporaryDirectory() as folder:
+        exports = interleaved(options.rounds, {"bare": ("bare", folder), "full": ("full", folder)})
+        for conv in ("rectified", "plain"):
+            child("cost.py", "--child", "package", conv, folder)
+        latencies = interleaved(
+            options.rounds, {conv: ("latency", f"{folder}/{conv}/model.onnx") for conv in ("rectified", "plain")}
+        )
+    write_page("cost.md", page(exports, latencies, options.rounds))
+
+
+def interleaved(rounds: int, contestants: dict[str, tuple[str, ...]]) -> dict[str, list[dict[str, Any]]]:
+    """Run every contestant once a round."""
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, arguments in contestants.items():
+            results[name].append(child("cost.py", "--child", *arguments))
+    return results
+
+
+def bare_export(folder: str) -> dict[str, Any]:
+    """torch.onnx.export of the rectified net, nothing more; our ops keep their names."""
+    import torch
+
+    from rectexport.exporter import translation
+
+    model = rectified_resnet()
+    begin = time.perf_counter()
+    torch.onnx.export(
+        model,
+        (torch.randn(SHAPE),),
+        f"{folder}/bare.onnx",
+        dynamo=True,
+        external_data=False,
+        opset_version=18,
+        custom_translation_table=translation.table(),
+        verbose=False,
+    )
+    return {"seconds": time.perf_counter() - begin, "megabytes": peak()}
+
+
+def full_export(folder: str) -> dict[str, Any]:
+    """rectexport.export with everything on: passes, guard, parity, package."""
+    import torch
+
+    import rectexport
+
+    model = rectified_resnet()
+    begin = time.perf_counter()
+    rectexport.export(model, (torch.randn(SHAPE),), f"{folder}/full")
+    return {"seconds": time.perf_counter() - begin, "megabytes": peak()}
+
+
+def export_package(conv: str, folder: str) -> dict[str, Any]:
+    """The package whose latency is measured."""
+    import torch
+
+    import rectexport
+
+    rectexport.export(rectified_resnet(conv), (torch.randn(SHAPE),), f"{folder}/{conv}")
+    return {}
+
+
+def latency(path: str) -> dict[str, Any]:
+    """Median milliseconds of a run in ONNX Runtime, on random data."""
+    import numpy as np
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feeds = {session.get_inputs()[0].name: np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)}
+    times = []
+    for _ in range(WARM_UP + RUNS):
+        begin = time.perf_counter()
+        session.run(None, feeds)
+        times.append(time.perf_counter() - begin)
+    return {"milliseconds": median(times[WARM_UP:]) * 1e3}
+
+
+def peak() -> float:
+    """Largest resident size of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+CHILDREN = {"bare": bare_export, "full": full_export, "package": export_package, "latency": latency}
+
+
+def page(exports: dict[str, list[dict[str, Any]]], latencies: dict[str, list[dict[str, Any]]], rounds: int) -> str:
+    """The Markdown page."""
+    seconds = {name: median(run["seconds"] for run in runs) for name, runs in exports.items()}
+    memory = {name: median(run["megabytes"] for run in runs) for name, runs in exports.items()}
+    spans = {name: spread([run["milliseconds"] for run in runs]) for name, runs in latencies.items()}
+    times = {name: median(run["milliseconds"] for run in runs) for name, runs in latencies.items()}
+    pairs = zip(latencies["rectified"], latencies["plain"], strict=True)
+    ratios = [rectified["milliseconds"] / plain["milliseconds"] for rectified, plain in pairs]
+    cost = [
+        ["bare `torch.onnx.export`", f"{seconds['bare']:.1f}", f"{memory['bare']:.0f}"],
+        ["`rectexport.export`, everything on", f"{seconds['full']:.1f}", f"{memory['full']:.0f}"],
+        ["ratio", f"{seconds['full'] / seconds['bare']:.2f}", f"{memory['full'] / memory['bare']:.2f}"],
+    ]
+    speed = [[name, f"{times[name]:.1f}", spans[name]] for name in ("plain", "rectified")]
+    speed.append(["ratio, median of rounds", f"{median(ratios):.3f}", spread(ratios, 3)])
+    return f"""# What it costs
+
+Made by `.venv/bin/python benchmarks/cost.py --rounds {rounds}`; each measurement alone in a process, contestants in
+turn, medians of {rounds} rounds.
+
+## An export
+
+RF-ResNet-50 with seeded weights at 1x3x224x224, fp32. The bare export traces and converts; ours also folds, guards
+each pass, compares outputs and inner tensors with PyTorch in float64, and writes the package. Seconds of the call
+itself; peak resident memory of the process, model and libraries included.
+
+{table(("export", "seconds", "peak MB"), cost)}
+
+## Rectification at inference
+
+The same weights with rectified and with plain convolutions, ONNX Runtime on the CPU, {THREADS} threads, 1x3x224x224,
+fp32, median of {RUNS} runs after {WARM_UP}; the last column is the range over the rounds. r is one constant multiply
+a layer here: the form that needs nothing of the target.
+
+{table(("net", "ms", "range"), speed)}
+
+{machine()} The machine is shared and noisy.
+"""
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    """min – max."""
+    return f"{min(values):.{digits}f} – {max(values):.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Turn any network's zero-padded convolutions into rectified ones, and back.
+
+A module is changed in place, by its class: it stays the same object with the same parameters, buffers, hooks,
+parametrizations, device, dtype and training flag, so shared modules and optimizers keep working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from rectexport.models.geometry import BIAS_MODES, EMPTY, MODES, one_of, pair, resolve_padding
+from rectexport.models.rectified import RectifiedConv2d
+
+Predicate = Callable[[str, nn.Module], bool]
+
+
+class LazyRectifiedConv2d(nn.LazyConv2d):
+    """A RectifiedConv2d that takes its in_channels from the first input, as torch.nn.LazyConv2d does."""
+
+    cls_to_become = RectifiedConv2d
+    forward = RectifiedConv2d.forward
+
+
+#: Classes that change into each other; a parametrized class is rebuilt on the other base.
+TWINS: dict[type[nn.Conv2d], type[nn.Conv2d]] = {
+    nn.Conv2d: RectifiedConv2d,
+    nn.LazyConv2d: LazyRectifiedConv2d,
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `rectify` or `plain` did.
+
+    changed names every module that changed, under each of its names; skipped gives names of modules that pad but
+    were left alone, with the reason.
+    """
+
+    changed: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.changed)} convolutions changed", *(f"  {name}" for name in self.changed)]
+        lines += [f"{len(self.skipped)} left alone"] if self.skipped else []
+        return "\n".join(lines + [f"  {name}: {reason}" for name, reason in self.skipped])
+
+
+def rectify(
+    model: nn.Module,
+    *,
+    mode: str = "sum",
+    bias_mode: str = "after",
+    empty: str = "bias",
+    names: Sequence[str] = (),
+    predicate: Predicate | None = None,
+) -> Report:
+    """Rectify, in place, every Conv2d of `model` that pads with zeros; the weights stay as they are.
+
+    mode, bias_mode and empty as in RectifiedConv2d. names are module names or shell patterns ("layer1.*") and
+    predicate takes (name, module): a convolution must fit both. A convolution into which a BatchNorm was fused
+    is right with bias_mode "after". Raises ValueError for an option it does not know, a name that no module has
+    (naming the nearest), or a TorchScript model, whose code is fixed.
+    """
+    one_of(mode, MODES, "mode"), one_of(bias_mode, BIAS_MODES, "bias_mode"), one_of(empty, EMPTY, "empty")
+    options = {"mode": mode, "bias_mode": bias_mode, "empty": empty}
+
+    def change(module: nn.Module) -> None:
+        _change_class(module, TWINS)
+        for option, value in options.items():
+            setattr(module, option, value)
+
+    return _convert(model, names, predicate, _why_not_rectify, change)
+
+
+def plain(model: nn.Module, *, names: Sequence[str] = (), predicate: Predicate | None = None) -> Report:
+    """The way back: turn RectifiedConv2d modules into Conv2d, in place; the weights stay as they are.
+
+    names and predicate as in `rectify`. A convolution with unequal padding on opposite sides stays rectified,
+    since Conv2d has none. Raises ValueError for a name that no module has, or a TorchScript model.
+    """
+
+    def change(module: nn.Module) -> None:
+        _change_class(module, {rectified: conv for conv, rectified in TWINS.items()})
+        if not isinstance(module.padding, str) and len(module.padding) == 4:  # type: ignore[arg-type]
+            left, _, top, _ = module.padding  # type: ignore[misc]
+            module.padding = (top, left)  # type: ignore[assignment]
+        for option in ("mode", "bias_mode", "empty"):
+            delattr(module, option)
+
+    return _convert(model, names, predicate, _why_not_plain, change)
+
+
+def _convert(
+    model: nn.Module,
+    names: Sequence[str],
+    predicate: Predicate | None,
+    why_not: Callable[[nn.Module], str | None],
+    change: Callable[[nn.Module], None],
+) -> Report:
+    """Change every chosen module for which why_not gives None; its "" means there is nothing to do or to say."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError("model: TorchScript cannot be changed; rectify the module before scripting or tracing it")
+    modules = list(model.named_modules(remove_duplicate=False))
+    _check_names(names, [name for name, _ in modules])
+    changed: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    verdicts: dict[int, str | None] = {}
+    for name, module in modules:
+        chosen = not names or any(fnmatchcase(name, pattern) for pattern in names)
+        if not chosen or (predicate is not None and not predicate(name, module)):
+            continue
+        if id(module) not in verdicts:
+            verdicts[id(module)] = why_not(module)
+            if verdicts[id(module)] is None:
+                change(module)
+        verdict = verdicts[id(module)]
+        if verdict is None:
+            changed.append(name)
+        elif verdict:
+            skipped.append((name, verdict))
+    return Report(tuple(changed), tuple(skipped))
+
+
+def _check_names(patterns: Sequence[str], names: Sequence[str]) -> None:
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            nearest = get_close_matches(pattern, names, n=1, cutoff=0.0)[0]
+            raise ValueError(f"names: no module {pattern!r}; the nearest is {nearest!r}")
+
+
+def _base(module: nn.Module) -> type[nn.Module]:
+    """The module's class, without the one that parametrization put before it."""
+    return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
+
+
+def _change_class(module: nn.Module, twins: dict[type[nn.Conv2d], type[nn.Conv2d]]) -> None:
+    twin = twins[_base(module)]  # type: ignore[index]
+    if parametrize.is_parametrized(module):
+        members = {key: value for key, value in vars(type(module)).items() if key != "__dict__"}
+        twin = type(f"Parametrized{twin.__name__}", (twin,), members)
+    module.__class__ = twin
+
+
+def _why_not_rectify(module: nn.Module) -> str | None:
+    kind = type(module).__name__
+    if isinstance(module, nn.ZeroPad2d | nn.ConstantPad2d):
+        return f"{kind} pads outside of a convolution"
+    if not isinstance(module, nn.modules.conv._ConvNd) or not _pads(module):
+        return ""
+    if isinstance(module, RectifiedConv2d | LazyRectifiedConv2d):
+        return "already rectified"
+    if isinstance(module, torch.jit.ScriptModule) or not isinstance(module, nn.Conv2d):
+        return f"{kind} has no rectified form"
+    if _base(module) not in TWINS:
+        return f"{kind} may compute something else than Conv2d"
+    if module.padding_mode != "zeros":
+        return f"padding_mode is {module.padding_mode!r}: no zeros to rectify"
+    return None
+
+
+def _why_not_plain(module: nn.Module) -> str | None:
+    if not isinstance(module, RectifiedConv2d | LazyRectifiedConv2d):
+        return ""
+    if _base(module) not in TWINS.values():
+        return f"{type(module).__name__} may compute something else than RectifiedConv2d"
+    padding: Any = module.padding
+    if not isinstance(padding, str) and len(padding) == 4 and (padding[0], padding[2]) != (padding[1], padding[3]):
+        return f"padding {padding} has no form in Conv2d"
+    return None
+
+
+def _pads(module: nn.modules.conv._ConvNd) -> bool:
+    if isinstance(module, nn.Conv2d):
+        sizes = [pair(value, "size") for value in (module.kernel_size, module.stride, module.dilation)]
+        return any(resolve_padding(module.padding, *sizes))
+    return module.padding == "same" or (not isinstance(module.padding, str) and any(module.padding))
