@@ -116,6 +116,7 @@ def check_parity(
         report.cases.append(case)
         if case.failures and not report.kept:
             report.kept = _kept(feeds, expected, actual)
+    report.reference = reference.description  # now it knows its precision
     runner.close()
     return report
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,16 +11,21 @@ import torch
 from onnx import ModelProto, ValueInfoProto
 from torch import Tensor
 
+from rectexport.exporter.quiet import quiet
 from rectexport.exporter.source import Source
 from rectexport.exporter.trace import Traced
+from rectexport.runtime.errors import BadInput
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import format_shape
 
 
 class Reference(Protocol):
     """Computes expected tensors."""
 
-    description: str
+    @property
+    def description(self) -> str:
+        """What computes them, for people; final once it has computed some."""
 
     def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The model's outputs, in order."""
@@ -41,18 +46,24 @@ def make_reference(source: Source, traced: Traced) -> Reference:
 
 
 class TorchReference:
-    """PyTorch in float64. Inner tensors come from the exported program, whose nodes name the ONNX tensors."""
+    """PyTorch in float64, or in float32 for a model that casts inside and so refuses float64.
 
-    description = "PyTorch, float64"
+    Inner tensors come from the exported program, whose nodes name the ONNX tensors.
+    """
 
     def __init__(self, model: Any, program: Any) -> None:
-        self._model = copy.deepcopy(model).double()
+        with quiet():
+            self._model = copy.deepcopy(model).double()
         self._graph = _inner_graph(program) if program is not None else None
         self._layers = _layer_names(program) if program is not None else {}
+        self._dtype = torch.float64
+
+    @property
+    def description(self) -> str:
+        return "PyTorch, float64" if self._dtype == torch.float64 else "PyTorch, float32"
 
     def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
-        with torch.no_grad():
-            results = self._model(*_tensors(feeds))
+        results = self._run(self._model, feeds)
         flat, _ = torch.utils._pytree.tree_flatten(results)
         return [value.detach().numpy() for value in flat if isinstance(value, Tensor)]
 
@@ -60,12 +71,29 @@ class TorchReference:
         if self._graph is None:
             return {}
         recorder = _Recorder(self._graph, names)
-        with torch.no_grad():
-            recorder.run(*_tensors(feeds))
+        self._run(recorder.run, feeds)
         return recorder.found
 
     def layer(self, name: str) -> str:
         return self._layers.get(name, name)
+
+    def _run(self, call: Callable[..., Any], feeds: Mapping[str, Array]) -> Any:
+        """Raises BadInput when the model does not take these feeds."""
+        try:
+            with torch.no_grad():
+                return call(*_tensors(feeds, self._dtype))
+        except Exception as error:
+            if self._dtype == torch.float64:
+                self._to_float32()
+                return self._run(call, feeds)
+            shapes = ", ".join(f"{name} {format_shape(array.shape)}" for name, array in feeds.items())
+            raise BadInput(f"PyTorch could not run the model with {shapes}: {_last_line(error)}") from error
+
+    def _to_float32(self) -> None:
+        self._dtype = torch.float32
+        for module in (self._model, self._graph):
+            if module is not None:
+                module.float()
 
 
 class OnnxReference:
@@ -108,7 +136,8 @@ def _untyped(name: str) -> Any:
 
 
 def _inner_graph(program: Any) -> Any:
-    module = copy.deepcopy(program.module(check_guards=False))  # it shares the program's own weights
+    with quiet():
+        module = copy.deepcopy(program.module(check_guards=False))  # it shares the program's own weights
     return module.double()
 
 
@@ -121,9 +150,14 @@ def _layer_names(program: Any) -> dict[str, str]:
     return names
 
 
-def _tensors(feeds: Mapping[str, Array]) -> list[Tensor]:
-    arrays = (np.asarray(array) for array in feeds.values())
-    return [torch.from_numpy(array.astype(np.float64) if array.dtype.kind == "f" else array) for array in arrays]
+def _tensors(feeds: Mapping[str, Array], dtype: torch.dtype) -> list[Tensor]:
+    tensors = (torch.from_numpy(np.asarray(array)) for array in feeds.values())
+    return [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()  # TorchScript's come after its traceback
+    return f"{type(error).__name__}: {lines[-1][:300] if lines else 'no message'}"
 
 
 class _Recorder(torch.fx.Interpreter):

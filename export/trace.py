@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +15,7 @@ from onnx import ModelProto
 
 from rectexport.exporter import dialect, translation
 from rectexport.exporter.inputs import InputPlan
+from rectexport.exporter.quiet import quiet
 from rectexport.exporter.source import Source
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange, format_shape
@@ -47,7 +45,7 @@ def trace(source: Source, inputs: Sequence[InputPlan], opset: int, dynamic_shape
         "torchscript": _trace_torchscript,
         "onnx": _take_onnx,
     }
-    with _quiet():
+    with quiet():
         traced = tracers[source.kind](source, tuple(inputs), opset, dynamic_shapes)
     dialect.attach_functions(traced.model)
     _check_dynamic(source, traced)
@@ -248,17 +246,3 @@ def _cause(error: BaseException) -> str:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch's exporter from warning about libraries that no model here needs."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rectexport.models.blocks import MakeConv, initialize, scaled, spatial_conv
 from rectexport.models.crelu import AVR, CReLU
 from rectexport.models.geometry import one_of
+from rectexport.models.pools import HalvingMaxPool2d
 from rectexport.models.registry import Build, ModelEntry, Options, register
 
 ALL = tuple(range(1, 14))
@@ -117,7 +118,7 @@ def convpool_cnn_c(
     if variant == "half":
         filters[2] = 48
     filters = [scaled(f, width) for f in filters]
-    pools = [nn.MaxPool2d(3, 2, ceil_mode=True) for _ in range(2)]
+    pools = [HalvingMaxPool2d() for _ in range(2)]
     convs = [Conv(f) for f in filters[:6]]
     tail = (convs[5], Conv(filters[6], 1), Conv(num_classes, 1, 1, 0))
     rows: tuple[Row, ...] = (*convs[:2], pools[0], *convs[2:5], pools[1], *tail)

@@ -23,6 +23,7 @@ from rectexport.models.blocks import (
     stage,
 )
 from rectexport.models.geometry import one_of
+from rectexport.models.pools import HalvingAvgPool2d
 from rectexport.models.registry import ModelEntry, Options, register
 from rectexport.models.symmetric import SymmetricConv2d
 
@@ -38,17 +39,12 @@ def spatial(kernel: str, order: str, remainder: str, make_conv: MakeConv) -> Mak
     return lambda c: make_conv(c, c, size, padding=size // 2)
 
 
-def halve() -> nn.AvgPool2d:
-    """2x2 average of stride 2; at an odd edge over what is there."""
-    return nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
-
-
 def even_block(inputs: int, outputs: int, stride: int, *, middle: int, make_spatial: MakeSpatial) -> PreActivation:
     """1x1 -> spatial -> 1x1, pre-activated by BatchNorm and ReLU6; strides are 2x2 average pools.
 
     [N, inputs, H, W] -> [N, outputs, ceil(H/stride), ceil(W/stride)].
     """
-    pool = [halve()] if stride > 1 else []
+    pool = [HalvingAvgPool2d()] if stride > 1 else []
     body = nn.Sequential(
         nn.Conv2d(inputs, middle, 1, bias=False),
         normalized(middle, nn.ReLU6()),
@@ -57,7 +53,7 @@ def even_block(inputs: int, outputs: int, stride: int, *, middle: int, make_spat
         normalized(middle, nn.ReLU6()),
         nn.Conv2d(middle, outputs, 1, bias=False),
     )
-    shortcut: list[nn.Module] = [halve()] if stride > 1 else []
+    shortcut: list[nn.Module] = [HalvingAvgPool2d()] if stride > 1 else []
     shortcut += [nn.Conv2d(inputs, outputs, 1, bias=False)] if inputs != outputs else []
     return PreActivation(normalized(inputs, nn.ReLU6()), body, nn.Sequential(*shortcut) if shortcut else None)
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rectexport.models.blocks import MakeConv, scaled, spatial_conv, stage
+from rectexport.models.pools import HalvingAvgPool2d
 from rectexport.models.registry import ModelEntry, register
 from rectexport.models.resnet import RFCONV, ResNet
 
@@ -87,7 +88,7 @@ class ResNeStBlock(nn.Module):
         self.downsample = None
         if stride > 1 or inputs != outputs:
             self.downsample = nn.Sequential(
-                nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False),
+                HalvingAvgPool2d() if stride > 1 else nn.Identity(),
                 nn.Conv2d(inputs, outputs, 1, bias=False),
                 nn.BatchNorm2d(outputs),
             )

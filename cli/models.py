@@ -1,0 +1,139 @@
+"""`rectexport models`: what the zoo has, and checkpoints of it with seeded weights."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rectexport.cli.failure import explain
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import UsageError
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="An option of the network, as in conv=plain; repeatable."),
+]
+Classes = Annotated[int | None, typer.Option(min=1, help="Classes of the last layer.")]
+
+
+@app.callback(invoke_without_command=True)
+def overview(context: typer.Context) -> None:
+    """The networks of the zoo, by name.
+
+    **Examples**
+
+    - `rectexport models` — all of them
+    - `rectexport models show resnet50 --option conv=plain`
+    - `rectexport models save resnet50 rf50.pt --seed 0` — a checkpoint that `rectexport` takes
+    """
+    if context.invoked_subcommand is None:
+        require("torch")
+        _report(_list)
+
+
+@app.command()
+def show(name: str, option: Options = None, num_classes: Classes = None) -> None:
+    """One network: its source, its options, its size, its modules."""
+    require("torch")
+    _report(lambda console: _show(console, name, num_classes, _parse(option)))
+
+
+@app.command()
+def save(
+    name: str,
+    file: Path,
+    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
+    option: Options = None,
+    num_classes: Classes = None,
+) -> None:
+    """Write a checkpoint with seeded random weights, for trying and measuring."""
+    require("torch")
+    _report(lambda console: _save(console, name, file, seed, num_classes, _parse(option)))
+
+
+def _report(action: Any) -> None:
+    """Run an action on a console; an expected error becomes one line and an exit code."""
+    console = Console(highlight=False)
+    try:
+        action(console)
+    except Exception as error:
+        text, code = explain(error if not isinstance(error, ValueError) else UsageError(str(error)))
+        Console(stderr=True, highlight=False).print(f"error: {text}", markup=False, soft_wrap=True)
+        raise typer.Exit(code) from None
+
+
+def _parse(texts: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE pairs; a value is a Python literal, or else a plain word."""
+    options: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--option {text!r}: expected NAME=VALUE")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options
+
+
+def _list(console: Console) -> None:
+    from rectexport.models.registry import model_entry, model_names
+
+    paper = ""
+    for name in model_names():
+        entry = model_entry(name)
+        if entry.paper != paper:
+            paper = entry.paper
+            console.print(f"\n{paper}", style="bold", markup=False, soft_wrap=True)
+        millions, shape = f"{_size(name, None, {}) / 1e6:.2f} M", "x".join(map(str, entry.input_shape))
+        line = f"  {name:<28}{millions:>9}  {shape:<10}  {', '.join(entry.uses)}"
+        console.print(line.rstrip(), markup=False, soft_wrap=True)
+
+
+def _show(console: Console, name: str, num_classes: int | None, options: dict[str, Any]) -> None:
+    from rectexport.models.count import macs, rectified_layers
+    from rectexport.models.registry import model_entry
+
+    entry, model = model_entry(name), _meta(name, num_classes, options)
+    parameters = sum(value.numel() for value in model.parameters())
+    rows = {
+        "paper": entry.paper,
+        "uses": ", ".join(entry.uses) or "nothing special",
+        "input": "x".join(map(str, ("N", *entry.input_shape))),
+        "classes": str(num_classes or entry.num_classes),
+        "parameters": f"{parameters:,}",
+        "multiply-adds": f"{macs(model, entry.input_shape):,} for one input",
+        "rectified layers": str(rectified_layers(model)),
+        "defaults": ", ".join(f"{key}={value}" for key, value in entry.defaults.items()) or "none",
+        "options": ", ".join(entry.options()),
+    }
+    for key, value in rows.items():
+        console.print(f"{key:<17} {value}", markup=False, soft_wrap=True)
+    console.print(str(model), markup=False, soft_wrap=True)
+
+
+def _save(console: Console, name: str, file: Path, seed: int, num_classes: int | None, options: dict[str, Any]) -> None:
+    from rectexport.models.seeded import save_seeded
+
+    save_seeded(file, name, seed, num_classes, **options)
+    console.print(f"{file}: {name}, seed {seed}, {file.stat().st_size / 1e6:.1f} MB", markup=False)
+
+
+def _size(name: str, num_classes: int | None, options: dict[str, Any]) -> int:
+    return sum(value.numel() for value in _meta(name, num_classes, options).parameters())
+
+
+def _meta(name: str, num_classes: int | None, options: dict[str, Any]) -> Any:
+    """The network without memory for its weights."""
+    import torch
+
+    from rectexport.models.registry import create_model
+
+    with torch.device("meta"):
+        return create_model(name, num_classes, **options)
