@@ -14,8 +14,11 @@ from rectexport.exporter.inputs import ShapeOptions, forward_names
 from rectexport.exporter.log import Log
 from rectexport.exporter.pipeline import ExportOptions, run_export
 from rectexport.exporter.source import Source
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package import Package
+from rectexport.runtime.runner import Array
+
+_IN_FLOAT32 = "pass model.float() and float32 inputs, and fp16=True for half precision in the graph"
 
 
 def export(
@@ -43,7 +46,7 @@ def export(
     Raises BadInput for a model that cannot be traced, UsageError for options that do not fit, ParityError
     when the package's answers differ.
     """
-    source = _source(model, example_inputs)
+    source = _source(model, example_inputs, dynamic_shapes)
     options = ExportOptions(
         opset=opset,
         rectify=rectify,
@@ -56,15 +59,38 @@ def export(
     return run_export(source, ShapeOptions(), Path(out), options, Log()).package
 
 
-def _source(model: Any, example_inputs: tuple[Tensor, ...]) -> Source:
+def _source(model: Any, example_inputs: tuple[Tensor, ...], dynamic_shapes: Any) -> Source:
     if not isinstance(example_inputs, tuple) or not all(isinstance(value, Tensor) for value in example_inputs):
         raise UsageError(f"example_inputs: expected a tuple of tensors, got {type(example_inputs).__name__}")
-    arrays = tuple(np.ascontiguousarray(value.detach().cpu().numpy()) for value in example_inputs)
-    if isinstance(model, torch.export.ExportedProgram):
-        return Source("program", model, "torch.export program", None, list(model.graph_signature.user_inputs), arrays)
-    if isinstance(model, torch.jit.ScriptModule):
-        return Source("torchscript", model, "TorchScript", None, forward_names(model, len(arrays)), arrays)
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module | torch.export.ExportedProgram):
         raise UsageError(f"model: expected a torch.nn.Module or an ExportedProgram, got {type(model).__name__}")
-    model = copy.deepcopy(model).cpu()
-    return Source("module", model, type(model).__name__, None, forward_names(model, len(arrays)), arrays)
+    if dynamic_shapes is not None and isinstance(model, torch.export.ExportedProgram | torch.jit.ScriptModule):
+        raise UsageError(
+            "dynamic_shapes: for a torch.nn.Module only; an exported program keeps its own, and TorchScript is "
+            "exported with the example's shapes"
+        )
+    arrays = tuple(_array(value, f"example_inputs[{index}]") for index, value in enumerate(example_inputs))
+    if isinstance(model, torch.export.ExportedProgram):
+        names = list(model.graph_signature.user_inputs)
+        if len(names) != len(arrays):
+            raise UsageError(f"example_inputs: the program takes {len(names)} ({', '.join(names)}), got {len(arrays)}")
+        return Source("program", model, "torch.export program", None, names, arrays)
+    kind = "torchscript" if isinstance(model, torch.jit.ScriptModule) else "module"
+    description = "TorchScript" if kind == "torchscript" else type(model).__name__
+    return Source(kind, _copy(model), description, None, forward_names(model, len(arrays)), arrays)
+
+
+def _array(value: Tensor, name: str) -> Array:
+    if value.dtype == torch.bfloat16:
+        raise UsageError(f"{name}: NumPy has no bfloat16; {_IN_FLOAT32}")
+    return np.ascontiguousarray(value.detach().cpu().numpy())
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    half = {entry.dtype for entry in model.parameters()} & {torch.float16, torch.bfloat16}
+    if half:
+        raise UsageError(f"model: has weights in {half.pop()}; {_IN_FLOAT32}")
+    try:
+        return copy.deepcopy(model).cpu()
+    except Exception as error:
+        raise BadInput(f"model: cannot be copied: {str(error).splitlines()[0]}") from error

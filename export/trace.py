@@ -53,9 +53,9 @@ def trace(source: Source, inputs: Sequence[InputPlan], opset: int, dynamic_shape
 
 
 def _trace_module(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
-    asked = dynamic_shapes if dynamic_shapes is not None else tuple(_dims(entry) for entry in inputs)
-    arguments = tuple(torch.from_numpy(_traceable(entry, dynamic_shapes)) for entry in inputs)
     try:
+        asked = dynamic_shapes if dynamic_shapes is not None else _dims(inputs)
+        arguments = tuple(torch.from_numpy(_traceable(entry, dynamic_shapes)) for entry in inputs)
         with torch.no_grad():
             program = torch.export.export(source.model.eval(), arguments, dynamic_shapes=asked, strict=False)
     except Exception as error:
@@ -71,11 +71,12 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
     inputs = tuple(
         _with_program_range(entry, shape) for entry, shape in zip(inputs, _user_shapes(program), strict=True)
     )
+    output_names = _output_names(source, program, inputs)
     try:
         converted: Any = torch.onnx.export(
             program,
             input_names=[entry.name for entry in inputs],
-            output_names=_output_names(program),
+            output_names=output_names,
             opset_version=opset,
             dynamo=True,
             custom_translation_table=translation.table(),
@@ -90,11 +91,11 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
 
 
 def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
-    axes = {entry.name: dict(_dynamic_names(entry)) for entry in inputs if entry.range.dynamic_axes}
-    arguments = tuple(torch.from_numpy(entry.example) for entry in inputs)
+    axes = {name: entries for name, entries in _axis_names(inputs).items() if entries}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         try:
+            arguments = tuple(torch.from_numpy(entry.example) for entry in inputs)
             torch.onnx.export(
                 source.model.eval(),
                 arguments,
@@ -113,20 +114,33 @@ def _take_onnx(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynami
     return Traced(source.model, inputs)
 
 
-def _dims(entry: InputPlan) -> dict[int, Any]:
-    bounds = entry.range
-    return {
-        axis: torch.export.Dim(name, min=bounds.min[axis], max=bounds.max[axis]) for axis, name in _dynamic_names(entry)
-    }
+def _dims(inputs: Sequence[InputPlan]) -> tuple[dict[int, Any], ...]:
+    names = _axis_names(inputs)
+    return tuple(
+        {
+            axis: torch.export.Dim(name, min=entry.range.min[axis], max=entry.range.max[axis])
+            for axis, name in names[entry.name].items()
+        }
+        for entry in inputs
+    )
 
 
-def _dynamic_names(entry: InputPlan) -> list[tuple[int, str]]:
-    image = len(entry.range.opt) == 4
-    clean = re.sub(r"\W", "_", entry.name)
-    return [
-        (axis, IMAGE_AXES[axis] if image else ("batch" if axis == 0 else f"{clean}_{axis}"))
-        for axis in entry.range.dynamic_axes
-    ]
+def _axis_names(inputs: Sequence[InputPlan]) -> dict[str, dict[int, str]]:
+    """Names of the dynamic axes of each input; inputs share a name, and so a size, where they share the range."""
+    ranges: dict[str, tuple[int, int, int]] = {}
+    names: dict[str, dict[int, str]] = {entry.name: {} for entry in inputs}
+    for entry in inputs:
+        bounds, image, own = entry.range, len(entry.range.opt) == 4, _identifier(entry.name)
+        for axis in bounds.dynamic_axes:
+            name = IMAGE_AXES[axis] if image else ("batch" if axis == 0 else f"{own}_{axis}")
+            sizes = (bounds.min[axis], bounds.opt[axis], bounds.max[axis])
+            shared = ranges.setdefault(name, sizes) == sizes
+            names[entry.name][axis] = name if shared else f"{own}_{name}"
+    return names
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W|^(?=\d)", "_", name)
 
 
 def _traceable(entry: InputPlan, dynamic_shapes: Any) -> Any:
@@ -175,20 +189,29 @@ def _with_program_range(entry: InputPlan, shape: list[tuple[int, int] | int]) ->
     return InputPlan(entry.name, entry.example, ShapeRange(tuple(low), entry.range.opt, tuple(high)))
 
 
-def _output_names(program: Any) -> list[str]:
-    count = len(program.graph_signature.user_outputs)
-    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+def _output_names(source: Source, program: Any, inputs: Sequence[InputPlan]) -> list[str]:
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    outputs = program.graph_signature.user_outputs
+    found = [values.get(name) if isinstance(name, str) else name for name in outputs]
+    strangers = {index: value for index, value in enumerate(found) if not isinstance(value, torch.Tensor | None)}
+    for index, value in strangers.items():
+        kind = type(value).__name__
+        raise BadInput(f"{source.name}: output {index} is no tensor but {kind}; let forward return tensors only")
+    if all(value is None for value in found):
+        raise BadInput(f"{source.name}: forward returns no tensor")
+    stem = "result" if any(entry.name.startswith("output") for entry in inputs) else "output"
+    return [stem] if len(outputs) == 1 else [f"{stem}_{index}" for index in range(len(outputs))]
 
 
 def _name_dimensions(model: ModelProto, inputs: Sequence[InputPlan]) -> None:
-    """Call the exporter's s77 what it is: batch, height, width; everywhere in the model."""
+    """Call the exporter's s77 what it is: batch, height, width; everywhere in the model, each symbol another name."""
     names: dict[str, str] = {}
-    by_name = {entry.name: entry for entry in inputs}
+    wanted = _axis_names(inputs)
     for value in model.graph.input:
-        wanted = dict(_dynamic_names(by_name[value.name])) if value.name in by_name else {}
         for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
-            if dimension.dim_param and axis in wanted:
-                names.setdefault(dimension.dim_param, wanted[axis])
+            name, symbol = wanted.get(value.name, {}).get(axis), dimension.dim_param
+            if name and symbol and symbol not in names:
+                names[symbol] = name if name not in names.values() else f"{_identifier(value.name)}_{name}"
     if not names:
         return
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
@@ -222,8 +245,9 @@ def _check_dynamic(source: Source, traced: Traced) -> None:
 
 def _explain(source: Source, inputs: Sequence[InputPlan], error: Exception) -> str:
     text = str(error)
+    names = _axis_names(inputs)
     for entry in inputs:
-        for axis, name in _dynamic_names(entry):
+        for axis, name in names[entry.name].items():
             if re.search(rf"\b{re.escape(name)}\b", text) and "onstraint" in text:
                 low, high = entry.range.min[axis], entry.range.max[axis]
                 return (
