@@ -8,7 +8,7 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ruff mypy unit test-py310 figures clean
+.PHONY: help demo test lint ruff mypy unit test-py310 figures zoo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ on-py310: .venv310/.stamp
 figures: .venv/.stamp ## measure again what docs/parity.md and docs/cost.md say (15 minutes)
 	$(BIN)/python benchmarks/parity.py
 	$(BIN)/python benchmarks/cost.py
+
+zoo: .venv/.stamp ## export every network of the zoo and write docs/zoo.md (half an hour)
+	$(BIN)/python benchmarks/zoo.py
 
 clean: ## remove what was built, and the environments
 	rm -rf .venv .venv310 build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis

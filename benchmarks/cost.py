@@ -18,7 +18,8 @@ from typing import Any
 from common import THREADS, child, machine, rectified_resnet, table, write_page
 
 SHAPE = (1, 3, 224, 224)
-RUNS, WARM_UP = 60, 15
+CONVS = ("rectified", "plain")
+RUNS = 60
 
 
 def main() -> None:
@@ -31,12 +32,11 @@ def main() -> None:
         print(json.dumps(CHILDREN[options.child[0]](*options.child[1:])))
         return
     with TemporaryDirectory() as folder:
-        exports = interleaved(options.rounds, {"bare": ("bare", folder), "full": ("full", folder)})
-        for conv in ("rectified", "plain"):
+        exports = interleaved(options.rounds, {name: ("cost.py", "--child", name, folder) for name in ("bare", "full")})
+        for conv in CONVS:
             child("cost.py", "--child", "package", conv, folder)
-        latencies = interleaved(
-            options.rounds, {conv: ("latency", f"{folder}/{conv}/model.onnx") for conv in ("rectified", "plain")}
-        )
+        models = {conv: ("latency.py", f"{folder}/{conv}/model.onnx", "--runs", str(RUNS)) for conv in CONVS}
+        latencies = interleaved(options.rounds, models)
     write_page("cost.md", page(exports, latencies, options.rounds))
 
 
@@ -45,7 +45,7 @@ def interleaved(rounds: int, contestants: dict[str, tuple[str, ...]]) -> dict[st
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, arguments in contestants.items():
-            results[name].append(child("cost.py", "--child", *arguments))
+            results[name].append(child(*arguments))
     return results
 
 
@@ -92,29 +92,12 @@ def export_package(conv: str, folder: str) -> dict[str, Any]:
     return {}
 
 
-def latency(path: str) -> dict[str, Any]:
-    """Median milliseconds of a run in ONNX Runtime, on random data."""
-    import numpy as np
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feeds = {session.get_inputs()[0].name: np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)}
-    times = []
-    for _ in range(WARM_UP + RUNS):
-        begin = time.perf_counter()
-        session.run(None, feeds)
-        times.append(time.perf_counter() - begin)
-    return {"milliseconds": median(times[WARM_UP:]) * 1e3}
-
-
 def peak() -> float:
     """Largest resident size of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-CHILDREN = {"bare": bare_export, "full": full_export, "package": export_package, "latency": latency}
+CHILDREN = {"bare": bare_export, "full": full_export, "package": export_package}
 
 
 def page(exports: dict[str, list[dict[str, Any]]], latencies: dict[str, list[dict[str, Any]]], rounds: int) -> str:
@@ -148,7 +131,7 @@ itself; peak resident memory of the process, model and libraries included.
 ## Rectification at inference
 
 The same weights with rectified and with plain convolutions, ONNX Runtime on the CPU, {THREADS} threads, 1x3x224x224,
-fp32, median of {RUNS} runs after {WARM_UP}; the last column is the range over the rounds. r is one constant multiply
+fp32, median of {RUNS} runs; the last column is the range over the rounds. r is one constant multiply
 a layer here: the form that needs nothing of the target.
 
 {table(("net", "ms", "range"), speed)}

@@ -1,0 +1,142 @@
+"""Every network of the zoo exported at its native size, rectified and plain: writes docs/zoo.md.
+
+python benchmarks/zoo.py [NAME ...] [--runs 20]
+
+Rows are kept in out/zoo.json as they are made: an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from common import ROOT, THREADS, child, machine, table, write_page
+
+from rectexport.exporter.inputs import ShapeOptions
+from rectexport.exporter.log import Log
+from rectexport.exporter.pipeline import Exported, ExportOptions, run_export
+from rectexport.exporter.source import Source
+from rectexport.models.count import parameters, rectified_layers
+from rectexport.models.registry import model_entry, model_names
+from rectexport.models.seeded import seeded_model
+
+KEPT = ROOT / "out" / "zoo.json"
+HEADINGS = (
+    "network",
+    "convolutions",
+    "parameters",
+    "rectified layers",
+    "nodes",
+    "relative L2",
+    "worst region",
+    "export s",
+    "ms",
+    "rectified / plain",
+)
+
+
+def main() -> None:
+    """Export what is missing, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="networks; all by default")
+    parser.add_argument("--runs", type=int, default=20, help="timed runs a network")
+    options = parser.parse_args()
+    rows: dict[str, dict[str, Any]] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    KEPT.parent.mkdir(exist_ok=True)
+    for name in options.names or model_names():
+        for conv, choices in variants(name).items():
+            key = f"{name} {conv}"
+            if key not in rows:
+                rows[key] = measure(name, conv, choices, options.runs)
+                KEPT.write_text(json.dumps(rows, indent=1))
+                print(key, rows[key], flush=True)
+                gc.collect()
+    write_page("zoo.md", page(rows))
+
+
+def variants(name: str) -> dict[str, dict[str, str]]:
+    """Every kind of zero-padded convolution that the network can be built with, and the options for it."""
+    if "conv" not in model_entry(name).options():
+        return {"plain": {}}
+    return {
+        "rectified": {"conv": "rectified"},
+        "rectified, average": {"conv": "rectified", "mode": "average"},
+        "plain": {"conv": "plain"},
+    }
+
+
+def measure(name: str, conv: str, choices: dict[str, str], runs: int) -> dict[str, Any]:
+    """Export one network and time it alone in a process; parity is part of the export."""
+    model = seeded_model(name, **choices)
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn(1, *model_entry(name).input_shape, generator=generator).numpy()
+    source = Source("module", model, name, input_names=["input"], example_inputs=(example,))
+    with TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        result = run_export(source, ShapeOptions(), Path(folder) / "package", ExportOptions(), Log())
+        seconds = time.perf_counter() - begin
+        path = str(result.package.model_file)
+        latency = child("latency.py", path, "--runs", str(runs))["milliseconds"]
+    return {
+        "parameters": parameters(model),
+        "rectified": rectified_layers(model),
+        "seconds": seconds,
+        "milliseconds": latency,
+        **parity_of(result),
+    }
+
+
+def parity_of(result: Exported) -> dict[str, Any]:
+    """The output's distance, and the worst region of the worst inner tensor."""
+    case = result.parity.cases[0]
+    layers = [(*layer.worst, layer.layer) for layer in case.layers]
+    region, worst, layer = max(layers, key=lambda entry: entry[1], default=("none", 0.0, ""))
+    output = max(value.relative_l2 for value in case.outputs.values())
+    return {"nodes": list(result.nodes), "relative_l2": output, "worst": [region, worst, layer]}
+
+
+def page(rows: dict[str, dict[str, Any]]) -> str:
+    """The Markdown page."""
+    lines = []
+    for key, row in rows.items():
+        name, _, conv = key.partition(" ")
+        plain = rows.get(f"{name} plain")
+        ratio = f"{row['milliseconds'] / plain['milliseconds']:.2f}" if plain and conv != "plain" else ""
+        region, worst, layer = row["worst"]
+        lines.append(
+            [
+                name,
+                conv,
+                f"{row['parameters'] / 1e6:.2f} M",
+                str(row["rectified"]),
+                f"{row['nodes'][0]} → {row['nodes'][1]}",
+                f"{row['relative_l2']:.1e}",
+                f"{region} {worst:.1e} {layer}",
+                f"{row['seconds']:.1f}",
+                f"{row['milliseconds']:.2f}",
+                ratio,
+            ]
+        )
+    largest = max(row["relative_l2"] for row in rows.values())
+    return f"""# The zoo
+
+Made by `make zoo` (`.venv/bin/python benchmarks/zoo.py`). Every network with seeded random weights and fitting
+BatchNorm statistics, batch 1 at its native size, fp32; nodes before and after the passes; relative L2 of the output
+against PyTorch in float64 (largest of all: {largest:.1e}, allowed 1e-05); the worst region of the worst inner tensor;
+seconds of the whole export; median milliseconds in ONNX Runtime on the CPU with {THREADS} threads, alone in a process.
+One round only: the ratio of a rectified network to its plain twin is uncertain by some percent.
+
+{table(HEADINGS, lines)}
+
+{machine()}
+"""
+
+
+if __name__ == "__main__":
+    main()

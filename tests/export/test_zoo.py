@@ -1,0 +1,43 @@
+"""Every network of the zoo, narrow, shallow and on small images, exports and agrees with PyTorch at every layer."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rectexport.exporter.inputs import ShapeOptions
+from rectexport.exporter.log import Log
+from rectexport.exporter.pipeline import ExportOptions, run_export
+from rectexport.exporter.source import Source
+from rectexport.models.registry import ModelEntry, model_entry, model_names
+from rectexport.models.seeded import seeded_model
+
+WIDTH, DEPTH, SIDE = 0.25, 2, 48
+LEAST_SIDE = {"all_cnn_b": 96}
+
+
+def reduced(entry: ModelEntry) -> dict[str, Any]:
+    """A quarter of the channels, and at most two blocks a stage."""
+    options: dict[str, Any] = {"width": WIDTH}
+    for name in {"blocks", "convs"} & set(entry.options()):
+        depth = entry.defaults.get(name, inspect.signature(entry.build).parameters[name].default)
+        options[name] = min(depth, DEPTH) if isinstance(depth, int) else tuple(min(count, DEPTH) for count in depth)
+    return options
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_exports(name: str, tmp_path: Path) -> None:
+    entry = model_entry(name)
+    side = next((least for prefix, least in LEAST_SIDE.items() if name.startswith(prefix)), SIDE)
+    side = min(side, entry.input_shape[1])
+    example = torch.randn(1, entry.input_shape[0], side, side, generator=torch.Generator().manual_seed(0))
+    model = seeded_model(name, num_classes=7, **reduced(entry))
+    source = Source("module", model, name, input_names=["input"], example_inputs=(example.numpy(),))
+    options = ExportOptions(guard=False)
+    result = run_export(source, ShapeOptions(), tmp_path / "package", options, Log())
+    case = result.parity.cases[0]
+    assert max(value.relative_l2 for value in case.outputs.values()) <= 1e-5
+    assert len(case.layers) >= 10
+    assert max(layer.worst[1] for layer in case.layers) <= 1e-5
