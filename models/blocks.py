@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -38,6 +38,13 @@ def scaled(channels: int, width: float, divisor: int = 4) -> int:
     if width == 1:
         return channels
     return max(divisor, round(channels * width / divisor) * divisor)
+
+
+def counts(values: Sequence[int], length: int, name: str) -> Sequence[int]:
+    """values, if they are `length` positive integers. Raises ValueError that names them otherwise."""
+    if len(values) != length or not all(isinstance(value, int) and value > 0 for value in values):
+        raise ValueError(f"{name}: expected {length} positive integers, got {values!r}")
+    return values
 
 
 def initialize(model: nn.Module) -> None:

@@ -108,7 +108,7 @@ def build(checkpoint: Mapping[str, Any], source: str = "checkpoint") -> nn.Modul
     arch = checkpoint["arch"]
     try:
         model = create_model(arch, **checkpoint["arguments"])
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{source}: {error}") from error
+    except Exception as error:  # a value of the wrong kind may break a builder anywhere
+        raise BadInput(f"{source}: {arch} cannot be built with these arguments: {error}") from error
     load_weights(model, checkpoint["state_dict"], source, arch)
     return model.eval()

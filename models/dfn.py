@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.blocks import Head, MakeConv, initialize, normalized, scaled, spatial_conv
+from rectexport.models.blocks import Head, MakeConv, counts, initialize, normalized, scaled, spatial_conv
 from rectexport.models.geometry import one_of
 from rectexport.models.proportional import PAPER, PROPORTIONAL, WIDTHS, relu
 from rectexport.models.registry import ModelEntry, Options, register
@@ -107,22 +107,18 @@ def dfn(
     kind and branch as in `MergeAndRun`; conv, mode and width as in `rectexport.models.resnet.resnet`. Raises
     ValueError for options it does not know.
     """
+    counts(blocks, 3, "blocks")
     make_conv = spatial_conv(conv, mode)
     widths = [scaled(w, width) for w in WIDTHS]
-    outputs = [w for count, w in zip(blocks, widths, strict=True) for _ in range(count)]
-    inputs = [widths[0], *outputs[:-1]]
-    chain = [
-        MergeAndRun(
-            before,
-            after,
-            1 if before == after else 2,
-            last=index == len(outputs) - 1,
-            kind=kind,
-            branch=branch,
-            make_conv=make_conv,
-        )
-        for index, (before, after) in enumerate(zip(inputs, outputs, strict=True))
-    ]
+    chain: list[MergeAndRun] = []
+    inputs = widths[0]
+    for group, (count, outputs) in enumerate(zip(blocks, widths, strict=True)):
+        for index in range(count):
+            stride = 2 if group and index == 0 else 1
+            last = len(chain) == sum(blocks) - 1
+            block = MergeAndRun(inputs, outputs, stride, last=last, kind=kind, branch=branch, make_conv=make_conv)
+            chain.append(block)
+            inputs = outputs
     stem = nn.Sequential(make_conv(3, widths[0], 3, 1, 1), normalized(widths[0], relu(True), EPS))
     return DFN(stem, chain, Head(widths[-1], num_classes))
 

@@ -15,6 +15,7 @@ from rectexport.models.blocks import (
     Head,
     MakeConv,
     PreActivation,
+    counts,
     initialize,
     named,
     normalized,
@@ -27,14 +28,14 @@ from rectexport.models.pools import HalvingAvgPool2d
 from rectexport.models.registry import ModelEntry, Options, register
 from rectexport.models.symmetric import SymmetricConv2d
 
-KERNELS = ("c2sp", "c4sp", "3x3", "5x5")
+KERNELS = {"c2sp": 2, "c4sp": 4, "3x3": 3, "5x5": 5}
 MakeSpatial = Callable[[int], nn.Conv2d]
 
 
 def spatial(kernel: str, order: str, remainder: str, make_conv: MakeConv) -> MakeSpatial:
     """What makes the blocks' size-keeping convolution of that many channels. Raises ValueError for a kernel."""
-    size = int(one_of(kernel, KERNELS, "kernel").strip("csp")[0])
-    if kernel.endswith("sp"):
+    size = KERNELS[one_of(kernel, tuple(KERNELS), "kernel")]
+    if size % 2 == 0:
         return lambda c: SymmetricConv2d(c, c, size, bias=False, order=order, remainder=remainder)
     return lambda c: make_conv(c, c, size, padding=size // 2)
 
@@ -80,6 +81,7 @@ def even_resnet(
     convolution. conv and mode, which concern odd kernels, and width as in `rectexport.models.resnet.resnet`.
     Raises ValueError for options it does not know.
     """
+    counts(blocks, len(widths), "blocks"), counts(widths, len(widths), "widths")
     make_conv = spatial_conv(conv, mode)
     make_spatial = spatial(kernel, order, remainder, make_conv)
     channels = [scaled(c, width, 16) for c in (stem[1], *widths)]

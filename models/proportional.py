@@ -16,6 +16,7 @@ from rectexport.models.blocks import (
     Head,
     MakeConv,
     PreActivation,
+    counts,
     initialize,
     named,
     normalized,
@@ -54,6 +55,7 @@ def plain(
     """
     if ratio not in ("1:1", "2:1"):
         raise ValueError(f"ratio: expected '1:1' or '2:1', got {ratio!r}")
+    counts(convs, 3, "convs")
     make_conv = spatial_conv(conv, mode)
     widths = [scaled(w, width) for w in WIDTHS]
     modules: dict[str, nn.Module] = {"stem": conv_unit(3, widths[0], 1, True, make_conv)}
@@ -125,6 +127,7 @@ def preresnet(
     relus = 3 if bottleneck else 2
     if any(number not in range(1, relus + 1) for number in drop):
         raise ValueError(f"drop: expected numbers from 1 to {relus}, got {drop!r}")
+    counts([blocks], 1, "blocks")
     make_conv = spatial_conv(conv, mode)
     inner = [scaled(w, width) for w in WIDTHS]
     widths = [inner[0], *(w * (4 if bottleneck else 1) for w in inner)]
@@ -153,6 +156,7 @@ def cifar_resnet(
     drop "none", "first" or "last" as in `rectexport.models.blocks.BasicBlock`. conv, mode and width as in
     `rectexport.models.resnet.resnet`. Raises ValueError for options it does not know.
     """
+    counts([blocks], 1, "blocks")
     make_conv = spatial_conv(conv, mode)
     inner = [scaled(w, width) for w in WIDTHS]
     widths = [inner[0], *inner]

@@ -77,7 +77,7 @@ def rectify(
         for option, value in options.items():
             setattr(module, option, value)
 
-    return _convert(model, names, predicate, _why_not_rectify, change)
+    return convert(model, names, predicate, _why_not_rectify, change)
 
 
 def plain(model: nn.Module, *, names: Sequence[str] = (), predicate: Predicate | None = None) -> Report:
@@ -95,17 +95,21 @@ def plain(model: nn.Module, *, names: Sequence[str] = (), predicate: Predicate |
         for option in ("mode", "bias_mode", "empty"):
             delattr(module, option)
 
-    return _convert(model, names, predicate, _why_not_plain, change)
+    return convert(model, names, predicate, _why_not_plain, change)
 
 
-def _convert(
+def convert(
     model: nn.Module,
     names: Sequence[str],
     predicate: Predicate | None,
     why_not: Callable[[nn.Module], str | None],
     change: Callable[[nn.Module], None],
 ) -> Report:
-    """Change every chosen module for which why_not gives None; its "" means there is nothing to do or to say."""
+    """Change, in place, every chosen module for which why_not gives None.
+
+    why_not's "" means that there is nothing to do or to say. Raises ValueError for a name that no module has,
+    or a TorchScript model.
+    """
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError("model: TorchScript cannot be changed; rectify the module before scripting or tracing it")
     modules = list(model.named_modules(remove_duplicate=False))

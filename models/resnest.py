@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rectexport.models.blocks import MakeConv, scaled, spatial_conv, stage
+from rectexport.models.blocks import MakeConv, counts, scaled, spatial_conv, stage
 from rectexport.models.pools import HalvingAvgPool2d
 from rectexport.models.registry import ModelEntry, register
 from rectexport.models.resnet import RFCONV, ResNet
@@ -128,6 +128,7 @@ def resnest(
     512. conv, mode and width as in `rectexport.models.resnet.resnet`. Raises ValueError for options it does not
     know.
     """
+    counts(blocks, 4, "blocks")
     make_conv = spatial_conv(conv, mode)
     stem = scaled(32, width)
     planes = [64 * 2**index for index in range(4)]

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.blocks import BasicBlock, Bottleneck, initialize, scaled, spatial_conv, stage
+from rectexport.models.blocks import BasicBlock, Bottleneck, counts, initialize, scaled, spatial_conv, stage
 from rectexport.models.registry import Build, ModelEntry, Options, register
 
 
@@ -57,6 +57,7 @@ def resnet(
     and 4 * planes outside. conv and mode as in `rectexport.models.blocks.spatial_conv`; width multiplies every
     channel count. Raises ValueError for options it does not know.
     """
+    counts(blocks, 4, "blocks")
     make_conv = spatial_conv(conv, mode)
     divisor = max(4, 64 // width_per_group) if groups > 1 else 4
     planes = [scaled(64 * 2**index, width, divisor) for index in range(4)]
@@ -80,6 +81,7 @@ def basic_resnet(
     drop "none", "first" or "last" as in `rectexport.models.blocks.BasicBlock`, the rest as in `resnet`.
     Raises ValueError for options it does not know.
     """
+    counts(blocks, 4, "blocks")
     make_conv = spatial_conv(conv, mode)
     widths = [scaled(64 * 2 ** max(index - 1, 0), width) for index in range(5)]
     make = partial(BasicBlock, make_conv=make_conv, drop=drop)
@@ -101,6 +103,7 @@ def regnet(
     [N, 3, H, W] -> [N, num_classes]. conv, mode and width as in `resnet`; width multiplies group_width too.
     Raises ValueError for options it does not know.
     """
+    counts(blocks, 4, "blocks"), counts(widths, 4, "widths")
     make_conv = spatial_conv(conv, mode)
     group_width = scaled(group_width, width, 2)
     channels = [scaled(32, width), *(scaled(w, width, group_width) for w in widths)]

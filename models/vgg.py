@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.blocks import MakeConv, initialize, scaled, spatial_conv
+from rectexport.models.blocks import MakeConv, counts, initialize, scaled, spatial_conv
 from rectexport.models.registry import ModelEntry, Options, register
 
 POOLED = 7
@@ -68,6 +68,7 @@ def vgg(
     conv and mode as in `rectexport.models.blocks.spatial_conv`; width multiplies every channel count. Raises
     ValueError for options it does not know.
     """
+    counts(convs, 5, "convs")
     widths = [scaled(w, width) for w in (64, 128, 256, 512, 512)]
     features = _features(convs, widths, batch_norm, spatial_conv(conv, mode))
     return VGG(features, widths[-1], scaled(4096, width), num_classes)

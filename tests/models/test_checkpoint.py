@@ -74,7 +74,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         ({"example_input": torch.ones(1, 1, 8, 8).double()}, "example_input: expected float32"),
         ({"arch": "digit"}, "unknown model 'digit': did you mean 'digits'"),
         ({"arguments": {"wide": 2}}, "digits has no option 'wide'"),
-        ({"arguments": {"width": "x"}}, "f.pt: "),
+        ({"arguments": {"width": "x"}}, "f.pt: digits cannot be built with these arguments: "),
     ],
 )
 def test_bad_fields_are_named(checkpoint: dict[str, Any], change: dict[str, Any], message: str) -> None:

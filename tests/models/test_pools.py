@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rectexport.models.pools import HalvingAvgPool2d, HalvingMaxPool2d
 from torch import nn
 from torch.export import Dim
+
+from rectexport.models.pools import HalvingAvgPool2d, HalvingMaxPool2d
 
 POOLS = {
     HalvingAvgPool2d: nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False),

@@ -196,6 +196,16 @@ def test_numbers_of_relus() -> None:
         ("c2sp_resnet50_0_5x", {"kernel": "2x2"}, "kernel"),
         ("c2sp_resnet50_0_5x", {"order": "TL"}, "order"),
         ("convpool_cnn_c_relu", {"variant": "prelu"}, "variant"),
+        ("resnet50", {"blocks": (1,)}, r"blocks: expected 4 positive integers, got \(1,\)"),
+        ("resnet18", {"blocks": (1, 1, 1, 0)}, "blocks"),
+        ("regnet_x_4gf", {"widths": (8, 8)}, "widths"),
+        ("resnest50_fast_2s8x", {"blocks": (1,)}, "blocks"),
+        ("vgg16", {"convs": (1, 1)}, "convs"),
+        ("plain38", {"convs": (1, 1)}, "convs"),
+        ("preresnet62", {"blocks": 0}, "blocks"),
+        ("resnet20", {"blocks": -1}, "blocks"),
+        ("dfn_mr1", {"blocks": (1,)}, "blocks"),
+        ("c2sp_resnet50_0_5x", {"blocks": (1,)}, "blocks"),
     ],
 )
 def test_bad_options_are_named(name: str, options: dict[str, object], message: str) -> None:
