@@ -59,7 +59,7 @@ def show_parity(console: Console, report: ParityReport) -> None:
     """Outputs by case, then the worst layer of each region."""
     table = Table(title=f"Parity with {report.reference}", title_justify="left")
     for heading in ("case", "output", "max abs", "relative L2", "cosine", "top-1"):
-        table.add_column(heading, justify="left" if heading in ("case", "output") else "right")
+        table.add_column(heading, justify="left" if heading in ("case", "output") else "right", overflow="fold")
     for case in report.cases:
         shapes = ", ".join("x".join(map(str, shape)) for shape in case.shapes.values())
         for name, value in case.outputs.items():
@@ -73,7 +73,7 @@ def show_parity(console: Console, report: ParityReport) -> None:
         return
     table = Table(title=f"By region, worst of {len(layers)} inner tensors", title_justify="left")
     for heading in ("region", "max abs", "relative L2", "layer"):
-        table.add_column(heading, justify="right" if heading in ("max abs", "relative L2") else "left")
+        table.add_column(heading, justify="right" if heading in ("max abs", "relative L2") else "left", overflow="fold")
     for region in REGIONS:
         present = [layer for layer in layers if region in layer.regions]
         if present:

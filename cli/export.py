@@ -66,12 +66,22 @@ def export(
     ],
     arch: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The network that bare weights belong to.", rich_help_panel=IN),
+        typer.Option(
+            metavar="NAME", help="The network of bare weights; `rectexport models` lists them.", rich_help_panel=IN
+        ),
     ] = None,
     trust_pickle: Annotated[
         bool,
         typer.Option(
             "--trust-pickle", metavar="", help="Unpickle the file. Runs its author's code.", rich_help_panel=IN
+        ),
+    ] = False,
+    rectify_model: Annotated[
+        bool,
+        typer.Option(
+            "--rectify-model",
+            help="Rectify every zero-padded convolution first, its weights as they are.",
+            rich_help_panel=IN,
         ),
     ] = False,
     load_inputs: Annotated[
@@ -197,7 +207,7 @@ def export(
                 progress,
                 model,
                 target,
-                {"arch": arch, "trust_pickle": trust_pickle},
+                {"arch": arch, "trust_pickle": trust_pickle, "rectify_model": rectify_model},
                 {**flags, "load": load_inputs},
                 {**choices, "atol": atol or (), "rtol": rtol or ()},
                 dry_run,

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rectexport.cli.failure import explain
 from rectexport.runtime.environment import require
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import RectexportError, UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -63,7 +63,8 @@ def _report(action: Any) -> None:
     try:
         action(console)
     except Exception as error:
-        text, code = explain(error if not isinstance(error, ValueError) else UsageError(str(error)))
+        ours = isinstance(error, RectexportError) or not isinstance(error, ValueError)
+        text, code = explain(error if ours else UsageError(str(error)))  # the zoo's own names and options
         Console(stderr=True, highlight=False).print(f"error: {text}", markup=False, soft_wrap=True)
         raise typer.Exit(code) from None
 

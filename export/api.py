@@ -83,7 +83,7 @@ def _source(model: Any, example_inputs: tuple[Tensor, ...], dynamic_shapes: Any)
 def _array(value: Tensor, name: str) -> Array:
     if value.dtype == torch.bfloat16:
         raise UsageError(f"{name}: NumPy has no bfloat16; {_IN_FLOAT32}")
-    return np.ascontiguousarray(value.detach().cpu().numpy())
+    return np.asarray(value.detach().cpu().numpy(), order="C")
 
 
 def _copy(model: nn.Module) -> nn.Module:

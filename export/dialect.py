@@ -19,11 +19,12 @@ Domain `rectexport`, version 1:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import onnx
-from onnx import FunctionProto, ModelProto, helper, parser
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper, parser
 
 DOMAIN = "rectexport"
 VERSION = 1
@@ -182,8 +183,18 @@ def default_opset(model: ModelProto) -> int:
 
 
 def used_operators(model: ModelProto) -> list[str]:
-    """Names of the dialect's operators that the main graph uses, sorted."""
-    return sorted({node.op_type for node in model.graph.node if node.domain == DOMAIN and node.op_type in BODIES})
+    """Names of the dialect's operators that the model uses, sorted."""
+    return sorted({node.op_type for node in dialect_nodes(model.graph) if node.op_type in BODIES})
+
+
+def dialect_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """The dialect's nodes of a graph and of the branches and loop bodies in it."""
+    for node in graph.node:
+        if node.domain == DOMAIN:
+            yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from dialect_nodes(inner)
 
 
 def attach_functions(model: ModelProto) -> None:

@@ -32,7 +32,7 @@ def run_passes(
         rewritten, result = entry.run(model)
         results.append(result)
         log.say(_summary(result))
-        if watched and result.fired:
+        if watched and (result.fired or rewritten is not model):
             watched.check(entry.name, rewritten)
         model = rewritten
     return model, results
@@ -57,6 +57,11 @@ class _Watch:
             raise ParityError(f"pass {name} made an invalid model: {error}") from error
         for before, after in zip(self._outputs, outputs, strict=True):
             for output, expected in before.items():
+                if after[output].shape != expected.shape:
+                    raise ParityError(
+                        f"pass {name} changed the shape of output {output}: {list(after[output].shape)}, "
+                        f"was {list(expected.shape)}; this is a bug in rectexport: please report it"
+                    )
                 worst = compare(expected, after[output]).relative_l2
                 if not worst <= RELATIVE_L2:
                     raise ParityError(

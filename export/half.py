@@ -2,8 +2,9 @@
 
 Given   a float32 model             Result  the same graph in float16, casts where the two meet
 
-Stays in float32: the multiplication by rectification factors, which are not float16 numbers (49/20), and any
-node with a weight beyond float16's range. Inputs and outputs keep their float32 type.
+Stays in float32: the rectification factors, which are not float16 numbers (49/20), from their division to the
+multiplication by them; and any node with a weight beyond float16's range. Inputs and outputs keep their float32
+type.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper, shape_inference
 
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
 from rectexport.exporter.passes.result import PassResult, Tally
+from rectexport.exporter.passes.surgeon import close_graph, open_graph
 from rectexport.runtime.environment import require
 
 NAME = "float16"
@@ -23,17 +25,36 @@ NAME = "float16"
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Convert the model; a refusal is a node that stays in float32."""
     tally = Tally(NAME)
-    kept = []
-    for name, reason in _kept_nodes(model):
-        kept.append(name)
+    prepared = _prepare(model)
+    for name, reason in _kept_nodes(prepared):
         tally.refuse(name, reason)
+    factors = _factor_nodes(prepared)
+    kept = [*(entry.node for entry in tally.refused), *factors]
     converter = require("onnxruntime.transformers.float16")
     converted: ModelProto = converter.convert_float_to_float16(
-        _copy(model), keep_io_types=True, node_block_list=kept, disable_shape_infer=True
+        prepared, keep_io_types=True, node_block_list=kept, disable_shape_infer=True
     )
+    _drop_repeated_casts(converted)
     del converted.graph.value_info[:]  # the converter leaves float32 notes on tensors that are float16 now
+    converted = close_graph(open_graph(converted), converted)  # it appends its casts; ONNX wants nodes in order
     tally.fire(f"{sum(entry.data_type == TensorProto.FLOAT16 for entry in converted.graph.initializer)} weights")
     return converted, tally.result()
+
+
+def _prepare(model: ModelProto) -> ModelProto:
+    """A copy as the converter needs it: it knows nodes by name, and casts only tensors whose type is noted.
+
+    It rounds noted tensors to float16 even where a float32 node makes them; the factors lose their notes.
+    """
+    copy: ModelProto = shape_inference.infer_shapes(model)
+    for node in copy.graph.node:
+        node.name = node.name or f"{node.op_type}.{node.output[0]}"
+    factors = set(_factor_nodes(copy))
+    made = {name for node in copy.graph.node if node.name in factors for name in node.output}
+    noted = [value for value in copy.graph.value_info if value.name not in made]
+    del copy.graph.value_info[:]
+    copy.graph.value_info.extend(noted)
+    return copy
 
 
 def _kept_nodes(model: ModelProto) -> Iterator[tuple[str, str]]:
@@ -50,7 +71,23 @@ def _kept_nodes(model: ModelProto) -> Iterator[tuple[str, str]]:
             yield node.name, "a weight is beyond float16's range"
 
 
-def _copy(model: ModelProto) -> ModelProto:
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    return copy
+def _factor_nodes(model: ModelProto) -> list[str]:
+    """Names of the nodes that compute rectification factors from shapes."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    pending = [node.input[1] for node in model.graph.node if node.name.startswith(SCALE_PREFIX)]
+    found = {}
+    while pending:
+        node = producers.get(pending.pop())
+        if node is not None and node.op_type != "Shape" and node.name not in found:
+            found[node.name] = True
+            pending.extend(node.input)
+    return list(found)
+
+
+def _drop_repeated_casts(model: ModelProto) -> None:
+    """The converter adds one cast for each float32 node that reads a tensor, all of one name."""
+    seen = set()
+    for node in list(model.graph.node):
+        if node.op_type == "Cast" and node.output[0] in seen:
+            model.graph.node.remove(node)
+        seen.update(node.output)

@@ -99,11 +99,8 @@ def random_input(shape: Shape, dtype: str, seed: int = SEED) -> Array:
 def fit_example(example: Array, shape: Shape) -> Array:
     """The example's own rows and pixels where they reach, repeated where they do not."""
     for axis, size in enumerate(shape):
-        repeats = -(-size // example.shape[axis])
-        if repeats > 1:
-            example = np.concatenate([example] * repeats, axis=axis)
-        example = example.take(np.arange(size), axis=axis)
-    return np.ascontiguousarray(example)
+        example = example.take(np.arange(size) % example.shape[axis], axis=axis)
+    return np.asarray(example, order="C")
 
 
 def _names(
@@ -139,6 +136,10 @@ def _plan_one(
     wanted = flags["opt"] or flags["input"]
     if wanted is None and example is None:
         wanted = flags["max"] or flags["min"] or _default_flag(source, name)
+    if example is not None and not example.size:
+        raise BadInput(f"input {name}: its example is empty, shape {list(example.shape)}")
+    if example is not None and example.dtype.kind == "f" and not np.isfinite(example).all():
+        raise BadInput(f"input {name}: its example holds NaN or infinite values")
     opt = wanted.shape if wanted else example.shape  # type: ignore[union-attr]
     low, high = flags["min"], flags["max"]
     bounds = check_range(name, low.shape if low else opt, opt, high.shape if high else opt)
@@ -165,10 +166,16 @@ def _default_flag(source: Source, name: str) -> ShapeFlag:
     return ShapeFlag(name, source.default_shape)
 
 
+def _array(value: object, name: str) -> Array:
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return value
+
+
 def _load_npz(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: _array(arrays[name], name) for name in arrays.files}
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file (--load-inputs)") from None
     except Exception as error:  # numpy raises anything from BadZipFile to AttributeError here

@@ -19,10 +19,11 @@ import rectexport.models.ops  # noqa: F401  a saved program may call our ops
 from rectexport.exporter.program_archive import check_program_archive
 from rectexport.exporter.source import Source
 from rectexport.models import checkpoint as checkpoints
+from rectexport.models.rectify import rectify
 from rectexport.models.registry import create_model, model_entry, model_names
 from rectexport.models.weights import clean_state_dict, closest_arch, load_weights
 from rectexport.runtime.environment import require
-from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.errors import BadInput, RectexportError, UsageError
 
 SUFFIXES = (".pt", ".pth", ".pt2", ".onnx", ".safetensors", ".ckpt", ".bin")
 
@@ -33,6 +34,7 @@ class LoadOptions:
 
     arch: str | None = None
     trust_pickle: bool = False
+    rectify_model: bool = False
 
 
 def load_source(path: Path, options: LoadOptions = LoadOptions()) -> Source:
@@ -48,7 +50,25 @@ def load_source(path: Path, options: LoadOptions = LoadOptions()) -> Source:
         raise BadInput(f"{path}: the file is empty")
     if options.arch is not None and options.arch not in model_names():
         raise BadInput(_unknown_arch(options.arch))
-    return _loader(path)(path, options)
+    try:
+        source = _loader(path)(path, options)
+        return _rectified(source) if options.rectify_model else source
+    except RectexportError:
+        raise
+    except Exception as error:  # a damaged file breaks libraries in ways that none of them documents
+        raise BadInput(f"{path}: damaged, or of a kind that is not supported: {_line(error)}") from error
+
+
+def _rectified(source: Source) -> Source:
+    """The source with every zero-padded convolution rectified, its weights as they are."""
+    if source.kind != "module":
+        raise UsageError(f"--rectify-model: {source.name} is {source.description}; its code is fixed, give a module")
+    report = rectify(source.model)
+    if not report.changed:
+        raise BadInput(f"--rectify-model: {source.name} has no zero-padded convolution to rectify")
+    left = "".join(f"; {name} left alone: {reason}" for name, reason in report.skipped)
+    source.description += f", {len(report.changed)} convolutions rectified{left}"
+    return source
 
 
 def _loader(path: Path) -> Callable[[Path, LoadOptions], Source]:
@@ -78,7 +98,7 @@ def _load_torch(path: Path, options: LoadOptions) -> Source:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if not options.trust_pickle:
+        if not options.trust_pickle or not _is_pickle(path):
             raise BadInput(_pickle_message(path, error)) from None
         value = _unpickle(path)
     except Exception as error:
@@ -107,8 +127,14 @@ def _from_checkpoint(path: Path, value: Mapping[str, Any], options: LoadOptions)
         f"checkpoint of {arch}",
         path,
         example_inputs=(value["example_input"].numpy(),),
-        tolerances=dict(value["tolerances"]),
+        tolerances={name: _bound(path, name, bound) for name, bound in value["tolerances"].items()},
     )
+
+
+def _bound(path: Path, name: object, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise BadInput(f"{path}: tolerances: {name}: expected a finite number >= 0, got {value!r}")
+    return float(value)
 
 
 def _from_state_dict(path: Path, value: Mapping[str, Any], options: LoadOptions) -> Source:
@@ -174,6 +200,9 @@ def _load_onnx(path: Path, options: LoadOptions) -> Source:
     values = [value for value in model.graph.input if value.name not in stored]
     if not values:
         raise BadInput(f"{path}: the model has no input")
+    for value in values:
+        if value.type.tensor_type.elem_type in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING):
+            raise BadInput(f"{path}: input {value.name} is no tensor of numbers")
     shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values]
     known = all(size > 0 for shape in shapes for size in shape)
     examples = None
@@ -198,7 +227,16 @@ def _unpickle(path: Path) -> Any:
         ) from None
 
 
+def _is_pickle(path: Path) -> bool:
+    """Whether the file is torch's archive, or starts as pickles do: with a protocol, or the GLOBAL of protocol 0."""
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    return zipfile.is_zipfile(path) or start[:1] == b"c" or (start[:1] == b"\x80" and start[1:] <= b"\x05")
+
+
 def _pickle_message(path: Path, error: Exception) -> str:
+    if not _is_pickle(path):
+        return f"{path}: not a file that torch.load reads, or a damaged one"
     return (
         f"{path}: is a pickle that runs code when loaded ({_forbidden(error)}). "
         "If you trust its author, add --trust-pickle; safer is to save a state_dict, or torch.export.save"

@@ -37,6 +37,8 @@ def write_model(folder: Path, model: ModelProto, notes: Mapping[str, str], limit
     if external:
         options = {"save_as_external_data": True, "location": WEIGHTS, "all_tensors_to_one_file": True}
     onnx.save_model(model, str(folder / MODEL), **options)
+    if external:
+        onnx.load_external_data_for_model(model, str(folder))  # saving took the weights out of `model`
     return folder / MODEL
 
 

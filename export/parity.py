@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,15 @@ from rectexport.exporter.tolerance import Tolerance
 from rectexport.runtime.metrics import Difference, compare, compare_regions
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import Shape, format_shape
+from rectexport.runtime.shapes import MAX_DIMENSION, Shape, format_shape
 
+#: A region of an inner tensor may be this much farther off than an output: in a net of 80 layers rounding alone
+#: reaches 1e-5 in places, and is averaged out later. A border that is wrong is off by a tenth and more.
+LAYER_FACTOR = 10
 #: Elements of the largest input that a parity case feeds; wider ranges are tested up to here.
 MAX_ELEMENTS = 1 << 25
+#: An axis without an upper bound is tested up to so many times its most common size.
+UNBOUNDED_FACTOR = 4
 
 
 @dataclass(frozen=True)
@@ -140,16 +145,25 @@ def _case_shape(entry: InputPlan, label: str) -> Shape:
     bounds = entry.range
     if label in ("min", "opt"):
         return bounds.min if label == "min" else bounds.opt
-    shape = list(bounds.opt)
+    shape, odd = list(bounds.opt), set()
     for position, axis in enumerate(bounds.dynamic_axes):
         low, high = bounds.min[axis], bounds.max[axis]
+        if high == MAX_DIMENSION:
+            high = UNBOUNDED_FACTOR * bounds.opt[axis]
         rest = int(np.prod(shape[:axis] + shape[axis + 1 :], dtype=np.int64))
         high = max(min(high, MAX_ELEMENTS // max(rest, 1)), bounds.opt[axis])
         if label == "odd":
-            third = low + (high - low) * (position + 1) // (len(bounds.dynamic_axes) + 2)
-            high = third if third % 2 or third + 1 > high else third + 1
+            start = low + (high - low) * (position + 1) // (len(bounds.dynamic_axes) + 2)
+            high = _odd_size(low, start, high, odd)
+            odd.add(high)
         shape[axis] = high
     return tuple(shape)
+
+
+def _odd_size(low: int, start: int, high: int, taken: Collection[int]) -> int:
+    """The first odd size of the range from `start` on, then from `low` on, that no other axis has; else any."""
+    sizes = [*range(start, min(start + 9, high + 1)), *range(low, min(low + 9, high + 1))]
+    return next(iter([size for size in sizes if size % 2 and size not in taken] or sizes))
 
 
 def _same_shapes(first: Mapping[str, Array], second: Mapping[str, Array]) -> bool:
@@ -174,6 +188,8 @@ def _compare_outputs(
         difference = compare(wanted, got)
         case.outputs[name] = difference
         failure = tolerance.failure(name, difference, wanted, got)
+        if wanted.dtype.kind == "f" and wanted.size and np.isnan(wanted).all():
+            failure = f"{name}: the source model gives nothing but NaN, so nothing was compared"
         if failure:
             case.failures.append(failure)
 
@@ -193,10 +209,10 @@ def _judge_layers(case: CaseReport, tolerance: Tolerance) -> None:
     """Layers are in the order they run: name the first beyond the tolerance, and where in the image it is."""
     for layer in case.layers:
         region, worst = layer.worst
-        if not worst <= tolerance.relative_l2:
+        if not worst <= LAYER_FACTOR * tolerance.relative_l2:
             case.failures.append(
                 f"first layer to diverge: {layer.layer} (tensor {layer.tensor}), worst in region {region}: "
-                f"relative L2 {worst:.1e}, allowed {tolerance.relative_l2:.0e}"
+                f"relative L2 {worst:.1e}, allowed {LAYER_FACTOR * tolerance.relative_l2:.0e}"
             )
             return
 

@@ -12,6 +12,7 @@ import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter import half, package_writer
+from rectexport.exporter.dialect import default_opset
 from rectexport.exporter.guard import run_passes
 from rectexport.exporter.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.log import Log
@@ -77,7 +78,9 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     with replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"):
             traced = trace(source, plan.inputs, options.opset, options.dynamic_shapes)
-            log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {options.opset}")
+            _check_bounds(options, traced.model)
+            opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
+            log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
             log.say(", ".join(_describe(entry) for entry in traced.inputs))
         with log.step("passes"):
             model, results = _lower(traced, options, log)
@@ -90,6 +93,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             raise ParityError(_failure(report, out))
         with log.step("package"):
             _write(folder, model, source, traced.inputs, results, report, options, log)
+            Package.open(folder)  # a package that cannot be read must not replace one that can
     nodes = (len(traced.model.graph.node), len(model.graph.node))
     return Exported(Package.open(out), results, report, nodes)
 
@@ -117,6 +121,14 @@ def _lower(traced: Traced, options: ExportOptions, log: Log) -> tuple[ModelProto
         results.append(result)
         log.say(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
     return model, results
+
+
+def _check_bounds(options: ExportOptions, model: ModelProto) -> None:
+    outputs = [value.name for value in model.graph.output]
+    for flag, bounds in (("--atol", options.atol), ("--rtol", options.rtol)):
+        for name in bounds:
+            if name and name not in outputs:
+                raise UsageError(f"{flag} {name}: no such output; the model has {', '.join(outputs)}")
 
 
 def _still_dynamic(result: PassResult) -> bool:

@@ -34,8 +34,9 @@ class Tolerance:
         if atol is None and rtol is None:
             return None
         wanted, got = expected.astype(np.float64), actual.astype(np.float64)
-        outside = ~(np.abs(got - wanted) <= (atol or 0.0) + (rtol or 0.0) * np.abs(wanted))
-        outside &= ~(np.isnan(wanted) & np.isnan(got))
+        with np.errstate(invalid="ignore"):  # inf - inf, 0 * inf
+            outside = ~(np.abs(got - wanted) <= (atol or 0.0) + (rtol or 0.0) * np.abs(wanted))
+        outside &= ~((wanted == got) | (np.isnan(wanted) & np.isnan(got)))
         if not outside.any():
             return None
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,11 +108,13 @@ def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int
             )
         except Exception as error:
             raise BadInput(f"{source.name}: torch.onnx could not convert the TorchScript: {_cause(error)}") from error
-        return Traced(onnx.load(path), inputs)
+        model = onnx.load(path)
+        _strip_notes(model)
+        return Traced(model, inputs)
 
 
 def _take_onnx(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
-    return Traced(source.model, inputs)
+    return Traced(copy.deepcopy(source.model), inputs)  # passes must not reach what they are compared with
 
 
 def _dims(inputs: Sequence[InputPlan]) -> tuple[dict[int, Any], ...]:
@@ -183,7 +186,11 @@ def _whole(limit: Any, unlimited: int) -> int:
 def _with_program_range(entry: InputPlan, shape: list[tuple[int, int] | int]) -> InputPlan:
     """The entry's range where the flags gave one, and the program's own bounds where they gave none."""
     low, high = list(entry.range.min), list(entry.range.max)
-    for axis, size in enumerate(shape):
+    for axis, (size, opt) in enumerate(zip(shape, entry.range.opt, strict=True)):
+        least, most = size if isinstance(size, tuple) else (size, size)
+        if low[axis] == high[axis] and not least <= opt <= most:
+            allowed = str(least) if least == most else f"{least}..{most}"
+            raise BadInput(f"input {entry.name}, axis {axis}: the model was exported for {allowed}, got {opt}")
         if isinstance(size, tuple) and low[axis] == high[axis]:
             low[axis], high[axis] = min(size[0], low[axis]), size[1]
     return InputPlan(entry.name, entry.example, ShapeRange(tuple(low), entry.range.opt, tuple(high)))
@@ -200,7 +207,8 @@ def _output_names(source: Source, program: Any, inputs: Sequence[InputPlan]) -> 
     if all(value is None for value in found):
         raise BadInput(f"{source.name}: forward returns no tensor")
     stem = "result" if any(entry.name.startswith("output") for entry in inputs) else "output"
-    return [stem] if len(outputs) == 1 else [f"{stem}_{index}" for index in range(len(outputs))]
+    count = sum(value is not None for value in found)  # torch.onnx leaves None out
+    return [stem] if count == 1 else [f"{stem}_{index}" for index in range(count)]
 
 
 def _name_dimensions(model: ModelProto, inputs: Sequence[InputPlan]) -> None:
@@ -222,11 +230,20 @@ def _name_dimensions(model: ModelProto, inputs: Sequence[InputPlan]) -> None:
 
 
 def _strip_notes(model: ModelProto) -> None:
-    """Take out the exporter's notes: stack traces with local paths, a copy of the torch graph."""
-    graph = model.graph
-    for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del holder.metadata_props[:]
-        holder.ClearField("doc_string")
+    """Take out the exporter's notes, in branches too: stack traces with local paths, a copy of the torch graph."""
+    _clear_notes(model)
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        for holder in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            _clear_notes(holder)
+        for attribute in (entry for node in graph.node for entry in node.attribute):
+            graphs.extend([attribute.g] if attribute.HasField("g") else attribute.graphs)
+
+
+def _clear_notes(holder: Any) -> None:
+    del holder.metadata_props[:]
+    holder.ClearField("doc_string")
 
 
 def _check_dynamic(source: Source, traced: Traced) -> None:

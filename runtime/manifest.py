@@ -10,7 +10,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.shapes import Shape, ShapeRange
@@ -90,12 +90,14 @@ class _Reader:
 
     def _tensors(self, document: dict[str, Any], field: str) -> tuple[TensorEntry, ...]:
         entries = self._typed(document.get(field), list, field)
-        self._expect(bool(entries), field, "at least one tensor", "none")
+        if not entries:
+            self._refuse(field, "at least one tensor", "none")
         return tuple(self._tensor(entry, f"{field}[{index}]") for index, entry in enumerate(entries))
 
     def _tensor(self, entry: Any, field: str) -> TensorEntry:
         entry = self._typed(entry, dict, field)
-        shape = tuple(self._dimension(size, f"{field}.shape") for size in self._typed(entry.get("shape"), list, field))
+        sizes = self._typed(entry.get("shape"), list, f"{field}.shape")
+        shape = tuple(self._dimension(size, f"{field}.shape") for size in sizes)
         bounds = entry.get("range")
         dtype = self._typed(entry.get("dtype"), str, f"{field}.dtype")
         self._expect(_DTYPE.fullmatch(dtype) is not None, f"{field}.dtype", "bool, or a numpy int or float", dtype)
@@ -141,9 +143,13 @@ class _Reader:
         return files
 
     def _typed(self, value: Any, kind: type, field: str) -> Any:
-        self._expect(isinstance(value, kind), field, f"a {kind.__name__}", type(value).__name__)
+        if not isinstance(value, kind):
+            self._refuse(field, f"a {kind.__name__}", "nothing" if value is None else f"a {type(value).__name__}")
         return value
 
     def _expect(self, holds: bool, field: str, expected: str, actual: object) -> None:
         if not holds:
-            raise BadInput(f"{self._path}: {field}: expected {expected}, got {actual!r:.200}")
+            self._refuse(field, expected, repr(actual))
+
+    def _refuse(self, field: str, expected: str, actual: str) -> NoReturn:
+        raise BadInput(f"{self._path}: {field:.200}: expected {expected}, got {actual:.200}")

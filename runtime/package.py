@@ -55,7 +55,10 @@ class Package:
             with np.load(path, allow_pickle=False) as arrays:
                 for key in arrays.files:
                     side, _, name = key.partition(".")
-                    found[side][name] = arrays[key]
+                    value = arrays[key]
+                    if side not in found or not isinstance(value, np.ndarray):
+                        raise ValueError(f"{key!r} is no array named input.NAME or output.NAME")
+                    found[side][name] = value
         except Exception as error:  # numpy raises anything from BadZipFile to EOFError here
             raise BadInput(f"{path}: unreadable goldens: {error}") from None
         return found["input"], found["output"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from rectexport.runtime.errors import UsageError
 Shape = tuple[int, ...]
 
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool")
-#: No tensor that fits a machine has a larger dimension; a typo is caught before anything is allocated.
+#: No tensor that fits a machine is larger; a typo is caught before anything is allocated.
 MAX_DIMENSION = 2**31 - 1
-_ENTRY = re.compile(r"(?:(?P<name>.+?)\s*:\s*)?(?P<dims>\[[^\]]*\]|[0-9xX]+)(?:\s*:\s*(?P<dtype>[a-z0-9]+))?")
+MAX_ELEMENTS = 2**40
+#: The name may hold colons itself, as TensorFlow's do (images:0:1x3x224x224): a dtype starts with a letter.
+_ENTRY = re.compile(r"(?:(?P<name>.+?)\s*:\s*)?(?P<dims>\[[^\]]*\]|[0-9][0-9xX]*)(?:\s*:\s*(?P<dtype>[a-z][a-z0-9]*))?")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
     shape = tuple(int(part) if len(part) < 20 else MAX_DIMENSION + 1 for part in dims)
     if min(shape) < 1 or max(shape) > MAX_DIMENSION:
         raise UsageError(f"{flag} {text!r:.200}: every dimension must lie in 1..{MAX_DIMENSION}")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise UsageError(f"{flag} {text!r}: {math.prod(shape)} elements, more than any memory holds")
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
         raise UsageError(f"{flag} {text!r}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")

@@ -67,7 +67,7 @@ def _fold(graph: gs.Graph, norm: gs.Node) -> str | None:
     if rectify is not None and not rectify.attrs["empty_bias"]:
         return "the rectification leaves its bias out at empty pixels, where BatchNorm adds its shift"
     a, t = affine
-    _set(conv, 1, weight * a.reshape(-1, 1, 1, 1), weight.dtype, "weight")
+    _set(conv, 1, weight * a.reshape(-1, *[1] * (weight.ndim - 1)), weight.dtype, "weight")
     if rectify is None:
         _set(conv, 2, bias * a + t, weight.dtype, "bias")
     else:

@@ -26,8 +26,9 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Tidy the main graph."""
     graph, tally = open_graph(model), Tally(NAME)
     for node in list(graph.nodes):
+        name = label(node)
         if (node.op == "Identity" and _bypass(graph, node)) or (node.op == "Constant" and _initializer(graph, node)):
-            tally.fire(label(node))
+            tally.fire(name)
     for copy, kept in _equal_constants(graph):
         _replace(copy, kept)
         tally.fire(f"{copy.name} = {kept.name}")

@@ -21,9 +21,8 @@ NAME = "inline"
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Inline every dialect function."""
     tally = Tally(NAME)
-    for node in model.graph.node:
-        if node.domain == dialect.DOMAIN:
-            tally.fire(f"{node.op_type} {node.name or node.output[0]}")
+    for node in dialect.dialect_nodes(model.graph):
+        tally.fire(f"{node.op_type} {node.name or node.output[0]}")
     if not tally.fired:
         return model, tally.result()
     wanted = [(entry.domain, entry.name) for entry in model.functions if entry.domain == dialect.DOMAIN]
@@ -33,9 +32,11 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
 
 
 def _fold_constants(model: ModelProto) -> ModelProto:
-    """Evaluate what depends on constants only; graph inputs and outputs keep their names."""
+    """Evaluate what depends on constants only; graph inputs and outputs keep their names and noted shapes."""
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
     optimizer.fold_constants(folded, onnx_shape_inference=False)
     optimizer.remove_unused_nodes(folded)
+    del folded.graph.output[:]
+    folded.graph.output.extend(model.graph.output)  # it may have renamed their dynamic sizes
     return folded

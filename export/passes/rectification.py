@@ -51,16 +51,16 @@ def apply_tail(graph: gs.Graph, node: gs.Node, r: gs.Tensor | None, occupied: gs
         graph.nodes.append(gs.Node("Mul", f"{SCALE_PREFIX}.{z.name}", inputs=[current, r], outputs=[out]))
         current = out
     if shifted:
-        shift = _shift(graph, node, bias, occupied, y.dtype)
+        shift = _shift(graph, node, z.name, bias, occupied, y.dtype)
         graph.nodes.append(gs.Node("Add", f"rectify_shift.{z.name}", inputs=[current, shift], outputs=[z]))
     elif r is None:
         graph.nodes.append(gs.Node("Identity", f"rectify_none.{z.name}", inputs=[y], outputs=[z]))
 
 
 def _shift(
-    graph: gs.Graph, node: gs.Node, bias: NDArray[Any] | None, occupied: gs.Tensor | None, dtype: Any
+    graph: gs.Graph, node: gs.Node, name: str, bias: NDArray[Any] | None, occupied: gs.Tensor | None, dtype: Any
 ) -> gs.Tensor:
-    z = f"{node.name or node.op}.shift"
+    z = f"{name}.shift"
     if bias is not None:
         shift: gs.Tensor = gs.Constant(z, bias.reshape(1, -1, 1, 1))
     else:

@@ -32,8 +32,8 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
         if size is None or out is None:
             tally.refuse(label(node), "H, W dynamic")
             continue
-        _fold(graph, node, size, out, shared)
         tally.fire(label(node))
+        _fold(graph, node, size, out, shared)
     return (close_graph(graph, model) if tally.fired else model), tally.result()
 
 

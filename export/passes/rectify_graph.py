@@ -31,10 +31,10 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     graph, tally = open_graph(model), Tally(NAME)
     shared: dict[object, gs.Tensor] = {}
     for node in dialect_nodes(graph, "Rectify"):
+        tally.fire(label(node))
         r = _map(graph, node, shared)
         occupied = None if node.attrs["empty_bias"] else _occupied(graph, node, r)
         apply_tail(graph, node, r, occupied)
-        tally.fire(label(node))
     return (close_graph(graph, model) if tally.fired else model), tally.result()
 
 
@@ -67,7 +67,7 @@ def _add_map(graph: gs.Graph, node: gs.Node, name: str, dtype: np.dtype[Any]) ->
 
 
 def _occupied(graph: gs.Graph, node: gs.Node, r: gs.Tensor) -> gs.Tensor:
-    name = f"{label(node)}.occupied"
+    name = f"{node.outputs[0].name}.occupied"
     positive = gs.Variable(f"{name}.bool", np.bool_)
     graph.nodes.append(gs.Node("Cast", f"{name}.cast", {"to": 9}, [r], [positive]))
     return _cast_like(graph, positive, node.inputs[0], name, np.dtype(node.inputs[0].dtype or np.float32))

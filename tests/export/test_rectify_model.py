@@ -1,0 +1,45 @@
+"""--rectify-model: a plain network leaves rectified, with the weights it came with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rectexport.exporter.inputs import ShapeOptions
+from rectexport.exporter.load import LoadOptions, load_source
+from rectexport.exporter.log import Log
+from rectexport.exporter.pipeline import ExportOptions, run_export
+from rectexport.models import create_model
+from rectexport.models.checkpoint import save_checkpoint
+from rectexport.runtime.api import load
+from rectexport.runtime.errors import BadInput, UsageError
+
+RECTIFY = LoadOptions(rectify_model=True)
+
+
+def test_answers_are_those_of_the_rectified_twin(tmp_path: Path) -> None:
+    plain = create_model("resnet20", 10, width=0.25, blocks=1, conv="plain").eval()
+    twin = create_model("resnet20", 10, width=0.25, blocks=1, conv="rectified").eval()
+    twin.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 12, 12)
+    file = tmp_path / "plain.pt"
+    save_checkpoint(file, "resnet20", {"num_classes": 10, "width": 0.25, "blocks": 1}, plain, images)
+    source = load_source(file, RECTIFY)
+    assert "convolutions rectified" in source.description
+    package = run_export(source, ShapeOptions(), tmp_path / "out", ExportOptions(), Log()).package
+    with load(package.path) as session, torch.no_grad():
+        answer = session(images.numpy())
+        np.testing.assert_allclose(answer, twin(images).numpy(), rtol=1e-4, atol=1e-5)
+        assert not np.allclose(answer, plain(images).numpy(), rtol=1e-2, atol=1e-2)
+
+
+def test_what_cannot_be_rectified_says_so(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3)).eval()
+    torch.export.save(torch.export.export(net, (torch.randn(1, 1, 5, 5),)), tmp_path / "net.pt2")
+    with pytest.raises(UsageError, match=r"net\.pt2 is torch.export program"):
+        load_source(tmp_path / "net.pt2", RECTIFY)
+    torch.save(net, tmp_path / "net.pt")
+    with pytest.raises(BadInput, match="no zero-padded convolution"):
+        load_source(tmp_path / "net.pt", LoadOptions(trust_pickle=True, rectify_model=True))

@@ -1,0 +1,162 @@
+"""The answers that a package is measured against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rectexport.exporter.reference import OnnxReference, TorchReference, make_reference, run_inner
+from rectexport.exporter.source import Source
+from rectexport.runtime.errors import BadInput
+from tests.export.helper import build, normal
+from tests.export.nets import Small, image, seeded, source, traced
+
+X = {"x": image(2, 2, 8, 9).numpy()}
+
+
+def reference(net: nn.Module, *shape: int) -> Any:
+    given = source(net, image(*shape))
+    return make_reference(given, traced(given))
+
+
+def test_outputs_are_float64() -> None:
+    net = seeded(Small())
+    made = reference(net, 2, 2, 8, 9)
+    (logits,) = made.outputs(X)
+    assert logits.dtype == np.float64
+    with torch.no_grad():
+        expected = seeded(Small()).double()(image(2, 2, 8, 9).double())
+    np.testing.assert_array_equal(logits, expected.numpy())
+    assert made.description == "PyTorch, float64"
+
+
+def test_the_model_itself_stays_as_it_was() -> None:
+    net = seeded(Small())
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    made = reference(net, 2, 2, 8, 9)
+    made.outputs(X)
+    made.tensors(X, {"getitem"})
+    for key, value in net.state_dict().items():
+        assert value.dtype == before[key].dtype, key
+        assert torch.equal(value, before[key])
+
+
+def test_a_program_stays_as_it_was() -> None:
+    """Its module() shares the weights: doubling them there would double them here."""
+    program: Any = torch.export.export(seeded(Small()), (image(2, 2, 8, 9),))
+    given = Source("program", program, "program", None, ["x"], (X["x"],))
+    for _ in range(2):
+        made = make_reference(given, traced(given))
+        assert made.outputs(X)[0].dtype == np.float64
+        assert {value.dtype for value in program.state_dict.values()} == {torch.float32, torch.int64}
+
+
+def test_inner_tensors_have_the_names_of_the_onnx_model() -> None:
+    net = seeded(Small())
+    given = source(net, image(2, 2, 8, 9))
+    result = traced(given)
+    made = make_reference(given, result)
+    names = {name for node in result.model.graph.node for name in node.output}
+    found = made.tensors(X, {*names, "unheard of"})
+    assert found.keys() < names
+    inner = run_inner(result.model, X, sorted(found))
+    assert len(found) >= 5
+    for name, value in found.items():
+        assert (value.dtype, value.ndim) == (np.float64, 4)
+        np.testing.assert_allclose(inner[name], value, rtol=1e-3, atol=1e-4)
+    layers = [made.layer(name) for name in found]
+    assert {"norm", "crelu", "even", "last"} <= set(layers)
+    assert made.layer("unheard of") == "unheard of"
+    assert made.tensors(X, set()) == {}
+
+
+class Casts(nn.Module):
+    """Casts to float32 inside, as many models do; weights in float64 do not fit then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.float())
+
+
+def test_a_model_that_refuses_float64_is_run_in_float32() -> None:
+    made = reference(seeded(Casts()), 2, 2, 8, 9)
+    (y,) = made.outputs(X)
+    assert y.dtype == np.float32
+    assert made.description == "PyTorch, float32"
+    with torch.no_grad():
+        np.testing.assert_array_equal(y, seeded(Casts())(image(2, 2, 8, 9)).numpy())
+    assert {value.dtype.name for value in made.tensors(X, {"conv2d"}).values()} == {"float32"}
+
+
+def test_inner_tensors_alone_fall_back_too() -> None:
+    made = reference(seeded(Casts()), 2, 2, 8, 9)
+    assert made.tensors(X, {"conv2d"})["conv2d"].dtype == np.float32
+    assert made.outputs(X)[0].dtype == np.float32
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_torchscript_has_no_inner_tensors() -> None:
+    module: Any = torch.jit.trace(seeded(Small()), image(2, 2, 8, 9))
+    made = TorchReference(module, None)
+    with torch.no_grad():
+        np.testing.assert_allclose(made.outputs(X)[0], seeded(Small())(image(2, 2, 8, 9)).numpy(), rtol=1e-4)
+    assert made.tensors(X, {"getitem"}) == {}
+    assert made.layer("getitem") == "getitem"
+
+
+def test_shapes_that_the_model_does_not_take() -> None:
+    made = reference(seeded(Small()), 2, 2, 8, 9)
+    with pytest.raises(
+        BadInput, match=r"PyTorch could not run the model with x 2x5x8x9: RuntimeError: .*channels"
+    ) as caught:
+        made.outputs({"x": normal(2, 5, 8, 9)})
+    assert "\n" not in str(caught.value)
+
+
+class Nested(nn.Module):
+    def forward(self, x: Tensor, n: Tensor) -> Any:
+        return {"a": x * 2, "b": [n, None, (x + 1,)]}
+
+
+def test_nested_outputs_are_flattened_and_whole_numbers_kept() -> None:
+    made = TorchReference(Nested(), None)
+    first, whole, last = made.outputs({"x": np.array([1.5], np.float32), "n": np.array([7])})
+    assert (first.tolist(), whole.tolist(), last.tolist()) == ([3.0], [7], [2.5])
+    assert whole.dtype == np.int64
+
+
+def onnx_model() -> Any:
+    return build("(float[N,2] x) => (float[N,2] y, float[N,2] z)", "a = Neg(x)\n y = Relu(a)\n z = Abs(a)")
+
+
+def test_onnx_is_its_own_reference() -> None:
+    model = onnx_model()
+    given = Source("onnx", model, "ONNX file", Path("net.onnx"), ["x"], (normal(2, 2),))
+    made = make_reference(given, traced(given))
+    assert isinstance(made, OnnxReference)
+    x = {"x": normal(3, 2)}
+    y, z = made.outputs(x)
+    np.testing.assert_array_equal(y, np.maximum(-x["x"], 0))
+    np.testing.assert_array_equal(z, np.abs(x["x"]))
+    inner = made.tensors(x, {"a", "z", "unheard of"})
+    assert inner.keys() == {"a", "z"}
+    np.testing.assert_array_equal(inner["a"], -x["x"])
+    assert made.layer("a") == "a"
+    assert "ONNX Runtime" in made.description
+
+
+def test_run_inner_gives_what_was_asked_for() -> None:
+    model = onnx_model()
+    before = model.SerializeToString()
+    x = {"x": normal(3, 2)}
+    assert list(run_inner(model, x, ["y", "a"])) == ["y", "a"]
+    assert run_inner(model, x, []) == {}
+    assert model.SerializeToString() == before

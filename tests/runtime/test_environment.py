@@ -1,0 +1,94 @@
+"""What is missing is named together with what to install."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import metadata
+
+import pytest
+
+from rectexport.runtime import environment
+from rectexport.runtime.environment import EXTRAS, onnxruntime_conflict, require, version
+from rectexport.runtime.errors import MissingDependency
+
+
+def test_what_is_there_is_imported() -> None:
+    import onnxruntime
+
+    assert require("onnxruntime") is onnxruntime
+    assert require("json.decoder") is json.decoder
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [
+        ("torch", "export"),
+        ("onnx", "export"),
+        ("onnxscript", "export"),
+        ("onnx_graphsurgeon", "export"),
+        ("safetensors.torch", "export"),
+        ("onnxruntime", "cpu"),
+        ("tensorrt", "gpu"),
+        ("polygraphy", "gpu"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> None:
+    assert module.partition(".")[0] in EXTRAS
+    monkeypatch.setitem(sys.modules, module, None)  # importing it raises, as if it were absent
+    with pytest.raises(MissingDependency) as missing:
+        require(module)
+    message = str(missing.value)
+    assert message.startswith(f"{module} cannot be imported here (")
+    assert message.endswith(f"; install it with: pip install 'rectexport[{extra}]'")
+    assert missing.value.exit_code == 5
+
+
+def test_the_reason_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is installed but broken says more than that it is missing."""
+
+    def broken(name: str) -> None:
+        raise ImportError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(environment.importlib, "import_module", broken)
+    with pytest.raises(MissingDependency, match=r"^onnxruntime cannot .* \(libcudart\.so\.12: cannot open shared"):
+        require("onnxruntime")
+
+
+def test_other_errors_of_a_library_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise RuntimeError("driver too old")
+
+    monkeypatch.setattr(environment.importlib, "import_module", broken)
+    with pytest.raises(RuntimeError, match="driver too old"):
+        require("tensorrt")
+
+
+def test_versions_are_those_installed() -> None:
+    assert version("numpy") == metadata.version("numpy")
+    assert version("rectexport-is-not-called-so") is None
+
+
+@pytest.mark.parametrize(
+    ("installed", "clash"),
+    [
+        ({}, False),
+        ({"onnxruntime": "1.30.0"}, False),
+        ({"onnxruntime-gpu": "1.31.1"}, False),
+        ({"onnxruntime": "1.30.0", "onnxruntime-gpu": "1.31.1"}, True),
+    ],
+)
+def test_two_builds_of_onnxruntime_are_a_clash(
+    monkeypatch: pytest.MonkeyPatch, installed: dict[str, str], clash: bool
+) -> None:
+    def find(name: str) -> str:
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(metadata, "version", find)
+    said = onnxruntime_conflict()
+    assert (said is not None) == clash
+    if said:
+        assert said.startswith("onnxruntime 1.30.0 and onnxruntime-gpu 1.31.1 are both installed")
+        assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu" in said

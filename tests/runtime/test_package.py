@@ -1,0 +1,144 @@
+"""A package that was changed, cut short or is incomplete does not pass."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.package import Package
+
+
+def test_an_exported_package_is_whole(exported: Path) -> None:
+    package = Package.open(str(exported))
+    assert package.path == exported
+    assert package.model_file == exported / "model.onnx"
+    assert package.model_file.is_file()
+    package.verify_files()
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "goldens.npz", "parity.json", "export.log"])
+@pytest.mark.parametrize("change", [flip, truncate, lengthen], ids=lambda change: change.__name__)
+def test_every_changed_file_is_found(package: Path, name: str, change: Callable[[Path], None]) -> None:
+    opened = Package.open(package)
+    change(package / name)
+    with pytest.raises(BadInput) as refused:
+        opened.verify_files()
+    message = str(refused.value)
+    assert message.startswith(f"{package / name}: sha256 ")
+    assert f"the manifest says {opened.manifest.files[name][:12]}…" in message
+    assert message.endswith("changed or cut short; copy or export the package again")
+
+
+def test_a_changed_hash_is_found(package: Path) -> None:
+    manifest = package / "manifest.json"
+    digest = Package.open(package).manifest.files["parity.json"]
+    manifest.write_text(manifest.read_text().replace(digest, "0" * 64))
+    with pytest.raises(BadInput, match=r"parity\.json: sha256 .* where the manifest says 000000000000…"):
+        Package.open(package).verify_files()
+
+
+def test_missing_files_folders_and_links_are_refused(package: Path, tmp_path: Path) -> None:
+    opened = Package.open(package)
+    model, elsewhere = package / "model.onnx", tmp_path / "elsewhere.onnx"
+    model.rename(elsewhere)
+    said = r"model\.onnx: listed in the manifest but missing; copy the package again"
+    with pytest.raises(BadInput, match=said):
+        opened.verify_files()
+    model.symlink_to(elsewhere)  # the right bytes, but they may be others when the engine reads them
+    with pytest.raises(BadInput, match=said):
+        opened.verify_files()
+    model.unlink()
+    model.mkdir()
+    with pytest.raises(BadInput, match=said):
+        opened.verify_files()
+
+
+def test_files_of_others_do_not_matter(package: Path) -> None:
+    (package / "notes.txt").write_text("mine")
+    Package.open(package).verify_files()
+
+
+def test_goldens_are_an_input_and_an_answer(exported: Path) -> None:
+    package = Package.open(exported)
+    inputs, outputs = package.goldens()
+    for arrays, entries in ((inputs, package.manifest.inputs), (outputs, package.manifest.outputs)):
+        assert [(name, array.dtype.name, array.shape) for name, array in arrays.items()] == [
+            (entry.name, entry.dtype, entry.shape) for entry in entries
+        ]
+
+
+def test_names_of_goldens_may_hold_dots(package: Path) -> None:
+    np.savez(package / "goldens.npz", **{"input.a.b": np.ones(2), "output.c": np.zeros(3), "output.d.0": np.ones(1)})
+    inputs, outputs = Package.open(package).goldens()
+    assert list(inputs) == ["a.b"]
+    assert list(outputs) == ["c", "d.0"]
+    assert outputs["c"].shape == (3,)
+
+
+def npz(**arrays: object) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def npy() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.ones(3))
+    return stream.getvalue()
+
+
+def archive(**files: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as written:
+        for name, data in files.items():
+            written.writestr(f"{name.replace('_', '.')}.npy", data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"garbage",
+        b"PK\x03\x04 cut short",
+        npy(),
+        npz(**{"input.x": np.ones(3)})[:-30],
+        npz(**{"other.x": np.ones(3)}),
+        npz(x=np.ones(3)),
+        npz(**{"input.x": np.array([print, None], dtype=object)}),
+        archive(input_x=b""),
+        archive(input_x=npy()[:-1]),
+        archive(input_x=npy().replace(b"'<f8'", b"'<q9'")),
+    ],
+    ids=["empty", "garbage", "zip", "npy", "cut", "side", "name", "pickle", "void", "array", "dtype"],
+)
+def test_goldens_that_cannot_be_read(package: Path, data: bytes) -> None:
+    (package / "goldens.npz").write_bytes(data)
+    with pytest.raises(BadInput, match=r"goldens\.npz: unreadable goldens: ."):
+        Package.open(package).goldens()
+
+
+def test_goldens_that_are_missing(package: Path) -> None:
+    (package / "goldens.npz").unlink()
+    with pytest.raises(BadInput, match=r"goldens\.npz: unreadable goldens: .*No such file"):
+        Package.open(package).goldens()
