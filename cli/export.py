@@ -80,6 +80,7 @@ def export(
         bool,
         typer.Option(
             "--rectify-model",
+            metavar="",
             help="Rectify every zero-padded convolution first, its weights as they are.",
             rich_help_panel=IN,
         ),

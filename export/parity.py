@@ -145,7 +145,8 @@ def _case_shape(entry: InputPlan, label: str) -> Shape:
     bounds = entry.range
     if label in ("min", "opt"):
         return bounds.min if label == "min" else bounds.opt
-    shape, odd = list(bounds.opt), set()
+    shape = list(bounds.opt)
+    odd: set[int] = set()
     for position, axis in enumerate(bounds.dynamic_axes):
         low, high = bounds.min[axis], bounds.max[axis]
         if high == MAX_DIMENSION:

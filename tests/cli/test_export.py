@@ -24,7 +24,7 @@ from rectexport.cli import export
 Command = Callable[..., Any]
 
 FLAGS = (
-    *("--arch", "--trust-pickle", "--load-inputs"),
+    *("--arch", "--trust-pickle", "--rectify-model", "--load-inputs"),
     *("--input", "--min-shapes", "--minShapes", "--opt-shapes", "--optShapes", "--max-shapes", "--maxShapes"),
     *("--out", "--opset", "--rectify", "--fp16"),
     *("--atol", "--rtol", "--no-guard"),
@@ -190,7 +190,7 @@ def test_options_reach_the_export(command: Command, tiny: Path, folder: Path, mo
     )
     monkeypatch.setattr(pipeline, "run_export", look)
     command(
-        *(tiny, "--arch", "NAME", "--trust-pickle", "--load-inputs", "a.npz"),
+        *(tiny, "--arch", "NAME", "--trust-pickle", "--rectify-model", "--load-inputs", "a.npz"),
         *("--input", "a:1", "--min-shapes", "b:1", "--opt-shapes", "c:1", "--max-shapes", "d:1"),
         *("--opset", "20", "--rectify", "graph", "--fp16", "--atol", "1e-3", "--rtol", "logits:2,3", "--no-guard"),
     )
