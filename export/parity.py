@@ -16,7 +16,7 @@ from rectexport.exporter.tolerance import Tolerance
 from rectexport.runtime.metrics import Difference, compare, compare_regions
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import MAX_DIMENSION, Shape, format_shape
+from rectexport.runtime.shapes import MAX_DIMENSION, Shape
 
 #: A region of an inner tensor may be this much farther off than an output: in a net of 80 layers rounding alone
 #: reaches 1e-5 in places, and is averaged out later. A border that is wrong is off by a tenth and more.
@@ -162,9 +162,10 @@ def _case_shape(entry: InputPlan, label: str) -> Shape:
 
 
 def _odd_size(low: int, start: int, high: int, taken: Collection[int]) -> int:
-    """The first odd size of the range from `start` on, then from `low` on, that no other axis has; else any."""
+    """The first odd size of the range from `start` on, then from `low` on, that no other axis has; else any other."""
     sizes = [*range(start, min(start + 9, high + 1)), *range(low, min(low + 9, high + 1))]
-    return next(iter([size for size in sizes if size % 2 and size not in taken] or sizes))
+    free = [size for size in sizes if size not in taken]
+    return next(iter([size for size in free if size % 2] or free or sizes))
 
 
 def _same_shapes(first: Mapping[str, Array], second: Mapping[str, Array]) -> bool:
@@ -223,8 +224,3 @@ def _kept(feeds: Mapping[str, Array], expected: Sequence[Array], actual: Mapping
     for wanted, (name, got) in zip(expected, actual.items(), strict=True):
         kept[f"expected.{name}"], kept[f"actual.{name}"] = wanted, got
     return kept
-
-
-def shape_text(shapes: Mapping[str, Shape]) -> str:
-    """x 1x3x224x224."""
-    return ", ".join(f"{name} {format_shape(shape)}" for name, shape in shapes.items())

@@ -33,6 +33,19 @@ class Small(nn.Module):
         return self.head(self.last(y).mean((2, 3)))
 
 
+class Chain(nn.Module):
+    """[N, 2, H, W] -> [N, 2, H, W]: three rectified convolutions, the second with lopsided padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = RectifiedConv2d(2, 3, 3, padding=1)
+        self.second = RectifiedConv2d(3, 3, 3, padding=(1, 1, 2, 0))
+        self.third = RectifiedConv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.third(self.second(self.first(x)))
+
+
 class Pair(nn.Module):
     """Two images of their own sizes -> two planes."""
 

@@ -9,20 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rectexport.exporter import parity, translation
 from rectexport.exporter.inputs import InputPlan, ShapeOptions
-from rectexport.exporter.parity import CaseReport, LayerReport, parity_cases, shape_text
+from rectexport.exporter.parity import CaseReport, LayerReport, parity_cases
 from rectexport.exporter.passes import rectify_fold
-from rectexport.models import RectifiedConv2d
 from rectexport.runtime.errors import ParityError
 from rectexport.runtime.metrics import Difference
 from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange
 from tests.export.helper import Array
-from tests.export.nets import Small, exported, image, seeded, source
+from tests.export.nets import Chain, Small, exported, image, seeded, source
 
 RANGE = ShapeOptions(min=["x:1x2x4x5"], opt=["x:2x2x8x9"], max=["x:5x2x19x16"])
 
@@ -64,17 +63,17 @@ def test_several_inputs_move_together() -> None:
 
 @st.composite
 def plans(draw: st.DrawFn) -> InputPlan:
-    bounds = draw(
-        st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=4)
-    )
+    few = st.integers(0, 9)
+    bounds = draw(st.lists(st.tuples(st.integers(1, 20), few, few), min_size=1, max_size=3))
     low = tuple(first for first, _, _ in bounds)
     high = tuple(first + more + rest for first, more, rest in bounds)
     return InputPlan("x", np.zeros(low, np.float32), ShapeRange(low, tuple(a + b for a, b, _ in bounds), high))
 
 
+@settings(deadline=None)
 @given(entry=plans())
 def test_the_odd_case(entry: InputPlan) -> None:
-    """Within the range, odd wherever the range has an odd size, and another on each axis where it has enough."""
+    """Within the range, odd unless the other axes have all odd sizes, another on each axis where there are enough."""
     bounds = entry.range
     odd = shapes(entry).get("odd")
     if odd is None:
@@ -82,8 +81,8 @@ def test_the_odd_case(entry: InputPlan) -> None:
     (shape,) = odd
     assert bounds.contains(shape)
     for axis in bounds.dynamic_axes:
-        assert shape[axis] % 2 or not _odd_sizes(bounds, axis)
-    free = [len(_odd_sizes(bounds, axis)) for axis in bounds.dynamic_axes]
+        assert shape[axis] % 2 or set(_odd_sizes(bounds, axis)) <= set(shape)
+    free = [bounds.max[axis] - bounds.min[axis] + 1 for axis in bounds.dynamic_axes]
     if all(count >= len(free) for count in free):
         assert len({shape[axis] for axis in bounds.dynamic_axes}) == len(free)
 
@@ -147,19 +146,6 @@ def test_as_a_document(report: Any) -> None:
     assert (case["case"], case["shapes"], case["failures"]) == ("min", {"x": [1, 2, 4, 5]}, [])
     assert set(case["outputs"]["output"]) == {"max_abs", "relative_l2", "cosine", "top1"}
     assert set(case["layers"][0]) == {"tensor", "layer", "max_abs", "relative_l2", "cosine", "top1", "regions"}
-
-
-class Chain(nn.Module):
-    """Three rectified layers on a square plane; the second has lopsided padding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = RectifiedConv2d(2, 3, 3, padding=1)
-        self.second = RectifiedConv2d(3, 3, 3, padding=(1, 1, 2, 0))
-        self.third = RectifiedConv2d(3, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.third(self.second(self.first(x)))
 
 
 def fails(out: Path, net: nn.Module, **options: Any) -> str:
@@ -252,13 +238,7 @@ def test_bounds_of_one_output(tmp_path: Path) -> None:
         exported(net, tmp_path / "b", atol={"": 1.0, "output_1": 1e-30})
     assert "output_0:" not in str(caught.value)
     kept = np.load(tmp_path / "b.failed.npz")
-    assert sorted(kept.files) == [
-        "actual.output_0",
-        "actual.output_1",
-        "expected.output_0",
-        "expected.output_1",
-        "input.x",
-    ]
+    assert sorted(kept.files) == [*(f"{side}.output_{i}" for side in ("actual", "expected") for i in (0, 1)), "input.x"]
 
 
 class Undefined(nn.Module):
@@ -314,7 +294,3 @@ def test_inner_tensors_are_compared_on_the_smallest_batch() -> None:
     feeds = {"x": np.zeros((5, 2), np.float32), "y": np.zeros((5, 2), np.float32)}
     inputs = [plan((2, 2), (3, 2), (9, 2)), plan((5, 2), (5, 2), (5, 2), "y")]
     assert {name: array.shape for name, array in parity._one_row(feeds, inputs).items()} == {"x": (2, 2), "y": (5, 2)}
-
-
-def test_shape_text() -> None:
-    assert shape_text({"x": (1, 3, 8, 8), "y": (2,)}) == "x 1x3x8x8, y 2"
