@@ -1,0 +1,162 @@
+"""Rectified convolution, however it is spelled, as one Rectify node.
+
+Given   y = conv(x; W, c), then any run of * / + - with numbers, values per channel and functions of v
+Result  Rectify(conv(x; W, p), x, q)   when the run comes to  r * (Wx + p) + q
+
+v counts the taps of each window inside x. The run is followed as Wx * A + B with tables A, B over the tap
+counts (see taps), so one rule covers a constant map, separable maps, NVIDIA partialconv's traced arithmetic
+(raw - b) * ratio + b and its mask, division by a convolution of ones or by an average pool of ones, biases
+inside or after. A must be m*n/v (sum) or 1/v (average) at every count that can occur, to 1e-6; B = r*p + q.
+Where v = 0 can occur the run must give q there, or 0 (empty_bias 0). The longest run that fits is taken.
+
+Must not fire
+- when A is not r, be it at one pixel;
+- when nothing shaped like the output takes part: a plain scale is no rectification;
+- when a tensor of the run is also read elsewhere or given out (those before it keep their rewrite);
+- when H or W is unknown and the map is a constant, or the convolution's weights or padding are unknown.
+
+Sources: Rectified Convolution (Zhang), eqs. (4) and (6); NVIDIA/partialconv; zhanghang1989/RFConv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import ModelProto
+
+from rectexport.exporter.dialect import DOMAIN
+from rectexport.exporter.passes.result import PassResult
+from rectexport.exporter.passes.surgeon import sole_consumer
+from rectexport.exporter.raising.affine import Fit, Line, fit
+from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, refused, rewrite
+from rectexport.exporter.raising.taps import TapTables
+from rectexport.exporter.raising.window import read_window
+
+NAME = "raise_rectification"
+_STEPS = ("Mul", "Div", "Add", "Sub")
+
+
+def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+    """Raise every rectified convolution."""
+    return rewrite(model, NAME, _visit)
+
+
+@dataclass(frozen=True)
+class _Match:
+    """The end of a run that is a rectification."""
+
+    output: gs.Tensor
+    last: gs.Node
+    fit: Fit
+
+
+def _visit(scene: Scene, node: gs.Node) -> Outcome:
+    if node.op != "Conv" or node.domain not in (None, "", "ai.onnx") or scene.values.of(node.outputs[0]) is not None:
+        return NOTHING
+    window = read_window(scene.values, node)
+    if window is None or node.inputs[1].shape is None:
+        return NOTHING
+    tables = TapTables(scene, node, window)
+    if tables.read(node.outputs[0]) is not None:
+        return NOTHING  # a count of taps itself
+    match, reason = _follow(scene, node, tables)
+    if match is None:
+        return refused(reason) if reason else NOTHING
+    _replace(scene, node, tables, match)
+    return FIRED
+
+
+def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[_Match | None, str]:
+    """The longest run that is a rectification, or why a run that looked like one is not."""
+    bias = _bias(scene, conv)
+    if bias is None:
+        return None, ""
+    line, best, reason, plane = Line.start(bias), None, "", False
+    for tensor, node in _run(scene, conv.outputs[0]):
+        if node is None:
+            return best, reason or _shared(tensor, tables, bool(best) or plane)
+        other = node.inputs[1] if node.inputs[0] is tensor else node.inputs[0]
+        operand = tables.read(other)
+        if operand is None:
+            return best, reason or _unreadable(scene, other, node)
+        plane = plane or (operand.plane and node.op in ("Mul", "Div"))
+        line = line.step(node.op, operand.table)
+        if plane:
+            found = fit(line, tables, bias)
+            if isinstance(found, Fit):
+                best, reason = _Match(node.outputs[0], node, found), ""
+            elif best is None:
+                reason = found
+    return best, reason
+
+
+def _run(scene: Scene, tensor: gs.Tensor) -> Iterator[tuple[gs.Tensor, gs.Node | None]]:
+    """Each step with the tensor it takes; (tensor, None) where steps follow but others read the tensor too."""
+    while True:
+        node = sole_consumer(scene.graph, tensor)
+        if node is None:
+            if any(_is_step(reader, tensor) for reader in tensor.outputs):
+                yield tensor, None
+            return
+        if not _is_step(node, tensor):
+            return
+        yield tensor, node
+        tensor = node.outputs[0]
+
+
+def _is_step(node: gs.Node, tensor: gs.Tensor) -> bool:
+    if node.op not in _STEPS or node.domain not in (None, "", "ai.onnx"):
+        return False
+    return node.inputs[0] is tensor or node.op in ("Mul", "Add")
+
+
+def _shared(tensor: gs.Tensor, tables: TapTables, inside: bool) -> str:
+    """Why a run ends at a tensor that several nodes read, if one of them would have gone on with it."""
+    for reader in tensor.outputs:
+        if _is_step(reader, tensor):
+            other = reader.inputs[1] if reader.inputs[0] is tensor else reader.inputs[0]
+            operand = tables.read(other)
+            if operand is not None and operand.plane and not inside:
+                return f"{tensor.name} is also used elsewhere"
+    return ""
+
+
+def _unreadable(scene: Scene, other: gs.Tensor, node: gs.Node) -> str:
+    value = scene.values.of(other)
+    if node.op not in ("Mul", "Div") or value is None or value.ndim < 2 or set(value.shape[-2:]) == {1}:
+        return ""
+    return f"{other.name} is no function of the convolution's tap counts, or H, W are dynamic beside a constant"
+
+
+def _bias(scene: Scene, conv: gs.Node) -> np.ndarray | None:
+    if len(conv.inputs) < 3 or not conv.inputs[2].name:
+        return np.zeros(1)
+    value = scene.values.of(conv.inputs[2])
+    return None if value is None else value.astype(np.float64)
+
+
+def _replace(scene: Scene, conv: gs.Node, tables: TapTables, match: _Match) -> None:
+    y, z, fitted = conv.outputs[0], match.output, match.fit
+    match.last.outputs.clear()
+    dtype = y.dtype or conv.inputs[1].dtype or np.float32
+    raw = gs.Variable(f"{z.name}.conv", dtype, y.shape)
+    conv.outputs = [raw]
+    conv.inputs = list(conv.inputs)[:2]
+    channels = (int(conv.inputs[1].shape[0]),)
+    if fitted.inside is not None:
+        conv.inputs.append(gs.Constant(f"{z.name}.inside", np.broadcast_to(fitted.inside, channels).astype(dtype)))
+    after = np.broadcast_to(fitted.after, channels).astype(dtype)
+    window = tables.window
+    attrs = {
+        "kernel_shape": list(window.kernel),
+        "strides": list(window.strides),
+        "pads": list(window.pads),
+        "dilations": list(window.dilations),
+        "numerator": fitted.numerator,
+        "empty_bias": int(fitted.empty_bias),
+    }
+    inputs = [raw, conv.inputs[0], gs.Constant(f"{z.name}.bias", after)]
+    scene.graph.nodes.append(gs.Node("Rectify", f"{conv.name or z.name}.rectify", attrs, inputs, [z], domain=DOMAIN))
