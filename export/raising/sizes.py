@@ -22,6 +22,8 @@ def size(values: Values, tensor: gs.Tensor, axis: int) -> Size:
         dimension = tensor.shape[axis] if tensor.shape is not None and axis < len(tensor.shape) else None
         if isinstance(dimension, int) and dimension >= 0:
             return dimension
+        if _is_first_slice(values, tensor, axis):
+            return 1
         source = _source(values, tensor, axis)
         if source is None:
             return dimension if isinstance(dimension, str) and dimension else (tensor.name, axis)
@@ -40,6 +42,15 @@ def _source(values: Values, tensor: gs.Tensor, axis: int) -> gs.Tensor | None:
         if axes is not None and all(0 <= entry != axis for entry in axes):
             return node.inputs[0]
     return None
+
+
+def _is_first_slice(values: Values, tensor: gs.Tensor, axis: int) -> bool:
+    """Whether the tensor is t[0:1] along `axis`, as torch writes x[:1]. No axis is empty."""
+    node = tensor.inputs[0] if tensor.inputs else None
+    if node is None or node.op != "Slice" or len(node.inputs) < 4:
+        return False
+    picks = [values.of(entry) for entry in node.inputs[1:4]]
+    return [None if pick is None else pick.tolist() for pick in picks] == [[0], [1], [axis]]
 
 
 def entries(values: Values, tensor: gs.Tensor) -> list[Size] | None:
