@@ -30,8 +30,24 @@ from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, 
 
 NAME = "raise_crelu"
 #: Activations that work element by element; those with further inputs have constants there.
-ACTIVATIONS = ("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Clip", "Gelu", "HardSigmoid", "HardSwish", "Mish")
-ACTIVATIONS += ("PRelu", "Sigmoid", "Softplus", "Softsign", "Tanh", "ThresholdedRelu")
+ACTIVATIONS = (
+    "Celu",
+    "Clip",
+    "Elu",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Mish",
+    "PRelu",
+    "Relu",
+    "Selu",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "ThresholdedRelu",
+)
 
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:

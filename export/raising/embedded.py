@@ -80,7 +80,7 @@ def _corners(support: NDArray[np.bool_], splits: list[int], even: int) -> list[s
         return None
     found, begin = [], 0
     for count in splits:
-        used = support[begin : begin + count].any(axis=0)
+        used: NDArray[np.bool_] = np.any(support[begin : begin + count], axis=0)
         begin += count
         fitting = [
             corner

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ class TapTables:
     def _look_up(self, value: NDArray[Any]) -> Operand | None:
         if value.ndim > 4 or value.dtype.kind not in "fiub":
             return None
-        planes = value.astype(np.float64).reshape((1,) * (4 - value.ndim) + value.shape)
+        planes: NDArray[Any] = value.astype(np.float64).reshape([1] * (4 - value.ndim) + list(value.shape))
         if planes.shape[0] != 1:
             return None
         single = planes.shape[2:] == (1, 1)
@@ -161,5 +162,5 @@ def _apply(node: gs.Node, tables: list[Any]) -> Any:
     if node.op == "Where":
         return np.where(tables[0] != 0, tables[1], tables[2])
     if node.op in ("Max", "Min"):
-        return _ELEMENTWISE[node.op].reduce(np.broadcast_arrays(*tables))
+        return reduce(_ELEMENTWISE[node.op], tables)
     return _ELEMENTWISE[node.op](*tables)

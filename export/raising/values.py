@@ -38,12 +38,12 @@ class Values:
 
     def _compute(self, tensor: gs.Tensor) -> NDArray[Any] | None:
         node = tensor.inputs[0]
-        feeds = {entry.name: self.of(entry) for entry in node.inputs if entry.name}
+        feeds: dict[str, Any] = {entry.name: self.of(entry) for entry in node.inputs if entry.name}
         if any(value is None for value in feeds.values()):
             return None
         evaluator = ReferenceEvaluator(OnnxExporter.export_node(node), opsets={"": self._opset})
         try:
-            results = evaluator.run([tensor.name], feeds)
+            results: Any = evaluator.run([tensor.name], feeds)
         except Exception:  # the reference lacks an operator or an option: then the value is unknown
             return None
         value = np.asarray(results[0])

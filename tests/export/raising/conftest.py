@@ -103,7 +103,6 @@ EXPORTERS = {
     "dynamo-18": (_dynamo, 18),
     "dynamo-23": (_dynamo, 23),
     "torchscript-11": (_torchscript, 11),
-    "torchscript-13": (_torchscript, 13),
     "torchscript-17": (_torchscript, 17),
 }
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rectexport.exporter.raising import crelu, raise_model
 
+BOTH = ("dynamo-18", "torchscript-17")
 IN = "(float[N, 4, H, W] x)"
 SHAPE = (2, 4, 5, 6)
 SIGNATURE = f"{IN} => (float[N, C, H, W] y)"
@@ -62,12 +63,14 @@ def test_from_torch(name, to_onnx, check):
     check(to_onnx(Spelled(function), torch.randn(SHAPE)), expected)
 
 
+@pytest.mark.parametrize("to_onnx", BOTH, indirect=True)
 def test_dynamic_sizes(to_onnx, check):
     model = to_onnx(Spelled(SPELLINGS["halves"][0]), torch.randn(SHAPE), dynamic=True)
     check(model, {"CRelu": 1}, shapes=[SHAPE, (1, 4, 9, 3)])
 
 
 @pytest.mark.parametrize("name", ["halves", "whole", "leaky halves", "pvanet", "avr"])
+@pytest.mark.parametrize("to_onnx", BOTH, indirect=True)
 def test_after_a_simplifier(name, to_onnx, simplify, check):
     function, expected = SPELLINGS[name]
     check(simplify(to_onnx(Spelled(function), torch.randn(SHAPE))), expected)

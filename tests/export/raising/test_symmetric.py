@@ -18,6 +18,7 @@ from rectexport.exporter.dialect import attributes
 from rectexport.exporter.raising import raise_model
 from rectexport.plugins import reference
 
+BOTH = ("dynamo-18", "torchscript-17")
 ORDERS = reference.SYMMETRIC_ORDERS
 EXTRA = {"TL": (1, 1, 0, 0), "TR": (1, 0, 0, 1), "BL": (0, 1, 1, 0), "BR": (0, 0, 1, 1)}
 
@@ -79,12 +80,14 @@ def test_from_torch(name, to_onnx, check):
     assert found_attributes(raised) == expected_attributes(module, options["kernel"], options["order"])
 
 
+@pytest.mark.parametrize("to_onnx", BOTH, indirect=True)
 def test_dynamic_sizes(to_onnx, check):
     model = to_onnx(Spelled(8, 2, "wu"), torch.randn(2, 8, 7, 6), dynamic=True)
     check(model, PARTS, shapes=[(2, 8, 7, 6), (1, 8, 3, 11)])
 
 
 @pytest.mark.parametrize("name", ["c2sp", "first gets the rest", "slices", "common pads in the convolution"])
+@pytest.mark.parametrize("to_onnx", BOTH, indirect=True)
 def test_after_a_simplifier(name, to_onnx, simplify, check):
     options = SPELLINGS[name]
     module = Spelled(**options)
