@@ -73,7 +73,9 @@ def partialconv(module: Any) -> nn.Module | None:
             "only the form without a mask (partial convolution based padding) can be exported"
         )
     if module.padding_mode != "zeros":
-        raise BadInput(f"PartialConv2d with padding_mode={module.padding_mode!r} counts taps in what is no zero padding")
+        raise BadInput(
+            f"PartialConv2d with padding_mode={module.padding_mode!r} counts taps in what is no zero padding"
+        )
     return _like(module, MasklessPartialConv2d, mode="sum", bias_mode="after", empty="zero")
 
 
