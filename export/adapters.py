@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rectexport.models.crelu import CReLU
@@ -112,8 +113,7 @@ def symmetric_pad(module: nn.Module) -> nn.Module | None:
 def crelu(module: nn.Module) -> nn.Module | None:
     """A CReLU by its answers: others of that name clip, or work on complex numbers."""
     inner = [child for child in module.modules() if child is not module]
-    candidates = [CReLU(*choice) for choice in product([torch.relu, *inner], (1, -1))]
-    candidates = [CReLU(), CReLU(dim=-1), *candidates[2:]]
+    candidates = [CReLU(activation, dim) for activation in (F.relu, *inner) for dim in (1, -1)]
     return None if _owns_tensors(module) else _first_alike(module, candidates, [(2, 3, 4, 5), (1, 4, 6, 7)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from rectexport.exporter.passes.result import Pass, PassResult
-from rectexport.exporter.raising import avr, crelu, embedded, rectification, symmetric, tidy
+from rectexport.exporter.raising import avr, conv_sum, crelu, embedded, rectification, symmetric, tidy
 from rectexport.exporter.raising.prepare import prepare
 
 __all__ = ["RAISE", "raise_model"]
@@ -14,6 +14,7 @@ RAISE = (
     Pass(tidy.NAME, tidy.run),  # first: identities and explicit padding stand between the parts of every pattern
     Pass(symmetric.NAME, symmetric.run),  # after tidy, which never reaches into a Concat of padded groups
     Pass(embedded.NAME, embedded.run),  # before rectification: what it takes is no zero-padded convolution any more
+    Pass(conv_sum.NAME, conv_sum.run),  # before rectification too, which reads additions after a convolution
     Pass(avr.NAME, avr.run),  # before crelu: both read Neg, and the sum is the smaller pattern
     Pass(crelu.NAME, crelu.run),
     Pass(rectification.NAME, rectification.run),  # last: it renames the outputs of convolutions

@@ -1,4 +1,4 @@
-"""A run of pixelwise steps after a convolution, as Wx * A + B, and what makes it a rectification."""
+"""A run of pixelwise steps after a convolution, as Wx * g * A + B, and what makes it a rectification."""
 
 from __future__ import annotations
 
@@ -15,31 +15,41 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Line:
-    """Wx * scale + shift, both tables [m + 1 or 1, n + 1 or 1, C or 1]."""
+    """Wx * gain * scale + shift, the last two tables [m + 1 or 1, n + 1 or 1, C or 1].
+
+    gain [C or 1] collects scales per channel, which go into the weights.
+    """
 
     scale: Table
     shift: Table
+    gain: Vector
 
     @staticmethod
     def start(bias: Vector) -> Line:
         """A convolution with its bias [C]."""
-        return Line(np.ones((1, 1, 1)), bias.reshape(1, 1, -1))
+        return Line(np.ones((1, 1, 1)), bias.reshape(1, 1, -1), np.ones(1))
 
     def step(self, operator: str, table: Table) -> Line:
         """After Mul, Div, Add or Sub by a table."""
         with np.errstate(all="ignore"):
-            if operator == "Mul":
-                return Line(self.scale * table, self.shift * table)
-            if operator == "Div":
-                return Line(self.scale / table, self.shift / table)
-            return Line(self.scale, self.shift + table if operator == "Add" else self.shift - table)
+            if operator in ("Add", "Sub"):
+                return Line(self.scale, self.shift + (table if operator == "Add" else -table), self.gain)
+            factor = table if operator == "Mul" else 1 / table
+            if table.shape[:2] == (1, 1) and table.size > 1:
+                return self.norm(factor.reshape(-1), np.zeros(1))
+            return Line(self.scale * factor, self.shift * factor, self.gain)
+
+    def norm(self, scale: Vector, shift: Vector) -> Line:
+        """After a scale and a shift per channel, BatchNorm's for one."""
+        return Line(self.scale, self.shift * scale + shift, self.gain * scale)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """r * (Wx + inside) + after, r = numerator / v; the bias after is left out at v = 0 unless empty_bias."""
+    """r * (gain * Wx + inside) + after, r = numerator / v; no bias after at v = 0 unless empty_bias."""
 
     numerator: int
+    gain: Vector
     inside: Vector | None
     after: Vector
     empty_bias: bool
@@ -53,19 +63,19 @@ def fit(line: Line, tables: TapTables, bias: Vector) -> Fit | str:
     if numerator is None:
         return f"the factor is no r of this convolution: {_worst(scale, counts[covered], prod(tables.window.kernel))}"
     shift = np.broadcast_to(line.shift, (*counts.shape, line.shift.shape[2]))
-    split = _split(shift[covered], numerator / counts[covered], bias)
+    split = _split(shift[covered], numerator / counts[covered], bias * line.gain)
     if split is None:
         return "what is added is neither a bias inside nor one after"
     inside, after = split
     empty = tables.reachable & (counts == 0)
     if not empty.any():
-        return Fit(numerator, inside, after, True)
+        return Fit(numerator, line.gain, inside, after, True)
     scale_there = np.broadcast_to(line.scale, (*counts.shape, line.scale.shape[2]))[empty]
     if not np.isfinite(scale_there).all():
         return "the factor is infinite where a window lies in the padding alone"
     for empty_bias, expected in ((True, after), (False, np.zeros_like(after))):
         if _close(shift[empty], np.broadcast_to(expected, shift[empty].shape)):
-            return Fit(numerator, inside, after, empty_bias)
+            return Fit(numerator, line.gain, inside, after, empty_bias)
     return "where a window lies in the padding alone, the result is neither the bias nor zero"
 
 

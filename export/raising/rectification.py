@@ -1,12 +1,13 @@
 """Rectified convolution, however it is spelled, as one Rectify node.
 
-Given   y = conv(x; W, c), then any run of * / + - with numbers, values per channel and functions of v
-Result  Rectify(conv(x; W, p), x, q)   when the run comes to  r * (Wx + p) + q
+Given   y = conv(x; W, c), then any run of * / + - with numbers, values per channel and functions of v, and BatchNorm
+Result  Rectify(conv(x; g*W, p), x, q)   when the run comes to  r * (g*Wx + p) + q
 
-v counts the taps of each window inside x. The run is followed as Wx * A + B with tables A, B over the tap
-counts (see taps), so one rule covers a constant map, separable maps, NVIDIA partialconv's traced arithmetic
-(raw - b) * ratio + b and its mask, division by a convolution of ones or by an average pool of ones, biases
-inside or after. A must be m*n/v (sum) or 1/v (average) at every count that can occur, to 1e-6; B = r*p + q.
+v counts the taps of each window inside x. The run is followed as Wx * g * A + B with tables A, B over the tap
+counts (see taps) and scales g per channel, so one rule covers a constant map, separable maps, NVIDIA
+partialconv's traced arithmetic (raw - b) * ratio + b and its mask, division by a convolution of ones or by an
+average pool of ones, biases inside or after. A must be m*n/v (sum) or 1/v (average) at every count that can
+occur, to 1e-6; B = r*p + q.
 Where v = 0 can occur the run must give q there, or 0 (empty_bias 0). The longest run that fits is taken.
 
 Must not fire
@@ -28,15 +29,16 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
 from rectexport.exporter.dialect import DOMAIN
+from rectexport.exporter.passes.batch_norm import affine
 from rectexport.exporter.passes.result import PassResult
 from rectexport.exporter.passes.surgeon import sole_consumer
-from rectexport.exporter.raising.affine import Fit, Line, fit
+from rectexport.exporter.raising.affine import Fit, Line, Vector, fit
 from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, refused, rewrite
 from rectexport.exporter.raising.taps import TapTables
 from rectexport.exporter.raising.window import read_window
 
 NAME = "raise_rectification"
-_STEPS = ("Mul", "Div", "Add", "Sub")
+_STEPS = ("Mul", "Div", "Add", "Sub", "BatchNormalization")
 
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
@@ -75,22 +77,35 @@ def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[_Match | No
     if bias is None:
         return None, ""
     line, best, reason, plane = Line.start(bias), None, "", False
+    fixed_weights = scene.values.of(conv.inputs[1]) is not None
     for tensor, node in _run(scene, conv.outputs[0]):
         if node is None:
             return best, reason or _shared(tensor, tables, bool(best) or plane)
-        other = node.inputs[1] if node.inputs[0] is tensor else node.inputs[0]
-        operand = tables.read(other)
-        if operand is None:
-            return best, reason or _unreadable(scene, other, node)
-        plane = plane or (operand.plane and node.op in ("Mul", "Div"))
-        line = line.step(node.op, operand.table)
-        if plane:
-            found = fit(line, tables, bias)
-            if isinstance(found, Fit):
-                best, reason = _Match(node.outputs[0], node, found), ""
-            elif best is None:
-                reason = found
+        step = _step(tables, line, tensor, node)
+        if step is None:
+            return best, reason or _unreadable(scene, tensor, node)
+        line, plane = step[0], plane or step[1]
+        found = fit(line, tables, bias) if plane and (fixed_weights or line.gain.size == 1) else ""
+        if isinstance(found, Fit):
+            best, reason = _Match(node.outputs[0], node, found), ""
+        elif best is None:
+            reason = found
     return best, reason
+
+
+def _step(tables: TapTables, line: Line, tensor: gs.Tensor, node: gs.Node) -> tuple[Line, bool] | None:
+    """The line after one node and whether it multiplies by a plane; None when its other operand is unknown."""
+    if node.op == "BatchNormalization":
+        scale_shift = affine(node)
+        return None if scale_shift is None else (line.norm(*scale_shift), False)
+    operand = tables.read(_other(node, tensor))
+    if operand is None:
+        return None
+    return line.step(node.op, operand.table), operand.plane and node.op in ("Mul", "Div")
+
+
+def _other(node: gs.Node, tensor: gs.Tensor) -> gs.Tensor:
+    return node.inputs[1] if node.inputs[0] is tensor else node.inputs[0]
 
 
 def _run(scene: Scene, tensor: gs.Tensor) -> Iterator[tuple[gs.Tensor, gs.Node | None]]:
@@ -116,22 +131,24 @@ def _is_step(node: gs.Node, tensor: gs.Tensor) -> bool:
 def _shared(tensor: gs.Tensor, tables: TapTables, inside: bool) -> str:
     """Why a run ends at a tensor that several nodes read, if one of them would have gone on with it."""
     for reader in tensor.outputs:
-        if _is_step(reader, tensor):
-            other = reader.inputs[1] if reader.inputs[0] is tensor else reader.inputs[0]
-            operand = tables.read(other)
+        if _is_step(reader, tensor) and reader.op != "BatchNormalization":
+            operand = tables.read(_other(reader, tensor))
             if operand is not None and operand.plane and not inside:
                 return f"{tensor.name} is also used elsewhere"
     return ""
 
 
-def _unreadable(scene: Scene, other: gs.Tensor, node: gs.Node) -> str:
+def _unreadable(scene: Scene, tensor: gs.Tensor, node: gs.Node) -> str:
+    if node.op not in ("Mul", "Div"):
+        return ""
+    other = _other(node, tensor)
     value = scene.values.of(other)
-    if node.op not in ("Mul", "Div") or value is None or value.ndim < 2 or set(value.shape[-2:]) == {1}:
+    if value is None or value.ndim < 2 or set(value.shape[-2:]) == {1}:
         return ""
     return f"{other.name} is no function of the convolution's tap counts, or H, W are dynamic beside a constant"
 
 
-def _bias(scene: Scene, conv: gs.Node) -> np.ndarray | None:
+def _bias(scene: Scene, conv: gs.Node) -> Vector | None:
     if len(conv.inputs) < 3 or not conv.inputs[2].name:
         return np.zeros(1)
     value = scene.values.of(conv.inputs[2])
@@ -146,6 +163,10 @@ def _replace(scene: Scene, conv: gs.Node, tables: TapTables, match: _Match) -> N
     conv.outputs = [raw]
     conv.inputs = list(conv.inputs)[:2]
     channels = (int(conv.inputs[1].shape[0]),)
+    weight = scene.values.of(conv.inputs[1])
+    if weight is not None and np.any(fitted.gain != 1):
+        scaled = weight * fitted.gain.reshape(-1, 1, 1, 1)
+        conv.inputs[1] = gs.Constant(f"{z.name}.weight", scaled.astype(dtype))
     if fitted.inside is not None:
         conv.inputs.append(gs.Constant(f"{z.name}.inside", np.broadcast_to(fitted.inside, channels).astype(dtype)))
     after = np.broadcast_to(fitted.after, channels).astype(dtype)

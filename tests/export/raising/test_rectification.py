@@ -93,7 +93,8 @@ MODULES = {
 }
 #: Empty windows are left out: torch's exporter drops the 1e-8, so the exported file divides zero by zero there.
 DYNAMIC = [name for name in MODULES if name.startswith(("partial", "over")) and "empty" not in name]
-ALONE = {"Rectify": 1, "Conv": 1, "Mul": 0, "Add": 0, "Sub": 0, "Div": 0, "AveragePool": 0, "Clip": 0}
+GONE = ("BatchNormalization", "Mul", "Add", "Sub", "Div", "AveragePool", "Clip")
+ALONE = {"Rectify": 1, "Conv": 1, **dict.fromkeys(GONE, 0)}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -126,7 +127,7 @@ def test_a_batch_norm_behind_it_and_the_next_layer(to_onnx, check):
     torch.manual_seed(0)
     layers = (ConstantMap(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
     module = nn.Sequential(*layers, ConstantMap(4, 6, 3, padding=1, after=True))
-    check(to_onnx(module, torch.randn(SHAPE)), {"Rectify": 2, "Conv": 2})
+    check(to_onnx(module, torch.randn(SHAPE)), {"Rectify": 2, "Conv": 2, "BatchNormalization": 0})
 
 
 def conv(body: str, r: np.ndarray, x=(1, 3, 6, 7), pads=(1, 1, 1, 1), outputs="float[N, C, H, W] z", **more):
@@ -138,6 +139,7 @@ def conv(body: str, r: np.ndarray, x=(1, 3, 6, 7), pads=(1, 1, 1, 1), outputs="f
     model = parser.parse_model(text)
     arrays = {"w": random.standard_normal((5, 3, 3, 3)), "c": np.zeros(5), "r": r, **more}
     arrays["s"] = random.standard_normal((5, 1, 1))
+    arrays |= {f"c{index}": random.uniform(0.5, 1.5, 5) for index in range(1, 5)}
     for name, array in arrays.items():
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(array, np.float32), name))
     return model
@@ -158,6 +160,11 @@ R = reference.rectification_map(6, 7, (3, 3), (1, 1), (1, 1, 1, 1))[None, None]
         "h = Constant<value_ints = [1, 5, 6, 7]>() q = Expand(r, h) z = Mul(y, q)",
         "a = Add(y, s) b = Mul(a, r) z = Add(b, s)",
         "a = Sub(y, s) b = Mul(a, r) z = Sub(b, s)",
+        "a = Mul(y, s) b = Mul(a, r) z = Add(b, s)",
+        "a = Mul(y, r) b = Div(a, s) z = Add(b, s)",
+        "a = BatchNormalization(y, c1, c2, c3, c4) z = Mul(a, r)",
+        "a = Mul(y, r) z = BatchNormalization(a, c1, c2, c3, c4)",
+        "a = BatchNormalization(y, c1, c2, c3, c4) b = Mul(a, r) z = BatchNormalization(b, c4, c3, c2, c1)",
     ],
 )
 def test_by_hand(body, check):

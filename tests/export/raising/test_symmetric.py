@@ -259,3 +259,62 @@ def test_any_channels_and_size(channels, kernel, data):
     feeds = {"x": np.random.default_rng(0).standard_normal((1, channels, height, width)).astype(np.float32)}
     (expected,), (found,) = (ReferenceEvaluator(entry).run(None, feeds) for entry in (model, raised))
     np.testing.assert_array_equal(found, expected)
+
+
+class FourConvs(nn.Module):
+    """One convolution a group, each with the pads of its corner, added up in some order."""
+
+    def __init__(self, channels, kernel, order, remainder="first", stride=1, addition=(0, 1, 2, 3)):
+        super().__init__()
+        self.sizes = list(reference.group_sizes(channels, remainder))
+        self.pads = [corner_pads(corner, kernel) for corner in ORDERS[order]]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(size, 3, kernel, stride, bias=index == 1) for index, size in enumerate(self.sizes)
+        )
+        self.addition = addition
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = zip(x.split(self.sizes, 1), self.pads, self.convs, strict=True)
+        results = [conv(F.pad(part, (p[1], p[3], p[0], p[2]))) for part, p, conv in parts]
+        first, second, third, fourth = (results[index] for index in self.addition)
+        return (first + second) + (third + fourth) if self.addition[0] else first + second + third + fourth
+
+
+@pytest.mark.parametrize("to_onnx", BOTH, indirect=True)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"channels": 8, "kernel": 2, "order": "wu"},
+        {"channels": 9, "kernel": 4, "order": "elnas", "stride": 2, "addition": (3, 1, 0, 2)},
+        {"channels": 11, "kernel": 2, "order": "wu_poster", "remainder": "last", "addition": (0, 2, 3, 1)},
+    ],
+)
+def test_four_convolutions(options, to_onnx, check):
+    module = FourConvs(**options)
+    raised = check(to_onnx(module, torch.randn(2, options["channels"], 7, 6)), {**PARTS, "Add": 0})
+    assert found_attributes(raised) == expected_attributes(module, options["kernel"], options["order"])
+
+
+SUM = """a, b, c, d = Split<axis = 1>(x, sizes)
+  e = Conv<pads = [{0}]>(a, w) f = Conv<pads = [{1}]>(b, w) g = Conv<pads = [{2}]>(c, w) h = Conv<pads = [{3}]>(d, w)
+  {last}"""
+CORNERS = ("0, 0, 1, 1", "1, 1, 0, 0", "0, 1, 1, 0", "1, 0, 0, 1")
+
+
+@pytest.mark.parametrize(
+    ("corners", "last", "reason"),
+    [
+        (CORNERS, "y = Sum(e, f, g, h)", None),
+        (CORNERS, "y = Sum(e, f, g, g)", "not one Split's outputs"),
+        ((*CORNERS[:3], CORNERS[0]), "y = Sum(e, f, g, h)", "no symmetric padding"),
+        (CORNERS, "s = Sum(e, f, g, h) r = Relu(h) y = Add(s, r)", "h is also used elsewhere"),
+    ],
+)
+def test_four_convolutions_by_hand(corners, last, reason, check, untouched):
+    model = by_hand(SUM.format(*corners, last=last))
+    weight = np.random.default_rng(0).standard_normal((3, 2, 2, 2)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    if reason is None:
+        check(model, PARTS)
+    else:
+        untouched(model, reason)
