@@ -113,7 +113,8 @@ def symmetric_pad(module: nn.Module) -> nn.Module | None:
 def crelu(module: nn.Module) -> nn.Module | None:
     """A CReLU by its answers: others of that name clip, or work on complex numbers."""
     inner = [child for child in module.modules() if child is not module]
-    candidates = [CReLU(activation, dim) for activation in (F.relu, *inner) for dim in (1, -1)]
+    activations: list[Callable[[Tensor], Tensor]] = [F.relu, *inner]
+    candidates = [CReLU(activation, dim) for activation in activations for dim in (1, -1)]
     return None if _owns_tensors(module) else _first_alike(module, candidates, [(2, 3, 4, 5), (1, 4, 6, 7)])
 
 

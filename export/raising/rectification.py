@@ -14,7 +14,7 @@ Must not fire
 - when A is not r, be it at one pixel;
 - when nothing shaped like the output takes part: a plain scale is no rectification;
 - when a tensor of the run is also read elsewhere or given out (those before it keep their rewrite);
-- when H or W is unknown and the map is a constant, or the convolution's weights or padding are unknown.
+- when H or W is unknown and the map is a constant, or the convolution's bias or padding is unknown.
 
 Sources: Rectified Convolution (Zhang), eqs. (4) and (6); NVIDIA/partialconv; zhanghang1989/RFConv.
 """

@@ -40,8 +40,12 @@ def _visit(scene: Scene, node: gs.Node) -> Outcome:
 
 
 def _keeps_type(cast: gs.Node) -> bool:
+    """Whether the type is known and stays; graphsurgeon numbers the types that NumPy lacks."""
     dtype = cast.inputs[0].dtype
-    return dtype is not None and helper.np_dtype_to_tensor_dtype(np.dtype(dtype)) == int(cast.attrs["to"])
+    if dtype is None:
+        return False
+    number = dtype if isinstance(dtype, int) else helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return number == int(cast.attrs["to"])
 
 
 def _bypass(scene: Scene, node: gs.Node) -> Outcome:

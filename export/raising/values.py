@@ -27,9 +27,13 @@ class Values:
         self._known: dict[int, tuple[gs.Tensor, NDArray[Any] | None]] = {}
 
     def of(self, tensor: gs.Tensor) -> NDArray[Any] | None:
-        """The tensor's value, or None when it depends on an input or is too large."""
+        """The tensor's value, or None when it depends on an input or is too large.
+
+        None also for the types that NumPy lacks, bfloat16 for one: graphsurgeon numbers them, and would change
+        the stored type of a constant whose values are read.
+        """
         if isinstance(tensor, gs.Constant):
-            return np.asarray(tensor.values)
+            return None if isinstance(tensor.dtype, int) else np.asarray(tensor.values)
         if id(tensor) not in self._fixed:
             return None
         if id(tensor) not in self._known:
@@ -41,8 +45,8 @@ class Values:
         feeds: dict[str, Any] = {entry.name: self.of(entry) for entry in node.inputs if entry.name}
         if any(value is None for value in feeds.values()):
             return None
-        evaluator = ReferenceEvaluator(OnnxExporter.export_node(node), opsets={"": self._opset})
         try:
+            evaluator = ReferenceEvaluator(OnnxExporter.export_node(node), opsets={"": self._opset})
             results: Any = evaluator.run([tensor.name], feeds)
         except Exception:  # the reference lacks an operator or an option: then the value is unknown
             return None

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from onnx import ModelProto, numpy_helper, parser
+from onnx import ModelProto, TensorProto, checker, helper, numpy_helper, parser
 from torch import Tensor, nn
 
 from rectexport.exporter.dialect import attributes
+from rectexport.exporter.raising import raise_model
 from rectexport.plugins import reference
 
 BOTH = ("dynamo-18", "torchscript-17")
@@ -186,6 +187,21 @@ def test_padding_by_rule(rule, check):
     del model.graph.node[0].attribute[:]
     model.graph.node[0].attribute.append(parser.parse_node(f'y = Conv<auto_pad = "{rule}">(x)').attribute[0])
     check(model, ALONE)
+
+
+@pytest.mark.parametrize(("kind", "fires"), [("float16", True), ("float64", True), ("bfloat16", False)])
+def test_other_types(kind, fires):
+    number = getattr(TensorProto, {"float16": "FLOAT16", "float64": "DOUBLE", "bfloat16": "BFLOAT16"}[kind])
+    weight = np.random.default_rng(0).standard_normal((5, 3, 3, 3))
+    stored = [helper.make_tensor(name, number, a.shape, a.reshape(-1)) for name, a in (("w", weight), ("r", R))]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4), helper.make_node("Mul", ["y", "r"], ["z"])]
+    x, z = (helper.make_tensor_value_info(*entry) for entry in (("x", number, (1, 3, 6, 7)), ("z", number, [None] * 4)))
+    graph = helper.make_graph(nodes, "g", [x], [z], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
+    raised, _ = raise_model(model)
+    checker.check_model(raised, full_check=True)
+    assert [node.op_type for node in raised.graph.node] == ["Conv", "Rectify" if fires else "Mul"]
+    assert all(entry.data_type == number for entry in raised.graph.initializer)
 
 
 def changed(row: int, column: int, factor: float) -> np.ndarray:
