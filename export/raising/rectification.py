@@ -31,7 +31,6 @@ from onnx import ModelProto
 from rectexport.exporter.dialect import DOMAIN
 from rectexport.exporter.passes.batch_norm import affine
 from rectexport.exporter.passes.result import PassResult
-from rectexport.exporter.passes.surgeon import sole_consumer
 from rectexport.exporter.raising.affine import Fit, Line, Vector, fit
 from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, refused, rewrite
 from rectexport.exporter.raising.taps import TapTables
@@ -50,7 +49,7 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
 class _Match:
     """The end of a run that is a rectification."""
 
-    output: gs.Tensor
+    passed: tuple[gs.Tensor, ...]
     last: gs.Node
     fit: Fit
 
@@ -78,7 +77,9 @@ def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[_Match | No
         return None, ""
     line, best, reason, plane = Line.start(bias), None, "", False
     fixed_weights = scene.values.of(conv.inputs[1]) is not None
+    passed: list[gs.Tensor] = []
     for tensor, node in _run(scene, conv.outputs[0]):
+        passed.append(tensor)
         if node is None:
             return best, reason or _shared(tensor, tables, bool(best) or plane)
         step = _step(tables, line, tensor, node)
@@ -87,7 +88,7 @@ def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[_Match | No
         line, plane = step[0], plane or step[1]
         found = fit(line, tables, bias) if plane and (fixed_weights or line.gain.size == 1) else ""
         if isinstance(found, Fit):
-            best, reason = _Match(node.outputs[0], node, found), ""
+            best, reason = _Match(tuple(passed), node, found), ""
         elif best is None:
             reason = found
     return best, reason
@@ -111,7 +112,7 @@ def _other(node: gs.Node, tensor: gs.Tensor) -> gs.Tensor:
 def _run(scene: Scene, tensor: gs.Tensor) -> Iterator[tuple[gs.Tensor, gs.Node | None]]:
     """Each step with the tensor it takes; (tensor, None) where steps follow but others read the tensor too."""
     while True:
-        node = sole_consumer(scene.graph, tensor)
+        node = _reader(scene, tensor)
         if node is None:
             if any(_is_step(reader, tensor) for reader in tensor.outputs):
                 yield tensor, None
@@ -120,6 +121,13 @@ def _run(scene: Scene, tensor: gs.Tensor) -> Iterator[tuple[gs.Tensor, gs.Node |
             return
         yield tensor, node
         tensor = node.outputs[0]
+
+
+def _reader(scene: Scene, tensor: gs.Tensor) -> gs.Node | None:
+    """The one node that reads the tensor's values, unless the graph gives it out; Shape reads none."""
+    readers = [node for node in tensor.outputs if node.op != "Shape"]
+    given_out = any(tensor is output for output in scene.graph.outputs)
+    return readers[0] if len(readers) == 1 and not given_out else None
 
 
 def _is_step(node: gs.Node, tensor: gs.Tensor) -> bool:
@@ -156,11 +164,14 @@ def _bias(scene: Scene, conv: gs.Node) -> Vector | None:
 
 
 def _replace(scene: Scene, conv: gs.Node, tables: TapTables, match: _Match) -> None:
-    y, z, fitted = conv.outputs[0], match.output, match.fit
+    y, z, fitted = conv.outputs[0], match.last.outputs[0], match.fit
     match.last.outputs.clear()
     dtype = y.dtype or conv.inputs[1].dtype or np.float32
     raw = gs.Variable(f"{z.name}.conv", dtype, y.shape)
     conv.outputs = [raw]
+    for tensor in match.passed:
+        for reader in [node for node in tensor.outputs if node.op == "Shape"]:
+            reader.inputs = [raw]  # as large as every tensor of the run
     conv.inputs = list(conv.inputs)[:2]
     channels = (int(conv.inputs[1].shape[0]),)
     weight = scene.values.of(conv.inputs[1])

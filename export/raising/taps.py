@@ -6,6 +6,7 @@ rectifies is a function of (a, b), and possibly of the channel, so it is held as
 
     an initializer [1, 1, H_out, W_out]      looked up at each pixel; all pixels of a class must agree
     Conv(ones), AveragePool(ones)            a*b, a*b/(m*n)
+    Range and arithmetic on sizes            a or b (see axis_counts)
     Div, Clip, Reciprocal, Where, … of those their elementwise results
 """
 
@@ -21,6 +22,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from rectexport.exporter.passes.surgeon import static_size
+from rectexport.exporter.raising.axis_counts import counted_axis
 from rectexport.exporter.raising.rewrite import Scene, producer
 from rectexport.exporter.raising.sizes import size
 from rectexport.exporter.raising.uniform import uniform_plane
@@ -88,6 +90,10 @@ class TapTables:
             return self._look_up(value)
         if producer(tensor, "Conv", "AveragePool") is not None:
             return self._count(tensor.inputs[0])
+        axis = counted_axis(self._scene.values, tensor, self._conv, self.window)
+        if axis is not None:
+            counts = np.arange(self.window.kernel[axis] + 1.0)
+            return Operand(counts.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1)), plane=True)
         if producer(tensor, "Identity", "Cast", "Clip", *_ELEMENTWISE) is not None:
             return self._compute(tensor.inputs[0])
         return None
