@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import ModelProto
 
-from rectexport.exporter.passes.result import Pass, PassResult
+from rectexport.exporter.passes.result import Pass, PassResult, Refusal
 from rectexport.exporter.raising import avr, conv_sum, crelu, embedded, rectification, symmetric, tidy
 from rectexport.exporter.raising.prepare import prepare
 
@@ -29,7 +29,7 @@ def raise_model(model: ModelProto) -> tuple[ModelProto, list[PassResult]]:
     """
     ready = prepare(model)
     if isinstance(ready, str):
-        return model, [rectification.run(model)[1]]
+        return model, [PassResult("raise", refused=(Refusal(model.graph.name, ready),))]
     results = []
     for entry in RAISE:
         ready, result = entry.run(ready)
