@@ -12,6 +12,7 @@ import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter import half, package_writer
+from rectexport.exporter.adapt import adapt_source
 from rectexport.exporter.dialect import default_opset
 from rectexport.exporter.guard import run_passes
 from rectexport.exporter.inputs import InputPlan, ShapeOptions, plan_inputs
@@ -77,6 +78,9 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     plan = plan_inputs(source, shapes)
     with replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"):
+            source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
+            for swap in swaps:
+                log.say(f"adapted {swap}")
             traced = trace(source, plan.inputs, options.opset, options.dynamic_shapes)
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
