@@ -30,13 +30,12 @@ def taps(size: int, out: int, kernel: int, stride: int, pad: int, dilation: int)
     return ((reads >= 0) & (reads < size)).sum(axis=1)
 
 
-def factors(node: gs.Node, size: tuple[int, int], out: tuple[int, int]) -> NDArray[np.float32]:
+def factors(node: gs.Node, size: tuple[int, int], out: tuple[int, int]) -> NDArray[np.float64]:
     """r of a Rectify node for an input of `size` (H, W) and an output of `out`. [1, 1, H_out, W_out]."""
     kernel, strides, pads, dilations = (node.attrs[key] for key in WINDOW[:4])
     rows, columns = (taps(size[i], out[i], kernel[i], strides[i], pads[i], dilations[i]) for i in (0, 1))
     inside = np.outer(rows, columns)
-    r = np.where(inside > 0, node.attrs["numerator"] / np.maximum(inside, 1), 0.0)
-    return r.astype(np.float32)[None, None]
+    return np.where(inside > 0, node.attrs["numerator"] / np.maximum(inside, 1), 0.0)[None, None]
 
 
 def apply_tail(graph: gs.Graph, node: gs.Node, r: gs.Tensor | None, occupied: gs.Tensor | None) -> None:
