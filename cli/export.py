@@ -92,6 +92,13 @@ def export(
             rich_help_panel=OUT,
         ),
     ] = "auto",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Engine that even kernels and CReLUs are lowered for: onnxruntime, openvino, tensorrt, portable.",
+            rich_help_panel=OUT,
+        ),
+    ] = "onnxruntime",
     fp16: Annotated[
         bool, typer.Option("--fp16", help="float16 in the graph; inputs and outputs stay float32.", rich_help_panel=OUT)
     ] = False,
@@ -133,17 +140,17 @@ def export(
     console = Console(stderr=as_json, highlight=False, soft_wrap=False)
     progress = Progress(console)
     again = ["rectexport", *_typed_arguments()]
-    target = out or Path("out") / model.stem
+    folder = out or Path("out") / model.stem
     try:
         flags = {"input": input_shapes or (), "min": min_shapes or (), "opt": opt_shapes or (), "max": max_shapes or ()}
-        choices = {"opset": opset, "rectify": rectify, "fp16": fp16, "guard": not no_guard, "command": again}
+        choices = {"opset": opset, "rectify": rectify, "target": target, "fp16": fp16, "guard": not no_guard}
         result = _run(
             progress,
             model,
-            target,
+            folder,
             {"arch": arch, "trust_pickle": trust_pickle},
             {**flags, "load": load_inputs},
-            {**choices, "atol": atol or (), "rtol": rtol or ()},
+            {**choices, "command": again, "atol": atol or (), "rtol": rtol or ()},
             dry_run,
         )
     except RectexportError as error:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 #: Command -> module whose `app` runs it. Anything else on the command line is a model to export.
-COMMANDS: dict[str, str] = {"export": "rectexport.cli.export"}
+COMMANDS: dict[str, str] = {"export": "rectexport.cli.export", "optimize": "rectexport.cli.optimize"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

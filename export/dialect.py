@@ -27,6 +27,8 @@ from onnx import FunctionProto, ModelProto, helper, parser
 
 DOMAIN = "rectexport"
 VERSION = 1
+#: The oldest standard operator set that the bodies can be written in.
+LEAST_OPSET = 18
 
 _WINDOW = "kernel_shape, strides, pads, dilations"
 _PASS_WINDOW = (

@@ -55,11 +55,14 @@ class CReluSite:
         conv = next((entry for entry in convs if isinstance(entry, Convolution)), None)
         return None if conv is None else shape_of(conv, self.result)
 
-    def members(self) -> list[gs.Node]:
+    def members(self, graph: gs.Graph) -> list[gs.Node]:
         made_by = _producer(self.node.inputs[0])
         before = [] if made_by is None else [entry for entry in made_by if entry is not None]
         middle = [self.node] if self.act is None else [self.node, self.act]
-        return [*before, *middle, *self.result.outputs]
+        readers = linear_readers(graph, self.result)
+        if isinstance(readers, str):
+            return [*before, *middle, *self.result.outputs]
+        return [*before, *middle, *readers.between, *(reader.node for reader in readers.linear)]
 
 
 def find(graph: gs.Graph) -> Iterator[CReluSite]:

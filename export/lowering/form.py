@@ -48,7 +48,7 @@ class Site(Protocol):
     def shape(self) -> Shape | None:
         """What its cost depends on; None when it cannot be told."""
 
-    def members(self) -> list[gs.Node]:
+    def members(self, graph: gs.Graph) -> list[gs.Node]:
         """Every node whose cost a form may change."""
 
 

@@ -49,7 +49,7 @@ class LinearSite:
         conv = read(self.second)
         return None if isinstance(conv, str) else shape_of(conv, self.second.inputs[0])
 
-    def members(self) -> list[gs.Node]:
+    def members(self, graph: gs.Graph) -> list[gs.Node]:
         return [entry for entry in (self.first, self.middle, self.second, self.after) if entry is not None]
 
 

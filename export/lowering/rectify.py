@@ -41,7 +41,7 @@ class RectifySite:
         conv = read(self.conv)
         return None if self.conv is None or isinstance(conv, str) else shape_of(conv, self.conv.inputs[0])
 
-    def members(self) -> list[gs.Node]:
+    def members(self, graph: gs.Graph) -> list[gs.Node]:
         return [entry for entry in (self.conv, self.node, self.relu) if entry is not None]
 
 

@@ -47,7 +47,7 @@ class SymmetricSite:
         conv = read(self.reader)
         return None if isinstance(conv, str) else shape_of(conv, self.node.inputs[0])
 
-    def members(self) -> list[gs.Node]:
+    def members(self, graph: gs.Graph) -> list[gs.Node]:
         return [self.node] if self.reader is None else [self.node, self.reader]
 
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper, shape_inference
+from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from rectexport.exporter import dialect
 from rectexport.exporter.lowering import Decision, lower
+from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.passes import inline, rectify_fold, rectify_graph
 from rectexport.plugins import reference
+from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 
 
 class Conv(OpRun):
@@ -54,13 +56,19 @@ def build(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     dialect.attach_functions(model)
-    return shape_inference.infer_shapes(model)
+    return infer_shapes(model)
 
 
 def run(model: ModelProto, x: Any) -> list[Any]:
     """Outputs in float64."""
     checker.check_model(model)
     return ReferenceEvaluator(model, new_ops=[Conv]).run(None, {"x": x})
+
+
+def evaluate(model: ModelProto, x: Any) -> Any:
+    """The first output on ONNX Runtime, unoptimized, in float32."""
+    runner = OnnxRuntimeRunner(model.SerializeToString(), threads=1, optimize=False)
+    return next(iter(runner.run({runner.inputs[0].name: x}).values()))
 
 
 def finish(model: ModelProto) -> ModelProto:
@@ -85,4 +93,6 @@ def relative(expected: Any, actual: Any) -> float:
 
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
-    return SimpleNamespace(build=build, run=run, apply=apply, finish=finish, relative=relative, forced=Forced)
+    return SimpleNamespace(
+        build=build, run=run, apply=apply, finish=finish, evaluate=evaluate, relative=relative, forced=Forced
+    )
