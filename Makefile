@@ -8,7 +8,7 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ruff mypy unit test-py310 clean
+.PHONY: help demo test lint ruff mypy unit test-py310 bench costs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,12 @@ on-py310: .venv310/.stamp
 	$(PYTHON310) -m venv .venv310
 	$(BIN310)/python -m pip install -q -c constraints.txt numpy onnxruntime typer rich pytest
 	@touch $@
+
+bench: .venv/.stamp ## measure all forms; docs/benchmarks.md and its plots (15 minutes, on an idle machine)
+	$(BIN)/python -m benchmarks.forms
+
+costs: .venv/.stamp ## the same, and replace the cost tables that forms are chosen by
+	$(BIN)/python -m benchmarks.forms --write-costs
 
 clean: ## remove what was built, and the environments
 	rm -rf .venv .venv310 build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,8 +5,8 @@ Every chain reads x [N, C, H, W] and keeps its width and size. Weights are rando
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class _Builder:
         self.weights[f"{name}.b"] = self.rng.standard_normal(shape[0], np.float32) * np.float32(0.1)
         self.add("Conv", f"{name}.w", f"{name}.b", kernel_shape=[kernel] * 2, pads=[pad] * 4)
 
-    def add(self, op: str, *more: str, domain: str = "", **attributes: object) -> None:
+    def add(self, op: str, *more: str, domain: str = "", **attributes: Any) -> None:
         """Append a node that reads the last tensor, then `more`."""
         name = f"{op.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, [self.last, *more], [name], name, domain=domain, **attributes))
@@ -126,7 +126,7 @@ def _rectified(chain: Chain, rectify: bool) -> ModelProto:
         builder.conv(chain.channels, chain.channels, 3, 1)
         if rectify:
             bias = builder.nodes[-1].input.pop()
-            attributes = {**window, "numerator": 9, "empty_bias": 1, "domain": dialect.DOMAIN}
+            attributes: dict[str, Any] = {**window, "numerator": 9, "empty_bias": 1, "domain": dialect.DOMAIN}
             name = f"rectify{index}"
             builder.nodes.append(helper.make_node("Rectify", [builder.last, size, bias], [name], name, **attributes))
             builder.last = name

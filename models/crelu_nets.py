@@ -57,7 +57,12 @@ def activation(layer: int, crelu: Collection[int], avr: Collection[int]) -> nn.M
 
 
 def conv_chain(
-    rows: Sequence[Row], inputs: int, crelu: Collection[int], avr: Collection[int], batch_norm: bool, make_conv: MakeConv
+    rows: Sequence[Row],
+    inputs: int,
+    crelu: Collection[int],
+    avr: Collection[int],
+    batch_norm: bool,
+    make_conv: MakeConv,
 ) -> tuple[nn.Sequential, int]:
     """The rows as modules, and how many channels come out. Convolutions are numbered from 1.
 

@@ -88,9 +88,7 @@ def even_resnet(
     make_spatial = spatial(kernel, order, remainder, make_conv)
     channels = [scaled(c, width, 16) for c in (stem[1], *widths)]
     make = [partial(even_block, middle=c // 4, make_spatial=make_spatial) for c in channels[1:]]
-    stages = [
-        stage(make[i], blocks[i], channels[i], channels[i + 1], 1 if i == 0 else 2) for i in range(len(widths))
-    ]
+    stages = [stage(make[i], blocks[i], channels[i], channels[i + 1], 1 if i == 0 else 2) for i in range(len(widths))]
     modules: dict[str, nn.Module] = {"stem": make_conv(3, channels[0], stem[0], 2, stem[0] // 2)}
     modules |= {"pool": nn.MaxPool2d(3, 2, 1)} if maxpool else {}
     modules |= {f"stage{index}": module for index, module in enumerate(stages, 1)}

@@ -71,9 +71,7 @@ def plain(
     return model
 
 
-def basic_body(
-    inputs: int, outputs: int, stride: int, drop: Collection[int], make_conv: MakeConv
-) -> nn.Sequential:
+def basic_body(inputs: int, outputs: int, stride: int, drop: Collection[int], make_conv: MakeConv) -> nn.Sequential:
     """3x3 -> BatchNorm -> ReLU 2 -> 3x3."""
     return nn.Sequential(
         make_conv(inputs, outputs, 3, stride, 1),
@@ -131,9 +129,7 @@ def preresnet(
     inner = [scaled(w, width) for w in WIDTHS]
     widths = [inner[0], *(w * (4 if bottleneck else 1) for w in inner)]
     make = partial(preactivation_block, bottleneck=bottleneck, drop=drop, make_conv=make_conv)
-    stages = {
-        f"stage{i + 1}": stage(make, blocks, widths[i], widths[i + 1], 1 if i == 0 else 2) for i in range(3)
-    }
+    stages = {f"stage{i + 1}": stage(make, blocks, widths[i], widths[i + 1], 1 if i == 0 else 2) for i in range(3)}
     model = named(
         stem=make_conv(3, widths[0], 3, 1, 1),
         **stages,
@@ -161,9 +157,7 @@ def cifar_resnet(
     inner = [scaled(w, width) for w in WIDTHS]
     widths = [inner[0], *inner]
     make = partial(BasicBlock, make_conv=make_conv, drop=drop)
-    stages = {
-        f"stage{i + 1}": stage(make, blocks, widths[i], widths[i + 1], 1 if i == 0 else 2) for i in range(3)
-    }
+    stages = {f"stage{i + 1}": stage(make, blocks, widths[i], widths[i + 1], 1 if i == 0 else 2) for i in range(3)}
     model = named(stem=conv_unit(3, widths[0], 1, True, make_conv), **stages, head=Head(widths[-1], num_classes))
     initialize(model)
     return model

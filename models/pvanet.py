@@ -19,9 +19,7 @@ def stem(outputs: int, make_conv: MakeConv) -> nn.Sequential:
     )
 
 
-def crelu_block(
-    inputs: int, middle: int, outputs: int, stride: int, first: bool, make_conv: MakeConv
-) -> PreActivation:
+def crelu_block(inputs: int, middle: int, outputs: int, stride: int, first: bool, make_conv: MakeConv) -> PreActivation:
     """1x1 -> 3x3 -> C.ReLU -> 1x1 before the addition. [N, inputs, H, W] -> [N, outputs, …].
 
     The 1x1 carries the stride, each convolution follows its normalization, and the first block of the network
@@ -40,9 +38,7 @@ def crelu_block(
     return PreActivation(enter, body, shortcut, raw_shortcut=True)
 
 
-def pvanet_crelu(
-    num_classes: int = 1000, conv: str = "plain", mode: str = "sum", width: float = 1.0
-) -> nn.Sequential:
+def pvanet_crelu(num_classes: int = 1000, conv: str = "plain", mode: str = "sum", width: float = 1.0) -> nn.Sequential:
     """PVANet's conv1 to conv3 and a classifier. [N, 3, H, W] -> [N, num_classes], any H and W.
 
     conv, mode and width as in `rectexport.models.resnet.resnet`. Raises ValueError for options it does not know.

@@ -80,7 +80,7 @@ def measure(
     threads: int | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Timing]:
-    """Time models in interleaved rounds for about `seconds` in all, and at least LEAST_ROUNDS rounds.
+    """Time models in interleaved rounds for about `seconds` in all, loading included, and at least LEAST_ROUNDS rounds.
 
     models   ONNX files' bytes by name, all inputs float32 and of static shape
     engine   a key of rectexport.runtime.timing_worker.ENGINES
@@ -88,6 +88,7 @@ def measure(
 
     Raises BadInput when a model cannot be loaded or run.
     """
+    end = time.perf_counter() + seconds
     with TemporaryDirectory(prefix="rectexport-") as folder, ExitStack() as stack:
         workers = {}
         for index, (name, data) in enumerate(models.items()):
@@ -95,7 +96,6 @@ def measure(
             path.write_bytes(data)
             workers[name] = stack.enter_context(_worker(path, name, engine, threads or usable_cores()))
         rounds: dict[str, list[float]] = {name: [] for name in workers}
-        end = time.perf_counter() + seconds
         done = 0
         while done < LEAST_ROUNDS or time.perf_counter() < end:
             # Turned by one each round, so that no model always follows the same other.

@@ -33,7 +33,9 @@ OPERATORS: tuple[Operator, ...] = (
 class Costs(Protocol):
     """Knows what a form costs."""
 
-    description: str
+    @property
+    def description(self) -> str:
+        """Where the figures come from."""
 
     def ratio(self, operator: str, form: str, shape: Shape | None) -> float | None:
         """Time of the form by the time as written, for a site of this shape; None when unknown."""

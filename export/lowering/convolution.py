@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from rectexport.exporter.passes.surgeon import constant
 
 Values = NDArray[Any]
 Pair = tuple[int, int]
+Pads = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Convolution:
     weight: Values
     bias: Values | None
     strides: Pair = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pads: Pads = (0, 0, 0, 0)
     dilations: Pair = (1, 1)
     groups: int = 1
 
@@ -68,7 +70,7 @@ def read(node: gs.Node | None) -> Convolution | str:
         weight,
         bias,
         _pair(node.attrs.get("strides", (1, 1))),
-        tuple(node.attrs.get("pads", (0, 0, 0, 0))),  # type: ignore[arg-type]
+        tuple(node.attrs.get("pads", (0, 0, 0, 0))),
         _pair(node.attrs.get("dilations", (1, 1))),
         int(node.attrs.get("group", 1)),
     )
@@ -107,6 +109,12 @@ def shape_of(conv: Convolution, x: gs.Tensor) -> Shape:
     kernel, stride = max(conv.kernel), max(conv.strides)
     dtype = np.dtype(conv.weight.dtype).name
     return Shape(batch, conv.channels, conv.outputs, height, width, kernel, stride, conv.groups, dtype)
+
+
+def add_pads(first: Iterable[int], second: Iterable[int]) -> Pads:
+    """Two paddings, one around the other."""
+    top, left, bottom, right = (int(a + b) for a, b in zip(first, second, strict=True))
+    return top, left, bottom, right
 
 
 def _pair(values: Any) -> Pair:

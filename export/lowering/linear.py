@@ -56,14 +56,17 @@ class LinearSite:
 def find(graph: gs.Graph) -> Iterator[LinearSite]:
     """Every convolution whose result, rectified or not, another convolution alone reads."""
     for second in list(graph.nodes):
-        if second.op != "Conv" or not second.inputs or not second.inputs[0].inputs:
+        if second.op != "Conv":
             continue
-        before = second.inputs[0].inputs[0]
-        middle = before if _is_rectify(before) else None
-        first = before if middle is None else (middle.inputs[0].inputs or [None])[0]
-        if first is None or first.op != "Conv" or not _alone(graph, second, middle, first):
-            continue
-        yield LinearSite(first, middle, second, _rectify_of(graph, second))
+        first, middle = _made_by(second.inputs[0]), None
+        if first is not None and _is_rectify(first):
+            first, middle = _made_by(first.inputs[0]), first
+        if first is not None and first.op == "Conv" and _alone(graph, second, middle, first):
+            yield LinearSite(first, middle, second, _rectify_of(graph, second))
+
+
+def _made_by(tensor: gs.Tensor) -> gs.Node | None:
+    return tensor.inputs[0] if tensor.inputs else None
 
 
 def _is_rectify(node: gs.Node) -> bool:

@@ -29,7 +29,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.lowering.convolution import Convolution, detach, emit, read, shape_of
+from rectexport.exporter.lowering.convolution import Convolution, Pads, add_pads, detach, emit, read, shape_of
 from rectexport.exporter.lowering.form import Form, Operator, Shape
 from rectexport.exporter.passes.surgeon import dialect_nodes, sole_consumer
 
@@ -61,7 +61,7 @@ class Placement:
     total: NDArray[np.int64]
 
     @property
-    def pads(self) -> tuple[int, int, int, int]:
+    def pads(self) -> Pads:
         """Pads of one convolution that covers all channels, grown by span on both sides."""
         after = self.total + self.span - self.reach
         return int(self.reach[0]), int(self.reach[1]), int(after[0]), int(after[1])
@@ -92,8 +92,7 @@ def embed(conv: Convolution, place: Placement) -> Convolution:
         rows = slice(row, row + extent[0], conv.dilations[0])
         columns = slice(column, column + extent[1], conv.dilations[1])
         weight[out, slot, rows, columns] = conv.weight[out, slot]
-    pads = tuple(own + added for own, added in zip(conv.pads, place.pads, strict=True))
-    return replace(conv, weight=weight, pads=pads, dilations=(1, 1))
+    return replace(conv, weight=weight, pads=add_pads(conv.pads, place.pads), dilations=(1, 1))
 
 
 def _no_conv(graph: gs.Graph, site: SymmetricSite) -> str | None:
@@ -122,7 +121,7 @@ def _apply_four(graph: gs.Graph, site: SymmetricSite) -> None:
     assert site.reader is not None and isinstance(conv, Convolution)
     x, y = site.node.inputs[0], site.reader.outputs[0]
     groups = [
-        (int(size), np.asarray(site.node.attrs["pads"][4 * i : 4 * i + 4]))
+        (int(size), site.node.attrs["pads"][4 * i : 4 * i + 4])
         for i, size in enumerate(site.node.attrs["splits"])
         if size
     ]
@@ -135,7 +134,7 @@ def _apply_four(graph: gs.Graph, site: SymmetricSite) -> None:
             conv,
             weight=conv.weight[:, start : start + size],
             bias=None if results else conv.bias,
-            pads=tuple(int(value) for value in pads + conv.pads),
+            pads=add_pads(pads, conv.pads),
         )
         start += size
         result = y if len(groups) == 1 else gs.Variable(f"{y.name}.group{len(results)}", y.dtype, y.shape)

@@ -50,24 +50,24 @@ def apply_tail(graph: gs.Graph, node: gs.Node, r: gs.Tensor | None, occupied: gs
         graph.nodes.append(gs.Node("Mul", f"{SCALE_PREFIX}.{z.name}", inputs=[current, r], outputs=[out]))
         current = out
     if shifted:
-        shift = _shift(graph, node, bias, occupied, y.dtype)
+        shift = _shift(graph, node, f"{z.name}.shift", bias, occupied)
         graph.nodes.append(gs.Node("Add", f"rectify_shift.{z.name}", inputs=[current, shift], outputs=[z]))
     elif r is None:
         graph.nodes.append(gs.Node("Identity", f"rectify_none.{z.name}", inputs=[y], outputs=[z]))
 
 
 def _shift(
-    graph: gs.Graph, node: gs.Node, bias: NDArray[Any] | None, occupied: gs.Tensor | None, dtype: Any
+    graph: gs.Graph, node: gs.Node, name: str, bias: NDArray[Any] | None, occupied: gs.Tensor | None
 ) -> gs.Tensor:
-    z = f"{node.name or node.op}.shift"
+    dtype = node.inputs[0].dtype
     if bias is not None:
-        shift: gs.Tensor = gs.Constant(z, bias.reshape(1, -1, 1, 1))
+        shift: gs.Tensor = gs.Constant(name, bias.reshape(1, -1, 1, 1))
     else:
-        shape = gs.Constant(f"{z}.shape", np.array([1, -1, 1, 1], np.int64))
-        shift = gs.Variable(z, dtype)
-        graph.nodes.append(gs.Node("Reshape", f"{z}.reshape", inputs=[node.inputs[2], shape], outputs=[shift]))
+        shape = gs.Constant(f"{name}.shape", np.array([1, -1, 1, 1], np.int64))
+        shift = gs.Variable(name, dtype)
+        graph.nodes.append(gs.Node("Reshape", f"{name}.reshape", inputs=[node.inputs[2], shape], outputs=[shift]))
     if occupied is None:
         return shift
-    masked = gs.Variable(f"{z}.masked", dtype)
-    graph.nodes.append(gs.Node("Mul", f"{z}.mask", inputs=[shift, occupied], outputs=[masked]))
+    masked = gs.Variable(f"{name}.masked", dtype)
+    graph.nodes.append(gs.Node("Mul", f"{name}.mask", inputs=[shift, occupied], outputs=[masked]))
     return masked

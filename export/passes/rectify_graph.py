@@ -31,10 +31,11 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     graph, tally = open_graph(model), Tally(NAME)
     shared: dict[object, gs.Tensor] = {}
     for node in dialect_nodes(graph, "Rectify"):
+        name = label(node)
         r = _map(graph, node, shared)
         occupied = None if node.attrs["empty_bias"] else _occupied(graph, node, r)
         apply_tail(graph, node, r, occupied)
-        tally.fire(label(node))
+        tally.fire(name)
     return (close_graph(graph, model) if tally.fired else model), tally.result()
 
 

@@ -152,11 +152,13 @@ def test_linear_readers(lab, name, form):
         assert lab.relative(before, after) <= 1e-12
 
 
+READER = node("Conv", ["c", "w2"], ["out"], "a")
+GROUPED = node("Conv", ["c", "w2"], ["out"], "a", group=2)
 REFUSED = {
     "max pool": (chain(node("MaxPool", ["c"], ["out"], "p", kernel_shape=[2, 2])), "not linear"),
-    "graph output": (chain(node("Conv", ["c", "w2"], ["out"], "a"), weights=(("w2", (4, 6, 1, 1)),), outputs=("out", "c")), "output of the graph"),
-    "groups": (chain(node("Conv", ["c", "w2"], ["out"], "a", group=2), weights=(("w2", (4, 3, 1, 1)),)), "2 groups"),
-}  # fmt: skip
+    "graph output": (chain(READER, weights=(("w2", (4, 6, 1, 1)),), outputs=("out", "c")), "output of the graph"),
+    "groups": (chain(GROUPED, weights=(("w2", (4, 3, 1, 1)),)), "2 groups"),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -180,7 +182,10 @@ def test_doubled_refuses_what_others_read(lab):
 
 
 def test_magnitude_where_halves_are_summed(lab):
-    case = {"channels": 2, "middle": 3, "outputs": 2, "bias": True, "rectified": False, "slope": 0.125, "equal": True, "stride": 1}  # fmt: skip
+    case = {
+        "channels": 2, "middle": 3, "outputs": 2, "bias": True, "rectified": False, "slope": 0.125, "equal": True,
+        "stride": 1,
+    }  # fmt: skip
     rng = np.random.default_rng(0)
     values, x = constants_of(case, rng), rng.standard_normal((1, 2, 5, 6))
     lowered, decision = lab.apply(lab.build(nodes_of(case), x.shape, values), "nothing")
