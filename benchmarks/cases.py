@@ -20,6 +20,8 @@ FLOOR = "floor"
 CHAIN_MULTIPLICATIONS, MOST_LAYERS, LEAST_LAYERS = 2.5e9, 8, 2
 #: Multiplications of one plain 3×3 layer beyond which a shape is left out.
 LARGEST = 4.0e9
+#: Kernels that are measured at batch 1 and up to 128 channels alone.
+REDUCED = (1, 4)
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,12 @@ KINDS = (
         "16/9 of a plain 3×3 convolution", ("shift", "embedded", "four_convs"),
     ),
     Kind(
-        "crelu", "CReLU → conv", 3, chains.crelu, chains.crelu_floor, 1.0, "the convolutions alone",
+        "crelu", "CReLU → 3×3", 3, chains.crelu, chains.crelu_floor, 1.0, "the convolutions alone",
         ("halves", "doubled"),
+    ),
+    Kind(
+        "crelu", "CReLU → 1×1", 1, partial(chains.crelu, kernel=1), partial(chains.crelu_floor, kernel=1), 1.0,
+        "the convolutions alone", ("halves", "doubled"),
     ),
     Kind(
         "rectify", "Rectified convolution", 3, chains.rectified, chains.plain, 1.0, "a plain 3×3 convolution",
@@ -97,9 +103,10 @@ def grid(quick: bool = False) -> list[Case]:
     for kind in KINDS:
         for batch, size, channels in shapes:
             work = 9.0 * channels**2 * size**2 * batch
-            if work <= LARGEST and not (kind.kernel == 4 and (batch > 1 or channels > 128)):
-                layers = min(max(int(CHAIN_MULTIPLICATIONS / work), LEAST_LAYERS), MOST_LAYERS)
-                cases.append(Case(kind, Chain(channels, size, batch, layers)))
+            if work > LARGEST or (kind.kernel in REDUCED and (batch > 1 or channels > 128)):
+                continue
+            layers = min(max(int(CHAIN_MULTIPLICATIONS / work), LEAST_LAYERS), MOST_LAYERS)
+            cases.append(Case(kind, Chain(channels, size, batch, layers - layers % 2)))
     return cases
 
 

@@ -83,28 +83,28 @@ def symmetric(chain: Chain, kernel: int = 2) -> ModelProto:
     return builder.model()
 
 
-def crelu(chain: Chain) -> ModelProto:
-    """CReLU, then a 3×3 convolution that reads both halves; the first is made by a 3×3 convolution too."""
+def crelu(chain: Chain, kernel: int = 3) -> ModelProto:
+    """CReLU, then a convolution that reads both halves; the first is made by a convolution too."""
     builder = _Builder(chain)
-    builder.conv(chain.channels, chain.channels, 3, 1)
+    builder.conv(chain.channels, chain.channels, kernel, kernel // 2)
     for _ in range(chain.layers):
         builder.add("CRelu", domain=dialect.DOMAIN, axis=1)
-        builder.conv(2 * chain.channels, chain.channels, 3, 1)
+        builder.conv(2 * chain.channels, chain.channels, kernel, kernel // 2)
     return builder.model()
 
 
-def crelu_floor(chain: Chain) -> ModelProto:
+def crelu_floor(chain: Chain, kernel: int = 3) -> ModelProto:
     """What CReLU's readers cost alone: as many multiplications without a CReLU.
 
     A reader has 2C inputs and C outputs. Here every other convolution widens C to 2C channels instead, which takes
     as many multiplications, and only ReLUs stand in between.
     """
     builder, c = _Builder(chain), chain.channels
-    builder.conv(c, c, 3, 1)
+    builder.conv(c, c, kernel, kernel // 2)
     for index in range(chain.layers):
         builder.add("Relu")
         inputs, outputs = (c, 2 * c) if index % 2 == 0 else (2 * c, c)
-        builder.conv(inputs, outputs, 3, 1)
+        builder.conv(inputs, outputs, kernel, kernel // 2)
     return builder.model()
 
 

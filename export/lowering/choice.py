@@ -1,8 +1,9 @@
 """Which form each site takes: the cheapest one that is exact, by counting or by measured costs.
 
-A form's cost is its time relative to the graph as written. `magnitude` and `merged` are judged by counting
-multiplications; all others by a `Costs`: the committed table of a target (costs.py) or this machine's own figures
-(tuning.py). A form without a known cost is never taken, and neither is one that wins by less than MARGIN.
+A form's cost is its time relative to the graph as written. Forms that save work whatever the target (`magnitude`,
+`merged`, `folded`) are judged by counting; all others by a `Costs`: the committed table of a target (costs.py) or
+this machine's own figures (tuning.py). A form without a known cost is never taken, and neither is one that wins by
+less than MARGIN.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.lowering import crelu, linear, rectify, symmetric
+from rectexport.exporter.lowering import crelu, linear, norm, rectify, symmetric
 from rectexport.exporter.lowering.form import AS_WRITTEN, Form, Operator, Shape, Site
 from rectexport.exporter.passes.result import Pass, PassResult, Tally
 from rectexport.exporter.passes.surgeon import close_graph, label, open_graph
@@ -23,9 +24,11 @@ from rectexport.exporter.passes.surgeon import close_graph, label, open_graph
 MARGIN = 0.98
 
 OPERATORS: tuple[Operator, ...] = (
-    linear.OPERATOR,  # first: merging leaves fewer convolutions for the others to match
+    norm.OPERATOR,  # first: it puts convolutions next to each other
+    linear.OPERATOR,  # merging leaves fewer convolutions for the others to match
     symmetric.OPERATOR,  # before crelu: an embedded kernel is a linear reader, a SymmetricPad is not
-    crelu.OPERATOR,  # before rectify: doubling reaches across Rectify nodes
+    crelu.OPERATOR,
+    crelu.NEG_CONCAT,  # both before rectify: doubling reaches across Rectify nodes
     rectify.OPERATOR,
 )
 

@@ -53,7 +53,11 @@ class CReluSite:
     def shape(self) -> Shape | None:
         convs = [read(entry) for entry in self.result.outputs if entry.op == "Conv"]
         conv = next((entry for entry in convs if isinstance(entry, Convolution)), None)
-        return None if conv is None else shape_of(conv, self.result)
+        if conv is not None:
+            return shape_of(conv, self.result)
+        made_by = _producer(self.node.inputs[0])
+        conv = read(None if made_by is None else made_by[0])
+        return None if made_by is None or isinstance(conv, str) else shape_of(conv, made_by[0].inputs[0])
 
     def members(self, graph: gs.Graph) -> list[gs.Node]:
         made_by = _producer(self.node.inputs[0])
@@ -61,12 +65,29 @@ class CReluSite:
         middle = [self.node] if self.act is None else [self.node, self.act]
         readers = linear_readers(graph, self.result)
         if isinstance(readers, str):
-            return [*before, *middle, *self.result.outputs]
+            return [*before, *middle, *_elementwise(graph, self.result)]
         return [*before, *middle, *readers.between, *(reader.node for reader in readers.linear)]
 
 
+def _elementwise(graph: gs.Graph, tensor: gs.Tensor) -> list[gs.Node]:
+    """Scale, shift and ReLU right after a tensor: an engine fuses them into a convolution before it."""
+    reader = sole_consumer(graph, tensor)
+    if reader is None or reader.op not in ("Mul", "Add", "Relu", "LeakyRelu"):
+        return []
+    return [reader, *_elementwise(graph, reader.outputs[0])]
+
+
 def find(graph: gs.Graph) -> Iterator[CReluSite]:
-    """Every CRelu and NegConcat on the channel axis."""
+    """Every CRelu on the channel axis, also where it is spelled NegConcat, then ReLU or Leaky ReLU."""
+    return (site for site in _all_sites(graph) if not site.linear)
+
+
+def find_unactivated(graph: gs.Graph) -> Iterator[CReluSite]:
+    """Every NegConcat on the channel axis that something else follows."""
+    return (site for site in _all_sites(graph) if site.linear)
+
+
+def _all_sites(graph: gs.Graph) -> Iterator[CReluSite]:
     for node in dialect_nodes(graph, "CRelu"):
         if _on_channels(node):
             yield CReluSite(node, None, 0.0)
@@ -141,8 +162,6 @@ def _double_rectify(graph: gs.Graph, rectify: gs.Node, y: gs.Tensor, z: gs.Tenso
 
 
 def _refuse_halves(graph: gs.Graph, site: CReluSite) -> str | None:
-    if site.linear:
-        return "what follows concat(y, -y) is no ReLU"
     readers = linear_readers(graph, site.result)
     return readers if isinstance(readers, str) else None
 
@@ -204,12 +223,15 @@ def _half(site: CReluSite) -> float:
     return 0.5
 
 
+_DOUBLED = Form("doubled", _refuse_doubled, _apply_doubled)
 OPERATOR = Operator(
     NAME,
     find,
     (
         Form("magnitude", _refuse_magnitude, _apply_magnitude, _half),
         Form("halves", _refuse_halves, _apply_halves),
-        Form("doubled", _refuse_doubled, _apply_doubled),
+        _DOUBLED,
     ),
 )
+#: concat(y, −y) without an activation right after it: PVANet scales and shifts it first.
+NEG_CONCAT = Operator("neg_concat", find_unactivated, (_DOUBLED,))

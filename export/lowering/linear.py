@@ -79,7 +79,7 @@ def _alone(graph: gs.Graph, second: gs.Node, middle: gs.Node | None, first: gs.N
     if any(x is output for output in graph.outputs) or (middle is not None and _leaks(graph, first, middle)):
         return False
     after = _rectify_of(graph, second)
-    return all(entry is second or (entry is after and entry.inputs[0] is not x) for entry in x.outputs)
+    return all(entry is second or (entry is after and after.inputs[0] is not x) for entry in x.outputs)
 
 
 def _rectify_of(graph: gs.Graph, conv: gs.Node) -> gs.Node | None:

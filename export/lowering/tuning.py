@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from onnx import ModelProto
 
 from rectexport.exporter.log import Log
-from rectexport.exporter.lowering import crelu, linear, rectify, symmetric
+from rectexport.exporter.lowering import crelu, linear, norm, rectify, symmetric
 from rectexport.exporter.lowering.cache import Cache, Figures
 from rectexport.exporter.lowering.choice import Lowering
 from rectexport.exporter.lowering.excerpt import excerpt
@@ -35,7 +35,8 @@ from rectexport.runtime.stopwatch import Timing
 ENGINES = ("onnxruntime", "openvino")
 #: Seconds of measuring for one model in all, and for one site at most; loading comes on top.
 BUDGET, SITE_SECONDS = 120.0, 6.0
-MEASURED: tuple[Operator, ...] = (symmetric.OPERATOR, crelu.OPERATOR, rectify.OPERATOR)
+COUNTED: tuple[Operator, ...] = (norm.OPERATOR, linear.OPERATOR)
+MEASURED: tuple[Operator, ...] = (symmetric.OPERATOR, crelu.OPERATOR, crelu.NEG_CONCAT, rectify.OPERATOR)
 
 
 class Clock(Protocol):
@@ -90,7 +91,7 @@ def tuned_costs(
     if target not in ENGINES:
         raise UsageError(f"--tune: {target} cannot be timed here; one of {', '.join(ENGINES)} can")
     cache = cache or Cache()
-    fixed, _ = _lowered(_fixed(model, feeds), Lowering(ForcedForm(AS_WRITTEN), (linear.OPERATOR,)))
+    fixed, _ = _lowered(_fixed(model, feeds), Lowering(ForcedForm(AS_WRITTEN), COUNTED))
     sites = distinct_sites(fixed)
     seconds = min(SITE_SECONDS, BUDGET / max(len(sites), 1))
     figures: dict[tuple[str, Shape], Figures] = {}

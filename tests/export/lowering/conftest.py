@@ -84,6 +84,11 @@ def apply(model: ModelProto, form: str) -> tuple[ModelProto, Decision]:
     return finish(lowered), decisions[-1]
 
 
+def written(model: ModelProto) -> ModelProto:
+    """The model lowered without any measured cost: counting alone decides."""
+    return finish(lower(model, Forced(""))[0])
+
+
 def relative(expected: Any, actual: Any) -> float:
     """Relative L2 difference."""
     assert expected.shape == actual.shape
@@ -94,5 +99,12 @@ def relative(expected: Any, actual: Any) -> float:
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
     return SimpleNamespace(
-        build=build, run=run, apply=apply, finish=finish, evaluate=evaluate, relative=relative, forced=Forced
+        build=build,
+        run=run,
+        apply=apply,
+        finish=finish,
+        evaluate=evaluate,
+        written=written,
+        relative=relative,
+        forced=Forced,
     )
