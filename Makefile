@@ -46,6 +46,7 @@ mypy: .venv/.stamp ## types alone
 	@rm -rf build/typing && mkdir -p build/typing/rectexport
 	@for f in cli export:exporter models plugins runtime; do \
 	  ln -s ../../../$${f%:*} build/typing/rectexport/$${f#*:}; done
+	@ln -s ../../benchmarks build/typing/benchmarks
 	@cp $$($(BIN)/python -c 'import rectexport; print(rectexport.__file__)') build/typing/rectexport/
 	$(BIN)/mypy
 

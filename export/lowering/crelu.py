@@ -51,13 +51,13 @@ class CReluSite:
         return (self.act or self.node).outputs[0]
 
     def shape(self) -> Shape | None:
-        convs = [read(entry) for entry in self.result.outputs if entry.op == "Conv"]
-        conv = next((entry for entry in convs if isinstance(entry, Convolution)), None)
-        if conv is not None:
-            return shape_of(conv, self.result)
+        """That of a convolution which reads the result, or else of the one which makes y."""
         made_by = _producer(self.node.inputs[0])
-        conv = read(None if made_by is None else made_by[0])
-        return None if made_by is None or isinstance(conv, str) else shape_of(conv, made_by[0].inputs[0])
+        for node in (*self.result.outputs, *([] if made_by is None else made_by[:1])):
+            conv = read(node)
+            if isinstance(conv, Convolution):
+                return shape_of(conv, node.inputs[0])
+        return None
 
     def members(self, graph: gs.Graph) -> list[gs.Node]:
         made_by = _producer(self.node.inputs[0])

@@ -106,5 +106,4 @@ def lab() -> SimpleNamespace:
         evaluate=evaluate,
         written=written,
         relative=relative,
-        forced=Forced,
     )

@@ -162,7 +162,9 @@ def test_excerpts_compute_what_their_forms_compute(lab):
             assert lab.relative(before, lab.evaluate(lowered, x)) <= 1e-6
 
 
-def test_the_stopwatch_times_each_model_in_turn():
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_the_stopwatch_times_each_model_in_turn(engine):
+    pytest.importorskip(engine)
     small, large = (
         lowered_bytes(net(channels=8, size=8)),
         lowered_bytes(net(channels=32, size=32)),
@@ -170,7 +172,7 @@ def test_the_stopwatch_times_each_model_in_turn():
     ticks = []
     times = stopwatch.measure(
         {"small": small, "large": large},
-        "onnxruntime",
+        engine,
         seconds=0.2,
         burst=0.002,
         threads=1,
@@ -178,8 +180,8 @@ def test_the_stopwatch_times_each_model_in_turn():
     )
     assert len(times["small"].rounds) == len(times["large"].rounds) == len(ticks) >= stopwatch.LEAST_ROUNDS
     assert times["large"].against(times["small"]).ratio > 1
-    with pytest.raises(BadInput, match="broken: could not be timed on onnxruntime"):
-        stopwatch.measure({"broken": b"no model"}, "onnxruntime", seconds=0.1)
+    with pytest.raises(BadInput, match=f"broken: could not be timed on {engine}"):
+        stopwatch.measure({"broken": b"no model"}, engine, seconds=0.1)
 
 
 def lowered_bytes(model):
