@@ -46,6 +46,14 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A site cut out of a model, and the forms that are exact there."""
+
+    model: ModelProto
+    forms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TunedCosts:
     """Figures by operator and shape; a size that the model leaves open is taken as the measured one."""
 
@@ -95,10 +103,10 @@ def tuned_costs(
     sites = distinct_sites(fixed)
     seconds = min(SITE_SECONDS, BUDGET / max(len(sites), 1))
     figures: dict[tuple[str, Shape], Figures] = {}
-    for index, ((operator, shape), cut) in enumerate(sites.items()):
+    for index, ((operator, shape), sample) in enumerate(sites.items()):
         log.advance(index, len(sites) + 1, f"{operator.name} {_describe(shape)}")
-        key = _key(target, {"operator": operator.name, "shape": shape.as_dict()})
-        figures[operator.name, shape] = _recall(cache, key, partial(_measure, operator, cut, target, seconds, clock))
+        key = _key(target, {"operator": operator.name, "shape": shape.as_dict(), "forms": sample.forms})
+        figures[operator.name, shape] = _recall(cache, key, partial(_measure, operator, sample, target, seconds, clock))
     log.advance(len(sites), len(sites) + 1, "the whole model")
     costs = TunedCosts(figures, f"{target}: measured on this machine for {len(sites)} distinct sites")
     if figures and not _worth_it(fixed, target, costs, clock, cache):
@@ -106,18 +114,20 @@ def tuned_costs(
     return costs
 
 
-def distinct_sites(model: ModelProto) -> dict[tuple[Operator, Shape], ModelProto]:
-    """One excerpt for each operator and shape that occurs, where it can be cut out."""
+def distinct_sites(model: ModelProto) -> dict[tuple[Operator, Shape], Sample]:
+    """One excerpt for each operator and shape that occurs: where most forms are exact, and it can be cut out."""
     graph = open_graph(model)
-    found: dict[tuple[Operator, Shape], ModelProto] = {}
+    found: dict[tuple[Operator, Shape], Sample] = {}
     for operator in MEASURED:
         for site in operator.find(graph):
             shape = site.shape()
-            if shape is None or (operator, shape) in found:
+            forms = [form.name for form in operator.forms if not form.estimate and not form.refusal(graph, site)]
+            known = found.get((operator, shape)) if shape else None
+            if shape is None or not forms or (known is not None and len(known.forms) >= len(forms)):
                 continue
             cut = excerpt(model, graph, site)
             if cut is not None:
-                found[operator, shape] = cut
+                found[operator, shape] = Sample(cut, tuple(forms))
     return found
 
 
@@ -135,14 +145,12 @@ def _fixed(model: ModelProto, feeds: Mapping[str, Array]) -> ModelProto:
     return infer_shapes(fixed)
 
 
-def _measure(operator: Operator, cut: ModelProto, target: str, seconds: float, clock: Clock) -> Figures:
-    models = {AS_WRITTEN: finished(cut).SerializeToString()}
-    for form in operator.forms:
-        lowered, taken = _lowered(cut, Lowering(ForcedForm(form.name), (operator,)))
-        if form.estimate is None and form.name in taken:
-            models[form.name] = finished(lowered).SerializeToString()
-    if len(models) == 1:
-        return {}
+def _measure(operator: Operator, sample: Sample, target: str, seconds: float, clock: Clock) -> Figures:
+    models = {AS_WRITTEN: finished(sample.model).SerializeToString()}
+    for form in sample.forms:
+        lowered, taken = _lowered(sample.model, Lowering(ForcedForm(form), (operator,)))
+        if form in taken:
+            models[form] = finished(lowered).SerializeToString()
     times = clock(models, target, seconds=seconds)
     compared = {form: times[form].against(times[AS_WRITTEN]) for form in models if form != AS_WRITTEN}
     return {form: (entry.ratio, entry.noise) for form, entry in compared.items()}

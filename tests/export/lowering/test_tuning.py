@@ -151,7 +151,8 @@ def test_what_cannot_be_timed_here(tmp_path):
 def test_excerpts_compute_what_their_forms_compute(lab):
     cuts = distinct_sites(net())
     assert sorted(operator.name for operator, _ in cuts) == ["crelu", "symmetric_conv"]
-    for (operator, _), cut in cuts.items():
+    for (operator, _), sample in cuts.items():
+        cut = sample.model
         x = np.random.default_rng(0).standard_normal((2, 8, 16, 16)).astype(np.float32)
         assert cut.graph.node[0].op_type == "Conv"
         before = lab.evaluate(cut, x)
