@@ -13,6 +13,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "rectexport.cli.doctor",
     "export": "rectexport.cli.export",
     "models": "rectexport.cli.models",
+    "optimize": "rectexport.cli.optimize",
 }
 
 

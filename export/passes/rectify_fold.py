@@ -33,10 +33,11 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     shared: dict[object, gs.Constant] = {}
     for node in dialect_nodes(graph, "Rectify"):
         size, out = static_size(node.inputs[1]), static_size(node.inputs[0])
+        name = label(node)
         if size is None or out is None:
-            tally.refuse(label(node), "H, W dynamic")
+            tally.refuse(name, "H, W dynamic")
             continue
-        tally.fire(label(node))
+        tally.fire(name)
         _fold(graph, node, size, out, shared)
     return (close_graph(graph, model) if tally.fired else model), tally.result()
 
