@@ -109,10 +109,8 @@ def test_from_torch(name, to_onnx, check):
 
 @pytest.mark.parametrize("name", DYNAMIC)
 @pytest.mark.parametrize("to_onnx", BOTH, indirect=True)
-def test_dynamic_sizes(name, to_onnx, check, request):
+def test_dynamic_sizes(name, to_onnx, check):
     torch.manual_seed(0)
-    if "partial" in name and "torchscript" in request.node.callspec.id:
-        pytest.skip("traced partialconv holds the size of its example, in a file that says dynamic")
     model = to_onnx(MODULES[name][0](), torch.randn(SHAPE), dynamic=True)
     check(model, ALONE, shapes=[SHAPE, (1, 4, 5, 13)])
 
