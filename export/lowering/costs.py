@@ -4,10 +4,11 @@ A table is JSON, one file a target in `costs/`: the machine it was measured on, 
 
     {"operator": …, "form": …, "kernel": k, "channels": C, "size": H, "batch": N, "ratio": time / time as written}
 
-A site takes the ratio of the nearest entry of its operator, form and kernel: the sum of |log2| distances in
-channels, size (the geometric mean of H and W) and batch decides, and a size that the graph leaves open counts as
-the table's middle one. Nothing is interpolated: ratios vary slowly, and steps of two are measured. Grouped
-convolutions and kernels that were not measured have no cost, so they stay as written.
+where ratio is the upper end of its measured interval, so that no form is taken for noise. A site takes the ratio of
+the nearest entry of its operator, form and kernel: the sum of |log2| distances in channels, size (the geometric mean
+of H and W) and batch decides, and a size that the graph leaves open counts as the table's middle one. Nothing is
+interpolated: ratios vary slowly, and steps of two are measured. Grouped convolutions and kernels that were not
+measured have no cost, so they stay as written.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ halves     with p = max(y, 0):
                act(y) = (1 − a)·p + a·y        act(−y) = (1 − a)·p − y
            so that a linear reader with weights [W_p, W_n] of act's two halves computes the same from [p, y] with
            weights [(1 − a)·(W_p + W_n), a·W_p − W_n]. No Neg, one ReLU. Every reader must be linear (readers.py).
+parted     the same, each convolution that reads it taken apart: conv(p; …) + conv(y; …), no Concat either. Only where
+           all readers are convolutions, right after it.
 magnitude  where W_p = W_n in every reader: W_p·(act(y) + act(−y)) = (1 − a)·W_p·|y|. Half the multiplications.
 
 The tensors whose values change get new names.
@@ -17,108 +19,23 @@ al.), whose scale and shift stand between concat(y, −y) and ReLU: only `double
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.lowering.convolution import Convolution, detach, emit, read, shape_of
-from rectexport.exporter.lowering.form import Form, Operator, Shape
-from rectexport.exporter.lowering.readers import Readers, linear_readers
-from rectexport.exporter.passes.surgeon import constant, dialect_nodes, sole_consumer
+from rectexport.exporter.lowering.convolution import Convolution, Values, detach, emit, read
+from rectexport.exporter.lowering.crelu_site import CReluSite, find, find_unactivated, producer
+from rectexport.exporter.lowering.form import Form, Operator
+from rectexport.exporter.lowering.readers import Reader, Readers, linear_readers
+from rectexport.exporter.passes.surgeon import constant, sole_consumer
 
 NAME = "crelu"
 
 
-@dataclass(frozen=True)
-class CReluSite:
-    """A CRelu or NegConcat node; act, the ReLU or Leaky ReLU that reads a NegConcat; slope is a."""
-
-    node: gs.Node
-    act: gs.Node | None
-    slope: float
-
-    @property
-    def linear(self) -> bool:
-        """Nothing is known about what follows concat(y, −y)."""
-        return self.node.op == "NegConcat" and self.act is None
-
-    @property
-    def result(self) -> gs.Tensor:
-        """The tensor of both halves, activated."""
-        return (self.act or self.node).outputs[0]
-
-    def shape(self) -> Shape | None:
-        """That of a convolution which reads the result, or else of the one which makes y."""
-        made_by = _producer(self.node.inputs[0])
-        for node in (*self.result.outputs, *([] if made_by is None else made_by[:1])):
-            conv = read(node)
-            if isinstance(conv, Convolution):
-                return shape_of(conv, node.inputs[0])
-        return None
-
-    def members(self, graph: gs.Graph) -> list[gs.Node]:
-        made_by = _producer(self.node.inputs[0])
-        before = [] if made_by is None else [entry for entry in made_by if entry is not None]
-        middle = [self.node] if self.act is None else [self.node, self.act]
-        readers = linear_readers(graph, self.result)
-        if isinstance(readers, str):
-            return [*before, *middle, *_elementwise(graph, self.result)]
-        return [*before, *middle, *readers.between, *(reader.node for reader in readers.linear)]
-
-
-def _elementwise(graph: gs.Graph, tensor: gs.Tensor) -> list[gs.Node]:
-    """Scale, shift and ReLU right after a tensor: an engine fuses them into a convolution before it."""
-    reader = sole_consumer(graph, tensor)
-    if reader is None or reader.op not in ("Mul", "Add", "Relu", "LeakyRelu"):
-        return []
-    return [reader, *_elementwise(graph, reader.outputs[0])]
-
-
-def find(graph: gs.Graph) -> Iterator[CReluSite]:
-    """Every CRelu on the channel axis, also where it is spelled NegConcat, then ReLU or Leaky ReLU."""
-    return (site for site in _all_sites(graph) if not site.linear)
-
-
-def find_unactivated(graph: gs.Graph) -> Iterator[CReluSite]:
-    """Every NegConcat on the channel axis that something else follows."""
-    return (site for site in _all_sites(graph) if site.linear)
-
-
-def _all_sites(graph: gs.Graph) -> Iterator[CReluSite]:
-    for node in dialect_nodes(graph, "CRelu"):
-        if _on_channels(node):
-            yield CReluSite(node, None, 0.0)
-    for node in dialect_nodes(graph, "NegConcat"):
-        if _on_channels(node):
-            act = sole_consumer(graph, node.outputs[0])
-            slope = _slope(act)
-            yield CReluSite(node, None if slope is None else act, slope or 0.0)
-
-
-def _on_channels(node: gs.Node) -> bool:
-    axis, shape = int(node.attrs["axis"]), node.inputs[0].shape
-    return axis == 1 or (axis < 0 and shape is not None and axis + len(shape) == 1)
-
-
-def _slope(act: gs.Node | None) -> float | None:
-    if act is None or act.op not in ("Relu", "LeakyRelu"):
-        return None
-    return 0.0 if act.op == "Relu" else float(act.attrs.get("alpha", 0.01))
-
-
-def _producer(y: gs.Tensor) -> tuple[gs.Node, gs.Node | None] | None:
-    """The Conv that makes y, and the Rectify between them if there is one."""
-    made_by = y.inputs[0] if y.inputs else None
-    rectify = made_by if made_by is not None and (made_by.op, made_by.domain) == ("Rectify", DOMAIN) else None
-    conv = rectify.inputs[0].inputs[0] if rectify is not None and rectify.inputs[0].inputs else made_by
-    return None if conv is None or conv.op != "Conv" else (conv, rectify)
-
-
 def _refuse_doubled(graph: gs.Graph, site: CReluSite) -> str | None:
-    made_by = _producer(site.node.inputs[0])
+    made_by = producer(site.node.inputs[0])
     if made_by is None:
         return "no convolution stands right before it"
     conv, rectify = made_by
@@ -134,7 +51,7 @@ def _refuse_doubled(graph: gs.Graph, site: CReluSite) -> str | None:
 
 
 def _apply_doubled(graph: gs.Graph, site: CReluSite) -> None:
-    made_by = _producer(site.node.inputs[0])
+    made_by = producer(site.node.inputs[0])
     assert made_by is not None
     node, rectify = made_by
     conv = read(node)
@@ -169,17 +86,51 @@ def _refuse_halves(graph: gs.Graph, site: CReluSite) -> str | None:
 def _apply_halves(graph: gs.Graph, site: CReluSite) -> None:
     readers = linear_readers(graph, site.result)
     assert isinstance(readers, Readers)
-    a = site.slope
     for reader in readers.linear:
-        positive, negative = reader.halves()
-        dtype = positive.dtype.type
-        reader.rewrite(dtype(1 - a) * (positive + negative), dtype(a) * positive - negative)
+        reader.rewrite(*_halved(reader, site.slope))
     y, old = site.node.inputs[0], site.result
     p = gs.Variable(f"{old.name}.positive", y.dtype, y.shape)
     new = gs.Variable(f"{old.name}.halves", old.dtype, old.shape)
     graph.nodes.append(gs.Node("Relu", p.name, {}, [y], [p]))
     graph.nodes.append(gs.Node("Concat", new.name, {"axis": 1}, [p, y], [new]))
     _redirect(graph, site, old, new, readers)
+
+
+def _refuse_parted(graph: gs.Graph, site: CReluSite) -> str | None:
+    readers = linear_readers(graph, site.result)
+    if isinstance(readers, str):
+        return readers
+    if readers.between or any(reader.node.op != "Conv" for reader in readers.linear):
+        return "not all of its readers are convolutions right after it"
+    convs = (read(reader.node) for reader in readers.linear)
+    return next((conv for conv in convs if isinstance(conv, str)), None)
+
+
+def _apply_parted(graph: gs.Graph, site: CReluSite) -> None:
+    readers = linear_readers(graph, site.result)
+    assert isinstance(readers, Readers)
+    y, old = site.node.inputs[0], site.result
+    p = gs.Variable(f"{old.name}.positive", y.dtype, y.shape)
+    graph.nodes.append(gs.Node("Relu", p.name, {}, [y], [p]))
+    for reader in readers.linear:
+        conv, out = read(reader.node), reader.node.outputs[0]
+        assert isinstance(conv, Convolution)
+        parts = zip((p, y), _halved(reader, site.slope), (conv.bias, None), ("positive", "signed"), strict=True)
+        detach(graph, reader.node)
+        terms = []
+        for x, weight, bias, word in parts:
+            term = gs.Variable(f"{out.name}.{word}", out.dtype, out.shape)
+            emit(graph, f"{term.name}.conv", replace(conv, weight=weight, bias=bias), x, term)
+            terms.append(term)
+        graph.nodes.append(gs.Node("Add", f"{out.name}.parts", {}, terms, [out]))
+    _redirect(graph, site, old, y, readers)
+
+
+def _halved(reader: Reader, slope: float) -> tuple[Values, Values]:
+    """A reader's weights for p and for y."""
+    positive, negative = reader.halves()
+    dtype = positive.dtype.type
+    return dtype(1 - slope) * (positive + negative), dtype(slope) * positive - negative
 
 
 def _refuse_magnitude(graph: gs.Graph, site: CReluSite) -> str | None:
@@ -230,6 +181,7 @@ OPERATOR = Operator(
     (
         Form("magnitude", _refuse_magnitude, _apply_magnitude, _half),
         Form("halves", _refuse_halves, _apply_halves),
+        Form("parted", _refuse_parted, _apply_parted),
         _DOUBLED,
     ),
 )

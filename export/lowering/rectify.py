@@ -23,7 +23,7 @@ import onnx_graphsurgeon as gs
 
 from rectexport.exporter.lowering.convolution import Convolution, Values, detach, emit, read, shape_of
 from rectexport.exporter.lowering.form import Form, Operator, Shape
-from rectexport.exporter.passes.rectification import SCALE_PREFIX, factors
+from rectexport.exporter.passes.rectification import SCALE_PREFIX, factors, unmistakable
 from rectexport.exporter.passes.surgeon import constant, dialect_nodes, sole_consumer, static_size
 
 NAME = "rectify"
@@ -92,7 +92,7 @@ def _apply_residual(graph: gs.Graph, site: RectifySite) -> None:
         current = _append(graph, "Add", f"{prefix}.corrected", current, residual.astype(dtype))
     if site.relu is not None:
         current = _append(graph, "Relu", f"{prefix}.active", current)
-    scale = gs.Constant(f"{prefix}.border", np.ascontiguousarray(r.astype(dtype)))
+    scale = gs.Constant(f"{prefix}.border", unmistakable(r.astype(dtype), len(bias)))
     graph.nodes.append(gs.Node("Mul", f"{SCALE_PREFIX}.{prefix}", {}, [current, scale], [z]))
 
 
@@ -121,7 +121,7 @@ def _apply_tail(graph: gs.Graph, site: RectifySite) -> None:
     y, z = site.node.inputs[0], site.node.outputs[0]
     detach(graph, site.node)
     scaled = gs.Variable(f"{z.name}.scaled", y.dtype, y.shape)
-    scale = gs.Constant(f"{z.name}.factors", np.ascontiguousarray(r.astype(bias.dtype)))
+    scale = gs.Constant(f"{z.name}.factors", unmistakable(r.astype(bias.dtype), len(bias)))
     graph.nodes.append(gs.Node("Mul", f"{SCALE_PREFIX}.{z.name}", {}, [y, scale], [scaled]))
     identity = np.ones((len(bias), 1, 1, 1), bias.dtype)
     emit(graph, f"{z.name}.tail", Convolution(identity, bias, groups=len(bias)), scaled, z)

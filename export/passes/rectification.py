@@ -38,6 +38,18 @@ def factors(node: gs.Node, size: tuple[int, int], out: tuple[int, int]) -> NDArr
     return np.where(inside > 0, node.attrs["numerator"] / np.maximum(inside, 1), 0.0)[None, None]
 
 
+def unmistakable(r: NDArray[Any], channels: Any) -> NDArray[Any]:
+    """r, repeated over the channels where a simplifier would take it for a per-channel scale.
+
+    OnnxSlim 0.1.98 folds a [1, 1, 1, W] or [1, 1, H, 1] factor into the convolution before it when W or H equals
+    the number of channels, and so breaks the model; it leaves [1, C, H, W] alone. An unknown number of channels
+    (no int) counts as equal to none.
+    """
+    if 1 in r.shape[2:] and channels in r.shape[2:] and channels != 1:
+        return np.repeat(r, channels, axis=1)
+    return r
+
+
 def apply_tail(graph: gs.Graph, node: gs.Node, r: gs.Tensor | None, occupied: gs.Tensor | None) -> None:
     """Replace a Rectify node: multiply by r (None: r is 1), add the bias, masked by `occupied` if given."""
     y, z = node.inputs[0], node.outputs[0]

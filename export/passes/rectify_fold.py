@@ -4,8 +4,8 @@ Given   z = Rectify(y, x, b), H and W of x and y known
 Result  z = y * R + b, R [1, 1, H_out, W_out] a constant shared by all layers of equal geometry
 
 R is kept whole: a separable factor of shape [1, 1, H, 1] or [1, 1, 1, W] would be cheaper to store, but a
-simplifier may take it for a per-channel scale when W or H equals the number of channels. For the same reason R
-is repeated for every channel where the output is one row or one column.
+simplifier may take it for a per-channel scale when W or H equals the number of channels. Where the plane itself is
+one pixel high or wide, and as wide or high as there are channels, R is repeated over them.
 Where R is 1 everywhere the multiply is left out, and so is an addition of zeros.
 
 Must not fire where H or W is dynamic: r then depends on the input (see rectify_graph).
@@ -13,14 +13,11 @@ Must not fire where H or W is dynamic: r then depends on the input (see rectify_
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
 from onnx import ModelProto
 
-from rectexport.exporter.passes.rectification import apply_tail, factors, window
+from rectexport.exporter.passes.rectification import apply_tail, factors, unmistakable, window
 from rectexport.exporter.passes.result import PassResult, Tally
 from rectexport.exporter.passes.surgeon import close_graph, dialect_nodes, label, open_graph, static_size
 
@@ -46,19 +43,13 @@ def _fold(
     graph: gs.Graph, node: gs.Node, size: tuple[int, int], out: tuple[int, int], shared: dict[object, gs.Constant]
 ) -> None:
     dtype = np.dtype(node.inputs[0].dtype or np.float32)
-    r = _whole(factors(node, size, out).astype(dtype), node.inputs[0])
+    y = node.inputs[0]
+    r = unmistakable(factors(node, size, out).astype(dtype), None if y.shape is None else y.shape[1])
     key = (size, window(node), dtype, r.shape)
     scale = None if np.all(r == 1) else _share(shared, ("r", *key), r)
     masked = not node.attrs["empty_bias"] and bool(np.any(r == 0))
     occupied = _share(shared, ("occupied", *key), (r > 0).astype(dtype)) if masked else None
     apply_tail(graph, node, scale, occupied)
-
-
-def _whole(r: NDArray[Any], y: gs.Tensor) -> NDArray[Any]:
-    """r [1, 1, H_out, W_out], for every channel of y where it would look like one number a channel."""
-    channels = y.shape[1]
-    line = 1 in r.shape[2:] and r.shape[2:] != (1, 1)
-    return np.repeat(r, channels, axis=1) if line and isinstance(channels, int) else r
 
 
 def _share(shared: dict[object, gs.Constant], key: tuple[object, ...], values: object) -> gs.Constant:

@@ -106,3 +106,16 @@ def test_dynamic_sizes_stay_as_written(lab):
     for form in ("residual", "tail"):
         _, decision = lab.apply(model, form)
         assert decision.taken == "as_written" and decision.considered[1].refusal == "H, W dynamic"
+
+
+@pytest.mark.parametrize("size", [(8, 1), (1, 8), (8, 8)])
+@pytest.mark.parametrize("form", ["nothing", "residual", "tail"])
+def test_no_factor_looks_like_a_per_channel_scale(lab, form, size):
+    case = {**BASE, "outputs": 8, "bias": form == "tail"}
+    values = constants_of(case, np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((1, 2, *size))
+    lowered, _ = lab.apply(build(lab, case, values, x.shape), form)
+    scale = next(entry for entry in lowered.graph.node if entry.op_type == "Mul").input[1]
+    shape = next(tuple(entry.dims) for entry in lowered.graph.initializer if entry.name == scale)
+    assert shape == (1, 8 if 1 in size else 1, *size)
+    assert lab.relative(expected_of(case, values, x), lab.run(lowered, x)[0]) <= 1e-12
