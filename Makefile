@@ -8,7 +8,7 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ruff mypy unit test-py310 figures zoo clean
+.PHONY: help demo test lint ruff mypy unit test-py310 figures zoo bench costs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,7 @@ mypy: .venv/.stamp ## types alone
 	@rm -rf build/typing && mkdir -p build/typing/rectexport
 	@for f in cli export:exporter models plugins runtime; do \
 	  ln -s ../../../$${f%:*} build/typing/rectexport/$${f#*:}; done
+	@ln -s ../../benchmarks build/typing/benchmarks
 	@cp $$($(BIN)/python -c 'import rectexport; print(rectexport.__file__)') build/typing/rectexport/
 	$(BIN)/mypy
 
@@ -82,6 +83,12 @@ figures: .venv/.stamp ## measure again what docs/parity.md and docs/cost.md say 
 
 zoo: .venv/.stamp ## export every network of the zoo and write docs/zoo.md (half an hour)
 	$(BIN)/python benchmarks/zoo.py
+
+bench: .venv/.stamp ## measure all forms; docs/benchmarks.md and its plots (15 minutes, on an idle machine)
+	$(BIN)/python -m benchmarks.forms
+
+costs: .venv/.stamp ## the same, and replace the cost tables that forms are chosen by
+	$(BIN)/python -m benchmarks.forms --write-costs
 
 clean: ## remove what was built, and the environments
 	rm -rf .venv .venv310 build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis

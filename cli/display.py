@@ -12,7 +12,12 @@ from rich.text import Text
 from rectexport.runtime.metrics import REGIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rectexport.exporter.lowering import Considered, Decision
     from rectexport.exporter.parity import ParityReport
+
+BAR_WIDTH = 24
 
 
 class Progress:
@@ -34,6 +39,12 @@ class Progress:
         self._lines.append(text)
         if self._status:
             self._status.update(Text(text))
+
+    def advanced(self, done: int, total: int, text: str) -> None:
+        """Show a bar of the step's parts beside the spinner."""
+        if self._status:
+            filled = BAR_WIDTH * done // total
+            self._status.update(Text(f"{'━' * filled}{'╌' * (BAR_WIDTH - filled)} {done}/{total} {text}"))
 
     def finished(self, step: str, seconds: float) -> None:
         """Print the step with its time and its lines."""
@@ -81,3 +92,22 @@ def show_parity(console: Console, report: ParityReport) -> None:
             value = worst.regions[region]
             table.add_row(region, f"{value.max_abs:.1e}", f"{value.relative_l2:.1e}", worst.layer)
     console.print(table)
+
+
+def show_decisions(console: Console, decisions: Sequence[Decision]) -> None:
+    """The forms considered at every site, each with its cost or its refusal; an arrow marks the one taken."""
+    for decision in decisions:
+        size = decision.shape
+        shape = "" if size is None else f" {size.channels}→{size.outputs}, {size.height or '?'}×{size.width or '?'}"
+        console.print(Text(f"{decision.operator} {decision.node}{shape}", style="bold"), soft_wrap=True)
+        for entry in decision.considered:
+            arrow = "→" if entry.form == decision.taken else " "
+            console.print(Text(f"  {arrow} {entry.form:<12} {_cost(entry)}"), soft_wrap=True)
+    if not decisions:
+        console.print("None of our operators was found: there was nothing to choose.")
+
+
+def _cost(entry: Considered) -> str:
+    if entry.refusal:
+        return f"refused: {entry.refusal}"
+    return "cost unknown" if entry.cost is None else f"{entry.cost:.3f}"

@@ -136,6 +136,13 @@ def export(
             rich_help_panel=OUT,
         ),
     ] = "auto",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Engine that even kernels and CReLUs are lowered for: onnxruntime, openvino, tensorrt, portable.",
+            rich_help_panel=OUT,
+        ),
+    ] = "onnxruntime",
     fp16: Annotated[
         bool,
         typer.Option(
@@ -193,12 +200,13 @@ def export(
     console = Console(stderr=as_json, highlight=False, soft_wrap=False)
     progress = Progress(console)
     again = ["rectexport", *(context.obj or ())]
-    target = out or Path("out") / model.stem
+    folder = out or Path("out") / model.stem
     try:
         flags = {"input": input_shapes or (), "min": min_shapes or (), "opt": opt_shapes or (), "max": max_shapes or ()}
         choices = {
             "opset": opset,
             "rectify": rectify,
+            "target": target,
             "fp16": fp16,
             "guard": not no_guard,
             "command": _without_out(again),
@@ -207,7 +215,7 @@ def export(
             result = _run(
                 progress,
                 model,
-                target,
+                folder,
                 {"arch": arch, "trust_pickle": trust_pickle, "rectify_model": rectify_model},
                 {**flags, "load": load_inputs},
                 {**choices, "atol": atol or (), "rtol": rtol or ()},

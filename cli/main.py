@@ -9,7 +9,12 @@ from importlib import import_module
 from rectexport.cli.failure import debugging, explain
 
 #: Command -> module whose `app` runs it. Anything else on the command line is a model to export.
-COMMANDS: dict[str, str] = {"export": "rectexport.cli.export", "models": "rectexport.cli.models"}
+COMMANDS: dict[str, str] = {
+    "doctor": "rectexport.cli.doctor",
+    "export": "rectexport.cli.export",
+    "models": "rectexport.cli.models",
+    "optimize": "rectexport.cli.optimize",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -29,6 +29,7 @@ def export(
     *,
     opset: int = ExportOptions.opset,
     rectify: str = ExportOptions.rectify,
+    target: str = ExportOptions.target,
     fp16: bool = False,
     atol: float | None = None,
     rtol: float | None = None,
@@ -40,6 +41,8 @@ def export(
     example_inputs   a tuple of tensors, as forward takes them
     dynamic_shapes   as torch.export.export takes it; None fixes every dimension
     rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes)
+    target           the engine that even kernels and CReLUs are lowered for: "onnxruntime", "openvino",
+                     "tensorrt" or "portable"
     fp16             float16 in the graph, float32 inputs and outputs
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
 
@@ -50,6 +53,7 @@ def export(
     options = ExportOptions(
         opset=opset,
         rectify=rectify,
+        target=target,
         fp16=fp16,
         atol={} if atol is None else {"": atol},
         rtol={} if rtol is None else {"": rtol},

@@ -28,6 +28,8 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper, parse
 
 DOMAIN = "rectexport"
 VERSION = 1
+#: The oldest standard operator set that the bodies can be written in.
+LEAST_OPSET = 18
 
 _WINDOW = "kernel_shape, strides, pads, dilations"
 _PASS_WINDOW = (

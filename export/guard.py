@@ -20,14 +20,20 @@ MAX_BYTES = 2**31 - 1
 
 
 def run_passes(
-    model: ModelProto, passes: Sequence[Pass], feeds: Sequence[Mapping[str, Array]], log: Log, guard: bool = True
+    model: ModelProto,
+    passes: Sequence[Pass],
+    feeds: Sequence[Mapping[str, Array]],
+    log: Log,
+    guard: bool = True,
+    tolerance: float = RELATIVE_L2,
 ) -> tuple[ModelProto, list[PassResult]]:
     """Apply passes in order; with guard, compare the outputs before and after each that fired, on every feed.
 
+    tolerance bounds the relative L2 difference of every output.
     Raises ParityError that names the pass whose result differs, or that ONNX's checker or ONNX Runtime refuses.
     """
     results = []
-    watched = _Watch(model, feeds) if guard and model.ByteSize() < MAX_BYTES else None
+    watched = _Watch(model, feeds, tolerance) if guard and model.ByteSize() < MAX_BYTES else None
     for entry in passes:
         rewritten, result = entry.run(model)
         results.append(result)
@@ -41,8 +47,9 @@ def run_passes(
 class _Watch:
     """Holds the outputs of the last good model."""
 
-    def __init__(self, model: ModelProto, feeds: Sequence[Mapping[str, Array]]) -> None:
+    def __init__(self, model: ModelProto, feeds: Sequence[Mapping[str, Array]], tolerance: float) -> None:
         self._feeds = feeds
+        self._tolerance = tolerance
         self._signature = _signature(model)
         self._outputs = self._run(model)
 
@@ -63,9 +70,9 @@ class _Watch:
                         f"was {list(expected.shape)}; this is a bug in rectexport: please report it"
                     )
                 worst = compare(expected, after[output]).relative_l2
-                if not worst <= RELATIVE_L2:
+                if not worst <= self._tolerance:
                     raise ParityError(
-                        f"pass {name} changed output {output}: relative L2 {worst:.1e}, allowed {RELATIVE_L2:.0e}; "
+                        f"pass {name} changed output {output}: relative L2 {worst:.1e}, allowed {self._tolerance:.0e}; "
                         "this is a bug in rectexport: please report it with the model's architecture"
                     )
         self._outputs = outputs

@@ -18,6 +18,9 @@ class Listener(Protocol):
     def said(self, text: str) -> None:
         """A line about the current step."""
 
+    def advanced(self, done: int, total: int, text: str) -> None:
+        """`done` of `total` parts of the current step are behind, and `text` comes next."""
+
     def finished(self, step: str, seconds: float) -> None:
         """A step has ended well."""
 
@@ -48,3 +51,8 @@ class Log:
         self.lines.append(f"  {text}")
         if self.listener:
             self.listener.said(text)
+
+    def advance(self, done: int, total: int, text: str) -> None:
+        """Tell the listener how far a long step is; nothing is recorded."""
+        if self.listener:
+            self.listener.advanced(done, total, text)

@@ -12,10 +12,14 @@ import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter import half, package_writer
+from rectexport.exporter.adapt import adapt_source
 from rectexport.exporter.dialect import default_opset
 from rectexport.exporter.guard import run_passes
 from rectexport.exporter.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.log import Log
+from rectexport.exporter.lowering import DEFAULT_TARGET, OPERATORS, TARGETS, Lowering, load_costs
+from rectexport.exporter.lowering import rectify as rectify_forms
+from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.passes import RECTIFY_FORMS, PassResult, select_passes
 from rectexport.exporter.reference import make_reference
@@ -35,6 +39,7 @@ class ExportOptions:
 
     opset: int = DEFAULT_OPSET
     rectify: str = "auto"
+    target: str = DEFAULT_TARGET
     fp16: bool = False
     atol: Mapping[str, float] = field(default_factory=dict)
     rtol: Mapping[str, float] = field(default_factory=dict)
@@ -45,12 +50,25 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.rectify not in RECTIFY_FORMS:
             raise UsageError(f"--rectify {self.rectify}: expected one of {', '.join(RECTIFY_FORMS)}")
+        if self.target not in TARGETS:
+            raise UsageError(f"--target {self.target}: expected one of {', '.join(TARGETS)}")
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise UsageError(f"--opset {self.opset}: expected {MIN_OPSET}..{MAX_OPSET}, what torch's exporter covers")
 
     def recorded(self) -> dict[str, Any]:
         """What the manifest says about them."""
-        return {"opset": self.opset, "rectify": self.rectify, "precision": self.precision, "guard": self.guard}
+        return {
+            "opset": self.opset,
+            "rectify": self.rectify,
+            "target": self.target,
+            "precision": self.precision,
+            "guard": self.guard,
+        }
+
+    def lowering(self) -> Lowering:
+        """Lowering for the target; a form of rectification that was asked for by name is left alone."""
+        operators = [entry for entry in OPERATORS if self.rectify == "auto" or entry.name != rectify_forms.NAME]
+        return Lowering(load_costs(self.target), operators)
 
     @property
     def precision(self) -> str:
@@ -77,6 +95,9 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     plan = plan_inputs(source, shapes)
     with replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"):
+            source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
+            for swap in swaps:
+                log.say(f"adapted {swap}")
             traced = trace(source, plan.inputs, options.opset, options.dynamic_shapes)
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
@@ -101,10 +122,10 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:
     """What run_export would do, without tracing or writing. Raises as it does for inputs that do not fit."""
     plan = plan_inputs(source, shapes)
-    passes = ", ".join(entry.name for entry in select_passes(options.rectify))
+    passes = ", ".join(entry.name for entry in select_passes(options.rectify, options.lowering().passes()))
     return [
         *(f"input {_describe(entry)}" for entry in plan.inputs),
-        f"opset {options.opset}, {options.precision}, passes: {passes}",
+        f"opset {options.opset}, {options.precision}, for {options.target}, passes: {passes}",
         f"would write {out}",
     ]
 
@@ -112,7 +133,8 @@ def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: Ex
 def _lower(traced: Traced, options: ExportOptions, log: Log) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
     feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
-    model, results = run_passes(traced.model, select_passes(options.rectify), feeds, log, options.guard)
+    passes = select_passes(options.rectify, options.lowering().passes())
+    model, results = run_passes(infer_shapes(traced.model), passes, feeds, log, options.guard)
     left = [node for node in model.graph.node if node.domain == "rectexport"]
     if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):
         raise BadInput("--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or graph")

@@ -23,7 +23,7 @@ from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange, format_shape
 
 #: Axis names of an image batch, used for dynamic dimensions of rank-4 inputs.
 IMAGE_AXES = ("batch", "channels", "height", "width")
-MIN_OPSET, MAX_OPSET, DEFAULT_OPSET = 18, 23, 18
+MIN_OPSET, MAX_OPSET, DEFAULT_OPSET = dialect.LEAST_OPSET, 23, 18
 
 
 @dataclass

@@ -16,6 +16,7 @@ EXTRAS = {
     "onnx_graphsurgeon": "export",
     "safetensors": "export",
     "onnxruntime": "cpu",
+    "openvino": "openvino",
     "tensorrt": "gpu",
     "polygraphy": "gpu",
 }

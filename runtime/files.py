@@ -53,6 +53,29 @@ def _is_ours(marker: Path) -> bool:
     return isinstance(document, dict) and str(document.get("format")).startswith("rectexport-")
 
 
+@contextmanager
+def replaced_file(out: Path) -> Iterator[Path]:
+    """A temporary sibling of `out` that takes its place when the block ends well, and vanishes otherwise.
+
+    Raises BadInput when `out` is a folder or cannot be written.
+    """
+    if out.is_dir():
+        raise BadInput(f"{out}: is a folder; name a file with -o")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent)
+        os.close(handle)
+    except OSError as error:
+        raise BadInput(f"{out}: cannot be written here: {error.strerror}") from None
+    work = Path(name)
+    try:
+        yield work
+        work.chmod(0o644)
+        os.replace(work, out)
+    finally:
+        work.unlink(missing_ok=True)
+
+
 def _make_sibling(out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rectexport.exporter.passes import batch_norm, cleanup, inline, rectify_fold, rectify_graph
 from rectexport.exporter.passes.result import Pass, PassResult, Refusal
 
-__all__ = ["PASSES", "Pass", "PassResult", "Refusal", "select_passes"]
+__all__ = ["PASSES", "PREPARE", "Pass", "PassResult", "Refusal", "select_passes"]
 
+#: What must come before lowering: a shift must join the bias before the bias becomes a plain Add, and a
+#: convolution's weights must be final before forms are made of them.
+PREPARE = (Pass(batch_norm.NAME, batch_norm.run),)
 PASSES = (
-    Pass(batch_norm.NAME, batch_norm.run),  # first: a shift must join the bias before the bias becomes a plain Add
+    *PREPARE,
     Pass(rectify_fold.NAME, rectify_fold.run),  # before graph: a constant is cheaper wherever sizes are known
     Pass(rectify_graph.NAME, rectify_graph.run),  # takes what fold refused, so that no Rectify is left
     Pass(inline.NAME, inline.run),  # after every pass that matches dialect nodes
@@ -20,6 +25,10 @@ _LEFT_OUT = {"auto": (), "fold": (rectify_graph.NAME,), "graph": (rectify_fold.N
 RECTIFY_FORMS = tuple(_LEFT_OUT)
 
 
-def select_passes(rectify: str) -> tuple[Pass, ...]:
-    """The passes for a form of rectification: "auto" folds what is static, "fold" and "graph" do only that."""
-    return tuple(entry for entry in PASSES if entry.name not in _LEFT_OUT[rectify])
+def select_passes(rectify: str, lowering: Sequence[Pass] = ()) -> tuple[Pass, ...]:
+    """The passes for a form of rectification: "auto" folds what is static, "fold" and "graph" do only that.
+
+    lowering goes after PREPARE: it matches dialect nodes, and what it leaves is for the passes that follow.
+    """
+    rest = (entry for entry in PASSES[len(PREPARE) :] if entry.name not in _LEFT_OUT[rectify])
+    return (*PREPARE, *lowering, *rest)

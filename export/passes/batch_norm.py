@@ -49,8 +49,8 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
 
 def _fold(graph: gs.Graph, norm: gs.Node) -> str | None:
     """Fold one BatchNorm; the reason when it must stay."""
-    affine = _affine(norm)
-    if affine is None:
+    scale_shift = affine(norm)
+    if scale_shift is None:
         return "its statistics are not constants, or it runs in training mode"
     before = norm.inputs[0].inputs[0] if norm.inputs[0].inputs else None
     rectify = before if before is not None and (before.op, before.domain) == ("Rectify", DOMAIN) else None
@@ -66,7 +66,7 @@ def _fold(graph: gs.Graph, norm: gs.Node) -> str | None:
         return "the convolution's weights are not constants"
     if rectify is not None and not rectify.attrs["empty_bias"]:
         return "the rectification leaves its bias out at empty pixels, where BatchNorm adds its shift"
-    a, t = affine
+    a, t = scale_shift
     _set(conv, 1, weight * a.reshape(-1, *[1] * (weight.ndim - 1)), weight.dtype, "weight")
     if rectify is None:
         _set(conv, 2, bias * a + t, weight.dtype, "bias")
@@ -82,7 +82,8 @@ def _fold(graph: gs.Graph, norm: gs.Node) -> str | None:
     return None
 
 
-def _affine(norm: gs.Node) -> tuple[Values, Values] | None:
+def affine(norm: gs.Node) -> tuple[Values, Values] | None:
+    """a and t [C] of z = a*y + t in float64, or None when statistics vary or the node is in training mode."""
     values = [constant(tensor) for tensor in norm.inputs[1:5]]
     if any(value is None for value in values) or norm.attrs.get("training_mode", 0):
         return None

@@ -30,13 +30,24 @@ def taps(size: int, out: int, kernel: int, stride: int, pad: int, dilation: int)
     return ((reads >= 0) & (reads < size)).sum(axis=1)
 
 
-def factors(node: gs.Node, size: tuple[int, int], out: tuple[int, int]) -> NDArray[np.float32]:
+def factors(node: gs.Node, size: tuple[int, int], out: tuple[int, int]) -> NDArray[np.float64]:
     """r of a Rectify node for an input of `size` (H, W) and an output of `out`. [1, 1, H_out, W_out]."""
     kernel, strides, pads, dilations = (node.attrs[key] for key in WINDOW[:4])
     rows, columns = (taps(size[i], out[i], kernel[i], strides[i], pads[i], dilations[i]) for i in (0, 1))
     inside = np.outer(rows, columns)
-    r = np.where(inside > 0, node.attrs["numerator"] / np.maximum(inside, 1), 0.0)
-    return r.astype(np.float32)[None, None]
+    return np.where(inside > 0, node.attrs["numerator"] / np.maximum(inside, 1), 0.0)[None, None]
+
+
+def unmistakable(r: NDArray[Any], channels: Any) -> NDArray[Any]:
+    """r, repeated over the channels where a simplifier would take it for a per-channel scale.
+
+    OnnxSlim 0.1.98 folds a [1, 1, 1, W] or [1, 1, H, 1] factor into the convolution before it when W or H equals
+    the number of channels, and so breaks the model; it leaves [1, C, H, W] alone. An unknown number of channels
+    (no int) counts as equal to none.
+    """
+    if 1 in r.shape[2:] and channels in r.shape[2:] and channels != 1:
+        return np.repeat(r, channels, axis=1)
+    return r
 
 
 def apply_tail(graph: gs.Graph, node: gs.Node, r: gs.Tensor | None, occupied: gs.Tensor | None) -> None:
@@ -51,24 +62,24 @@ def apply_tail(graph: gs.Graph, node: gs.Node, r: gs.Tensor | None, occupied: gs
         graph.nodes.append(gs.Node("Mul", f"{SCALE_PREFIX}.{z.name}", inputs=[current, r], outputs=[out]))
         current = out
     if shifted:
-        shift = _shift(graph, node, z.name, bias, occupied, y.dtype)
+        shift = _shift(graph, node, f"{z.name}.shift", bias, occupied)
         graph.nodes.append(gs.Node("Add", f"rectify_shift.{z.name}", inputs=[current, shift], outputs=[z]))
     elif r is None:
         graph.nodes.append(gs.Node("Identity", f"rectify_none.{z.name}", inputs=[y], outputs=[z]))
 
 
 def _shift(
-    graph: gs.Graph, node: gs.Node, name: str, bias: NDArray[Any] | None, occupied: gs.Tensor | None, dtype: Any
+    graph: gs.Graph, node: gs.Node, name: str, bias: NDArray[Any] | None, occupied: gs.Tensor | None
 ) -> gs.Tensor:
-    z = f"{name}.shift"
+    dtype = node.inputs[0].dtype
     if bias is not None:
-        shift: gs.Tensor = gs.Constant(z, bias.reshape(1, -1, 1, 1))
+        shift: gs.Tensor = gs.Constant(name, bias.reshape(1, -1, 1, 1))
     else:
-        shape = gs.Constant(f"{z}.shape", np.array([1, -1, 1, 1], np.int64))
-        shift = gs.Variable(z, dtype)
-        graph.nodes.append(gs.Node("Reshape", f"{z}.reshape", inputs=[node.inputs[2], shape], outputs=[shift]))
+        shape = gs.Constant(f"{name}.shape", np.array([1, -1, 1, 1], np.int64))
+        shift = gs.Variable(name, dtype)
+        graph.nodes.append(gs.Node("Reshape", f"{name}.reshape", inputs=[node.inputs[2], shape], outputs=[shift]))
     if occupied is None:
         return shift
-    masked = gs.Variable(f"{z}.masked", dtype)
-    graph.nodes.append(gs.Node("Mul", f"{z}.mask", inputs=[shift, occupied], outputs=[masked]))
+    masked = gs.Variable(f"{name}.masked", dtype)
+    graph.nodes.append(gs.Node("Mul", f"{name}.mask", inputs=[shift, occupied], outputs=[masked]))
     return masked

@@ -4,7 +4,8 @@ Given   z = Rectify(y, x, b), H and W of x and y known
 Result  z = y * R + b, R [1, 1, H_out, W_out] a constant shared by all layers of equal geometry
 
 R is kept whole: a separable factor of shape [1, 1, H, 1] or [1, 1, 1, W] would be cheaper to store, but a
-simplifier may take it for a per-channel scale when W or H equals the number of channels.
+simplifier may take it for a per-channel scale when W or H equals the number of channels. Where the plane itself is
+one pixel high or wide, and as wide or high as there are channels, R is repeated over them.
 Where R is 1 everywhere the multiply is left out, and so is an addition of zeros.
 
 Must not fire where H or W is dynamic: r then depends on the input (see rectify_graph).
@@ -16,7 +17,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.passes.rectification import apply_tail, factors, window
+from rectexport.exporter.passes.rectification import apply_tail, factors, unmistakable, window
 from rectexport.exporter.passes.result import PassResult, Tally
 from rectexport.exporter.passes.surgeon import close_graph, dialect_nodes, label, open_graph, static_size
 
@@ -29,10 +30,11 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     shared: dict[object, gs.Constant] = {}
     for node in dialect_nodes(graph, "Rectify"):
         size, out = static_size(node.inputs[1]), static_size(node.inputs[0])
+        name = label(node)
         if size is None or out is None:
-            tally.refuse(label(node), "H, W dynamic")
+            tally.refuse(name, "H, W dynamic")
             continue
-        tally.fire(label(node))
+        tally.fire(name)
         _fold(graph, node, size, out, shared)
     return (close_graph(graph, model) if tally.fired else model), tally.result()
 
@@ -41,10 +43,12 @@ def _fold(
     graph: gs.Graph, node: gs.Node, size: tuple[int, int], out: tuple[int, int], shared: dict[object, gs.Constant]
 ) -> None:
     dtype = np.dtype(node.inputs[0].dtype or np.float32)
-    r = factors(node, size, out).astype(dtype)
-    scale = None if np.all(r == 1) else _share(shared, ("r", size, window(node), dtype), r)
+    y = node.inputs[0]
+    r = unmistakable(factors(node, size, out).astype(dtype), None if y.shape is None else y.shape[1])
+    key = (size, window(node), dtype, r.shape)
+    scale = None if np.all(r == 1) else _share(shared, ("r", *key), r)
     masked = not node.attrs["empty_bias"] and bool(np.any(r == 0))
-    occupied = _share(shared, ("occupied", size, window(node), dtype), (r > 0).astype(dtype)) if masked else None
+    occupied = _share(shared, ("occupied", *key), (r > 0).astype(dtype)) if masked else None
     apply_tail(graph, node, scale, occupied)
 
 

@@ -1,0 +1,115 @@
+"""What is measured: every form of every operator, on a grid of shapes, with the floor it is compared to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from onnx import ModelProto
+
+from benchmarks import chains
+from benchmarks.chains import Chain
+from rectexport.exporter.lowering import lower
+from rectexport.exporter.lowering.choice import Costs
+from rectexport.exporter.lowering.form import AS_WRITTEN
+from rectexport.exporter.lowering.tuning import ForcedForm, finished
+
+FLOOR = "floor"
+#: Multiplications of one chain, kept about equal so that large shapes do not take all the time.
+CHAIN_MULTIPLICATIONS, MOST_LAYERS, LEAST_LAYERS = 2.5e9, 8, 2
+#: Multiplications of one plain 3×3 layer beyond which a shape is left out.
+LARGEST = 4.0e9
+#: Kernels that are measured at batch 1 and up to 128 channels alone.
+REDUCED = (1, 4)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An operator as it is measured.
+
+    floor builds the model that bounds it from below, and floor_factor says how much of that model's time the
+    operator cannot do without.
+    """
+
+    operator: str
+    title: str
+    kernel: int
+    build: Callable[[Chain], ModelProto]
+    floor: Callable[[Chain], ModelProto]
+    floor_factor: float
+    floor_text: str
+    forms: tuple[str, ...]
+
+
+KINDS = (
+    Kind(
+        "symmetric_conv", "C2sp", 2, chains.symmetric, chains.plain, 4 / 9, "4/9 of a plain 3×3 convolution",
+        ("shift", "embedded", "four_convs"),
+    ),
+    Kind(
+        "symmetric_conv", "C4sp", 4, partial(chains.symmetric, kernel=4), chains.plain, 16 / 9,
+        "16/9 of a plain 3×3 convolution", ("shift", "embedded", "four_convs"),
+    ),
+    Kind(
+        "crelu", "CReLU → 3×3", 3, chains.crelu, chains.crelu_floor, 1.0, "the convolutions alone",
+        ("halves", "parted", "doubled"),
+    ),
+    Kind(
+        "crelu", "CReLU → 1×1", 1, partial(chains.crelu, kernel=1), partial(chains.crelu_floor, kernel=1), 1.0,
+        "the convolutions alone", ("halves", "parted", "doubled"),
+    ),
+    Kind(
+        "rectify", "Rectified convolution", 3, chains.rectified, chains.plain, 1.0, "a plain 3×3 convolution",
+        ("residual", "tail"),
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator at one shape."""
+
+    kind: Kind
+    chain: Chain
+
+    @property
+    def key(self) -> dict[str, object]:
+        """How results and cost tables name it."""
+        chain = self.chain
+        names = {"operator": self.kind.operator, "kernel": self.kind.kernel}
+        return {**names, "channels": chain.channels, "size": chain.size, "batch": chain.batch}
+
+    def models(self) -> dict[str, ModelProto]:
+        """As written, every form, and the floor."""
+        written = self.kind.build(self.chain)
+        models = {AS_WRITTEN: finished(written)}
+        for form in self.kind.forms:
+            models[form] = finished(lower(written, ForcedForm(form))[0])
+        return {**models, FLOOR: self.kind.floor(self.chain)}
+
+    def chosen(self, costs: Costs) -> str:
+        """The form that these costs choose."""
+        _, _, decisions = lower(self.kind.build(self.chain), costs)
+        return decisions[0].taken
+
+
+def grid(quick: bool = False) -> list[Case]:
+    """All cases, smallest first; quick keeps two shapes."""
+    if quick:
+        return [Case(kind, Chain(32, size, 1, 2)) for kind in KINDS for size in (28, 56)]
+    shapes = [(batch, size, channels) for batch in (1, 8) for size in (28, 56, 112) for channels in (32, 64, 128, 256)]
+    cases = []
+    for kind in KINDS:
+        for batch, size, channels in shapes:
+            work = 9.0 * channels**2 * size**2 * batch
+            if work > LARGEST or (kind.kernel in REDUCED and (batch > 1 or channels > 128)):
+                continue
+            layers = min(max(int(CHAIN_MULTIPLICATIONS / work), LEAST_LAYERS), MOST_LAYERS)
+            cases.append(Case(kind, Chain(channels, size, batch, layers - layers % 2)))
+    return cases
+
+
+def serialized(models: Mapping[str, ModelProto]) -> dict[str, bytes]:
+    """Models as files' bytes."""
+    return {name: model.SerializeToString() for name, model in models.items()}

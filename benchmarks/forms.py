@@ -1,0 +1,113 @@
+"""Times every exact form of every operator, and writes docs/benchmarks.md, its plots, and the cost tables.
+
+    python -m benchmarks.forms                  docs/benchmarks.md and its plots, in under 15 minutes
+    python -m benchmarks.forms --write-costs    also the tables that `rectexport` chooses by
+    python -m benchmarks.forms --quick          two small shapes, to see that everything works
+
+Run it on a machine that does nothing else. Each model has a process of its own, and the models of one row are
+timed in interleaved rounds; see rectexport.runtime.stopwatch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks import nets, report
+from benchmarks.cases import Case, grid, serialized
+from rectexport.exporter.lowering.costs import load_costs
+from rectexport.exporter.lowering.form import AS_WRITTEN
+from rectexport.runtime import stopwatch
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINES = ("onnxruntime", "openvino")
+COSTS = ROOT / "export" / "lowering" / "costs"
+#: Seconds for the whole run, and the share of it that the two nets get.
+SECONDS, NET_SHARE = 800.0, 0.12
+
+
+def main() -> None:
+    """Measure, then write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two small shapes")
+    parser.add_argument("--write-costs", action="store_true", help="replace the committed cost tables")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="time for the whole run (default %(default)s)")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the report (default docs)")
+    options = parser.parse_args()
+    seconds = 40.0 if options.quick else options.seconds
+    results = measure_forms(grid(options.quick), options.engines, seconds * (1 - NET_SHARE))
+    if options.write_costs:
+        for engine in options.engines:
+            write_costs(engine, results)
+    size, blocks = (64, (1, 1, 1, 1)) if options.quick else (224, (3, 4, 6, 3))
+    whole = [
+        measure_net(engine, size, blocks, seconds * NET_SHARE / len(options.engines)) for engine in options.engines
+    ]
+    document = {"machine": stopwatch.machine(), "date": date.today().isoformat(), "forms": results, "nets": whole}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "benchmarks.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    report.write(document, {engine: load_costs(engine) for engine in options.engines}, options.out)
+
+
+def measure_forms(cases: list[Case], engines: list[str], seconds: float) -> list[dict[str, Any]]:
+    """Milliseconds, ratio to as written and noise of every form in every case."""
+    results: list[dict[str, Any]] = []
+    end, left = time.perf_counter() + seconds, len(cases) * len(engines)
+    for case in cases:
+        models = serialized(case.models())
+        for engine in engines:
+            share = max(end - time.perf_counter(), 0.0) / left
+            times = stopwatch.measure(models, engine, seconds=share)
+            results.append({"engine": engine, **case.key, "layers": case.chain.layers, "forms": _figures(times)})
+            left -= 1
+            _progress(1 - left / (len(cases) * len(engines)), f"{case.kind.title} {case.key} {engine}")
+    return results
+
+
+def measure_net(engine: str, size: int, blocks: tuple[int, ...], seconds: float) -> dict[str, Any]:
+    """RF-ResNet-50 in every form, against its plain twin."""
+    models = serialized(nets.resnet50(size, 1, load_costs(engine), blocks))
+    times = stopwatch.measure(models, engine, seconds=seconds, burst=0.1)
+    return {"engine": engine, "size": size, "forms": _figures(times, nets.PLAIN)}
+
+
+def _figures(times: dict[str, stopwatch.Timing], base: str = AS_WRITTEN) -> dict[str, dict[str, float]]:
+    figures = {}
+    for name, timing in times.items():
+        compared = timing.against(times[base])
+        values = {"ms": timing.median * 1e3, "ratio": compared.ratio, "noise": compared.noise}
+        figures[name] = {key: round(value, 4) for key, value in values.items()}
+    return figures
+
+
+def write_costs(engine: str, results: list[dict[str, Any]]) -> None:
+    """The engine's cost table, from these results: the upper ends of the intervals, so that noise wins nothing."""
+    entries = []
+    for row in results:
+        if row["engine"] != engine:
+            continue
+        key = {name: row[name] for name in ("operator", "kernel", "channels", "size", "batch")}
+        for form, figures in row["forms"].items():
+            if form not in (AS_WRITTEN, "floor"):
+                entries.append({**key, "form": form, "ratio": round(figures["ratio"] + figures["noise"], 3)})
+    machine = stopwatch.machine()
+    described = f"{machine['processor']}, {machine['cores']} cores, {engine} {machine[engine]}, float32"
+    lines = ",\n  ".join(json.dumps(entry) for entry in entries)
+    head = json.dumps({"description": described, "measured": date.today().isoformat(), **machine})
+    text = f'{{\n "machine": {head},\n "entries": [\n  {lines}\n ]\n}}\n'
+    (COSTS / f"{engine}.json").write_text(text, encoding="utf-8")
+
+
+def _progress(share: float, text: str) -> None:
+    filled = round(24 * share)
+    print(f"[{'#' * filled}{'.' * (24 - filled)}] {share:4.0%} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What a person should know about an ONNX file before deploying it; made without running it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import ModelProto, checker
+
+from rectexport.exporter.dialect import BODIES, DOMAIN, default_opset
+from rectexport.exporter.folded_factor import Suspicion, find_folded_factors
+from rectexport.exporter.passes.result import Refusal
+from rectexport.exporter.passes.surgeon import open_graph
+from rectexport.exporter.raising import raise_model
+from rectexport.exporter.raising.prepare import prepare
+from rectexport.exporter.raising.rewrite import Scene
+from rectexport.exporter.raising.values import Values
+from rectexport.runtime.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A file's health.
+
+    operators    ours, by name, found as dialect nodes or in plain operators
+    refusals     places that look like one of ours and are not, with the reason
+    suspicions   convolutions into which a simplifier may have folded a rectification factor
+    faults       what makes the file invalid
+    """
+
+    opset: int
+    ir_version: int
+    nodes: int
+    inputs: dict[str, list[int | str]]
+    operators: dict[str, int]
+    refusals: tuple[Refusal, ...]
+    suspicions: tuple[Suspicion, ...]
+    faults: tuple[str, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Valid, and nothing suspicious."""
+        return not self.suspicions and not self.faults
+
+    @property
+    def dynamic(self) -> list[str]:
+        """Dimensions of the inputs that are not fixed, as "name[axis]"."""
+        return [
+            f"{name}[{axis}]"
+            for name, shape in self.inputs.items()
+            for axis, size in enumerate(shape)
+            if isinstance(size, str)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"healthy": self.healthy, **asdict(self), "dynamic": self.dynamic}
+
+
+def load_model(path: Path) -> ModelProto:
+    """An ONNX file, valid or not. Raises BadInput when it is missing or no ONNX file at all."""
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file")
+    try:
+        model = onnx.load(path)
+    except Exception as error:
+        raise BadInput(f"{path}: not an ONNX file: {type(error).__name__}: {error}") from None
+    if not model.graph.node:
+        raise BadInput(f"{path}: holds no graph")
+    return model
+
+
+def diagnose(model: ModelProto) -> Diagnosis:
+    """Examine a model; it is not changed."""
+    raised, results = raise_model(model)
+    ready = prepare(raised)
+    graph = open_graph(raised if isinstance(ready, str) else ready)
+    stored = {entry.name for entry in model.graph.initializer}
+    return Diagnosis(
+        opset=default_opset(model),
+        ir_version=model.ir_version,
+        nodes=len(model.graph.node),
+        inputs={value.name: _shape(value) for value in model.graph.input if value.name not in stored},
+        operators=_operators(raised),
+        refusals=tuple(entry for result in results for entry in result.refused),
+        suspicions=tuple(find_folded_factors(Scene(graph, Values(graph)))),
+        faults=_faults(model),
+    )
+
+
+def _operators(model: ModelProto) -> dict[str, int]:
+    counts = Counter(node.op_type for node in model.graph.node if node.domain == DOMAIN)
+    return {name: counts[name] for name in BODIES if counts[name]}
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [
+        dimension.dim_value if dimension.HasField("dim_value") else dimension.dim_param or "?"
+        for dimension in value.type.tensor_type.shape.dim
+    ]
+
+
+def _faults(model: ModelProto) -> tuple[str, ...]:
+    try:
+        checker.check_model(model)
+    except (checker.ValidationError, ValueError) as error:
+        lines = str(error).strip().splitlines()
+        return (lines[0] if lines else type(error).__name__,)
+    return ()

@@ -1,0 +1,62 @@
+"""What tuning has measured before, in one JSON file of the user's cache folder.
+
+Keys name everything that a figure depends on: operator, shape, dtype, target, the versions of this package and of
+the engine, and the machine. A file that cannot be read counts as empty; one that cannot be written is no error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: Cost and noise by form, as rectexport.runtime.stopwatch.Comparison has them.
+Figures = dict[str, tuple[float, float]]
+
+
+def default_path() -> Path:
+    """$XDG_CACHE_HOME/rectexport/tuning.json, by default under ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "rectexport" / "tuning.json"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Figures by key, in a file."""
+
+    path: Path = field(default_factory=default_path)
+
+    def get(self, key: Mapping[str, Any]) -> Figures | None:
+        """What was measured under this key."""
+        found = self._read().get(_text(key))
+        return None if found is None else {form: (float(cost), float(noise)) for form, (cost, noise) in found.items()}
+
+    def put(self, key: Mapping[str, Any], figures: Figures) -> None:
+        """Remember figures; the file is replaced whole, so that readers never see half of it."""
+        entries = {**self._read(), _text(key): figures}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".tuning.", dir=self.path.parent)
+        except OSError:
+            return
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(entries, stream, indent=1, sort_keys=True)
+            os.replace(name, self.path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True)

@@ -1,0 +1,70 @@
+"""The committed cost tables: what each form takes on a target, relative to the graph as written.
+
+A table is JSON, one file a target in `costs/`: the machine it was measured on, and entries
+
+    {"operator": …, "form": …, "kernel": k, "channels": C, "size": H, "batch": N, "ratio": time / time as written}
+
+where ratio is the upper end of its measured interval, so that no form is taken for noise. A site takes the ratio of
+the nearest entry of its operator, form and kernel: the sum of |log2| distances in channels, size (the geometric mean
+of H and W) and batch decides, and a size that the graph leaves open counts as the table's middle one. Nothing is
+interpolated: ratios vary slowly, and steps of two are measured. Grouped convolutions and kernels that were not
+measured have no cost, so they stay as written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from math import log2
+from typing import Any
+
+from rectexport.exporter.lowering.form import Shape
+from rectexport.runtime.errors import UsageError
+
+TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
+DEFAULT_TARGET = "onnxruntime"
+#: What a size counts as where the graph leaves it open.
+_MIDDLE = {"channels": 64, "size": 56, "batch": 1}
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Measured ratios of one target."""
+
+    target: str
+    machine: Mapping[str, Any]
+    entries: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def description(self) -> str:
+        """Where the figures come from."""
+        return f"{self.target}: {self.machine.get('description', 'an unnamed machine')}"
+
+    def ratio(self, operator: str, form: str, shape: Shape | None) -> float | None:
+        """The nearest entry's ratio."""
+        if shape is None or shape.groups != 1:
+            return None
+        measured = [
+            entry
+            for entry in self.entries
+            if (entry["operator"], entry["form"], entry["kernel"]) == (operator, form, shape.kernel)
+        ]
+        if not measured:
+            return None
+        return float(min(measured, key=lambda entry: _distance(entry, shape))["ratio"])
+
+
+def load_costs(target: str) -> CostTable:
+    """The table of a target. Raises UsageError for a target that is not known."""
+    if target not in TARGETS:
+        raise UsageError(f"--target {target}: expected one of {', '.join(TARGETS)}")
+    text = (files("rectexport.exporter.lowering") / "costs" / f"{target}.json").read_text(encoding="utf-8")
+    document = json.loads(text)
+    return CostTable(target, document["machine"], document["entries"])
+
+
+def _distance(entry: Mapping[str, Any], shape: Shape) -> float:
+    sizes = {"channels": shape.channels, "size": (shape.height * shape.width) ** 0.5, "batch": shape.batch}
+    return sum(abs(log2(entry[name] / (value or _MIDDLE[name]))) for name, value in sizes.items())

@@ -1,0 +1,189 @@
+"""CReLU: act(concat(y, −y)) on the channel axis, act being max(v, 0) + a·min(v, 0); a = 0 is ReLU.
+
+doubled    y = conv(x; W, b): concat(y, −y) = conv(x; [W; −W], [b; −b]). Across a rectification too: r·(−Wx) − b is
+           −(r·Wx + b). Twice the multiplications; no Neg, no Concat. With groups the outputs would have to
+           interleave, which no reader expects: refused. So is a y that anything else reads.
+halves     with p = max(y, 0):
+               act(y) = (1 − a)·p + a·y        act(−y) = (1 − a)·p − y
+           so that a linear reader with weights [W_p, W_n] of act's two halves computes the same from [p, y] with
+           weights [(1 − a)·(W_p + W_n), a·W_p − W_n]. No Neg, one ReLU. Every reader must be linear (readers.py).
+parted     the same, each convolution that reads it taken apart: conv(p; …) + conv(y; …), no Concat either. Only where
+           all readers are convolutions, right after it.
+magnitude  where W_p = W_n in every reader: W_p·(act(y) + act(−y)) = (1 − a)·W_p·|y|. Half the multiplications.
+
+The tensors whose values change get new names.
+
+Sources: Understanding and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.); PVANET (Kim et
+al.), whose scale and shift stand between concat(y, −y) and ReLU: only `doubled` fits there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from rectexport.exporter.dialect import DOMAIN
+from rectexport.exporter.lowering.convolution import Convolution, Values, detach, emit, read
+from rectexport.exporter.lowering.crelu_site import CReluSite, find, find_unactivated, producer
+from rectexport.exporter.lowering.form import Form, Operator
+from rectexport.exporter.lowering.readers import Reader, Readers, linear_readers
+from rectexport.exporter.passes.surgeon import constant, sole_consumer
+
+NAME = "crelu"
+
+
+def _refuse_doubled(graph: gs.Graph, site: CReluSite) -> str | None:
+    made_by = producer(site.node.inputs[0])
+    if made_by is None:
+        return "no convolution stands right before it"
+    conv, rectify = made_by
+    for tensor in {id(t): t for t in (conv.outputs[0], site.node.inputs[0])}.values():
+        if sole_consumer(graph, tensor) is None:
+            return f"{tensor.name} is also used elsewhere"
+    values = read(conv)
+    if isinstance(values, str):
+        return values
+    if rectify is not None and constant(rectify.inputs[2]) is None:
+        return "the rectification's bias is not a constant"
+    return f"the convolution before it has {values.groups} groups" if values.groups > 1 else None
+
+
+def _apply_doubled(graph: gs.Graph, site: CReluSite) -> None:
+    made_by = producer(site.node.inputs[0])
+    assert made_by is not None
+    node, rectify = made_by
+    conv = read(node)
+    assert isinstance(conv, Convolution)
+    x, both = node.inputs[0], site.node.outputs[0]
+    if site.node.op == "CRelu":
+        both = gs.Variable(f"{both.name}.both", both.dtype, both.shape)
+        graph.nodes.append(gs.Node("Relu", f"{both.name}.relu", {}, [both], [site.node.outputs[0]]))
+    bias = None if conv.bias is None else np.concatenate([conv.bias, -conv.bias])
+    doubled = replace(conv, weight=np.concatenate([conv.weight, -conv.weight]), bias=bias)
+    out = both if rectify is None else gs.Variable(f"{both.name}.raw", both.dtype, both.shape)
+    if rectify is not None:
+        _double_rectify(graph, rectify, out, both)
+    detach(graph, site.node, node)
+    emit(graph, f"{both.name}.doubled", doubled, x, out)
+
+
+def _double_rectify(graph: gs.Graph, rectify: gs.Node, y: gs.Tensor, z: gs.Tensor) -> None:
+    bias = constant(rectify.inputs[2])
+    assert bias is not None
+    shift = gs.Constant(f"{z.name}.shift", np.concatenate([bias, -bias]))
+    inputs = [y, rectify.inputs[1], shift]
+    graph.nodes.append(gs.Node("Rectify", f"{z.name}.rectify", dict(rectify.attrs), inputs, [z], domain=DOMAIN))
+    detach(graph, rectify)
+
+
+def _refuse_halves(graph: gs.Graph, site: CReluSite) -> str | None:
+    readers = linear_readers(graph, site.result)
+    return readers if isinstance(readers, str) else None
+
+
+def _apply_halves(graph: gs.Graph, site: CReluSite) -> None:
+    readers = linear_readers(graph, site.result)
+    assert isinstance(readers, Readers)
+    for reader in readers.linear:
+        reader.rewrite(*_halved(reader, site.slope))
+    y, old = site.node.inputs[0], site.result
+    p = gs.Variable(f"{old.name}.positive", y.dtype, y.shape)
+    new = gs.Variable(f"{old.name}.halves", old.dtype, old.shape)
+    graph.nodes.append(gs.Node("Relu", p.name, {}, [y], [p]))
+    graph.nodes.append(gs.Node("Concat", new.name, {"axis": 1}, [p, y], [new]))
+    _redirect(graph, site, old, new, readers)
+
+
+def _refuse_parted(graph: gs.Graph, site: CReluSite) -> str | None:
+    readers = linear_readers(graph, site.result)
+    if isinstance(readers, str):
+        return readers
+    if readers.between or any(reader.node.op != "Conv" for reader in readers.linear):
+        return "not all of its readers are convolutions right after it"
+    convs = (read(reader.node) for reader in readers.linear)
+    return next((conv for conv in convs if isinstance(conv, str)), None)
+
+
+def _apply_parted(graph: gs.Graph, site: CReluSite) -> None:
+    readers = linear_readers(graph, site.result)
+    assert isinstance(readers, Readers)
+    y, old = site.node.inputs[0], site.result
+    p = gs.Variable(f"{old.name}.positive", y.dtype, y.shape)
+    graph.nodes.append(gs.Node("Relu", p.name, {}, [y], [p]))
+    for reader in readers.linear:
+        conv, out = read(reader.node), reader.node.outputs[0]
+        assert isinstance(conv, Convolution)
+        parts = zip((p, y), _halved(reader, site.slope), (conv.bias, None), ("positive", "signed"), strict=True)
+        detach(graph, reader.node)
+        terms = []
+        for x, weight, bias, word in parts:
+            term = gs.Variable(f"{out.name}.{word}", out.dtype, out.shape)
+            emit(graph, f"{term.name}.conv", replace(conv, weight=weight, bias=bias), x, term)
+            terms.append(term)
+        graph.nodes.append(gs.Node("Add", f"{out.name}.parts", {}, terms, [out]))
+    _redirect(graph, site, old, y, readers)
+
+
+def _halved(reader: Reader, slope: float) -> tuple[Values, Values]:
+    """A reader's weights for p and for y."""
+    positive, negative = reader.halves()
+    dtype = positive.dtype.type
+    return dtype(1 - slope) * (positive + negative), dtype(slope) * positive - negative
+
+
+def _refuse_magnitude(graph: gs.Graph, site: CReluSite) -> str | None:
+    reason = _refuse_halves(graph, site)
+    if reason:
+        return reason
+    readers = linear_readers(graph, site.result)
+    assert isinstance(readers, Readers)
+    if any(entry.op == "Reshape" for entry in readers.between):
+        return "a reshape names the number of channels"
+    equal = all(np.array_equal(*reader.halves()) for reader in readers.linear)
+    return None if equal else "its readers do not sum the halves"
+
+
+def _apply_magnitude(graph: gs.Graph, site: CReluSite) -> None:
+    readers = linear_readers(graph, site.result)
+    assert isinstance(readers, Readers)
+    for reader in readers.linear:
+        positive, _ = reader.halves()
+        reader.rewrite(positive.dtype.type(1 - site.slope) * positive)
+    y, old = site.node.inputs[0], site.result
+    new = gs.Variable(f"{old.name}.magnitude", y.dtype, y.shape)
+    graph.nodes.append(gs.Node("Abs", new.name, {}, [y], [new]))
+    _redirect(graph, site, old, new, readers)
+    for node in readers.between:
+        node.outputs[0].shape = None  # half as many channels now
+
+
+def _redirect(graph: gs.Graph, site: CReluSite, old: gs.Tensor, new: gs.Tensor, readers: Readers) -> None:
+    """Let all readers of `old` read `new`; tensors in between hold other values now, so they change names."""
+    for node in list(old.outputs):
+        for index, tensor in enumerate(node.inputs):
+            if tensor is old:
+                node.inputs[index] = new
+    for node in readers.between:
+        node.outputs[0].name += ".halves"
+    detach(graph, site.node, *([] if site.act is None else [site.act]))
+
+
+def _half(site: CReluSite) -> float:
+    return 0.5
+
+
+_DOUBLED = Form("doubled", _refuse_doubled, _apply_doubled)
+OPERATOR = Operator(
+    NAME,
+    find,
+    (
+        Form("magnitude", _refuse_magnitude, _apply_magnitude, _half),
+        Form("halves", _refuse_halves, _apply_halves),
+        Form("parted", _refuse_parted, _apply_parted),
+        _DOUBLED,
+    ),
+)
+#: concat(y, −y) without an activation right after it: PVANet scales and shifts it first.
+NEG_CONCAT = Operator("neg_concat", find_unactivated, (_DOUBLED,))

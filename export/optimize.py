@@ -1,0 +1,176 @@
+"""`rectexport.optimize`: from an ONNX model to one that computes the same, faster."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, version_converter
+
+from rectexport.exporter import dialect
+from rectexport.exporter.guard import run_passes
+from rectexport.exporter.inputs import random_input
+from rectexport.exporter.log import Log
+from rectexport.exporter.lowering import DEFAULT_TARGET, Decision, Lowering, load_costs
+from rectexport.exporter.lowering.choice import Costs
+from rectexport.exporter.lowering.shapes import infer_shapes
+from rectexport.exporter.lowering.tuning import tuned_costs
+from rectexport.exporter.passes import PREPARE, Pass, PassResult, select_passes
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import replaced_file
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import Shape
+
+#: How far a pass may move an output (relative L2, float32): rounding, and nothing else.
+RELATIVE_L2 = 1e-6
+#: What an open dimension of an input is taken to be, where no shape is given: batch, channels, then plane.
+_OPEN_SIZES = (1, 3, 224, 224)
+_RAISING = "rectexport.exporter.raising"
+
+
+@dataclass(frozen=True)
+class OptimizeOptions:
+    """How to optimize. shapes gives inputs their sizes where the model leaves them open."""
+
+    target: str = DEFAULT_TARGET
+    tune: bool = False
+    guard: bool = True
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """An optimized model, what each pass did, and the form that each site took."""
+
+    model: ModelProto
+    passes: list[PassResult]
+    decisions: list[Decision]
+
+
+def optimize(
+    model: ModelProto,
+    target: str = DEFAULT_TARGET,
+    *,
+    tune: bool = False,
+    shapes: Mapping[str, Shape] | None = None,
+    guard: bool = True,
+) -> tuple[ModelProto, list[PassResult]]:
+    """Find our operators in an ONNX model and give each the form that is fastest on the target; exactly.
+
+    target   "onnxruntime", "openvino", "tensorrt" or "portable" (standard operators, as written unless counting
+             says better)
+    tune     measure the forms on this machine instead of trusting the committed table; remembers the result
+    shapes   sizes of inputs that the model leaves open, by input name
+    guard    compare the outputs before and after every pass, relative L2 at most 1e-6
+
+    Returns a new model and what each pass did. Raises UsageError for an unknown target, or tuning on one that
+    does not run here; BadInput for a model that cannot be run; ParityError when a pass changes the outputs.
+    """
+    done = run_optimize(model, OptimizeOptions(target, tune, guard, shapes or {}), Log())
+    return done.model, done.passes
+
+
+def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optimized:
+    """`optimize` with a log and the decisions. Raises as it does."""
+    costs: Costs = load_costs(options.target)
+    with log.step("read"):
+        model = prepare(model)
+        feeds = example_feeds(model, options.shapes)
+        log.say(f"{len(model.graph.node)} nodes, opset {dialect.default_opset(model)}")
+    with log.step("raise"):
+        model, results = run_passes(model, (*_raising_passes(), *PREPARE), [feeds], log, options.guard, RELATIVE_L2)
+        model = infer_shapes(model)
+    if options.tune:
+        with log.step("tune"):
+            costs = tuned_costs(model, options.target, feeds, log)
+    lowering = Lowering(costs)
+    with log.step("lower"):
+        log.say(f"costs: {costs.description}")
+        passes = select_passes("auto", lowering.passes())[len(PREPARE) :]
+        model, lowered = run_passes(model, passes, [feeds], log, options.guard, RELATIVE_L2)
+    return Optimized(model, [*results, *lowered], lowering.decisions)
+
+
+def read_model(path: Path) -> ModelProto:
+    """An ONNX file. Raises BadInput when it is none, or not a valid one."""
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except Exception as error:
+        raise BadInput(f"{path}: not a valid ONNX model: {_first_line(error)}") from None
+    return model
+
+
+def write_model(model: ModelProto, path: Path) -> None:
+    """Write an ONNX file that appears whole or not at all. Raises BadInput when it cannot be written."""
+    try:
+        data = model.SerializeToString()
+    except ValueError:
+        raise BadInput(f"{path}: the model is larger than 2 GiB, more than one ONNX file holds") from None
+    with replaced_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def prepare(model: ModelProto) -> ModelProto:
+    """The model in an opset that the dialect's functions can be written in, with every shape that can be inferred.
+
+    Raises BadInput when ONNX cannot convert it.
+    """
+    if dialect.default_opset(model) < dialect.LEAST_OPSET:
+        try:
+            model = version_converter.convert_version(model, dialect.LEAST_OPSET)
+        except Exception as error:
+            opset = dialect.default_opset(model)
+            raise BadInput(
+                f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {_first_line(error)}"
+            ) from None
+    return infer_shapes(model)
+
+
+def input_names(model: ModelProto) -> list[str]:
+    """Inputs that have no stored value."""
+    stored = {entry.name for entry in model.graph.initializer}
+    return [entry.name for entry in model.graph.input if entry.name not in stored]
+
+
+def example_feeds(model: ModelProto, shapes: Mapping[str, Shape]) -> dict[str, Array]:
+    """One random array an input. Raises BadInput for an input whose sizes are neither given nor guessable."""
+    names, feeds = input_names(model), {}
+    for index, value in enumerate(entry for entry in model.graph.input if entry.name in names):
+        kind = value.type.tensor_type
+        shape = shapes.get(value.name) or _guess(value.name, kind.shape)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+        feeds[value.name] = random_input(shape, dtype, index)
+    return feeds
+
+
+def _guess(name: str, shape: onnx.TensorShapeProto) -> Shape:
+    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim]
+    if None in sizes and len(sizes) not in (1, 2, 4):
+        raise BadInput(f"input {name}: its sizes are open; give them with --input {name}:SHAPE")
+    return tuple(_OPEN_SIZES[axis] if size is None else size for axis, size in enumerate(sizes))
+
+
+def _raising_passes() -> Sequence[Pass]:
+    """Finding our operators in a foreign graph, as one pass; none where that part is not installed."""
+    if importlib.util.find_spec(_RAISING) is None:
+        return ()
+    raise_model = importlib.import_module(_RAISING).raise_model
+
+    def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+        raised, results = raise_model(model)
+        fired = tuple(f"{result.name}: {entry}" for result in results for entry in result.fired)
+        return raised, PassResult("raise", fired, tuple(entry for result in results for entry in result.refused))
+
+    return (Pass("raise", run),)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,51 @@
+"""AVR, the sum of both rectified halves, as the absolute value that it is.
+
+Given   relu(x) + relu(-x)          Result  Abs(x)
+
+The sum may stand in either order; -x as in the CReLU pass.
+
+Must not fire
+- when either half is read elsewhere or given out, or the negated tensor is;
+- when the halves are subtracted: relu(x) - relu(-x) is x.
+
+Source: Understanding and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.).
+"""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+from onnx import ModelProto
+
+from rectexport.exporter.passes.result import PassResult
+from rectexport.exporter.raising.negation import negated
+from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, only_reader, producer, refused, rewrite
+
+NAME = "raise_avr"
+
+
+def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+    """Raise every sum of rectified halves."""
+    return rewrite(model, NAME, _visit)
+
+
+def _visit(scene: Scene, node: gs.Node) -> Outcome:
+    if node.op != "Add" or node.domain not in (None, "", "ai.onnx"):
+        return NOTHING
+    one, other = (producer(entry, "Relu") for entry in node.inputs)
+    if one is None or other is None:
+        return NOTHING
+    for positive, negative in ((one, other), (other, one)):
+        if negated(scene, negative.inputs[0]) is positive.inputs[0]:
+            return _absolute(scene, node, positive, negative)
+    return NOTHING
+
+
+def _absolute(scene: Scene, add: gs.Node, positive: gs.Node, negative: gs.Node) -> Outcome:
+    readers = ((positive.outputs[0], add), (negative.outputs[0], add), (negative.inputs[0], negative))
+    for tensor, reader in readers:
+        if not only_reader(scene, tensor, reader):
+            return refused(f"{tensor.name} is also used elsewhere")
+    y = add.outputs[0]
+    add.outputs.clear()
+    scene.graph.nodes.append(gs.Node("Abs", add.name, inputs=[positive.inputs[0]], outputs=[y]))
+    return FIRED

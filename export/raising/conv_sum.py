@@ -1,0 +1,122 @@
+"""An even kernel written as four convolutions, one a channel group, back to symmetric padding.
+
+Given   y = conv(g0; W0, p0) + conv(g1; W1, p1) + conv(g2; W2, p2) + conv(g3; W3, p3), g the four contiguous channel
+        groups of x, p the pads of four different corners, in any order of addition
+Result  y = conv(SymmetricPad(x); [W0 W1 W2 W3]), without padding; biases are added up
+
+Must not fire
+- when the groups are not the four of C channels, or two share a corner;
+- when the convolutions differ in kernel or strides, have groups or dilation, or unknown weights;
+- when a group, a convolution or a partial sum is also read elsewhere or given out.
+
+Source: Convolution with even-sized kernels and symmetric padding (Wu et al.); exact for any stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from rectexport.exporter.dialect import DOMAIN
+from rectexport.exporter.passes.result import PassResult
+from rectexport.exporter.raising.channels import channel_groups
+from rectexport.exporter.raising.corners import are_symmetric, is_division
+from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, only_reader, producer, refused, rewrite
+from rectexport.exporter.raising.window import Window, read_window
+
+NAME = "raise_conv_sum"
+_SUMS = ("Add", "Sum")
+
+
+def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+    """Raise every sum of four corner convolutions."""
+    return rewrite(model, NAME, _visit)
+
+
+def _visit(scene: Scene, node: gs.Node) -> Outcome:
+    if node.op not in _SUMS or node.domain not in (None, "", "ai.onnx"):
+        return NOTHING
+    leaves = _leaves(scene, node)
+    found = [producer(leaf, "Conv") for leaf, _ in leaves]
+    convs = [conv for conv in found if conv is not None]
+    if len(convs) != 4 or len(leaves) != 4 or any(producer(c.inputs[0], "Split", "Slice") is None for c in convs):
+        return NOTHING
+    windows = [read_window(scene.values, conv) for conv in convs]
+    if not _alike([window for window in windows if window is not None]):
+        return refused("the convolutions differ in kernel or strides, or are dilated")
+    order = _channel_order(scene, convs)
+    convs, readers = [convs[index] for index in order], [leaves[index][1] for index in order]
+    groups = channel_groups(scene, [conv.inputs[0] for conv in convs])
+    if isinstance(groups, str):
+        return refused(groups)
+    pads = [pad for index in order for pad in _window_pads(windows[index])]
+    if not are_symmetric(pads) or min(pads) != _even(windows[0]) // 2 - 1 or not is_division(groups.sizes):
+        return refused(f"groups of {groups.sizes} channels with pads {pads} are no symmetric padding")
+    for conv, reader in zip(convs, readers, strict=True):
+        for tensor, its in ((conv.outputs[0], reader), (conv.inputs[0], conv)):
+            if not only_reader(scene, tensor, its):
+                return refused(f"{tensor.name} is also used elsewhere")
+    return _replace(scene, node, convs, groups.x, {"splits": groups.sizes, "pads": pads})
+
+
+def _leaves(scene: Scene, node: gs.Node) -> list[tuple[gs.Tensor, gs.Node]]:
+    """What a tree of additions adds up, each with the node that reads it."""
+    leaves: list[tuple[gs.Tensor, gs.Node]] = []
+    for tensor in node.inputs:
+        inner = producer(tensor, *_SUMS)
+        if inner is not None and only_reader(scene, tensor, node) and len(leaves) <= 4:
+            leaves += _leaves(scene, inner)
+        else:
+            leaves.append((tensor, node))
+    return leaves
+
+
+def _alike(windows: Sequence[Window]) -> bool:
+    shared = {(window.kernel, window.strides) for window in windows}
+    even = all(window.kernel in ((2, 2), (4, 4)) and window.dilations == (1, 1) for window in windows)
+    return len(windows) == 4 and len(shared) == 1 and even
+
+
+def _channel_order(scene: Scene, convs: Sequence[gs.Node]) -> list[int]:
+    """The convolutions by where their group begins; addition has no order."""
+    return sorted(range(4), key=lambda index: _begin(scene, convs[index].inputs[0]))
+
+
+def _begin(scene: Scene, group: gs.Tensor) -> int:
+    node = group.inputs[0]
+    if node.op == "Split":
+        return [output is group for output in node.outputs].index(True)
+    starts = scene.values.of(node.inputs[1])
+    return int(starts.flat[0]) if starts is not None and starts.size else 0
+
+
+def _window_pads(window: Window | None) -> tuple[int, ...]:
+    return () if window is None else window.pads
+
+
+def _even(window: Window | None) -> int:
+    return 0 if window is None else window.kernel[0]
+
+
+def _replace(scene: Scene, total: gs.Node, convs: Sequence[gs.Node], x: gs.Tensor, attrs: dict[str, Any]) -> Outcome:
+    weights = [scene.values.of(conv.inputs[1]) for conv in convs]
+    biases = [scene.values.of(conv.inputs[2]) for conv in convs if len(conv.inputs) > 2]
+    known = [weight for weight in weights if weight is not None]
+    shifts: list[NDArray[Any]] = [bias for bias in biases if bias is not None]
+    if len(known) != 4 or len(shifts) != len(biases) or any(conv.attrs.get("group", 1) != 1 for conv in convs):
+        return refused("the convolutions have groups, or weights that are not constant")
+    y = total.outputs[0]
+    total.outputs.clear()
+    padded = gs.Variable(f"{y.name}.padded", x.dtype)
+    inputs = [padded, gs.Constant(f"{y.name}.weight", np.concatenate(known, axis=1))]
+    if shifts:
+        inputs.append(gs.Constant(f"{y.name}.bias", np.sum(shifts, axis=0, dtype=np.float64).astype(shifts[0].dtype)))
+    window = {name: convs[0].attrs[name] for name in ("kernel_shape", "strides") if name in convs[0].attrs}
+    pad = gs.Node("SymmetricPad", f"{y.name}.pad", attrs, [x], [padded], domain=DOMAIN)
+    scene.graph.nodes.extend([pad, gs.Node("Conv", convs[0].name or y.name, window, inputs, [y])])
+    return FIRED

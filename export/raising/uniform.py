@@ -1,0 +1,49 @@
+"""Planes filled with one number, as exporters write torch.ones and torch.full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from rectexport.exporter.raising.rewrite import producer
+from rectexport.exporter.raising.sizes import Size, entries
+from rectexport.exporter.raising.values import Values
+
+
+@dataclass(frozen=True)
+class UniformPlane:
+    """A rank-4 tensor of one number, with its four sizes."""
+
+    value: float
+    sizes: list[Size]
+
+
+def uniform_plane(values: Values, tensor: gs.Tensor) -> UniformPlane | None:
+    """The tensor as a uniform plane: a constant, Expand or ConstantOfShape; None for anything else."""
+    constant = values.of(tensor)
+    if constant is not None:
+        if constant.ndim != 4 or not constant.size or not np.all(constant == constant.flat[0]):
+            return None
+        return UniformPlane(float(constant.flat[0]), list(constant.shape))
+    node = producer(tensor, "Expand", "ConstantOfShape", "Identity", "Cast")
+    if node is None:
+        return None
+    if node.op in ("Identity", "Cast"):
+        return uniform_plane(values, node.inputs[0])
+    sizes = entries(values, node.inputs[-1])
+    fill = values.of(node.inputs[0]) if node.op == "Expand" else _fill(node)
+    if sizes is None or len(sizes) != 4 or fill is None or fill.size != 1:
+        return None
+    return UniformPlane(float(fill.reshape(-1)[0]), sizes)
+
+
+def _fill(node: gs.Node) -> np.ndarray | None:
+    value = node.attrs.get("value")
+    if value is None:
+        return np.zeros(1)
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value)
+    return np.asarray(value.values if isinstance(value, gs.Constant) else value)

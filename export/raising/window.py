@@ -1,0 +1,87 @@
+"""How a convolution slides over its input, and which tap counts its outputs can have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from rectexport.exporter.passes.rectification import taps
+from rectexport.exporter.passes.surgeon import static_size
+from rectexport.exporter.raising.values import Values
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel, its strides, ONNX pads (top, left, bottom, right) and dilations."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilations: tuple[int, int]
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(H_out, W_out) over a plane of `size`; below 1 where the window does not fit."""
+        padded = [size[axis] + self.pads[axis] + self.pads[axis + 2] for axis in (0, 1)]
+        reach = [self.dilations[axis] * (self.kernel[axis] - 1) + 1 for axis in (0, 1)]
+        rows, columns = ((padded[axis] - reach[axis]) // self.strides[axis] + 1 for axis in (0, 1))
+        return rows, columns
+
+    def axis_taps(self, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Taps inside the input, by output row and by output column."""
+        out = self.output_size(size)
+        rows, columns = (
+            taps(size[axis], out[axis], self.kernel[axis], self.strides[axis], self.pads[axis], self.dilations[axis])
+            for axis in (0, 1)
+        )
+        return rows, columns
+
+    def possible_taps(self, axis: int) -> NDArray[np.bool_]:
+        """Which counts 0..kernel an axis may have when its size is unknown."""
+        possible = np.ones(self.kernel[axis] + 1, np.bool_)
+        reach = (self.kernel[axis] - 1) * self.dilations[axis]
+        overhangs = max(self.pads[axis], self.pads[axis + 2]) > reach
+        straddles = self.dilations[axis] > 1 and self.kernel[axis] > 1
+        possible[0] = overhangs or straddles
+        return possible
+
+
+def read_window(values: Values, node: gs.Node) -> Window | None:
+    """The window of a 2-D Conv or AveragePool; None when it is not 2-D or pads by a rule that needs its size."""
+    kernel = node.attrs.get("kernel_shape")
+    if kernel is None and node.op == "Conv":
+        weight = node.inputs[1]
+        kernel = weight.shape[2:] if weight.shape is not None else None
+    if kernel is None or len(kernel) != 2 or not all(isinstance(size, int) for size in kernel):
+        return None
+    strides, dilations = (node.attrs.get(name, [1, 1]) for name in ("strides", "dilations"))
+    plain = Window(_pair(kernel), _pair(strides), (0, 0, 0, 0), _pair(dilations))
+    rule = node.attrs.get("auto_pad", "NOTSET")
+    if rule == "VALID":
+        return plain
+    pads = node.attrs.get("pads", [0, 0, 0, 0]) if rule == "NOTSET" else _same_pads(node, plain, rule)
+    if pads is None or min(pads) < 0:
+        return None
+    return Window(plain.kernel, plain.strides, (pads[0], pads[1], pads[2], pads[3]), plain.dilations)
+
+
+def _same_pads(node: gs.Node, window: Window, rule: str) -> list[int] | None:
+    """Pads that keep ceil(size / stride) outputs; None where the size is unknown."""
+    size = static_size(node.inputs[0])
+    if size is None:
+        return None
+    begins, ends = [], []
+    for axis in (0, 1):
+        outputs = -(-size[axis] // window.strides[axis])
+        reach = window.dilations[axis] * (window.kernel[axis] - 1) + 1
+        total = max((outputs - 1) * window.strides[axis] + reach - size[axis], 0)
+        less, more = total // 2, total - total // 2
+        begins.append(less if rule == "SAME_UPPER" else more)
+        ends.append(more if rule == "SAME_UPPER" else less)
+    return [*begins, *ends]
+
+
+def _pair(values: list[int]) -> tuple[int, int]:
+    return int(values[0]), int(values[1])

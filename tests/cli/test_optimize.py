@@ -1,0 +1,79 @@
+"""`rectexport optimize` on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+import pytest
+from onnx import parser
+from typer.testing import CliRunner
+
+from rectexport.cli.main import COMMANDS
+from rectexport.cli.optimize import app
+
+NET = """
+<ir_version: 9, opset_import: ["" : 18]>
+net (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y)
+<float[2, 2, 1, 1] a = {1, 2, 3, 4}, float[2, 2, 1, 1] b = {1, 0, 0, 1}> {
+  h = Conv (x, a)
+  y = Conv (h, b)
+}
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.onnx"
+    onnx.save(parser.parse_model(NET), path)
+    return path
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(entry) for entry in arguments])
+
+
+def test_the_command_is_known():
+    assert COMMANDS["optimize"] == "rectexport.cli.optimize"
+
+
+def test_it_writes_the_model_and_says_why(source, tmp_path):
+    out = tmp_path / "below" / "out.onnx"
+    result = call(source, "-o", out, "--explain")
+    assert result.exit_code == 0, result.output
+    assert "linear_convs" in result.output and "→ merged" in result.output and "0.500" in result.output
+    assert "PASSED in" in result.output.splitlines()[-1]
+    assert [node.op_type for node in onnx.load(out).graph.node] == ["Conv"]
+    assert [entry.name for entry in out.parent.iterdir()] == ["out.onnx"]
+
+
+def test_json(source, tmp_path):
+    result = call(source, "-o", tmp_path / "out.onnx", "--json", "--target", "portable")
+    document = json.loads(result.stdout)
+    assert document["passed"] and document["decisions"][0]["taken"] == "merged"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("missing.onnx",), 1, "no such file"),
+        (("IN", "--target", "tpu"), 2, "expected one of"),
+        (("IN", "--input", "z:1x2"), 2, "z"),
+        (("IN", "--tune", "--target", "tensorrt"), 2, "cannot be timed here"),
+    ],
+)
+def test_errors_leave_no_file(source, tmp_path, arguments, code, message):
+    out = tmp_path / "out.onnx"
+    result = call(*(source if entry == "IN" else entry for entry in arguments), "-o", out)
+    assert result.exit_code == code, result.output
+    assert message in result.output and "FAILED after" in result.output
+    assert not out.exists() and not list(tmp_path.glob(".*"))
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"nothing")
+    result = call(bad, "-o", tmp_path / "out.onnx", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["exit_code"] == 1
+    assert call(bad, "-o", tmp_path).exit_code == 1

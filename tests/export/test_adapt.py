@@ -1,0 +1,310 @@
+"""Third-party modules, rebuilt here by their published behaviour, swapped for ours before tracing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rectexport import export
+from rectexport.exporter.adapt import adapt, register_adapter, unregister_adapter
+from rectexport.models import CReLU, RectifiedConv2d, SymmetricConv2d, SymmetricPad2d
+from rectexport.plugins import reference
+from rectexport.runtime.errors import BadInput, UsageError
+
+
+def posing_as(module: str, name: str | None = None):
+    """Give a class the module and the name of the third party's."""
+
+    def rename(cls: type) -> type:
+        cls.__module__, cls.__qualname__ = module, name or cls.__name__
+        return cls
+
+    return rename
+
+
+@posing_as("rfconv.nn")
+class RFConv2d(nn.Conv2d):
+    """Its attributes; its kernels exist in C++ only, so that it neither traces nor runs here."""
+
+    def __init__(self, *args, average_mode=False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.rectify = average_mode or self.padding[0] > 0 or self.padding[1] > 0
+        self.average = average_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("rectify_cpu is not compiled")
+
+
+@posing_as("models.partialconv2d")
+class PartialConv2d(nn.Conv2d):
+    """Counts taps by a convolution of ones."""
+
+    def __init__(self, *args, return_mask=False, multi_channel=False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.return_mask, self.multi_channel = return_mask, multi_channel
+        channels = (self.out_channels, self.in_channels) if multi_channel else (1, 1)
+        self.weight_maskUpdater = torch.ones(*channels, *self.kernel_size)
+        self.slide_winsize = self.weight_maskUpdater[0].numel()
+
+    def forward(self, x: Tensor, mask: Tensor | None = None):
+        if mask is None:
+            mask = torch.ones(1, self.weight_maskUpdater.shape[1], *x.shape[2:], dtype=x.dtype)
+        kernel = self.weight_maskUpdater.to(x.dtype)
+        counts = F.conv2d(mask, kernel, None, self.stride, self.padding, self.dilation)
+        seen = counts.clamp(0, 1)
+        ratio = self.slide_winsize / (counts + 1e-8) * seen
+        shift = 0 if self.bias is None else self.bias.view(1, -1, 1, 1)
+        output = ((super().forward(x * mask) - shift) * ratio + shift) * seen
+        return (output, seen) if self.return_mask else output
+
+
+@posing_as("module.Spconv2d")
+class Spconv2d(nn.Module):
+    """Four corner pads of one, then a convolution."""
+
+    def __init__(self, inputs, outputs, kernel_size, stride=1, padding=0) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(inputs, outputs, kernel_size, stride, padding))
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[1] % 4 == 0
+        pads = ((1, 0, 1, 0), (0, 1, 1, 0), (1, 0, 0, 1), (0, 1, 0, 1))
+        parts = [F.pad(part, pad) for part, pad in zip(x.chunk(4, 1), pads, strict=True)]
+        return self.conv(torch.cat(parts, 1))
+
+
+@posing_as("layers.pad", "SymmetricPad2d")
+class CirculatingPad(nn.Module):
+    """TL, BL, TR, BR; the last group takes the rest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        share = x.shape[1] // 4
+        parts = x.split([share, share, share, x.shape[1] - 3 * share], 1)
+        pads = ((1, 0, 1, 0), (1, 0, 0, 1), (0, 1, 1, 0), (0, 1, 0, 1))
+        return torch.cat([F.pad(part, pad) for part, pad in zip(parts, pads, strict=True)], 1)
+
+
+@posing_as("layers.pad", "SymmetricPad2d")
+class MirrorPad(nn.Module):
+    """Another module of that name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (1, 1, 1, 1), mode="reflect")
+
+
+@posing_as("nets.activation", "CReLU")
+class Concatenated(nn.Module):
+    """A CReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((F.relu(x), F.relu(-x)), 1)
+
+
+@posing_as("nets.activation", "CReLU")
+class LeakyConcatenated(nn.Module):
+    """A CReLU around a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.LeakyReLU(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(torch.cat((x, -x), 1))
+
+
+@posing_as("nets.activation", "CReLU")
+class Clipped(nn.Module):
+    """Another module of that name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+
+@posing_as("nets.activation", "CReLU")
+class ComplexHalves(nn.Module):
+    """Another module of that name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.complex(F.relu(x.real), F.relu(x.imag))
+
+
+X = torch.randn(2, 8, 7, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_names_are_the_third_parties() -> None:
+    assert (RFConv2d.__module__, RFConv2d.__qualname__) == ("rfconv.nn", "RFConv2d")
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": (3, 5), "padding": (1, 2), "stride": 2},
+        {"kernel_size": 5, "padding": 2, "dilation": 2, "groups": 2},
+        {"kernel_size": 1, "padding": 1},
+        {"kernel_size": 3},
+    ],
+)
+def test_rfconv(average: bool, window: dict) -> None:
+    module = RFConv2d(8, 6, average_mode=average, **window)
+    adapted, swaps = adapt(nn.Sequential(module))
+    assert isinstance(adapted[0], RectifiedConv2d) and "its definition is exported" in str(swaps[0])
+    options = {
+        "strides": module.stride,
+        "pads": module.padding * 2,
+        "dilations": module.dilation,
+        "groups": module.groups,
+        "mode": "average" if average else "sum",
+    }
+    weight, bias = (entry.detach().numpy() for entry in (module.weight, module.bias))
+    expected = reference.rectified_conv2d(X, weight, bias, bias_mode="inside", **options)
+    np.testing.assert_allclose(adapted(X).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("multi_channel", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 7, "padding": 3, "stride": 2},
+        {"kernel_size": 3, "padding": 2, "dilation": 2},
+        {"kernel_size": 1, "padding": 1},
+        {"kernel_size": 3},
+    ],
+)
+def test_partialconv(window: dict, bias: bool, multi_channel: bool) -> None:
+    module = PartialConv2d(8, 6, bias=bias, multi_channel=multi_channel, **window)
+    adapted, _ = adapt(module)
+    assert isinstance(adapted, RectifiedConv2d)
+    torch.testing.assert_close(adapted(X), module(X))
+
+
+def test_partialconv_that_returns_its_mask_is_refused() -> None:
+    model = nn.ModuleDict({"stem": PartialConv2d(8, 6, 3, return_mask=True)})
+    with pytest.raises(BadInput, match="stem: PartialConv2d with return_mask=True"):
+        adapt(model)
+
+
+def test_partialconv_with_a_mask_is_refused(tmp_path) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = PartialConv2d(8, 6, 3, padding=1)
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return self.conv(x, mask)
+
+    with pytest.raises(BadInput, match="called with a mask"):
+        adapt(Masked())[0](X, torch.ones(1, 1, 7, 6))
+    with pytest.raises(BadInput, match="called with a mask"):
+        export(Masked(), (X, torch.ones(1, 1, 7, 6)), tmp_path / "out")
+
+
+@pytest.mark.parametrize(("kernel", "padding", "stride"), [(2, 0, 1), (4, 1, 1), (2, 0, 2)])
+def test_elnas(kernel: int, padding: int, stride: int) -> None:
+    module = Spconv2d(8, 6, kernel, stride, padding)
+    adapted, _ = adapt(module)
+    assert isinstance(adapted, SymmetricConv2d) and adapted.order == "elnas"
+    torch.testing.assert_close(adapted(X), module(X))
+
+
+def test_elnas_with_other_padding_is_left_alone() -> None:
+    module = Spconv2d(8, 6, 4, 1, 0)
+    assert adapt(module) == (module, [])
+
+
+def test_the_circulating_symmetric_pad() -> None:
+    adapted, _ = adapt(nn.Sequential(CirculatingPad(), nn.Conv2d(8, 6, 2)))
+    pad = adapted[0]
+    assert isinstance(pad, SymmetricPad2d) and (pad.order, pad.remainder) == ("symmetricpad2d", "last")
+    torch.testing.assert_close(pad(X), CirculatingPad()(X))
+
+
+@pytest.mark.parametrize("kind", [Concatenated, LeakyConcatenated])
+def test_crelu(kind: type) -> None:
+    module = kind()
+    adapted, _ = adapt(module)
+    assert isinstance(adapted, CReLU)
+    torch.testing.assert_close(adapted(X), module(X))
+
+
+@pytest.mark.parametrize("kind", [Clipped, ComplexHalves, MirrorPad])
+def test_other_modules_of_the_same_name_are_left_alone(kind: type) -> None:
+    model = nn.Sequential(kind())
+    assert adapt(model) == (model, [])
+
+
+def test_the_original_stays_and_shared_modules_stay_shared() -> None:
+    conv = PartialConv2d(8, 8, 3, padding=1)
+    model = nn.Sequential(conv, nn.Sequential(conv), Concatenated()).eval()
+    adapted, swaps = adapt(model)
+    assert model[0] is conv and model[1][0] is conv
+    assert adapted[0] is adapted[1][0] and not adapted[0].training
+    assert adapted[0].weight is not conv.weight
+    assert [swap.path for swap in swaps] == ["0", "2"]
+
+
+def test_a_tied_weight_stays_tied() -> None:
+    first, second = PartialConv2d(8, 8, 3, padding=1), PartialConv2d(8, 8, 3, padding=1)
+    second.weight = first.weight
+    adapted, _ = adapt(nn.Sequential(first, second))
+    assert adapted[0].weight is adapted[1].weight
+
+
+def test_our_own_modules_are_ours() -> None:
+    model = nn.Sequential(CReLU(), SymmetricPad2d())
+    assert adapt(model) == (model, [])
+
+
+def test_a_module_with_hooks_is_refused() -> None:
+    module = PartialConv2d(8, 6, 3)
+    module.register_forward_hook(lambda *_: None)
+    with pytest.raises(BadInput, match="has hooks"):
+        adapt(nn.Sequential(module))
+
+
+@posing_as("lab.layers")
+class Scaled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.numpy() and x
+
+
+def test_an_adapter_in_three_lines() -> None:
+    @register_adapter("lab.layers.Scaled")
+    def _(module: nn.Module) -> nn.Module:
+        return nn.ReLU()
+
+    try:
+        adapted, swaps = adapt(nn.Sequential(Scaled()))
+        assert isinstance(adapted[0], nn.ReLU) and str(swaps[0]) == "0: lab.layers.Scaled → ReLU"
+        with pytest.raises(UsageError, match=r"lab\.layers\.Scaled: already registered"):
+            register_adapter("lab.layers.Scaled")(lambda module: None)
+    finally:
+        unregister_adapter("lab.layers.Scaled")
+    with pytest.raises(UsageError, match="not registered"):
+        unregister_adapter("lab.layers.Scaled")
+
+
+def test_a_registered_adapter_comes_before_ours() -> None:
+    register_adapter("nets.activation.CReLU", "as we want it")(lambda module: nn.Identity())
+    try:
+        adapted, swaps = adapt(nn.Sequential(Concatenated()))
+    finally:
+        unregister_adapter("nets.activation.CReLU")
+    assert isinstance(adapted[0], nn.Identity) and swaps[0].note == "as we want it"
+
+
+def test_export_says_what_it_swapped(tmp_path) -> None:
+    model = nn.Sequential(
+        RFConv2d(8, 4, 3, padding=1), Concatenated(), PartialConv2d(8, 8, 3, padding=1), Spconv2d(8, 2, 2)
+    )
+    package = export(model, (X,), tmp_path / "out")
+    log = (tmp_path / "out" / "export.log").read_text(encoding="utf-8")
+    for line in ("0: rfconv.nn.RFConv2d → RectifiedConv2d", "1: nets.activation.CReLU → CReLU", "3: module.Spconv2d"):
+        assert f"adapted {line}" in log
+    assert package.path == tmp_path / "out"

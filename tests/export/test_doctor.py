@@ -1,0 +1,152 @@
+"""`rectexport doctor`: what it finds, and what it keeps quiet about."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, helper, numpy_helper
+
+from rectexport.cli.main import main
+from rectexport.exporter.doctor import diagnose, load_model
+from rectexport.exporter.folded_factor import MARGIN, log_likelihood_ratio
+from rectexport.plugins import reference
+from rectexport.runtime.errors import BadInput
+
+CHANNELS = 32
+
+
+def factor(size: int, kernel: int) -> np.ndarray:
+    """r along one axis, for a padding that keeps the size."""
+    pad = kernel // 2
+    return reference.rectification_map(1, size, (1, kernel), pads=(0, pad, 0, pad))[0]
+
+
+def model_of(*maps: np.ndarray, kernel=3, size=(CHANNELS, CHANNELS), spread=0.1, scale=None) -> ModelProto:
+    """A convolution with 32 output channels whose norms spread, and multiplies by the maps."""
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((CHANNELS, 4, kernel, kernel))
+    weight *= np.exp(spread * random.standard_normal(CHANNELS)).reshape(-1, 1, 1, 1)
+    if scale is not None:
+        weight *= scale.reshape(-1, 1, 1, 1)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y0"], "conv", pads=[kernel // 2] * 4)]
+    arrays = {"w": weight}
+    for index, entry in enumerate(maps):
+        nodes.append(helper.make_node("Mul", [f"y{index}", f"r{index}"], [f"y{index + 1}"], f"mul{index}"))
+        arrays[f"r{index}"] = entry
+    nodes.append(helper.make_node("Relu", [f"y{len(maps)}"], ["z"]))
+    x = helper.make_tensor_value_info("x", 1, [1, 4, *size])
+    z = helper.make_tensor_value_info("z", 1, [1, CHANNELS, *size])
+    stored = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "g", [x], [z], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_separable_maps_are_intact_as_they_are(kernel):
+    r = factor(CHANNELS, kernel)
+    found = diagnose(model_of(r.reshape(1, 1, -1, 1), r.reshape(1, 1, 1, -1), kernel=kernel))
+    assert found.healthy and found.operators == {"Rectify": 1}
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_both_factors_folded(kernel):
+    r = factor(CHANNELS, kernel)
+    (suspicion,) = diagnose(model_of(kernel=kernel, scale=r * r)).suspicions
+    assert suspicion.node == "conv" and "are larger as" in suspicion.evidence[0]
+
+
+def test_one_factor_folded_and_the_other_left():
+    r = factor(CHANNELS, 3)
+    (suspicion,) = diagnose(model_of(factor(9, 3).reshape(1, 1, -1, 1), size=(9, CHANNELS), scale=r)).suspicions
+    assert "mul0 multiplies by one half of r: the column factor is missing" in suspicion.evidence
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_what_onnxslim_does_is_found(kernel):
+    slim = pytest.importorskip("onnxslim").slim
+    r = factor(CHANNELS, kernel)
+    model = model_of(r.reshape(1, 1, -1, 1), r.reshape(1, 1, 1, -1), kernel=kernel)
+    broken = slim(model)
+    if any(node.op_type == "Mul" for node in broken.graph.node):
+        pytest.skip("this version of OnnxSlim leaves the factors alone")
+    assert diagnose(broken).suspicions
+
+
+def test_an_ordinary_convolution_is_not_suspicious():
+    assert diagnose(model_of()).healthy
+    assert diagnose(model_of(scale=factor(CHANNELS, 3), size=(9, 9))).healthy  # not as wide as its channels
+
+
+def test_suspicion_is_rare_without_a_reason():
+    random, alarms = np.random.default_rng(0), 0
+    for kernel in (3, 7):
+        for _ in range(5000):
+            norms = np.exp(random.uniform(0.05, 0.6) * random.standard_normal(64))
+            alarms += log_likelihood_ratio(norms, factor(64, kernel)) > MARGIN
+    assert alarms <= 10
+
+
+def test_dynamic_sizes_and_opset():
+    model = model_of()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    model.graph.input[0].type.tensor_type.shape.dim[3].Clear()
+    found = diagnose(model)
+    assert found.dynamic == ["x[0]", "x[3]"] and found.inputs == {"x": ["batch", 4, CHANNELS, "?"]}
+    assert (found.opset, found.nodes) == (18, 2)
+
+
+def test_what_only_looks_like_rectification_is_told():
+    r = np.outer(factor(CHANNELS, 3), factor(CHANNELS, 3))[None, None]
+    r[0, 0, 0, 0] += 0.1
+    found = diagnose(model_of(r))
+    assert found.healthy and not found.operators
+    assert "no function of the convolution's tap counts" in found.refusals[0].reason
+
+
+def test_the_model_is_not_changed():
+    model = model_of(np.outer(factor(CHANNELS, 3), factor(CHANNELS, 3))[None, None])
+    before = model.SerializeToString()
+    diagnose(model)
+    assert model.SerializeToString() == before
+
+
+def run(arguments, capsys) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    captured = capsys.readouterr()
+    return stopped.value.code or 0, captured.out, captured.err
+
+
+def test_the_command(tmp_path, capsys):
+    r = factor(CHANNELS, 3)
+    good, bad = tmp_path / "good.onnx", tmp_path / "bad.onnx"
+    onnx.save(model_of(np.outer(r, r)[None, None]), good)
+    onnx.save(model_of(scale=r * r), bad)
+    code, out, _ = run(["doctor", str(good)], capsys)
+    assert code == 0 and "operators of ours: Rectify 1" in out and out.endswith("PASSED\n")
+    code, out, _ = run(["doctor", str(bad)], capsys)
+    assert code == 1 and "suspicious: conv" in out and out.endswith("FAILED\n")
+    code, out, err = run(["doctor", str(bad), "--json"], capsys)
+    assert code == 1 and json.loads(out)["suspicions"][0]["node"] == "conv" and "FAILED" in err
+
+
+def test_files_that_are_none(tmp_path, capsys):
+    text = tmp_path / "model.onnx"
+    text.write_text("no model")
+    for path in (text, tmp_path / "absent.onnx"):
+        with pytest.raises(BadInput):
+            load_model(path)
+        code, out, _ = run(["doctor", str(path)], capsys)
+        assert code == 1 and "error: " in out
+    code, out, _ = run(["doctor", str(text), "--json"], capsys)
+    assert code == 1 and not json.loads(out)["healthy"]
+
+
+def test_an_invalid_file_is_told():
+    model = model_of()
+    model.graph.node[1].input[0] = "nothing"
+    found = diagnose(model)
+    assert found.faults and not found.healthy

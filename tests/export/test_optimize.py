@@ -1,0 +1,111 @@
+"""rectexport.optimize: exact, guarded, for every target."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import parser
+
+import rectexport
+from rectexport.exporter import dialect
+from rectexport.exporter import optimize as module
+from rectexport.exporter.log import Log
+from rectexport.exporter.lowering import TARGETS, load_costs
+from rectexport.exporter.lowering.costs import CostTable
+from rectexport.exporter.optimize import OptimizeOptions, run_optimize
+from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+
+NET = """
+<ir_version: 9, opset_import: ["" : 18, "rectexport" : 1]>
+net (float[N, 3, H, W] x) => (float[N, 4, H2, W2] y) {
+  a = Conv <pads = [1, 1, 1, 1]> (x, w1)
+  r = rectexport.Rectify <kernel_shape = [3, 3], strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1],
+                          numerator = 9, empty_bias = 1> (a, x, b1)
+  n = BatchNormalization (r, s, t, m, v)
+  c = rectexport.CRelu <axis = 1> (n)
+  d = Conv <pads = [1, 1, 1, 1]> (c, w2)
+  e = Relu (d)
+  p = rectexport.SymmetricPad <splits = [2, 2, 1, 1], pads = [0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0, 1, 0, 0, 1]> (e)
+  y = Conv (p, w3)
+}
+"""
+SHAPES = {
+    "w1": (5, 3, 3, 3), "b1": (5,), "s": (5,), "t": (5,), "m": (5,), "v": (5,), "w2": (6, 10, 3, 3), "w3": (4, 6, 2, 2)
+}  # fmt: skip
+
+
+@pytest.fixture
+def net():
+    model = parser.parse_model(NET)
+    rng = np.random.default_rng(0)
+    for name, shape in SHAPES.items():
+        values = rng.uniform(0.5, 1.5, shape) if name in "sv" else rng.standard_normal(shape)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.float32), name))
+    dialect.attach_functions(model)
+    return model
+
+
+def outputs(model, x):
+    runner = OnnxRuntimeRunner(model.SerializeToString(), threads=1, optimize=False)
+    return runner.run({"x": x})["y"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("shape", [(1, 3, 9, 12), (2, 3, 1, 1)])
+def test_every_target_computes_the_same(net, target, shape):
+    before = net.SerializeToString()
+    model, results = rectexport.optimize(net, target, shapes={"x": shape})
+    assert net.SerializeToString() == before
+    assert not any(node.domain for node in model.graph.node) and not model.functions
+    assert [entry.name for entry in results if entry.name in ("batch_norm", "lower_crelu", "cleanup")] == [
+        "batch_norm", "lower_crelu", "cleanup"
+    ]  # fmt: skip
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    expected = outputs(net, x)
+    assert np.linalg.norm(outputs(model, x) - expected) <= 1e-6 * np.linalg.norm(expected)
+
+
+def test_tuning_is_asked_with_the_models_own_sizes(net, monkeypatch):
+    asked = {}
+
+    def tuned(model, target, feeds, log):
+        asked.update(target=target, shape=feeds["x"].shape)
+        return CostTable(target, {}, [])
+
+    monkeypatch.setattr(module, "tuned_costs", tuned)
+    run_optimize(net, OptimizeOptions("openvino", tune=True, shapes={"x": (2, 3, 8, 8)}), Log())
+    assert asked == {"target": "openvino", "shape": (2, 3, 8, 8)}
+
+
+def test_decisions_name_every_site(net):
+    done = run_optimize(net, OptimizeOptions("portable", shapes={"x": (1, 3, 8, 8)}), Log())
+    assert [entry.operator for entry in done.decisions] == ["symmetric_conv", "crelu", "rectify"]
+
+
+def test_an_older_opset_is_converted():
+    text = '<ir_version: 7, opset_import: ["" : 11]> net (float[1, 2] x) => (float[1, 2] y) { y = Relu (x) }'
+    model, _ = rectexport.optimize(parser.parse_model(text))
+    assert dialect.default_opset(model) == dialect.LEAST_OPSET
+
+
+def test_what_cannot_be_optimized(net):
+    with pytest.raises(UsageError, match="--target tpu: expected one of onnxruntime"):
+        rectexport.optimize(net, "tpu")
+    with pytest.raises(UsageError, match="portable cannot be timed here"):
+        rectexport.optimize(net, "portable", tune=True)
+    with pytest.raises(BadInput, match="could not run with x"):
+        rectexport.optimize(net, shapes={"x": (1, 4, 8, 8)})
+    text = '<ir_version: 9, opset_import: ["" : 18]> net (float[A, B, C] x) => (float[A, B, C] y) { y = Relu (x) }'
+    with pytest.raises(BadInput, match="give them with --input x:SHAPE"):
+        rectexport.optimize(parser.parse_model(text))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_committed_costs_are_whole(target):
+    table = load_costs(target)
+    assert table.description
+    for entry in table.entries:
+        assert set(entry) == {"operator", "form", "kernel", "channels", "size", "batch", "ratio"}
+        assert 0 < entry["ratio"] < 100

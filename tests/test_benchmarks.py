@@ -1,0 +1,83 @@
+"""The benchmark scripts: their models, their report, and the tables they write; nothing is timed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import forms, report
+from benchmarks.cases import FLOOR, KINDS, Case, grid
+from benchmarks.chains import Chain
+from rectexport.exporter.lowering.costs import CostTable
+from rectexport.exporter.lowering.form import AS_WRITTEN, Shape
+from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.stopwatch import Timing
+
+
+def outputs(model):
+    runner = OnnxRuntimeRunner(model.SerializeToString(), threads=1, optimize=False)
+    x = np.random.default_rng(0).standard_normal((2, 8, 6, 6)).astype(np.float32)
+    return runner.run({"x": x})["y"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.title)
+def test_every_form_of_a_chain_computes_the_same(kind):
+    models = Case(kind, Chain(8, 6, 2, 2)).models()
+    assert list(models) == [AS_WRITTEN, *kind.forms, FLOOR]
+    graphs = {tuple(node.op_type for node in models[form].graph.node) for form in (AS_WRITTEN, *kind.forms)}
+    assert len(graphs) == 1 + len(kind.forms)
+    expected = outputs(models[AS_WRITTEN])
+    for form in kind.forms:
+        assert np.linalg.norm(outputs(models[form]) - expected) <= 1e-6 * np.linalg.norm(expected)
+    outputs(models[FLOOR])
+
+
+def test_the_grid_covers_the_shapes_asked_for():
+    cases = grid()
+    assert {case.chain.batch for case in cases} == {1, 8}
+    assert {case.chain.size for case in cases} == {28, 56, 112}
+    assert {case.chain.channels for case in cases} == {32, 64, 128, 256}
+    assert all(case.chain.layers % 2 == 0 for case in cases)
+
+
+def test_report_and_cost_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(forms, "COSTS", tmp_path)
+    monkeypatch.setattr(
+        forms.stopwatch,
+        "measure",
+        lambda models, engine, **options: {name: Timing((0.5 if name == "shift" else 1.0,) * 4) for name in models},
+    )
+    monkeypatch.setattr(forms.nets, "resnet50", lambda *options: {"plain twin": _Empty(), "as_written": _Empty()})
+    cases = [Case(kind, Chain(8, 28, 1, 2)) for kind in KINDS]
+    results = forms.measure_forms(cases, ["onnxruntime"], 1.0)
+    forms.write_costs("onnxruntime", results)
+    written = json.loads((tmp_path / "onnxruntime.json").read_text())
+    table = CostTable("onnxruntime", written["machine"], written["entries"])
+    assert cases[0].chosen(table) == "shift" and cases[2].chosen(table) == AS_WRITTEN
+    nets = [forms.measure_net("onnxruntime", 64, (1, 1, 1, 1), 1.0)]
+    machine = {"processor": "p", "cores": 1, "onnxruntime": "1"}
+    document = {"machine": machine, "date": "2026-01-01", "forms": results, "nets": nets}
+    report.write(document, {"onnxruntime": table}, tmp_path)
+    text = (tmp_path / "benchmarks.md").read_text()
+    assert "C2sp on ONNX Runtime" in text and "| shift | 0.50 | 1.12 |" in text
+    assert len(list(tmp_path.glob("*.svg"))) == len(KINDS) + 1
+
+
+class _Empty:
+    def SerializeToString(self):
+        return b""
+
+
+def test_the_nearest_entry_decides():
+    entry = {"operator": "crelu", "form": "halves", "kernel": 3, "batch": 1, "size": 28}
+    table = CostTable("onnxruntime", {}, [{**entry, "channels": c, "ratio": r} for c, r in ((256, 1.5), (32, 0.5))])
+    shape = Shape(batch=1, channels=64, outputs=64, height=28, width=28, kernel=3, stride=1, groups=1, dtype="float32")
+    assert table.ratio("crelu", "halves", shape) == 0.5
+    assert table.ratio("crelu", "halves", replace(shape, channels=512)) == 1.5
+    assert table.ratio("crelu", "halves", replace(shape, channels=0, height=0, width=0, batch=0)) == 0.5
+    for unknown in (replace(shape, kernel=5), replace(shape, groups=2), None):
+        assert table.ratio("crelu", "halves", unknown) is None
+    assert table.ratio("crelu", "doubled", shape) is None
