@@ -78,11 +78,11 @@ on-py310: .venv310/.stamp
 	@touch $@
 
 figures: .venv/.stamp ## measure again what docs/parity.md and docs/cost.md say (15 minutes)
-	$(BIN)/python benchmarks/parity.py
-	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python -m benchmarks.parity
+	$(BIN)/python -m benchmarks.cost
 
 zoo: .venv/.stamp ## export every network of the zoo and write docs/zoo.md (half an hour)
-	$(BIN)/python benchmarks/zoo.py
+	$(BIN)/python -m benchmarks.zoo
 
 bench: .venv/.stamp ## measure all forms; docs/benchmarks.md and its plots (15 minutes, on an idle machine)
 	$(BIN)/python -m benchmarks.forms

@@ -35,10 +35,10 @@ def rectified_resnet(conv: str = "rectified") -> Any:
     return model
 
 
-def child(script: str, *arguments: str) -> dict[str, Any]:
-    """Run `script` alone in a process; what it prints last is its JSON result."""
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def child(module: str, *arguments: str) -> dict[str, Any]:
+    """Run benchmarks.`module` alone in a process; what it prints last is its JSON result."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

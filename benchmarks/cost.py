@@ -1,6 +1,6 @@
 """What an export costs, and what rectification costs at inference: writes docs/cost.md.
 
-python benchmarks/cost.py [--rounds 5]
+python -m benchmarks.cost [--rounds 5]
 
 Every measurement runs alone in a process; the contestants take turns, and the page gives medians and their ratio.
 """
@@ -11,11 +11,12 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Mapping
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import THREADS, child, machine, rectified_resnet, table, write_page
+from benchmarks.common import THREADS, child, machine, rectified_resnet, table, write_page
 
 SHAPE = (1, 3, 224, 224)
 CONVS = ("rectified", "plain")
@@ -32,15 +33,15 @@ def main() -> None:
         print(json.dumps(CHILDREN[options.child[0]](*options.child[1:])))
         return
     with TemporaryDirectory() as folder:
-        exports = interleaved(options.rounds, {name: ("cost.py", "--child", name, folder) for name in ("bare", "full")})
+        exports = interleaved(options.rounds, {name: ("cost", "--child", name, folder) for name in ("bare", "full")})
         for conv in CONVS:
-            child("cost.py", "--child", "package", conv, folder)
-        models = {conv: ("latency.py", f"{folder}/{conv}/model.onnx", "--runs", str(RUNS)) for conv in CONVS}
+            child("cost", "--child", "package", conv, folder)
+        models = {conv: ("latency", f"{folder}/{conv}/model.onnx", "--runs", str(RUNS)) for conv in CONVS}
         latencies = interleaved(options.rounds, models)
     write_page("cost.md", page(exports, latencies, options.rounds))
 
 
-def interleaved(rounds: int, contestants: dict[str, tuple[str, ...]]) -> dict[str, list[dict[str, Any]]]:
+def interleaved(rounds: int, contestants: Mapping[str, tuple[str, ...]]) -> dict[str, list[dict[str, Any]]]:
     """Run every contestant once a round."""
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
     for _ in range(rounds):
@@ -117,7 +118,7 @@ def page(exports: dict[str, list[dict[str, Any]]], latencies: dict[str, list[dic
     speed.append(["ratio, median of rounds", f"{median(ratios):.3f}", spread(ratios, 3)])
     return f"""# What it costs
 
-Made by `.venv/bin/python benchmarks/cost.py --rounds {rounds}`; each measurement alone in a process, contestants in
+Made by `.venv/bin/python -m benchmarks.cost --rounds {rounds}`; each measurement alone in a process, contestants in
 turn, medians of {rounds} rounds.
 
 ## An export

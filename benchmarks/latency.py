@@ -1,6 +1,6 @@
 """Median milliseconds of one ONNX file in ONNX Runtime on the CPU, on random data; prints JSON.
 
-python benchmarks/latency.py MODEL.onnx [--runs 60]
+python -m benchmarks.latency MODEL.onnx [--runs 60]
 """
 
 from __future__ import annotations

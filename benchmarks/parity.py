@@ -1,6 +1,6 @@
 """Distances of packages from PyTorch in float64, at five sizes, float32 and float16: writes docs/parity.md.
 
-python benchmarks/parity.py
+python -m benchmarks.parity
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from common import DIGITS, machine, rectified_resnet, table, write_page
 
+from benchmarks.common import DIGITS, machine, rectified_resnet, table, write_page
 from rectexport.exporter.inputs import ShapeOptions, plan_inputs
 from rectexport.exporter.load import load_source
 from rectexport.exporter.log import Log
@@ -96,7 +96,7 @@ def page(rows: list[list[str]]) -> str:
     """The Markdown page."""
     return f"""# Parity with PyTorch
 
-Made by `.venv/bin/python benchmarks/parity.py`. The package's ONNX in ONNX Runtime on the CPU, with all its graph
+Made by `.venv/bin/python -m benchmarks.parity`. The package's ONNX in ONNX Runtime on the CPU, with all its graph
 optimizations, against PyTorch in float64 on the same seeded random input. max abs, relative L2, cosine and top-1 are
 the outputs'; corner, edge and interior give the relative L2 of the worst inner tensor in that region. float16 is
 float16 in the graph, which this engine computes partly in float32 on a CPU; on a GPU: not measured yet.

@@ -1,6 +1,6 @@
 """Do the four ideas train? Twin networks on scikit-learn's digits, one protocol, several seeds.
 
-python benchmarks/trainability.py [--seeds 6] [--epochs 20] [--workers 2] [--out docs]
+python -m benchmarks.trainability [--seeds 6] [--epochs 20] [--workers 2] [--out docs]
 
 Writes trainability.md (mean and standard deviation over seeds) and trainability.png. Every network sees the same
 images in the same order for a seed, so that twins are also compared seed by seed.
@@ -143,7 +143,7 @@ def table(results: dict[str, list[Run]], epochs: int, seconds: float) -> str:
     lines = [
         "# Do the four ideas train?",
         "",
-        f"`python benchmarks/trainability.py --seeds {seeds} --epochs {epochs}` ({seconds / 60:.1f} minutes)",
+        f"`python -m benchmarks.trainability --seeds {seeds} --epochs {epochs}` ({seconds / 60:.1f} minutes)",
         "",
         "scikit-learn's digits: 1198 images to train on, 599 held out, the same for all. One protocol for every",
         f"network: AdamW, peak rate {RATE}, weight decay {DECAY}, one-cycle schedule, batch {BATCH}, {epochs} epochs,",

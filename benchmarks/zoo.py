@@ -1,6 +1,6 @@
 """Every network of the zoo exported at its native size, rectified and plain: writes docs/zoo.md.
 
-python benchmarks/zoo.py [NAME ...] [--runs 20]
+python -m benchmarks.zoo [NAME ...] [--runs 20]
 
 Rows are kept in out/zoo.json as they are made: an interrupted run goes on where it stopped.
 """
@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from common import ROOT, THREADS, child, machine, table, write_page
 
+from benchmarks.common import ROOT, THREADS, child, machine, table, write_page
 from rectexport.exporter.inputs import ShapeOptions
 from rectexport.exporter.log import Log
 from rectexport.exporter.pipeline import Exported, ExportOptions, run_export
@@ -82,7 +82,7 @@ def measure(name: str, conv: str, choices: dict[str, str], runs: int) -> dict[st
         result = run_export(source, ShapeOptions(), Path(folder) / "package", ExportOptions(), Log())
         seconds = time.perf_counter() - begin
         path = str(result.package.model_file)
-        latency = child("latency.py", path, "--runs", str(runs))["milliseconds"]
+        latency = child("latency", path, "--runs", str(runs))["milliseconds"]
     return {
         "parameters": parameters(model),
         "rectified": rectified_layers(model),
@@ -126,7 +126,7 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     largest = max(row["relative_l2"] for row in rows.values())
     return f"""# The zoo
 
-Made by `make zoo` (`.venv/bin/python benchmarks/zoo.py`). Every network with seeded random weights and fitting
+Made by `make zoo` (`.venv/bin/python -m benchmarks.zoo`). Every network with seeded random weights and fitting
 BatchNorm statistics, batch 1 at its native size, fp32; nodes before and after the passes; relative L2 of the output
 against PyTorch in float64 (largest of all: {largest:.1e}, allowed 1e-05); the worst region of the worst inner tensor;
 seconds of the whole export; median milliseconds in ONNX Runtime on the CPU with {THREADS} threads, alone in a process.

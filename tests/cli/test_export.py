@@ -219,7 +219,11 @@ def test_options_reach_the_export(command: Command, tiny: Path, folder: Path, mo
 def test_a_dry_run_writes_nothing(command: Command, tiny: Path, folder: Path) -> None:
     ran = command(tiny, "--dry-run", "-o", "some/net", "--min-shapes", "x:1x1x8x8", "--opt-shapes", "x:4x1x8x8")
     assert (ran.code, ran.err) == (0, "")
-    for text in ("input x 1x1x8x8 .. 4x1x8x8 float32", "opset 18, fp32, for onnxruntime, passes: batch_norm", "would write some/net"):
+    for text in (
+        "input x 1x1x8x8 .. 4x1x8x8 float32",
+        "opset 18, fp32, for onnxruntime, passes: batch_norm",
+        "would write some/net",
+    ):
         assert f"  {text}" in ran.out
     assert re.fullmatch(r"dry run: nothing was written · \d+\.\d s", ran.last)
     assert names(folder) == []
