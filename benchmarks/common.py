@@ -19,20 +19,10 @@ THREADS = os.cpu_count() or 1
 
 
 def rectified_resnet(conv: str = "rectified") -> Any:
-    """ResNet-50 with seeded weights and BatchNorm statistics as a trained net has them, in eval mode."""
-    import torch
+    """ResNet-50 with seeded weights and BatchNorm statistics, in eval mode; conv "plain" is its plain twin."""
+    from rectexport.models.seeded import seeded_model
 
-    from rectexport.models import create_model
-
-    torch.manual_seed(0)
-    model = create_model("resnet50", conv=conv).eval()
-    generator = torch.Generator().manual_seed(1)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3, generator=generator)
-            module.running_var.uniform_(0.5, 2.0, generator=generator)
-            module.bias.data.normal_(0, 0.3, generator=generator)
-    return model
+    return seeded_model("resnet50", conv=conv)
 
 
 def child(module: str, *arguments: str) -> dict[str, Any]:

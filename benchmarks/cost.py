@@ -11,7 +11,7 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -98,7 +98,11 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-CHILDREN = {"bare": bare_export, "full": full_export, "package": export_package}
+CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
+    "bare": bare_export,
+    "full": full_export,
+    "package": export_package,
+}
 
 
 def page(exports: dict[str, list[dict[str, Any]]], latencies: dict[str, list[dict[str, Any]]], rounds: int) -> str:

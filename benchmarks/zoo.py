@@ -60,7 +60,7 @@ def main() -> None:
     write_page("zoo.md", page(rows))
 
 
-def variants(name: str) -> dict[str, dict[str, str]]:
+def variants(name: str) -> dict[str, dict[str, Any]]:
     """Every kind of zero-padded convolution that the network can be built with, and the options for it."""
     if "conv" not in model_entry(name).options():
         return {"plain": {}}
@@ -71,7 +71,7 @@ def variants(name: str) -> dict[str, dict[str, str]]:
     }
 
 
-def measure(name: str, conv: str, choices: dict[str, str], runs: int) -> dict[str, Any]:
+def measure(name: str, conv: str, choices: dict[str, Any], runs: int) -> dict[str, Any]:
     """Export one network and time it alone in a process; parity is part of the export."""
     model = seeded_model(name, **choices)
     generator = torch.Generator().manual_seed(0)

@@ -17,6 +17,8 @@ from rectexport.models import AVR, CReLU, RectifiedConv2d, ScaledCReLU, Symmetri
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
 from tests.export.nets import Small, image, seeded
 
+pytestmark = pytest.mark.usefixtures("shared_traces")
+
 
 class Fusion(nn.Module):
     """A user's own module: two pictures of their own sizes and a vector -> a map and logits."""

@@ -21,6 +21,7 @@ from tests.export.nets import Small, exported, image, seeded, source
 
 DIGITS = Path(__file__).parents[2] / "models" / "checkpoints" / "digits.pt"
 WINDOW = "kernel_shape=[7,7], strides=[1,1], pads=[3,3,3,3], dilations=[1,1], numerator=49"
+pytestmark = pytest.mark.usefixtures("shared_traces")
 RANGE = ShapeOptions(min=["x:1x1x5x5"], opt=["x:2x1x8x8"], max=["x:3x1x16x16"])
 
 

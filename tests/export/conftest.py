@@ -1,0 +1,41 @@
+"""Tracing is most of what an export takes: tests of the other steps share what torch made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from torch import nn
+
+from rectexport.exporter import pipeline
+from rectexport.exporter.inputs import InputPlan
+from rectexport.exporter.source import Source
+from rectexport.exporter.trace import Traced, trace
+
+_TRACED: dict[object, Traced] = {}
+
+
+@pytest.fixture
+def shared_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within this test, an export of a network and shapes that were traced before skips tracing."""
+
+    def traced_once(source: Source, inputs: Sequence[InputPlan], opset: int, dynamic_shapes: Any = None) -> Traced:
+        if source.kind != "module":
+            return trace(source, inputs, opset, dynamic_shapes)
+        plans = tuple((entry.name, entry.range, entry.example.tobytes()) for entry in inputs)
+        key = (str(source.model), _digest(source.model), plans, opset, repr(dynamic_shapes))
+        if key not in _TRACED:
+            _TRACED[key] = trace(source, inputs, opset, dynamic_shapes)
+        return _TRACED[key]
+
+    monkeypatch.setattr(pipeline, "trace", traced_once)
+
+
+def _digest(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
