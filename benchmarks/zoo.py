@@ -62,13 +62,11 @@ def main() -> None:
 
 def variants(name: str) -> dict[str, dict[str, Any]]:
     """Every kind of zero-padded convolution that the network can be built with, and the options for it."""
-    if "conv" not in model_entry(name).options():
-        return {"plain": {}}
-    return {
-        "rectified": {"conv": "rectified"},
-        "rectified, average": {"conv": "rectified", "mode": "average"},
-        "plain": {"conv": "plain"},
-    }
+    entry = model_entry(name)
+    kinds: dict[str, dict[str, Any]] = {"rectified": {"conv": "rectified"}, "plain": {"conv": "plain"}}
+    if "rectified" in entry.uses:
+        kinds["rectified, average"] = {"conv": "rectified", "mode": "average"}
+    return kinds if "conv" in entry.options() else {"plain": {}}
 
 
 def measure(name: str, conv: str, choices: dict[str, Any], runs: int) -> dict[str, Any]:

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from rectexport.cli.command import Command
+from rectexport.cli.failure import reported
 from rectexport.runtime.environment import require
-from rectexport.runtime.errors import RectexportError
 
 if TYPE_CHECKING:
     from rectexport.exporter.doctor import Diagnosis
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="An ONNX file, from rectexport or not.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.")] = False,
 ) -> None:
@@ -32,18 +34,12 @@ def doctor(
     **Exit codes**: 0 healthy · 1 broken or suspicious, or not an ONNX file · 2 usage · 5 something is missing here
     """
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    try:
+    with reported(["rectexport", "doctor", *(context.obj or ())], as_json):
         for library in ("onnx", "onnx_graphsurgeon"):
             require(library)
         from rectexport.exporter.doctor import diagnose, load_model
 
         found = diagnose(load_model(model))
-    except RectexportError as error:
-        console.print("error: ", style="bold red", end="")
-        console.print(str(error), markup=False)
-        if as_json:
-            typer.echo(json.dumps({"healthy": False, "error": str(error), "exit_code": error.exit_code}, indent=2))
-        raise typer.Exit(error.exit_code) from None
     _show(console, model, found)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2))

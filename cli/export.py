@@ -10,38 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperCommand
 
+from rectexport.cli.command import RUN, Command
 from rectexport.cli.display import Progress, show_parity
-from rectexport.cli.failure import debugging, explain
+from rectexport.cli.failure import reported
 from rectexport.runtime.environment import require
-from rectexport.runtime.errors import RectexportError
 
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
-IN, SHAPES, OUT, CHECKS, RUN = "What goes in", "Shapes", "What comes out", "Checks", "The run"
-
-
-class _Command(TyperCommand):
-    """Typer's command, less what clutters its help; with --json, wrong options are a document too."""
-
-    def get_help_option(self, ctx: Any) -> Any:
-        option: Any = super().get_help_option(ctx)
-        if option is not None:
-            option.metavar, option.rich_help_panel = "", RUN
-        return option
-
-    def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        as_json = "--json" in args
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:
-            if as_json and hasattr(error, "format_message"):
-                _print_failure(error.format_message(), "UsageError", 2)
-            raise
+IN, SHAPES, OUT, CHECKS = "What goes in", "Shapes", "What comes out", "Checks"
 
 
 def _version(wanted: bool) -> None:
@@ -52,7 +32,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def export(
     context: typer.Context,
     model: Annotated[
@@ -201,7 +181,7 @@ def export(
     progress = Progress(console)
     again = ["rectexport", *(context.obj or ())]
     folder = out or Path("out") / model.stem
-    try:
+    with reported(again, as_json), progress:
         flags = {"input": input_shapes or (), "min": min_shapes or (), "opt": opt_shapes or (), "max": max_shapes or ()}
         choices = {
             "opset": opset,
@@ -211,20 +191,15 @@ def export(
             "guard": not no_guard,
             "command": _without_out(again),
         }
-        with progress:
-            result = _run(
-                progress,
-                model,
-                folder,
-                {"arch": arch, "trust_pickle": trust_pickle, "rectify_model": rectify_model},
-                {**flags, "load": load_inputs},
-                {**choices, "atol": atol or (), "rtol": rtol or ()},
-                dry_run,
-            )
-    except (Exception, KeyboardInterrupt) as error:
-        if debugging() and not isinstance(error, RectexportError):
-            raise
-        raise typer.Exit(_fail(error, as_json, time.perf_counter() - begin, again)) from None
+        result = _run(
+            progress,
+            model,
+            folder,
+            {"arch": arch, "trust_pickle": trust_pickle, "rectify_model": rectify_model},
+            {**flags, "load": load_inputs},
+            {**choices, "atol": atol or (), "rtol": rtol or ()},
+            dry_run,
+        )
     seconds = time.perf_counter() - begin
     if isinstance(result, list):
         console.print(f"dry run: nothing was written · {seconds:.1f} s")
@@ -299,19 +274,3 @@ def _document(result: Exported, seconds: float) -> dict[str, Any]:
         "passes": [entry.as_dict() for entry in result.passes],
         "parity": result.parity.as_dict(),
     }
-
-
-def _fail(error: BaseException, as_json: bool, seconds: float, again: list[str]) -> int:
-    text, code = explain(error)
-    console = Console(stderr=True, highlight=False)
-    console.print("error: ", style="bold red", end="")
-    console.print(text, markup=False, soft_wrap=True)
-    console.print("FAILED", style="bold red", end="")
-    console.print(f" after {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
-    if as_json:
-        _print_failure(text, type(error).__name__, code)
-    return code
-
-
-def _print_failure(text: str, kind: str, code: int) -> None:
-    typer.echo(json.dumps({"passed": False, "error": text, "kind": kind, "exit_code": code}, indent=2))

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
 
 from rectexport.runtime.errors import RectexportError
 
@@ -23,3 +31,29 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError | MemoryError):
         return line, 1
     return f"internal error, please report it: {line} (RECTEXPORT_DEBUG=1 shows the traceback)", 1
+
+
+@contextmanager
+def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
+    """Turn whatever the block raises into two lines on stderr, a document on stdout if asked, and an exit code."""
+    begin = time.perf_counter()
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, typer.Exit) or (debugging() and not isinstance(error, RectexportError)):
+            raise
+        text, code = explain(error)
+        console = Console(stderr=True, highlight=False)
+        console.print("error: ", style="bold red", end="")
+        console.print(text, markup=False, soft_wrap=True)
+        console.print("FAILED", style="bold red", end="")
+        seconds = time.perf_counter() - begin
+        console.print(f" after {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
+        if as_json:
+            print_failure(text, type(error).__name__, code)
+        raise typer.Exit(code) from None
+
+
+def print_failure(text: str, kind: str, code: int) -> None:
+    """The JSON document of a failed command."""
+    typer.echo(json.dumps({"passed": False, "error": text, "kind": kind, "exit_code": code}, indent=2))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from rectexport.cli.failure import explain
+from rectexport.cli.failure import reported
 from rectexport.runtime.environment import require
 from rectexport.runtime.errors import RectexportError, UsageError
 
@@ -34,18 +35,19 @@ def overview(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is None:
         require("torch")
-        _report(_list)
+        _report(context, _list)
 
 
 @app.command()
-def show(name: str, option: Options = None, num_classes: Classes = None) -> None:
+def show(context: typer.Context, name: str, option: Options = None, num_classes: Classes = None) -> None:
     """One network: its source, its options, its size, its modules."""
     require("torch")
-    _report(lambda console: _show(console, name, num_classes, _parse(option)))
+    _report(context, lambda console: _show(console, name, num_classes, _parse(option)))
 
 
 @app.command()
 def save(
+    context: typer.Context,
     name: str,
     file: Path,
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
@@ -54,19 +56,18 @@ def save(
 ) -> None:
     """Write a checkpoint with seeded random weights, for trying and measuring."""
     require("torch")
-    _report(lambda console: _save(console, name, file, seed, num_classes, _parse(option)))
+    _report(context, lambda console: _save(console, name, file, seed, num_classes, _parse(option)))
 
 
-def _report(action: Any) -> None:
-    """Run an action on a console; an expected error becomes one line and an exit code."""
-    console = Console(highlight=False)
-    try:
-        action(console)
-    except Exception as error:
-        ours = isinstance(error, RectexportError) or not isinstance(error, ValueError)
-        text, code = explain(error if ours else UsageError(str(error)))  # the zoo's own names and options
-        Console(stderr=True, highlight=False).print(f"error: {text}", markup=False, soft_wrap=True)
-        raise typer.Exit(code) from None
+def _report(context: typer.Context, action: Callable[[Console], None]) -> None:
+    """Run an action on a console. The zoo's own ValueErrors are about names and options: wrong usage."""
+    with reported(["rectexport", "models", *(context.obj or ())], as_json=False):
+        try:
+            action(Console(highlight=False))
+        except RectexportError:
+            raise
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
 
 def _parse(texts: list[str] | None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,19 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from rectexport.cli.command import Command
 from rectexport.cli.display import Progress, show_decisions
+from rectexport.cli.failure import reported
 from rectexport.runtime.environment import require
-from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.shapes import parse_shape_flags, resolve_names
 
 if TYPE_CHECKING:
     from rectexport.exporter.optimize import Optimized
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(cls=Command)
 def optimize(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(metavar="IN.onnx", help="Any ONNX model.", show_default=False)],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="OUT.onnx", help="Where it is written.", show_default=False)
@@ -56,28 +57,15 @@ def optimize(
     begin = time.perf_counter()
     console = Console(stderr=as_json, highlight=False, soft_wrap=False)
     progress = Progress(console)
-    again = shlex.join(["rectexport", *sys.argv[1:]])
-    try:
+    again = ["rectexport", "optimize", *(context.obj or ())]
+    with reported(again, as_json), progress:
         done = _run(progress, model, out, input_shapes or (), {"target": target, "tune": tune, "guard": not no_guard})
-    except RectexportError as error:
-        progress.stop()
-        console.print(f"error: {error}", markup=False, soft_wrap=True)
-        console.print(
-            f"FAILED after {time.perf_counter() - begin:.1f} s · again: {again}", markup=False, soft_wrap=True
-        )
-        if as_json:
-            document = {"passed": False, "error": str(error), "kind": type(error).__name__}
-            typer.echo(json.dumps({**document, "exit_code": error.exit_code}, indent=2))
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        progress.stop()
-        console.print("interrupted; nothing was written")
-        raise typer.Exit(130) from None
     if explain:
         show_decisions(console, done.decisions)
     seconds = time.perf_counter() - begin
     console.print(f"{out} {out.stat().st_size / 1024:.1f} KiB", markup=False, soft_wrap=True)
-    console.print(f"PASSED in {seconds:.1f} s · again: {again}", markup=False, soft_wrap=True)
+    console.print("PASSED", style="bold green", end="")
+    console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
     if as_json:
         typer.echo(json.dumps(_document(done, out, seconds), indent=2))
 

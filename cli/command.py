@@ -1,0 +1,31 @@
+"""What all commands share in their help and their usage errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+from rectexport.cli.failure import print_failure
+
+#: The panel of options that concern the run itself.
+RUN = "The run"
+
+
+class Command(TyperCommand):
+    """Typer's command, less what clutters its help; with --json, wrong options are a document too."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option: Any = super().get_help_option(ctx)
+        if option is not None:
+            option.metavar, option.rich_help_panel = "", RUN
+        return option
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        as_json = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if as_json and hasattr(error, "format_message"):
+                print_failure(error.format_message(), "UsageError", 2)
+            raise
