@@ -15,11 +15,13 @@ RUN = "The run"
 class Command(TyperCommand):
     """Typer's command, less what clutters its help; with --json, wrong options are a document too."""
 
-    def get_help_option(self, ctx: Any) -> Any:
-        option: Any = super().get_help_option(ctx)
-        if option is not None:
-            option.metavar, option.rich_help_panel = "", RUN
-        return option
+    def get_params(self, ctx: Any) -> Any:
+        parameters: Any = super().get_params(ctx)
+        for option in parameters:
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
+        parameters[-1].rich_help_panel = RUN  # --help is the last
+        return parameters
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         as_json = "--json" in args

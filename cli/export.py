@@ -52,15 +52,12 @@ def export(
     ] = None,
     trust_pickle: Annotated[
         bool,
-        typer.Option(
-            "--trust-pickle", metavar="", help="Unpickle the file. Runs its author's code.", rich_help_panel=IN
-        ),
+        typer.Option("--trust-pickle", help="Unpickle the file. Runs its author's code.", rich_help_panel=IN),
     ] = False,
     rectify_model: Annotated[
         bool,
         typer.Option(
             "--rectify-model",
-            metavar="",
             help="Rectify every zero-padded convolution first, its weights as they are.",
             rich_help_panel=IN,
         ),
@@ -125,9 +122,7 @@ def export(
     ] = "onnxruntime",
     fp16: Annotated[
         bool,
-        typer.Option(
-            "--fp16", metavar="", help="float16 in the graph; inputs and outputs stay float32.", rich_help_panel=OUT
-        ),
+        typer.Option("--fp16", help="float16 in the graph; inputs and outputs stay float32.", rich_help_panel=OUT),
     ] = False,
     atol: Annotated[
         list[str] | None,
@@ -139,27 +134,19 @@ def export(
     ] = None,
     no_guard: Annotated[
         bool,
-        typer.Option(
-            "--no-guard", metavar="", help="Do not compare the model around every pass.", rich_help_panel=CHECKS
-        ),
+        typer.Option("--no-guard", help="Do not compare the model around every pass.", rich_help_panel=CHECKS),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", metavar="", help="Load the model, say what would be done, write nothing.", rich_help_panel=RUN
-        ),
+        typer.Option("--dry-run", help="Load the model, say what would be done, write nothing.", rich_help_panel=RUN),
     ] = False,
     as_json: Annotated[
         bool,
-        typer.Option(
-            "--json", metavar="", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN
-        ),
+        typer.Option("--json", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN),
     ] = False,
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", metavar="", callback=_version, is_eager=True, help="Print the version.", rich_help_panel=RUN
-        ),
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version.", rich_help_panel=RUN),
     ] = False,
 ) -> None:
     """Turn a trained PyTorch model into a verified ONNX package.

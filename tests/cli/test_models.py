@@ -56,9 +56,10 @@ def test_saved_checkpoint_is_seeded_and_loads(capsys, tmp_path: Path) -> None:
         (("save", "digits", "/tmp"), 1, "IsADirectoryError"),
     ],
 )
-def test_mistakes_are_one_line(capsys, words: tuple[str, ...], code: int, message: str) -> None:
+def test_mistakes_are_one_line_each(capsys, words: tuple[str, ...], code: int, message: str) -> None:
     ended, out, err = run(capsys, *words)
     assert ended == code
     assert message in err
     assert out == ""
-    assert len(err.strip().splitlines()) == 1
+    error, failed = err.strip().splitlines()
+    assert error.startswith("error: ") and failed.startswith("FAILED after ")

@@ -139,10 +139,10 @@ def test_files_that_are_none(tmp_path, capsys):
     for path in (text, tmp_path / "absent.onnx"):
         with pytest.raises(BadInput):
             load_model(path)
-        code, out, _ = run(["doctor", str(path)], capsys)
-        assert code == 1 and "error: " in out
+        code, _, err = run(["doctor", str(path)], capsys)
+        assert code == 1 and "error: " in err
     code, out, _ = run(["doctor", str(text), "--json"], capsys)
-    assert code == 1 and not json.loads(out)["healthy"]
+    assert code == 1 and json.loads(out)["passed"] is False
 
 
 def test_an_invalid_file_is_told():
