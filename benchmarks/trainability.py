@@ -66,7 +66,7 @@ TWINS = (
     Twins(
         "CReLU",
         Contender("VGG, ReLU", "vgg13conv_relu", {"width": 0.125}, 32),
-        Contender("VGG, CReLU on 1, 3, 5", "vgg13conv_crelu1_3_5_half", {"width": 0.125}, 32),
+        Contender("VGG, CReLU in three layers", "vgg13conv_crelu1_3_5_half", {"width": 0.125}, 32),
     ),
     Twins(
         "rectified",

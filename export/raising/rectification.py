@@ -163,11 +163,19 @@ def _bias(scene: Scene, conv: gs.Node) -> Vector | None:
     return None if value is None else value.astype(np.float64)
 
 
+def _unused_name(graph: gs.Graph, name: str) -> str:
+    """`name`, longer if a tensor has it already: a file raised before has such names."""
+    taken = {tensor.name for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}
+    while name in taken:
+        name += "_"
+    return name
+
+
 def _replace(scene: Scene, conv: gs.Node, tables: TapTables, match: _Match) -> None:
     y, z, fitted = conv.outputs[0], match.last.outputs[0], match.fit
     match.last.outputs.clear()
     dtype = y.dtype or conv.inputs[1].dtype or np.float32
-    raw = gs.Variable(f"{z.name}.conv", dtype, y.shape)
+    raw = gs.Variable(_unused_name(scene.graph, f"{z.name}.conv"), dtype, y.shape)
     conv.outputs = [raw]
     for tensor in match.passed:
         for reader in [node for node in tensor.outputs if node.op == "Shape"]:

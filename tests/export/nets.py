@@ -34,7 +34,10 @@ class Small(nn.Module):
 
 
 class Chain(nn.Module):
-    """[N, 2, H, W] -> [N, 2, H, W]: three rectified convolutions, the second with lopsided padding."""
+    """[N, 2, H, W] -> [N, 2, H, W]: three rectified convolutions, the second with lopsided padding.
+
+    The ReLUs between keep passes from merging them: every layer's output is still there to be compared.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +46,7 @@ class Chain(nn.Module):
         self.third = RectifiedConv2d(3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.third(self.second(self.first(x)))
+        return self.third(self.second(self.first(x).relu()).relu())
 
 
 class Pair(nn.Module):

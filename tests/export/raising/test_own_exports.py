@@ -17,7 +17,7 @@ from torch import nn
 from rectexport import export
 from rectexport.exporter import dialect
 from rectexport.exporter.dialect import attributes
-from rectexport.exporter.passes import inline
+from rectexport.exporter.passes import inline, rectify_fold
 from rectexport.exporter.passes.rectification import taps
 from rectexport.exporter.raising import raise_model
 from rectexport.models import AVR, CReLU, RectifiedConv2d, ScaledCReLU, SymmetricConv2d
@@ -52,6 +52,21 @@ def exported(folder: Path, dynamic: bool) -> ModelProto:
 
 def test_static(tmp_path, check):
     check(exported(tmp_path / "out", dynamic=False), FOUND)
+
+
+def test_raised_twice(tmp_path, capfd):
+    """What was raised and lowered is found again, and no two tensors share a name on the way."""
+    once = inline_all(raise_model(exported(tmp_path / "out", dynamic=False))[0])
+    capfd.readouterr()
+    raised, _ = raise_model(once)
+    assert sum(node.op_type == "Rectify" for node in raised.graph.node) == FOUND["Rectify"]
+    assert "distinct tensors" not in "".join(capfd.readouterr())
+
+
+def inline_all(model: ModelProto) -> ModelProto:
+    for step in (rectify_fold.run, inline.run):
+        model, _ = step(model)
+    return model
 
 
 def test_dynamic(tmp_path, check):
