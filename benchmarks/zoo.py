@@ -2,7 +2,8 @@
 
 python -m benchmarks.zoo [NAME ...] [--runs 20]
 
-Rows are kept in out/zoo.json as they are made: an interrupted run goes on where it stopped.
+All are exported first, then each is timed. Packages and rows are kept in out/zoo: an interrupted run goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import gc
 import json
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -25,8 +25,10 @@ from rectexport.exporter.source import Source
 from rectexport.models.count import parameters, rectified_layers
 from rectexport.models.registry import model_entry, model_names
 from rectexport.models.seeded import seeded_model
+from rectexport.runtime.package import MODEL
 
-KEPT = ROOT / "out" / "zoo.json"
+FOLDER = ROOT / "out" / "zoo"
+KEPT = FOLDER / "rows.json"
 HEADINGS = (
     "network",
     "convolutions",
@@ -42,22 +44,35 @@ HEADINGS = (
 
 
 def main() -> None:
-    """Export what is missing, then write the page."""
+    """Export what is missing, time what is not timed, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="networks; all by default")
     parser.add_argument("--runs", type=int, default=20, help="timed runs a network")
     options = parser.parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, Any]] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    KEPT.parent.mkdir(exist_ok=True)
     for name in options.names or model_names():
         for conv, choices in variants(name).items():
-            key = f"{name} {conv}"
-            if key not in rows:
-                rows[key] = measure(name, conv, choices, options.runs)
-                KEPT.write_text(json.dumps(rows, indent=1))
-                print(key, rows[key], flush=True)
-                gc.collect()
+            if f"{name} {conv}" not in rows:
+                keep(rows, f"{name} {conv}", export(name, conv, choices))
+    for key, row in rows.items():
+        if "milliseconds" not in row:
+            timed = child("latency", str(package_of(key) / MODEL), "--runs", str(options.runs))
+            keep(rows, key, {**row, **timed})
     write_page("zoo.md", page(rows))
+
+
+def keep(rows: dict[str, dict[str, Any]], key: str, row: dict[str, Any]) -> None:
+    """Add a row and save all."""
+    rows[key] = row
+    KEPT.write_text(json.dumps(rows, indent=1))
+    print(key, row, flush=True)
+    gc.collect()
+
+
+def package_of(key: str) -> Path:
+    """Where the package of a row is kept."""
+    return FOLDER / key.replace(", ", "-").replace(" ", "-")
 
 
 def variants(name: str) -> dict[str, dict[str, Any]]:
@@ -69,25 +84,17 @@ def variants(name: str) -> dict[str, dict[str, Any]]:
     return kinds if "conv" in entry.options() else {"plain": {}}
 
 
-def measure(name: str, conv: str, choices: dict[str, Any], runs: int) -> dict[str, Any]:
-    """Export one network and time it alone in a process; parity is part of the export."""
+def export(name: str, conv: str, choices: dict[str, Any]) -> dict[str, Any]:
+    """Export one network; parity is part of the export."""
     model = seeded_model(name, **choices)
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, *model_entry(name).input_shape, generator=generator).numpy()
     source = Source("module", model, name, input_names=["input"], example_inputs=(example,))
-    with TemporaryDirectory() as folder:
-        begin = time.perf_counter()
-        result = run_export(source, ShapeOptions(), Path(folder) / "package", ExportOptions(), Log())
-        seconds = time.perf_counter() - begin
-        path = str(result.package.model_file)
-        latency = child("latency", path, "--runs", str(runs))["milliseconds"]
-    return {
-        "parameters": parameters(model),
-        "rectified": rectified_layers(model),
-        "seconds": seconds,
-        "milliseconds": latency,
-        **parity_of(result),
-    }
+    begin = time.perf_counter()
+    result = run_export(source, ShapeOptions(), package_of(f"{name} {conv}"), ExportOptions(), Log())
+    seconds = time.perf_counter() - begin
+    sizes = {"parameters": parameters(model), "rectified": rectified_layers(model), "seconds": seconds}
+    return {**sizes, **parity_of(result)}
 
 
 def parity_of(result: Exported) -> dict[str, Any]:
