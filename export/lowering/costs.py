@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from math import log2
+from pathlib import Path
 from typing import Any
 
 from rectexport.exporter.lowering.form import Shape
@@ -25,6 +25,8 @@ from rectexport.runtime.errors import UsageError
 
 TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
 DEFAULT_TARGET = "onnxruntime"
+#: Beside this file, where an editable install reads the checkout's own: it copies data files only once.
+TABLES = Path(__file__).with_name("costs")
 #: What a size counts as where the graph leaves it open.
 _MIDDLE = {"channels": 64, "size": 56, "batch": 1}
 
@@ -60,8 +62,7 @@ def load_costs(target: str) -> CostTable:
     """The table of a target. Raises UsageError for a target that is not known."""
     if target not in TARGETS:
         raise UsageError(f"--target {target}: expected one of {', '.join(TARGETS)}")
-    text = (files("rectexport.exporter.lowering") / "costs" / f"{target}.json").read_text(encoding="utf-8")
-    document = json.loads(text)
+    document = json.loads((TABLES / f"{target}.json").read_text(encoding="utf-8"))
     return CostTable(target, document["machine"], document["entries"])
 
 

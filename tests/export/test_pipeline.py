@@ -247,6 +247,27 @@ def test_torchscript(tmp_path: Path) -> None:
     assert result.package.manifest.data["source"]["kind"] == "torch.jit.ScriptModule"
 
 
+@pytest.mark.parametrize(
+    ("shapes", "fed"),
+    [(ShapeOptions(), [(2, 2, 8, 8)]), (RANGE, [(1, 2, 5, 5), (1, 2, 11, 9)])],
+    ids=["static", "dynamic"],
+)
+def test_what_the_guard_feeds(
+    shapes: ShapeOptions, fed: list[tuple[int, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example, or where sizes vary the smallest and odd ones."""
+    seen = []
+    right = pipeline.run_passes
+
+    def record(model: Any, passes: Any, feeds: Any, *rest: Any) -> Any:
+        seen.extend(feed["x"].shape for feed in feeds)
+        return right(model, passes, feeds, *rest)
+
+    monkeypatch.setattr(pipeline, "run_passes", record)
+    exported(source(seeded(Small()), image(2, 2, 8, 8)), tmp_path / "p", shapes)
+    assert seen == fed
+
+
 def test_no_guard_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rectexport.exporter.guard._Watch", stop(AssertionError))
     result = exported(source(seeded(Chain()), image(1, 2, 6, 6)), tmp_path / "p", guard=False)

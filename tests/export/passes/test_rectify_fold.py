@@ -90,21 +90,21 @@ def test_one_constant_for_layers_of_equal_geometry() -> None:
     assert len(planes(folded)) == 3
 
 
-@pytest.mark.parametrize(("first", "second"), [((5, 6), (6, 5)), ((5, 6), (5, 7)), ((4, 4), (5, 4))])
-def test_other_sizes_get_other_constants(first: tuple[int, int], second: tuple[int, int]) -> None:
-    def branch(name: str, size: tuple[int, int]) -> str:
-        rectify = f"rectexport.Rectify<{SAME.attributes}, empty_bias=1>"
-        return f"y{name} = Conv<pads=[1,1,1,1]>(x{name}, w)\n z{name} = {rectify}(y{name}, x{name}, zero)"
-
-    shapes = [f"[N,2,{height},{width}]" for height, width in (first, second)]
-    model = build(
-        f"(float{shapes[0]} x0, float{shapes[1]} x1) => (float{shapes[0]} z0, float{shapes[1]} z1)",
-        f"{branch('0', first)}\n {branch('1', second)}",
-        w=normal(2, 2, 3, 3),
-        zero=np.zeros(2, np.float32),
-    )
-    feeds = {"x0": normal(1, 2, *first), "x1": normal(1, 2, *second)}
-    folded, _ = check_pass(rectify_fold.run, model, feeds)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("first", "second"), [((5, 6), (6, 5)), ((5, 6), (5, 7)), ((3, 4), (4, 4))])
+def test_other_sizes_get_other_constants(first: tuple[int, int], second: tuple[int, int], stride: int) -> None:
+    """With stride 2 planes of 3 and of 4 rows both have 2 rows of output, but other factors."""
+    body, shapes = [], []
+    for name, size in (("0", first), ("1", second)):
+        window = Window(size, (3, 3), (stride, stride), (1, 1, 1, 1))
+        body.append(f"y{name} = Conv<{window.convolution}>(x{name}, w)")
+        rectify = f"rectexport.Rectify<{window.attributes}, empty_bias=1>"
+        body.append(f"z{name} = {rectify}(y{name}, x{name}, zero)")
+        shapes.append((size, window.factors().shape))
+    given = ", ".join(f"float[N,2,{size[0]},{size[1]}] x{index}" for index, (size, _) in enumerate(shapes))
+    made = ", ".join(f"float[N,2,{out[0]},{out[1]}] z{index}" for index, (_, out) in enumerate(shapes))
+    model = build(f"({given}) => ({made})", "\n".join(body), w=normal(2, 2, 3, 3), zero=np.zeros(2, np.float32))
+    folded, _ = check_pass(rectify_fold.run, model, {"x0": normal(1, 2, *first), "x1": normal(1, 2, *second)})
     assert len(planes(folded)) == 2
 
 

@@ -126,6 +126,17 @@ def test_no_sharing_where_the_window_differs(other: Window) -> None:
     assert maps(lowered) == 2
 
 
+def test_no_sharing_where_the_type_differs() -> None:
+    """Both multiply by the same numbers, each in its own type."""
+    body = (
+        f"a = {CONV}(x, w)\n p = {RECTIFY}(a, x, zero)",
+        f"x64 = Cast<to=11>(x)\n a64 = Cast<to=11>(a)\n q = {RECTIFY}(a64, x64, zero64)",
+    )
+    values = {"w": normal(2, 2, 3, 3), "zero": ZERO, "zero64": ZERO.astype(np.float64)}
+    model = build("(float[N,2,H,W] x) => (float[N,2,H,W] p, double[N,2,H,W] q)", "\n".join(body), **values)
+    check_pass(rectify_graph.run, model, {"x": normal(1, 2, 5, 6)})
+
+
 def test_static_sizes_are_lowered_too() -> None:
     body = f"y = {CONV}(x, w)\n z = {RECTIFY}(y, x, b)"
     model = build("(float[N,2,5,6] x) => (float[N,2,5,6] z)", body, w=normal(2, 2, 3, 3), b=normal(2))
