@@ -9,6 +9,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from rectexport.cli.failure import check_interrupted
 from rectexport.runtime.metrics import REGIONS
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Progress:
             self._status.update(Text(f"{'━' * filled}{'╌' * (BAR_WIDTH - filled)} {done}/{total} {text}"))
 
     def finished(self, step: str, seconds: float) -> None:
-        """Print the step with its time and its lines."""
+        """Print the step with its time and its lines; raise an interrupt that the step swallowed."""
+        check_interrupted()
         self.stop()
         self._console.print(Text(f"{step:<10}{seconds:7.2f} s", style="bold"))
         for line in self._lines:

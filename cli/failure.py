@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ import typer
 from rich.console import Console
 
 from rectexport.runtime.errors import RectexportError
+
+_INTERRUPTED = threading.Event()
 
 
 def debugging() -> bool:
@@ -38,7 +42,8 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
     """Turn whatever the block raises into two lines on stderr, a document on stdout if asked, and an exit code."""
     begin = time.perf_counter()
     try:
-        yield
+        with _remembered_interrupts():
+            yield
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, typer.Exit) or (debugging() and not isinstance(error, RectexportError)):
             raise
@@ -52,6 +57,30 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
         if as_json:
             print_failure(text, type(error).__name__, code)
         raise typer.Exit(code) from None
+
+
+def check_interrupted() -> None:
+    """Raise KeyboardInterrupt if Ctrl-C was pressed: libraries swallow one that meets their catch-all handlers."""
+    if _INTERRUPTED.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _remembered_interrupts() -> Iterator[None]:
+    _INTERRUPTED.clear()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    _INTERRUPTED.set()
+    raise KeyboardInterrupt
 
 
 def print_failure(text: str, kind: str, code: int) -> None:

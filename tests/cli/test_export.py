@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -481,6 +482,19 @@ def test_a_real_interrupt_while_tracing(digits: Path, tmp_path: Path) -> None:
     assert running.returncode == 130
     assert err.splitlines()[0] == "error: interrupted; nothing was written"
     assert names(tmp_path) == []
+
+
+def test_an_interrupt_that_a_library_swallows_counts(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(progress: Any, *_: object) -> None:
+        progress.started("trace")
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        progress.finished("trace", 0.1)
+
+    monkeypatch.setattr(export, "_run", step)
+    ran = command("net.pt")
+    assert ran.code == 130
+    assert ran.err.startswith("error: interrupted; nothing was written")
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), KeyboardInterrupt()])

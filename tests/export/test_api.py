@@ -121,9 +121,11 @@ def test_a_script(tmp_path: Path) -> None:
     agree(tmp_path / "p", seeded(Small()), image(2, 2, 8, 8, seed=3))
 
 
-def test_half_precision(tmp_path: Path) -> None:
+def test_half_precision_without_guard_for_another_engine(tmp_path: Path) -> None:
     model = seeded(Small())
-    package = export(model, (image(2, 2, 8, 8),), tmp_path / "p", fp16=True)
+    package = export(model, (image(2, 2, 8, 8),), tmp_path / "p", fp16=True, guard=False, target="portable")
+    options = package.manifest.data["options"]
+    assert (options["precision"], options["guard"], options["target"]) == ("fp16", False, "portable")
     assert package.manifest.tolerances == {"relative_l2": 5e-3}
     assert package.manifest.inputs[0].dtype == "float32"
 

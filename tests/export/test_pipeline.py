@@ -249,7 +249,7 @@ def test_torchscript(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("shapes", "fed"),
-    [(ShapeOptions(), [(2, 2, 8, 8)]), (RANGE, [(1, 2, 5, 5), (1, 2, 11, 9)])],
+    [(ShapeOptions(), [(2, 2, 8, 8)]), (RANGE, [(1, 2, 5, 5), (1, 2, 11, 13)])],
     ids=["static", "dynamic"],
 )
 def test_what_the_guard_feeds(
