@@ -56,8 +56,7 @@ def agree(folder: Path, model: nn.Module, *given: Tensor) -> None:
         np.testing.assert_allclose(second, first.numpy(), rtol=2e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("form", ["auto", "graph"])
-@pytest.mark.parametrize("opset", [18, 21])
+@pytest.mark.parametrize(("form", "opset"), [("auto", 18), ("graph", 21)])
 def test_a_model_of_a_user(form: str, opset: int, tmp_path: Path) -> None:
     """Two pictures whose four sizes move apart; by tuple or by name, with Dim or AUTO."""
     model = seeded(Fusion())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rectexport.exporter.reference import OnnxReference, TorchReference, make_reference, run_inner
 from rectexport.exporter.source import Source
+from rectexport.exporter.trace import Traced
 from rectexport.runtime.errors import BadInput
 from tests.export.helper import build, normal
 from tests.export.nets import Small, image, seeded, source, traced
@@ -24,9 +25,15 @@ def reference(net: nn.Module, *shape: int) -> Any:
     return make_reference(given, traced(given))
 
 
-def test_outputs_are_float64() -> None:
-    net = seeded(Small())
-    made = reference(net, 2, 2, 8, 9)
+@pytest.fixture(scope="module")
+def small() -> tuple[Source, Traced]:
+    """A network traced once; making a reference must not change it."""
+    given = source(seeded(Small()), image(2, 2, 8, 9))
+    return given, traced(given)
+
+
+def test_outputs_are_float64(small: tuple[Source, Traced]) -> None:
+    made = make_reference(*small)
     (logits,) = made.outputs(X)
     assert logits.dtype == np.float64
     with torch.no_grad():
@@ -35,10 +42,10 @@ def test_outputs_are_float64() -> None:
     assert made.description == "PyTorch, float64"
 
 
-def test_the_model_itself_stays_as_it_was() -> None:
-    net = seeded(Small())
-    before = {key: value.clone() for key, value in net.state_dict().items()}
-    made = reference(net, 2, 2, 8, 9)
+def test_the_model_itself_stays_as_it_was(small: tuple[Source, Traced]) -> None:
+    net = small[0].model
+    before = {key: value.clone() for key, value in seeded(Small()).state_dict().items()}
+    made = make_reference(*small)
     made.outputs(X)
     made.tensors(X, {"getitem"})
     for key, value in net.state_dict().items():
@@ -56,11 +63,9 @@ def test_a_program_stays_as_it_was() -> None:
         assert {value.dtype for value in program.state_dict.values()} == {torch.float32, torch.int64}
 
 
-def test_inner_tensors_have_the_names_of_the_onnx_model() -> None:
-    net = seeded(Small())
-    given = source(net, image(2, 2, 8, 9))
-    result = traced(given)
-    made = make_reference(given, result)
+def test_inner_tensors_have_the_names_of_the_onnx_model(small: tuple[Source, Traced]) -> None:
+    result = small[1]
+    made = make_reference(*small)
     names = {name for node in result.model.graph.node for name in node.output}
     found = made.tensors(X, {*names, "unheard of"})
     assert found.keys() < names
@@ -106,8 +111,8 @@ def test_torchscript_has_no_inner_tensors() -> None:
     assert made.layer("getitem") == "getitem"
 
 
-def test_shapes_that_the_model_does_not_take() -> None:
-    made = reference(seeded(Small()), 2, 2, 8, 9)
+def test_shapes_that_the_model_does_not_take(small: tuple[Source, Traced]) -> None:
+    made = make_reference(*small)
     message = r"PyTorch could not run the model with x 2x5x8x9: RuntimeError: .*channels"
     with pytest.raises(BadInput, match=message) as caught:
         made.outputs({"x": normal(2, 5, 8, 9)})
