@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
+import onnxscript._framework_apis.torch_2_5 as torchlib
 import pytest
 from torch import nn
 
@@ -15,6 +17,14 @@ from rectexport.exporter.source import Source
 from rectexport.exporter.trace import Traced, trace
 
 _TRACED: dict[object, Traced] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torchlib() -> Iterator[None]:
+    """torch.onnx parses the sources of its five hundred translations for every export; here once is enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torchlib, "get_torchlib_ops", cache(torchlib.get_torchlib_ops))
+        yield
 
 
 @pytest.fixture

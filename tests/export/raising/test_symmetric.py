@@ -222,7 +222,9 @@ def test_an_embedded_kernel(kernel, order, remainder, share, rest, groups, strid
     x = random.standard_normal((1, channels, height, width)).astype(np.float32)
     (found,) = ReferenceEvaluator(raised).run(None, {"x": x})
     expected = reference.symmetric_conv2d(x, weight, None, stride, groups, order, remainder)
-    assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected)
+    # Rounding goes with the size of the terms, and a single output may be a small difference of large ones.
+    terms = reference.symmetric_conv2d(abs(x), abs(weight), None, stride, groups, order, remainder)
+    assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(terms)
 
 
 def test_an_ordinary_kernel_is_not_even(untouched):
