@@ -12,15 +12,19 @@ import json
 import resource
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import THREADS, child, machine, rectified_resnet, table, write_page
+from rectexport.runtime import stopwatch
+from rectexport.runtime.package import MODEL
 
 SHAPE = (1, 3, 224, 224)
 CONVS = ("rectified", "plain")
-RUNS = 60
+#: Seconds of timing inference, and of one burst of runs.
+SECONDS, BURST = 40.0, 0.3
 
 
 def main() -> None:
@@ -36,8 +40,8 @@ def main() -> None:
         exports = interleaved(options.rounds, {name: ("cost", "--child", name, folder) for name in ("bare", "full")})
         for conv in CONVS:
             child("cost", "--child", "package", conv, folder)
-        models = {conv: ("latency", f"{folder}/{conv}/model.onnx", "--runs", str(RUNS)) for conv in CONVS}
-        latencies = interleaved(options.rounds, models)
+        models = {conv: Path(folder, conv, MODEL).read_bytes() for conv in CONVS}
+        latencies = stopwatch.measure(models, "onnxruntime", seconds=SECONDS, burst=BURST)
     write_page("cost.md", page(exports, latencies, options.rounds))
 
 
@@ -105,21 +109,18 @@ CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def page(exports: dict[str, list[dict[str, Any]]], latencies: dict[str, list[dict[str, Any]]], rounds: int) -> str:
+def page(exports: dict[str, list[dict[str, Any]]], latencies: dict[str, stopwatch.Timing], rounds: int) -> str:
     """The Markdown page."""
     seconds = {name: median(run["seconds"] for run in runs) for name, runs in exports.items()}
     memory = {name: median(run["megabytes"] for run in runs) for name, runs in exports.items()}
-    spans = {name: spread([run["milliseconds"] for run in runs]) for name, runs in latencies.items()}
-    times = {name: median(run["milliseconds"] for run in runs) for name, runs in latencies.items()}
-    pairs = zip(latencies["rectified"], latencies["plain"], strict=True)
-    ratios = [rectified["milliseconds"] / plain["milliseconds"] for rectified, plain in pairs]
+    compared = latencies["rectified"].against(latencies["plain"])
     cost = [
         ["bare `torch.onnx.export`", f"{seconds['bare']:.1f}", f"{memory['bare']:.0f}"],
         ["`rectexport.export`, everything on", f"{seconds['full']:.1f}", f"{memory['full']:.0f}"],
         ["ratio", f"{seconds['full'] / seconds['bare']:.2f}", f"{memory['full'] / memory['bare']:.2f}"],
     ]
-    speed = [[name, f"{times[name]:.1f}", spans[name]] for name in ("plain", "rectified")]
-    speed.append(["ratio, median of rounds", f"{median(ratios):.3f}", spread(ratios, 3)])
+    speed = [[name, f"{latencies[name].median * 1e3:.1f}"] for name in ("plain", "rectified")]
+    speed.append(["ratio, in the same rounds", f"{compared.ratio:.3f} ± {compared.noise:.3f}"])
     return f"""# What it costs
 
 Made by `.venv/bin/python -m benchmarks.cost --rounds {rounds}`; each measurement alone in a process, contestants in
@@ -136,18 +137,12 @@ itself; peak resident memory of the process, model and libraries included.
 ## Rectification at inference
 
 The same weights with rectified and with plain convolutions, ONNX Runtime on the CPU, {THREADS} threads, 1x3x224x224,
-fp32, median of {RUNS} runs; the last column is the range over the rounds. r is one constant multiply
-a layer here: the form that needs nothing of the target.
+fp32, in interleaved bursts; the ± is half of a 95 % interval.
 
-{table(("net", "ms", "range"), speed)}
+{table(("net", "ms"), speed)}
 
 {machine()} The machine is shared and noisy.
 """
-
-
-def spread(values: list[float], digits: int = 1) -> str:
-    """min – max."""
-    return f"{min(values):.{digits}f} – {max(values):.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Every network of the zoo exported at its native size, rectified and plain: writes docs/zoo.md.
 
-python -m benchmarks.zoo [NAME ...] [--runs 20]
+    python -m benchmarks.zoo [NAME ...] [--seconds 4] [--export-only]
 
-All are exported first, then each is timed. Packages and rows are kept in out/zoo: an interrupted run goes on
-where it stopped.
+All are exported first; then each network is timed, its kinds of convolution against each other (see
+rectexport.runtime.stopwatch). Packages and rows are kept in out/zoo: an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import ROOT, THREADS, child, machine, table, write_page
+from benchmarks.common import ROOT, THREADS, machine, table, write_page
 from rectexport.exporter.inputs import ShapeOptions
 from rectexport.exporter.log import Log
 from rectexport.exporter.pipeline import Exported, ExportOptions, run_export
@@ -25,10 +25,13 @@ from rectexport.exporter.source import Source
 from rectexport.models.count import parameters, rectified_layers
 from rectexport.models.registry import model_entry, model_names
 from rectexport.models.seeded import seeded_model
+from rectexport.runtime import stopwatch
 from rectexport.runtime.package import MODEL
 
 FOLDER = ROOT / "out" / "zoo"
 KEPT = FOLDER / "rows.json"
+#: Seconds of one burst of runs.
+BURST = 0.1
 HEADINGS = (
     "network",
     "convolutions",
@@ -45,9 +48,10 @@ HEADINGS = (
 
 def main() -> None:
     """Export what is missing, time what is not timed, write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="networks; all by default")
-    parser.add_argument("--runs", type=int, default=20, help="timed runs a network")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of timing for each network (default %(default)s)")
+    parser.add_argument("--export-only", action="store_true", help="time nothing: for a machine that is not idle")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, Any]] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
@@ -55,11 +59,26 @@ def main() -> None:
         for conv, choices in variants(name).items():
             if f"{name} {conv}" not in rows:
                 keep(rows, f"{name} {conv}", export(name, conv, choices))
-    for key, row in rows.items():
-        if "milliseconds" not in row:
-            timed = child("latency", str(package_of(key) / MODEL), "--runs", str(options.runs))
-            keep(rows, key, {**row, **timed})
+    if options.export_only:
+        return
+    for name in {key.partition(" ")[0]: None for key, row in rows.items() if "milliseconds" not in row}:
+        for key, timing in time_network(rows, name, options.seconds).items():
+            keep(rows, key, {**rows[key], **timing})
     write_page("zoo.md", page(rows))
+
+
+def time_network(rows: dict[str, dict[str, Any]], name: str, seconds: float) -> dict[str, dict[str, Any]]:
+    """Milliseconds of every kind of convolution of one network, and the ratio to the plain kind with its ±."""
+    keys = [key for key in rows if key.partition(" ")[0] == name]
+    models = {key: (package_of(key) / MODEL).read_bytes() for key in keys}
+    times = stopwatch.measure(models, "onnxruntime", seconds=seconds, burst=BURST)
+    figures: dict[str, dict[str, Any]] = {key: {"milliseconds": timing.median * 1e3} for key, timing in times.items()}
+    base = f"{name} plain"
+    for key in keys:
+        if key != base and base in times:
+            compared = times[key].against(times[base])
+            figures[key]["ratio"] = [compared.ratio, compared.noise]
+    return figures
 
 
 def keep(rows: dict[str, dict[str, Any]], key: str, row: dict[str, Any]) -> None:
@@ -93,7 +112,8 @@ def export(name: str, conv: str, choices: dict[str, Any]) -> dict[str, Any]:
     begin = time.perf_counter()
     result = run_export(source, ShapeOptions(), package_of(f"{name} {conv}"), ExportOptions(), Log())
     seconds = time.perf_counter() - begin
-    sizes = {"parameters": parameters(model), "rectified": rectified_layers(model), "seconds": seconds}
+    sizes = {"parameters": parameters(model), "rectified": rectified_layers(model)}
+    sizes |= {"seconds": seconds, "threads": torch.get_num_threads()}
     return {**sizes, **parity_of(result)}
 
 
@@ -111,8 +131,7 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     lines = []
     for key, row in rows.items():
         name, _, conv = key.partition(" ")
-        plain = rows.get(f"{name} plain")
-        ratio = f"{row['milliseconds'] / plain['milliseconds']:.2f}" if plain and conv != "plain" else ""
+        ratio = "{:.2f} ± {:.2f}".format(*row["ratio"]) if "ratio" in row else ""
         region, worst, layer = row["worst"]
         lines.append(
             [
@@ -128,14 +147,15 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
                 ratio,
             ]
         )
+    threads = " or ".join(sorted({str(row["threads"]) for row in rows.values()}))
     largest = max(row["relative_l2"] for row in rows.values())
     return f"""# The zoo
 
 Made by `make zoo` (`.venv/bin/python -m benchmarks.zoo`). Every network with seeded random weights and fitting
 BatchNorm statistics, batch 1 at its native size, fp32; nodes before and after the passes; relative L2 of the output
 against PyTorch in float64 (largest of all: {largest:.1e}, allowed 1e-05); the worst region of the worst inner tensor;
-seconds of the whole export; median milliseconds in ONNX Runtime on the CPU with {THREADS} threads, alone in a process.
-One round only: the ratio of a rectified network to its plain twin is uncertain by some percent.
+seconds of the whole export with {threads} threads; median milliseconds in ONNX Runtime on the CPU with {THREADS} threads, each alone in a
+process, a network's kinds of convolution in interleaved rounds; the ± of the ratio is half of a 95 % interval.
 
 {table(HEADINGS, lines)}
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +17,8 @@ from rectexport.exporter.lowering import DEFAULT_TARGET, Decision, Lowering, loa
 from rectexport.exporter.lowering.choice import Costs
 from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.lowering.tuning import tuned_costs
-from rectexport.exporter.passes import PREPARE, Pass, PassResult, select_passes
+from rectexport.exporter.passes import PREPARE, PassResult, select_passes
+from rectexport.exporter.raising import RAISING
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import replaced_file
 from rectexport.runtime.runner import Array
@@ -29,7 +28,6 @@ from rectexport.runtime.shapes import Shape
 RELATIVE_L2 = 1e-6
 #: What an open dimension of an input is taken to be, where no shape is given: batch, channels, then plane.
 _OPEN_SIZES = (1, 3, 224, 224)
-_RAISING = "rectexport.exporter.raising"
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optim
         feeds = example_feeds(model, options.shapes)
         log.say(f"{len(model.graph.node)} nodes, opset {dialect.default_opset(model)}")
     with log.step("raise"):
-        model, results = run_passes(model, (*_raising_passes(), *PREPARE), [feeds], log, options.guard, RELATIVE_L2)
+        model, results = run_passes(model, (RAISING, *PREPARE), [feeds], log, options.guard, RELATIVE_L2)
         model = infer_shapes(model)
     if options.tune:
         with log.step("tune"):
@@ -155,20 +153,6 @@ def _guess(name: str, shape: onnx.TensorShapeProto) -> Shape:
     if None in sizes and len(sizes) not in (1, 2, 4):
         raise BadInput(f"input {name}: its sizes are open; give them with --input {name}:SHAPE")
     return tuple(_OPEN_SIZES[axis] if size is None else size for axis, size in enumerate(sizes))
-
-
-def _raising_passes() -> Sequence[Pass]:
-    """Finding our operators in a foreign graph, as one pass; none where that part is not installed."""
-    if importlib.util.find_spec(_RAISING) is None:
-        return ()
-    raise_model = importlib.import_module(_RAISING).raise_model
-
-    def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
-        raised, results = raise_model(model)
-        fired = tuple(f"{result.name}: {entry}" for result in results for entry in result.fired)
-        return raised, PassResult("raise", fired, tuple(entry for result in results for entry in result.refused))
-
-    return (Pass("raise", run),)
 
 
 def _first_line(error: Exception) -> str:

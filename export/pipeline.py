@@ -21,7 +21,8 @@ from rectexport.exporter.lowering import DEFAULT_TARGET, OPERATORS, TARGETS, Low
 from rectexport.exporter.lowering import rectify as rectify_forms
 from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.parity import ParityReport, check_parity, parity_cases
-from rectexport.exporter.passes import RECTIFY_FORMS, PassResult, select_passes
+from rectexport.exporter.passes import RECTIFY_FORMS, Pass, PassResult, select_passes
+from rectexport.exporter.raising import RAISING
 from rectexport.exporter.reference import make_reference
 from rectexport.exporter.source import Source
 from rectexport.exporter.tolerance import RELATIVE_L2, Tolerance
@@ -122,7 +123,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:
     """What run_export would do, without tracing or writing. Raises as it does for inputs that do not fit."""
     plan = plan_inputs(source, shapes)
-    passes = ", ".join(entry.name for entry in select_passes(options.rectify, options.lowering().passes()))
+    passes = ", ".join(entry.name for entry in _passes(options))
     return [
         *(f"input {_describe(entry)}" for entry in plan.inputs),
         f"opset {options.opset}, {options.precision}, for {options.target}, passes: {passes}",
@@ -130,11 +131,15 @@ def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: Ex
     ]
 
 
+def _passes(options: ExportOptions) -> tuple[Pass, ...]:
+    """Raising first: what a model's code spells out by hand is worth as much as our layers."""
+    return (RAISING, *select_passes(options.rectify, options.lowering().passes()))
+
+
 def _lower(traced: Traced, options: ExportOptions, log: Log) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
     feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
-    passes = select_passes(options.rectify, options.lowering().passes())
-    model, results = run_passes(infer_shapes(traced.model), passes, feeds, log, options.guard)
+    model, results = run_passes(infer_shapes(traced.model), _passes(options), feeds, log, options.guard)
     left = [node for node in model.graph.node if node.domain == "rectexport"]
     if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):
         raise BadInput("--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or graph")

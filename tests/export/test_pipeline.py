@@ -209,7 +209,7 @@ def test_dry_run_says_what_would_be_done(tmp_path: Path) -> None:
     net = source(seeded(Small()), image(2, 2, 8, 8))
     lines = describe_export(net, RANGE, tmp_path / "p", ExportOptions(rectify="graph", fp16=True, opset=20))
     assert [lines[0], lines[2]] == ["input x 1x2x5x5 .. 4x2x19x16 float32", f"would write {tmp_path / 'p'}"]
-    assert lines[1].startswith("opset 20, fp16, for onnxruntime, passes: batch_norm, ")
+    assert lines[1].startswith("opset 20, fp16, for onnxruntime, passes: raise, batch_norm, ")
     assert lines[1].endswith(", rectify_graph, inline, cleanup")
     assert "rectify_fold" not in lines[1]
     assert list(tmp_path.iterdir()) == []
@@ -232,6 +232,32 @@ def test_an_onnx_file_with_dialect_nodes(tmp_path: Path) -> None:
     assert result.parity.reference == "ONNX Runtime on the source file, as stored"
     assert [layer.tensor for layer in result.parity.cases[0].layers] == ["y", "z"]
     assert model.SerializeToString() == before
+
+
+class Spelled(torch.nn.Module):
+    """C2sp and CReLU as people write them without a library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.even = torch.nn.Conv2d(4, 4, 2)
+        self.reader = torch.nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sides = ((1, 0, 1, 0), (0, 1, 1, 0), (1, 0, 0, 1), (0, 1, 0, 1))
+        padded = [torch.nn.functional.pad(part, side) for part, side in zip(x.chunk(4, 1), sides, strict=True)]
+        y = self.even(torch.cat(padded, 1))
+        return self.reader(torch.relu(torch.cat([y, -y], 1)))
+
+
+def test_what_the_code_spells_out_is_raised(tmp_path: Path) -> None:
+    net = seeded(Spelled())
+    result = exported(source(net, image(2, 4, 8, 7)), tmp_path / "p", target="portable")
+    agrees(result.package, net, (2, 4, 8, 7))
+    first = result.passes[0]
+    assert first.name == "raise" and {entry.partition(":")[0] for entry in first.fired} >= {
+        "raise_symmetric_pad",
+        "raise_crelu",
+    }
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:The .grad attribute:UserWarning")
