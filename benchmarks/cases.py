@@ -29,7 +29,8 @@ class Kind:
     """An operator as it is measured.
 
     floor builds the model that bounds it from below, and floor_factor says how much of that model's time the
-    operator cannot do without.
+    operator cannot do without. widening is the number of input channels, by channels of the chain, of the convolution
+    that a site is known by.
     """
 
     operator: str
@@ -40,6 +41,7 @@ class Kind:
     floor_factor: float
     floor_text: str
     forms: tuple[str, ...]
+    widening: int = 1
 
 
 KINDS = (
@@ -53,11 +55,11 @@ KINDS = (
     ),
     Kind(
         "crelu", "CReLU → 3×3", 3, chains.crelu, chains.crelu_floor, 1.0, "the convolutions alone",
-        ("halves", "parted", "doubled"),
+        ("halves", "parted", "doubled"), 2,
     ),
     Kind(
         "crelu", "CReLU → 1×1", 1, partial(chains.crelu, kernel=1), partial(chains.crelu_floor, kernel=1), 1.0,
-        "the convolutions alone", ("halves", "parted", "doubled"),
+        "the convolutions alone", ("halves", "parted", "doubled"), 2,
     ),
     Kind(
         "rectify", "Rectified convolution", 3, chains.rectified, chains.plain, 1.0, "a plain 3×3 convolution",
@@ -79,6 +81,11 @@ class Case:
         chain = self.chain
         names = {"operator": self.kind.operator, "kernel": self.kind.kernel}
         return {**names, "channels": chain.channels, "size": chain.size, "batch": chain.batch}
+
+    @property
+    def cost_key(self) -> dict[str, object]:
+        """How a cost table names it: by what its sites look like."""
+        return {**self.key, "channels": self.chain.channels * self.kind.widening}
 
     def models(self) -> dict[str, ModelProto]:
         """As written, every form, and the floor."""

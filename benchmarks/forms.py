@@ -64,7 +64,15 @@ def measure_forms(cases: list[Case], engines: list[str], seconds: float) -> list
         for engine in engines:
             share = max(end - time.perf_counter(), 0.0) / left
             times = stopwatch.measure(models, engine, seconds=share)
-            results.append({"engine": engine, **case.key, "layers": case.chain.layers, "forms": _figures(times)})
+            results.append(
+                {
+                    "engine": engine,
+                    **case.key,
+                    "layers": case.chain.layers,
+                    "cost_key": case.cost_key,
+                    "forms": _figures(times),
+                }
+            )
             left -= 1
             _progress(1 - left / (len(cases) * len(engines)), f"{case.kind.title} {case.key} {engine}")
     return results
@@ -92,10 +100,11 @@ def write_costs(engine: str, results: list[dict[str, Any]]) -> None:
     for row in results:
         if row["engine"] != engine:
             continue
-        key = {name: row[name] for name in ("operator", "kernel", "channels", "size", "batch")}
         for form, figures in row["forms"].items():
             if form not in (AS_WRITTEN, "floor"):
-                entries.append({**key, "form": form, "ratio": round(figures["ratio"] + figures["noise"], 3)})
+                entries.append(
+                    {**row["cost_key"], "form": form, "ratio": round(figures["ratio"] + figures["noise"], 3)}
+                )
     machine = stopwatch.machine()
     described = f"{machine['processor']}, {machine['cores']} cores, {engine} {machine[engine]}, float32"
     lines = ",\n  ".join(json.dumps(entry) for entry in entries)

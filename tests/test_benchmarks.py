@@ -11,6 +11,7 @@ import pytest
 from benchmarks import forms, report
 from benchmarks.cases import FLOOR, KINDS, Case, grid
 from benchmarks.chains import Chain
+from rectexport.exporter.lowering import lower
 from rectexport.exporter.lowering.costs import CostTable
 from rectexport.exporter.lowering.form import AS_WRITTEN, Shape
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
@@ -64,6 +65,15 @@ def test_report_and_cost_table(tmp_path, monkeypatch):
     text = (tmp_path / "benchmarks.md").read_text()
     assert "C2sp on ONNX Runtime" in text and "| shift | 0.50 | 1.12 |" in text
     assert len(list(tmp_path.glob("*.svg"))) == len(KINDS) + 1
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.title)
+def test_a_case_is_looked_up_where_it_was_measured(kind):
+    case = Case(kind, Chain(8, 28, 4, 2))
+    _, _, decisions = lower(kind.build(case.chain), CostTable("onnxruntime", {}))
+    shape = decisions[0].shape
+    found = {"kernel": shape.kernel, "channels": shape.channels, "size": shape.height, "batch": shape.batch}
+    assert {"operator": kind.operator, **found} == case.cost_key
 
 
 class _Empty:
