@@ -107,3 +107,13 @@ def library_of(value: object) -> AnyLibrary | None:
     if cupy is not None and isinstance(value, cupy.ndarray):
         return CupyArrays(cupy)
     return None
+
+
+def copy_on_device(target: DeviceArray, source: DeviceArray) -> None:
+    """Copy by means of the library that one of the two belongs to."""
+    for array in (source, target):
+        library = library_of(array.owner)
+        if isinstance(library, (TorchCudaTensors, CupyArrays)):
+            library.copy(target, source)
+            return
+    raise TypeError("neither array belongs to a library")

@@ -49,12 +49,13 @@ def preload(ort: Any) -> None:
             ort.preload_dlls()
 
 
-def provider_fault(ort: Any) -> str:
-    """Why the CUDA provider did not load: the library that its own loading stumbles over."""
-    name = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
-    library = Path(ort.__file__).parent / "capi" / name
+def provider_fault(ort: Any) -> str | None:
+    """The library that the CUDA provider's own loading stumbles over, or None when it loads."""
+    prefix, suffix = ("", ".dll") if sys.platform == "win32" else ("lib", ".so")
     try:
-        ctypes.CDLL(str(library), mode=getattr(ctypes, "RTLD_GLOBAL", 0))
+        for part in ("shared", "cuda"):  # the second takes symbols from the first
+            library = Path(ort.__file__).parent / "capi" / f"{prefix}onnxruntime_providers_{part}{suffix}"
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
     except OSError as error:
         return str(error)
-    return f"{name} loads; run again with onnxruntime.set_default_logger_severity(0) to see ONNX Runtime's own words"
+    return None

@@ -1,0 +1,98 @@
+"""What a session adds to a raw InferenceSession.run: writes its section of docs/runtime.md.
+
+python -m benchmarks.overhead [--calls 3000]
+
+One process, one tiny net, so that the difference is not lost in the noise of the work. The contestants take turns call
+by call; the figure is the median of the differences of neighbours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import DIGITS, machine, table, write_section
+
+WARM_UP = 200
+
+
+def main() -> None:
+    """Export the digits network and time it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=3000)
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        export(Path(folder) / "digits")
+        times = measure(contestants(Path(folder) / "digits"), options.calls)
+    write_section("runtime.md", "overhead", section(times, options.calls))
+
+
+def export(folder: Path) -> None:
+    """The digits network at 4x1x8x8, which runs in some tens of microseconds."""
+    command = [sys.executable, "-m", "rectexport", str(DIGITS), "-o", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def contestants(package: Path) -> dict[str, Callable[[], Any]]:
+    """Calls by name; the first is what the others are compared with. One thread each: none waits for a pool."""
+    import onnxruntime as ort
+    import torch
+
+    import rectexport
+
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = 1
+    raw = ort.InferenceSession(str(package / "model.onnx"), settings, providers=["CPUExecutionProvider"])
+    session = rectexport.load(package, "onnxruntime", threads=1)
+    checking = rectexport.load(package, "onnxruntime", threads=1, check_finite=True)
+    feeds, _ = session.package.goldens()
+    (image,) = feeds.values()
+    out = {session.outputs[0].name: session(image)}
+    tensor = torch.from_numpy(image)
+    names = [entry.name for entry in session.outputs]
+    return {
+        "raw InferenceSession.run": lambda: raw.run(names, feeds),
+        "session(numpy)": lambda: session(image),
+        "session.run(feeds)": lambda: session.run(feeds),
+        "session.run(feeds, out)": lambda: session.run(feeds, out),
+        "session(numpy), check_finite": lambda: checking(image),
+        "session(torch, host)": lambda: session(tensor),
+        "session.submit(numpy).result()": lambda: session.submit(image).result(),
+    }
+
+
+def measure(calls: dict[str, Callable[[], Any]], count: int) -> dict[str, Any]:
+    """Seconds of each call, interleaved."""
+    times = {name: np.zeros(count) for name in calls}
+    for index in range(-WARM_UP, count):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            seconds = time.perf_counter() - begin
+            if index >= 0:
+                times[name][index] = seconds
+    return times
+
+
+def section(times: dict[str, Any], count: int) -> str:
+    """Medians, and the medians of the differences from the first."""
+    (_, raw), *_ = times.items()
+    rows = []
+    for name, values in times.items():
+        more = np.percentile(values - raw, (25, 50, 75)) * 1e6
+        added = "" if values is raw else f"{more[1]:.1f} ({more[0]:.1f} – {more[2]:.1f})"
+        rows.append([name, f"{np.median(values) * 1e6:.1f}", added])
+    headings = ["call", "median µs", "added µs: median (quartiles)"]
+    return f"{table(headings, rows)}\n\n{count} calls each, in turn. {machine()}"
+
+
+if __name__ == "__main__":
+    main()
