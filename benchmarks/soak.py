@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, metavar=("BACKEND", "PACKAGE"))
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(soak(*options.child, options.calls)))
+        print(json.dumps(soak(options.child[0], options.child[1], options.calls)))
         return
     with TemporaryDirectory() as folder:
         package = export(Path(folder) / "digits")
