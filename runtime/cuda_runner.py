@@ -106,8 +106,9 @@ class CudaRunner:
         if nodes:
             named = ", ".join(f"{node.name} ({node.operator})" for node in nodes[:NAMED])
             more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
+            count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
             raise BadInput(
-                f"{package.model_file}: {self._description}: {len(nodes)} node{'s' * (len(nodes) != 1)} would run on the CPU: {named}{more}; "
+                f"{package.model_file}: {self._description}: {count} would run on the CPU: {named}{more}; "
                 "the CUDA provider has no kernel for them: export with another --target or precision, or load with "
                 "backend='onnxruntime' for the CPU"
             )
