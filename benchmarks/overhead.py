@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.common import DIGITS, machine, table, write_section
 
-WARM_UP = 200
+WARM_UP, LOADS = 200, 20
 
 
 def main() -> None:
@@ -32,7 +32,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         export(Path(folder) / "digits")
         times = measure(contestants(Path(folder) / "digits"), options.calls)
-    write_section("runtime.md", "overhead", section(times, options.calls))
+        first = {warm: first_calls(Path(folder) / "digits", warm) for warm in (True, False)}
+    write_section("runtime.md", "overhead", section(times, first, options.calls))
 
 
 def export(folder: Path) -> None:
@@ -82,8 +83,22 @@ def measure(calls: dict[str, Callable[[], Any]], count: int) -> dict[str, Any]:
     return times
 
 
-def section(times: dict[str, Any], count: int) -> str:
-    """Medians, and the medians of the differences from the first."""
+def first_calls(package: Path, warm_up: bool) -> float:
+    """Median microseconds of the first call of a session, over LOADS sessions."""
+    import rectexport
+
+    times = []
+    for _ in range(LOADS):
+        with rectexport.load(package, "onnxruntime", threads=1, warm_up=warm_up) as session:
+            (image,) = session.package.goldens()[0].values()
+            begin = time.perf_counter()
+            session(image)
+            times.append(time.perf_counter() - begin)
+    return float(np.median(times) * 1e6)
+
+
+def section(times: dict[str, Any], first: dict[bool, float], count: int) -> str:
+    """Medians, the medians of the differences from the first contestant, and what a first call takes."""
     (_, raw), *_ = times.items()
     rows = []
     for name, values in times.items():
@@ -91,7 +106,10 @@ def section(times: dict[str, Any], count: int) -> str:
         added = "" if values is raw else f"{more[1]:.1f} ({more[0]:.1f} – {more[2]:.1f})"
         rows.append([name, f"{np.median(values) * 1e6:.1f}", added])
     headings = ["call", "median µs", "added µs: median (quartiles)"]
-    return f"{table(headings, rows)}\n\n{count} calls each, in turn. {machine()}"
+    return f"""{table(headings, rows)}
+
+{count} calls each, in turn. The first call after load takes {first[True]:.0f} µs, with warm_up=False
+{first[False]:.0f} µs (medians of {LOADS} loads). {machine()}"""
 
 
 if __name__ == "__main__":

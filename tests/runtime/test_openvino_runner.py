@@ -68,7 +68,8 @@ def test_openvino_settings_and_refusals(package: Package, monkeypatch: pytest.Mo
     monkeypatch.setattr(openvino_runner, "require", lambda module: fake)
     open_backend(package, "openvino")
     open_backend(package, "openvino", BackendOptions(threads=2))
-    plain = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    plain = openvino_runner.SETTINGS
+    assert plain["INFERENCE_PRECISION_HINT"] == "f32"
     assert [settings for _, _, settings in seen] == [plain, {**plain, "INFERENCE_NUM_THREADS": 2}]
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"\x08\x07" * 50)
