@@ -144,7 +144,8 @@ def _open_cuda(package: Package, options: BackendOptions) -> Runner:
 def _open_openvino(package: Package, options: BackendOptions) -> Runner:
     from rectexport.runtime.openvino_runner import OpenVinoRunner
 
-    return OpenVinoRunner(package.model_file, threads=options.threads)
+    names = [entry.name for entry in package.manifest.outputs]
+    return OpenVinoRunner(package.model_file, threads=options.threads, outputs=names)
 
 
 def _open_onnxruntime(package: Package, options: BackendOptions) -> Runner:

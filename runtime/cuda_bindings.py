@@ -36,7 +36,7 @@ class CudaBindings:
         """From and to the host."""
         binding = self._session.io_binding()
         for name, array in feeds.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+            binding.bind_cpu_input(name, np.asarray(array, order="C"))
         for spec in self._outputs:
             binding.bind_output(spec.name, "cpu")
         self._session.run_with_iobinding(binding, self._run_options)

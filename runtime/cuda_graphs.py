@@ -75,7 +75,7 @@ class CudaGraphs:
         if graph is None:
             return self._plain.run(feeds)
         for name, array in feeds.items():
-            graph.inputs[name].update_inplace(np.ascontiguousarray(array))
+            graph.inputs[name].update_inplace(np.asarray(array, order="C"))
         self._session.run_with_iobinding(graph.binding, graph.options)
         return {name: value.numpy() for name, value in graph.outputs.items()}
 

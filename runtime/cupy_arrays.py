@@ -32,7 +32,7 @@ class CupyArrays:
 
     def to_device(self, value: Any) -> DeviceArray:
         with value.device:
-            dense = self.xp.ascontiguousarray(value)
+            dense = self.xp.asarray(value, order="C")
             self.xp.cuda.get_current_stream().synchronize()
         return DeviceArray(dense.data.ptr, tuple(dense.shape), str(dense.dtype), self.device(dense), dense)
 

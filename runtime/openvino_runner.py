@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -23,11 +24,12 @@ SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "C
 class OpenVinoRunner:
     """Runs a model file on OpenVINO's CPU plugin; each thread at work has an infer request of its own.
 
-    threads 0 leaves their number to OpenVINO. Raises BadInput when OpenVINO refuses the model, or when it takes
+    threads 0 leaves their number to OpenVINO. `outputs` are the outputs' names in order: OpenVINO may know a tensor by
+    several, and give another. Raises BadInput when OpenVINO refuses the model, or when it takes
     float64, which OpenVINO computes in float32; MissingDependency when it is not installed.
     """
 
-    def __init__(self, model: Path, *, threads: int = 0) -> None:
+    def __init__(self, model: Path, *, threads: int = 0, outputs: Sequence[str] = ()) -> None:
         openvino = require("openvino")
         settings = {**SETTINGS, **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
         self._description = f"OpenVINO {openvino.__version__.partition('-')[0]}, CPU"
@@ -37,6 +39,8 @@ class OpenVinoRunner:
             raise BadInput(f"{model}: {self._description} refuses it: {first_line(error)}") from None
         self._inputs = [_spec(port) for port in self._compiled.inputs]
         self._outputs = [_spec(port) for port in self._compiled.outputs]
+        if outputs:
+            self._outputs = [replace(spec, name=name) for spec, name in zip(self._outputs, outputs, strict=True)]
         if any(spec.dtype == "float64" for spec in self._inputs):
             raise BadInput(f"{model}: takes float64, which OpenVINO computes in float32; use backend='onnxruntime'")
         self._free: deque[Any] = deque()
@@ -57,7 +61,7 @@ class OpenVinoRunner:
         compiled = self._compiled
         if compiled is None:
             raise BadInput(CLOSED)
-        dense = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        dense = {name: np.asarray(array, order="C") for name, array in feeds.items()}
         try:
             request = self._free.pop()
         except IndexError:

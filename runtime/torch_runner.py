@@ -46,7 +46,8 @@ class TorchRunner:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if self._model is None:
             raise BadInput(CLOSED)
-        tensors = [self._torch.tensor(feeds[spec.name], device=self._device) for spec in self._inputs]
+        dense = [np.asarray(feeds[spec.name], order="C") for spec in self._inputs]
+        tensors = [self._torch.tensor(array, device=self._device) for array in dense]
         try:
             with self._torch.inference_mode():
                 results = [value.cpu().numpy() for value in _flat(self._model(*tensors))]

@@ -16,6 +16,7 @@ from rectexport.runtime.runner import Array
 from rectexport.runtime.schema import manifest_faults
 from rectexport.runtime.session import Session
 from rectexport.runtime.tolerance import Tolerance
+from rectexport.runtime.warm_up import warm_up
 
 #: Faults of a manifest that an error names; the rest are counted.
 NAMED = 5
@@ -95,6 +96,7 @@ def verify(
 ) -> Verification:
     """Check a package's manifest against the schema, its files against their sha256, its goldens on a backend.
 
+    The smallest and, where cheap, the largest shape are run as well, so that a range that does not fit is found.
     step is called with the name of each step as it begins. Raises BadInput for a package that is damaged or that
     the engine refuses, MissingDependency for a backend that is not here; goldens that are missed are in the result.
     """
@@ -105,8 +107,11 @@ def verify(
     unlisted = check_files(package)
     step("load")
     inputs, expected = _goldens(package)
-    runner, choice = choose_backend(package, backend, options)
+    chosen = options or BackendOptions()
+    runner, choice = choose_backend(package, backend, chosen)
     with Session(package, runner, choice) as session:
+        step("warm up")
+        warm_up(runner, package.manifest, chosen.progress)
         step("goldens")
         actual = session.run(inputs)
     outputs, failures = _compare(package.manifest, expected, actual)

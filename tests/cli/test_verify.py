@@ -36,7 +36,9 @@ def test_a_good_package_passes(command: Any, package: Path) -> None:
     lines = ran.out.splitlines()
     assert f"{package}: manifest valid, 4 files as they were written" in lines
     assert "not part of the package: report.html" in lines
-    assert [line.split()[0] for line in lines[:4]] == ["manifest", "files", "load", "goldens"]
+    steps = [line for line in lines if line.endswith(" s") and not line.startswith("PASSED")]
+    assert [line[:10].strip() for line in steps] == ["manifest", "files", "load", "warm up", "goldens"]
+    assert "  warming up at x 2x1x8x8 (1 of 3)" in lines
     assert lines[-1].startswith("PASSED in ")
     assert lines[-1].endswith(f" s · again: rectexport verify {package} --backend onnxruntime")
     assert any(line.startswith("backend onnxruntime: ONNX Runtime ") for line in lines)

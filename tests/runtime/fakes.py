@@ -50,16 +50,15 @@ def fake_cupy() -> Any:
     def synchronize() -> None:
         module.synchronized += 1
 
-    def asarray(value: Any) -> FakeCupyArray:
+    def asarray(value: Any, order: str = "K") -> FakeCupyArray:
         if isinstance(value, FakeCupyArray):
-            return value
+            return FakeCupyArray(np.asarray(value.host, order=order), value.index)  # type: ignore[call-overload]
         seen = value.__cuda_array_interface__
         count = int(np.prod(seen["shape"]))
         memory = (ctypes.c_char * (count * np.dtype(seen["typestr"]).itemsize)).from_address(seen["data"][0])
         return FakeCupyArray(np.frombuffer(memory, seen["typestr"]).reshape(seen["shape"]))
 
     module.asarray = asarray
-    module.ascontiguousarray = lambda value: FakeCupyArray(np.ascontiguousarray(value.host), value.index)
     module.copyto = lambda target, source: np.copyto(target.host, source.host)
     module.empty = lambda shape, dtype: FakeCupyArray(np.full(shape, 77, dtype))
     module.isfinite = lambda value: np.isfinite(value.host)

@@ -148,6 +148,11 @@ def test_a_tensor_on_the_gpu_is_seen_by_address(contiguous: bool) -> None:
     }
 
 
+def test_a_scalar_stays_one() -> None:
+    module = fake_cupy()
+    assert CupyArrays(module).to_device(FakeCupyArray(np.array(3.0))).shape == ()
+
+
 def test_a_copy_on_the_gpu_is_made_by_the_arrays_library(monkeypatch: pytest.MonkeyPatch) -> None:
     module = fake_cupy()
     monkeypatch.setitem(sys.modules, "cupy", module)

@@ -76,6 +76,8 @@ def test_openvino_settings_and_refusals(package: Package, monkeypatch: pytest.Mo
     with pytest.raises(BadInput, match=r"broken\.onnx: OpenVINO \S+, CPU refuses it: "):
         OpenVinoRunner(broken)
     spec = openvino_runner.TensorSpec("x", "float64", (1,))
+    named = OpenVinoRunner(package.model_file, outputs=["another"])
+    assert [spec.name for spec in named.outputs] == ["another"] == list(named.run(package.goldens()[0]))
     monkeypatch.setattr(openvino_runner, "_spec", lambda port: spec)
     with pytest.raises(BadInput, match="takes float64, which OpenVINO computes in float32"):
         OpenVinoRunner(package.model_file)

@@ -43,7 +43,7 @@ def test_an_exported_package_verifies(exported: Path) -> None:
     steps: list[str] = []
     found = verify(exported, "onnxruntime", BackendOptions(threads=1), steps.append)
     assert found.passed and found.failures == () and found.unlisted == ()
-    assert steps == ["manifest", "files", "load", "goldens"]
+    assert steps == ["manifest", "files", "load", "warm up", "goldens"]
     (difference,) = found.outputs.values()
     assert difference.relative_l2 <= 1e-5 and difference.top1 == 1.0
     document = json.loads(json.dumps(found.as_dict()))
@@ -65,6 +65,15 @@ def test_a_missed_golden_is_a_failure_and_no_error(package: Path) -> None:
     assert "elements outside atol 1e-06" in verify(package, "onnxruntime").failures[0]
     goldens(package, input_x=x, output_y=y[..., 1:])
     assert verify(package, "onnxruntime").failures == ("y: shape [2, 1, 8, 8], expected [2, 1, 8, 7]",)
+
+
+def test_a_range_that_the_model_does_not_take_is_found(package: Path) -> None:
+    def three_channels(document: Any) -> None:
+        document["inputs"][0]["range"]["max"][1] = 3
+
+    rewrite(package, three_channels)
+    with pytest.raises(BadInput, match=r"^ONNX Runtime could not run with x float32\[4, 3, 16, 16\]: "):
+        verify(package, "onnxruntime")
 
 
 def test_goldens_that_do_not_belong(package: Path) -> None:
