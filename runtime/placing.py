@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from rectexport.runtime.arrays import AnyLibrary, DeviceLibrary, HostLibrary, library_of
 from rectexport.runtime.cupy_arrays import CupyArrays
 from rectexport.runtime.errors import BadInput
@@ -78,6 +80,8 @@ def _check_out(library: AnyLibrary, out: Mapping[str, Any], outputs: Sequence[Te
         reason = library.refusal(target)
         if reason is None and isinstance(library, (TorchCudaTensors, CupyArrays)) and not library.dense(target):
             reason = "is not contiguous, and an engine writes elements in a row"
+        if reason is None and isinstance(target, np.ndarray) and not target.flags.writeable:
+            reason = "is read-only"
         if reason is None and library.dtype(target) != entries[name].dtype:
             reason = f"expected dtype {entries[name].dtype}, got {library.dtype(target)}"
         if reason:

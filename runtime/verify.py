@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.backends import AUTO, BackendOptions, Choice, choose_backend
+from rectexport.runtime.backends import AUTO, BackendOptions, Choice, choose_backend, silent
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.manifest import FILE_NAME, Manifest
 from rectexport.runtime.metrics import Difference, compare
@@ -92,7 +92,7 @@ def verify(
     path: str | Path,
     backend: str = AUTO,
     options: BackendOptions | None = None,
-    step: Callable[[str], None] = lambda text: None,
+    step: Callable[[str], None] = silent,
 ) -> Verification:
     """Check a package's manifest against the schema, its files against their sha256, its goldens on a backend.
 

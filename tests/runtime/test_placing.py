@@ -49,6 +49,7 @@ def test_torch_outputs_too(session: Session) -> None:
         ("z", np.zeros(1), "no output named 'z'; the model gives y"),
         ("y", [0.0], "out y: expected a NumPy array, as the inputs are, got list"),
         ("y", np.zeros((1, 1, 8, 8)), "out y: expected dtype float32, got float64"),
+        ("y", np.broadcast_to(np.float32(0), (1, 1, 8, 8)), "out y: is read-only"),
         ("y", np.zeros((1, 1, 8, 9), np.float32), "out y: expected shape [1, 1, 8, 8], got [1, 1, 8, 9]"),
     ],
 )
