@@ -90,6 +90,7 @@ class FakeBinding:
         return [FakeOrtValue(value) for value in self.real.get_outputs()]
 
     def bind_ortvalue_output(self, name: str, value: FakeOrtValue) -> None:
+        self.log.append(("fixed", name))
         self.real.bind_ortvalue_output(name, value.real)
 
     def __getattr__(self, name: str) -> Any:

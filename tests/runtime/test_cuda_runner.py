@@ -170,6 +170,7 @@ def test_each_shape_has_its_graph_and_one_thread_runs_them(
         (answer,) = runner.run({name: image}).values()
         np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-5)
     assert ort.runs[1:] == ["-1", "1", "1", "1"]  # buffers first, then recorded and replayed
+    assert ort.bound[-1] == ("fixed", package.manifest.outputs[0].name)
     engine = runner._engine
     assert isinstance(engine, cuda_graphs.CudaGraphs)
     assert engine._graph({name: np.zeros((9, 1, 8, 8), np.float32)}) is None  # no more graphs than allowed
