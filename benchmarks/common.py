@@ -60,3 +60,13 @@ def write_page(name: str, text: str) -> None:
     DOCS.mkdir(exist_ok=True)
     (DOCS / name).write_text(text.rstrip() + "\n", encoding="utf-8")
     print(f"wrote docs/{name}")
+
+
+def write_section(name: str, section: str, text: str) -> None:
+    """Replace what stands in docs/NAME between <!-- SECTION --> and <!-- /SECTION -->."""
+    opening, closing = f"<!-- {section} -->", f"<!-- /{section} -->"
+    before, _, rest = (DOCS / name).read_text(encoding="utf-8").partition(opening)
+    _, found, after = rest.partition(closing)
+    if not found:
+        raise SystemExit(f"docs/{name} has no section {opening} … {closing}")
+    write_page(name, f"{before}{opening}\n{text.strip()}\n{closing}{after}")

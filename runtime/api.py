@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.backends import AUTO, BackendOptions, choose_backend, silent
 from rectexport.runtime.package import Package
 from rectexport.runtime.session import Session
+from rectexport.runtime.warm_up import warm_up as run_warm_up
 
 __all__ = ["Package", "Session", "load"]
 
 
-def load(path: str | Path, *, threads: int = 0) -> Session:
-    """Open a package, check every file against its sha256, and make it ready on ONNX Runtime's CPU provider.
+def load(
+    path: str | Path,
+    backend: str = AUTO,
+    *,
+    device: int = 0,
+    threads: int = 0,
+    check_finite: bool = False,
+    warm_up: bool = True,
+    progress: Callable[[str], None] = silent,
+    prefer_nhwc: bool = False,
+    cuda_graphs: bool = False,
+    model: Any = None,
+) -> Session:
+    """Open a package, check every file against its sha256, and make it ready to answer.
 
-    threads 0 lets ONNX Runtime choose. Raises BadInput for a folder that is not a whole package and
-    MissingDependency when onnxruntime is not installed.
+    backend      "tensorrt", "cuda", "openvino", "onnxruntime", or "auto": the first of these that is here;
+                 session.backend says which, and why not those before it. "torch" runs `model` instead of the file
+    device       index of the GPU, for cuda and tensorrt
+    threads      of the CPU engines; 0 leaves it to them
+    check_finite raise NotFinite when an output holds NaN or infinity
+    warm_up      run the usual shape, the smallest, and the largest where that is cheap, so that the first call is
+                 like any other
+    progress     called with a line of text before each step
+    prefer_nhwc, cuda_graphs  for cuda; see docs/runtime.md
+
+    Raises BadInput for a folder that is not a whole package or a model that the engine refuses, UsageError for an
+    unknown backend, MissingDependency for one that this machine lacks.
     """
     package = Package.open(path)
+    progress(f"checking {len(package.manifest.files)} files")
     package.verify_files()
-    return Session(package, OnnxRuntimeRunner(package.model_file, threads=threads))
+    options = BackendOptions(device, threads, prefer_nhwc, cuda_graphs, model, progress)
+    runner, choice = choose_backend(package, backend, options)
+    progress(f"opened on {choice.description}")
+    try:
+        if warm_up:
+            run_warm_up(runner, package.manifest, progress)
+    except BaseException:
+        runner.close()
+        raise
+    return Session(package, runner, choice, check_finite=check_finite)

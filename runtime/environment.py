@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from importlib import metadata
 from types import ModuleType
 
@@ -22,15 +23,25 @@ EXTRAS = {
 }
 
 
+def missing(module: str) -> str | None:
+    """That a library is not installed, and what to install, without importing it; None where it is."""
+    if importlib.util.find_spec(module) is not None:
+        return None
+    return f"{module} is not installed here; install it with: {_install(module)}"
+
+
 def require(module: str) -> ModuleType:
     """Import a heavy library; raises MissingDependency that names the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        extra = EXTRAS[module.partition(".")[0]]
         raise MissingDependency(
-            f"{module} cannot be imported here ({error}); install it with: pip install 'rectexport[{extra}]'"
+            f"{module} cannot be imported here ({error}); install it with: {_install(module)}"
         ) from None
+
+
+def _install(module: str) -> str:
+    return f"pip install 'rectexport[{EXTRAS[module.partition('.')[0]]}]'"
 
 
 def version(distribution: str) -> str | None:

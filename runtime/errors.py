@@ -13,6 +13,10 @@ class BadInput(RectexportError, ValueError):
     """A file, model, tensor or option value that cannot be used."""
 
 
+class NotFinite(RectexportError, ArithmeticError):
+    """An output holds NaN or infinity, and the session was asked to say so."""
+
+
 class UsageError(RectexportError, ValueError):
     """Options that contradict each other or do not parse."""
 

@@ -10,17 +10,15 @@ from typing import Any, final
 
 from rectexport.runtime.environment import onnxruntime_conflict, require
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.messages import CLOSED, first_line, shown
 from rectexport.runtime.runner import Array, TensorSpec
 
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
     "tensor(double)": "float64",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-    "tensor(int8)": "int8",
-    "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
+    **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
 
 
@@ -48,10 +46,15 @@ class OnnxRuntimeRunner:
         try:
             self._session: Any = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise BadInput(f"{name}: ONNX Runtime {ort.__version__} refuses it: {_first_line(error)}") from None
-        self._inputs = [_spec(value) for value in self._session.get_inputs()]
-        self._outputs = [_spec(value) for value in self._session.get_outputs()]
+            raise BadInput(f"{name}: ONNX Runtime {ort.__version__} refuses it: {first_line(error)}") from None
+        self._description = f"ONNX Runtime {ort.__version__}, CPU"
+        self._inputs = [spec_of(value) for value in self._session.get_inputs()]
+        self._outputs = [spec_of(value) for value in self._session.get_outputs()]
         self._names = [spec.name for spec in self._outputs]
+
+    @property
+    def description(self) -> str:
+        return self._description
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
@@ -62,21 +65,18 @@ class OnnxRuntimeRunner:
         return self._outputs
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        if self._session is None:
-            raise BadInput("the model was closed; load it again")
+        session = self._session
+        if session is None:
+            raise BadInput(CLOSED)
         try:
-            return dict(zip(self._names, self._session.run(self._names, dict(feeds)), strict=True))
+            return dict(zip(self._names, session.run(self._names, dict(feeds)), strict=True))
         except Exception as error:
-            shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
-            raise BadInput(f"ONNX Runtime could not run with {shapes}: {_first_line(error)}") from None
+            raise BadInput(f"ONNX Runtime could not run with {shown(feeds)}: {first_line(error)}") from None
 
     def close(self) -> None:
         self._session = None
 
 
-def _spec(value: Any) -> TensorSpec:
+def spec_of(value: Any) -> TensorSpec:
+    """The specification of one of ONNX Runtime's inputs or outputs."""
     return TensorSpec(value.name, _DTYPES.get(value.type, value.type), tuple(value.shape))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:500] if str(error).strip() else type(error).__name__

@@ -1,13 +1,15 @@
-"""The one protocol between a session and an inference engine."""
+"""The protocols between a session and an inference engine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rectexport.runtime.shapes import Shape
 
 Array = NDArray[np.generic]
 
@@ -21,8 +23,41 @@ class TensorSpec:
     shape: tuple[int | str | None, ...]
 
 
+@dataclass(frozen=True)
+class DeviceArray:
+    """A dense, row-major array on a CUDA device: where it lies, whatever library it belongs to.
+
+    pointer is its device address, device the GPU's index; owner keeps the memory alive.
+    """
+
+    pointer: int
+    shape: Shape
+    dtype: str
+    device: int
+    owner: Any = field(repr=False)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """By which PyTorch and CuPy see this memory as an array of theirs, without a copy."""
+        return {
+            "version": 3,
+            "shape": self.shape,
+            "typestr": np.dtype(self.dtype).str,
+            "data": (self.pointer, False),
+            "strides": None,
+        }
+
+
+#: Makes the array that an output is written to, by the output's name, shape and dtype.
+Allocate = Callable[[str, Shape, str], DeviceArray]
+
+
 class Runner(Protocol):
-    """An engine that holds one loaded model."""
+    """An engine that holds one loaded model; run() may be called from many threads at once."""
+
+    @property
+    def description(self) -> str:
+        """The engine, its version and where it runs: "ONNX Runtime 1.31.1, CPU"."""
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
@@ -33,7 +68,22 @@ class Runner(Protocol):
         """What run() gives, in the model's order."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Infer once; feeds holds one array per input."""
+        """Infer once; feeds holds one array per input. The results are new, writable arrays."""
 
     def close(self) -> None:
         """Free the engine; run() must not be called afterwards."""
+
+
+@runtime_checkable
+class DeviceRunner(Protocol):
+    """A runner that also takes and gives arrays on its GPU, so that nothing is copied through the host."""
+
+    @property
+    def device(self) -> int:
+        """The GPU's index."""
+
+    def run_on_device(self, feeds: Mapping[str, DeviceArray], allocate: Allocate) -> None:
+        """Infer once. Asks `allocate` once for every output and writes into what it is given.
+
+        The inputs are complete when this is called; the outputs are complete when it returns.
+        """

@@ -2,57 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from types import TracebackType
-from typing import final
+from typing import Any, NoReturn, final
 
-import numpy as np
-
+from rectexport.runtime.backends import Choice
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.feeds import check_feeds
+from rectexport.runtime.finite import check_finite
 from rectexport.runtime.manifest import TensorEntry
 from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Array, Runner
+from rectexport.runtime.placing import infer
+from rectexport.runtime.runner import Runner
+
+#: Threads that serve `submit`. A few keep an engine busy that has its own threads for each answer.
+WORKERS = 4
 
 
 @final
 class Session:
     """Inference on one package. Call it with arrays in the order of its inputs, or use `run` with names.
 
+    Takes NumPy arrays, PyTorch tensors on the host or a GPU, and CuPy arrays, and gives back the same kind;
+    memory is shared and not copied where the engine runs on that device. Any number of threads may use one
+    session at once.
+
     >>> with rectexport.load("out/digits") as session:  # doctest: +SKIP
     ...     logits = session(images)
     """
 
-    def __init__(self, package: Package, runner: Runner) -> None:
+    def __init__(
+        self, package: Package, runner: Runner, backend: Choice | None = None, *, check_finite: bool = False
+    ) -> None:
+        """`backend` says how the runner was chosen; check_finite refuses outputs that are NaN or infinite."""
         self.package = package
-        self._runner = runner
+        self.backend = backend or Choice("given", runner.description)
+        self._runner: Runner | None = runner
+        self._check_finite = check_finite
+        self._workers: ThreadPoolExecutor | None = None
+        self._lock = Lock()
+        self._closed = False
 
-    def __call__(self, *arrays: Array) -> Array | tuple[Array, ...]:
-        """One array per input, in order; one output alone, or a tuple of all. Raises BadInput as `run` does."""
-        entries = self.package.manifest.inputs
+    @property
+    def inputs(self) -> Sequence[TensorEntry]:
+        """Name, dtype, shape and range of each input, in order."""
+        return self.package.manifest.inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorEntry]:
+        """Name, dtype and shape of each output, in order."""
+        return self.package.manifest.outputs
+
+    def __call__(self, *arrays: Any) -> Any:
+        """One array per input, in order; one output alone, or a tuple of all. Raises as `run` does."""
+        entries = self.inputs
         if len(arrays) != len(entries):
             names = ", ".join(entry.name for entry in entries)
             raise BadInput(f"expected {len(entries)} input{'s' * (len(entries) != 1)} ({names}), got {len(arrays)}")
         results = self.run({entry.name: array for entry, array in zip(entries, arrays, strict=True)})
-        outputs = tuple(results[entry.name] for entry in self.package.manifest.outputs)
+        outputs = tuple(results[entry.name] for entry in self.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Arrays by input name -> arrays by output name.
+    def run(self, feeds: Mapping[str, Any], out: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Arrays by input name -> arrays of the same library, on the same device, by output name.
 
-        Raises BadInput with expected and actual for a wrong name, dtype, rank or size.
+        `out` gives arrays to write outputs into, by name; they are then what is returned. NaN is passed on.
+
+        Raises BadInput with expected and actual for a wrong name, dtype, rank or size, for arrays of different
+        libraries, for a GPU array where the engine is elsewhere, and after close(); NotFinite where the session
+        was loaded with check_finite.
         """
-        entries = self.package.manifest.inputs
-        surplus = set(feeds) - {entry.name for entry in entries}
-        if surplus:
-            known = ", ".join(entry.name for entry in entries)
-            raise BadInput(f"no input named {sorted(surplus)[0]!r}; the model takes {known}")
-        for entry in entries:
-            _check(entry, feeds)
-        return self._runner.run(feeds)
+        runner = self._runner
+        if runner is None:
+            self._refuse()
+        library = check_feeds(self.inputs, feeds)
+        results = infer(runner, library, feeds, out or {}, self.outputs)
+        if self._check_finite:
+            check_finite(library, feeds, results)
+        return results
+
+    def submit(self, *arrays: Any) -> Future[Any]:
+        """Call the session on another thread; the future holds what the call returns or raises.
+
+        Do not change the arrays until the future is done. Raises BadInput after close().
+        """
+        with self._lock:
+            if self._closed:
+                self._refuse()
+            if self._workers is None:
+                self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="rectexport")
+            return self._workers.submit(self, *arrays)
 
     def close(self) -> None:
-        """Free the engine."""
-        self._runner.close()
+        """Wait for what was submitted, then free the engine. Calling it again does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._workers is not None:
+            self._workers.shutdown()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()
+
+    def _refuse(self) -> NoReturn:
+        raise BadInput(f"{self.package.path}: the session was closed; load the package again")
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else self.backend.description
+        return f"<Session of {self.package.path}: {state}>"
 
     def __enter__(self) -> Session:
         return self
@@ -61,30 +121,3 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check(entry: TensorEntry, feeds: Mapping[str, Array]) -> None:
-    if entry.name not in feeds:
-        raise BadInput(f"input {entry.name} is missing; got {', '.join(sorted(feeds)) or 'nothing'}")
-    array = feeds[entry.name]
-    if not isinstance(array, np.ndarray):
-        raise BadInput(f"input {entry.name}: expected a numpy array, got {type(array).__name__}")
-    if array.dtype != np.dtype(entry.dtype):
-        raise BadInput(f"input {entry.name}: expected dtype {entry.dtype}, got {array.dtype}; cast it with .astype")
-    if array.ndim != len(entry.shape):
-        raise BadInput(f"input {entry.name}: expected shape {list(entry.shape)}, got {list(array.shape)}")
-    for axis, (expected, actual) in enumerate(zip(entry.shape, array.shape, strict=True)):
-        low, high = _bounds(entry, axis, expected)
-        if not low <= actual <= high:
-            allowed = str(low) if low == high else f"{low}..{high}"
-            raise BadInput(
-                f"input {entry.name}, axis {axis}: expected {allowed}, got {actual} in shape {list(array.shape)}"
-            )
-
-
-def _bounds(entry: TensorEntry, axis: int, size: int | str) -> tuple[float, float]:
-    if isinstance(size, int):
-        return size, size
-    if entry.range is None:
-        return 1, float("inf")
-    return entry.range.min[axis], entry.range.max[axis]

@@ -8,8 +8,10 @@ import pytest
 
 import rectexport
 from rectexport.runtime import api
+from rectexport.runtime.backends import BackendOptions, Choice
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.package import Package
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -22,22 +24,30 @@ def test_a_package_is_loaded(exported: Path, kind: type) -> None:
         assert session(*inputs.values()).shape == next(iter(outputs.values())).shape
 
 
-def test_threads_reach_the_runner(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_reach_the_backend(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def record(model: Path, *, threads: int) -> OnnxRuntimeRunner:
-        seen.append((model, threads))
-        return OnnxRuntimeRunner(model, threads=threads)
+    def record(package: Package, name: str, options: BackendOptions) -> tuple[OnnxRuntimeRunner, Choice]:
+        seen.append((package.path, name, options))
+        return OnnxRuntimeRunner(package.model_file), Choice("recorded", "here")
 
-    monkeypatch.setattr(api, "OnnxRuntimeRunner", record)
-    api.load(exported)
-    api.load(exported, threads=2)
-    assert seen == [(exported / "model.onnx", 0), (exported / "model.onnx", 2)]
+    monkeypatch.setattr(api, "choose_backend", record)
+    said: list[str] = []
+    api.load(exported, warm_up=False)
+    session = api.load(
+        exported, "cuda", device=1, threads=2, prefer_nhwc=True, cuda_graphs=True, model=3, progress=said.append
+    )
+    assert seen == [
+        (exported, "auto", BackendOptions()),
+        (exported, "cuda", BackendOptions(1, 2, True, True, 3, said.append)),
+    ]
+    assert session.backend.name == "recorded"
+    assert said[0].startswith("checking ") and said[1] == "opened on here" and said[2].startswith("warming up at x 4x1")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "goldens.npz", "parity.json"])
 def test_a_changed_file_never_reaches_the_engine(package: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "OnnxRuntimeRunner", lambda *_, **__: pytest.fail("the engine saw it"))
+    monkeypatch.setattr(api, "choose_backend", lambda *_, **__: pytest.fail("the engine saw it"))
     data = bytearray((package / name).read_bytes())
     data[-1] ^= 255
     (package / name).write_bytes(data)

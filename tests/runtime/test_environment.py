@@ -9,7 +9,7 @@ from importlib import metadata
 import pytest
 
 from rectexport.runtime import environment
-from rectexport.runtime.environment import EXTRAS, onnxruntime_conflict, require, version
+from rectexport.runtime.environment import EXTRAS, missing, onnxruntime_conflict, require, version
 from rectexport.runtime.errors import MissingDependency
 
 
@@ -42,6 +42,13 @@ def test_what_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch
     assert message.startswith(f"{module} cannot be imported here (")
     assert message.endswith(f"; install it with: pip install 'rectexport[{extra}]'")
     assert missing.value.exit_code == 5
+
+
+def test_what_is_missing_is_known_without_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment.importlib, "import_module", lambda name: pytest.fail("imported"))
+    assert missing("onnxruntime") is None
+    monkeypatch.setitem(EXTRAS, "not_there", "cpu")
+    assert missing("not_there") == "not_there is not installed here; install it with: pip install 'rectexport[cpu]'"
 
 
 def test_the_reason_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ class Echo:
         self.fed: list[dict[str, Any]] = []
         self.closed = 0
 
+    description = "Echo"
     inputs: Sequence[TensorSpec] = ()
     outputs: Sequence[TensorSpec] = ()
 
@@ -124,8 +125,8 @@ def test_the_number_of_arrays(opened: Callable[..., Session], count: int, said: 
         ({}, "input x is missing; got nothing"),
         ({"image": images()}, "no input named 'image'; the model takes x"),
         ({"x": images(), "image": images()}, "no input named 'image'; the model takes x"),
-        ({"x": [[1.0]]}, "input x: expected a numpy array, got list"),
-        ({"x": 1.0}, "input x: expected a numpy array, got float"),
+        ({"x": [[1.0]]}, "input x: expected a NumPy array, a PyTorch tensor or a CuPy array, got list"),
+        ({"x": 1.0}, "input x: expected a NumPy array, a PyTorch tensor or a CuPy array, got float"),
         ({"x": images(dtype="float64")}, "input x: expected dtype float32, got float64; cast it with .astype"),
         ({"x": images(dtype="uint8")}, "input x: expected dtype float32, got uint8; cast it with .astype"),
         ({"x": images(dtype=">f4")}, "input x: expected dtype float32, got >f4; cast it with .astype"),
@@ -173,10 +174,13 @@ def test_a_dynamic_size_without_a_range_takes_all_but_none(opened: Callable[...,
 
 def test_a_block_closes_the_engine(opened: Callable[..., Session]) -> None:
     session = opened()
+    runner = session._runner
     with session as entered:
         assert entered is session
-        assert session._runner.closed == 0
-    assert session._runner.closed == 1
+        assert runner.closed == 0
+    assert runner.closed == 1
+    session.close()
+    assert runner.closed == 1
 
     def fail() -> None:
         with opened() as failing:
@@ -192,7 +196,7 @@ def test_a_block_closes_the_engine(opened: Callable[..., Session]) -> None:
 def test_a_closed_session_says_so(exported: Path) -> None:
     with load(exported) as session:
         inputs, _ = session.package.goldens()
-    with pytest.raises(BadInput, match="the model was closed; load it again"):
+    with pytest.raises(BadInput, match="the session was closed; load the package again"):
         session.run(inputs)
 
 

@@ -1,0 +1,119 @@
+"""The array libraries that a session takes from and gives back to: NumPy, PyTorch, CuPy.
+
+None but NumPy is imported: an array of a library can only be given where that library is loaded already.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol, final
+
+import numpy as np
+
+from rectexport.runtime.cupy_arrays import CupyArrays
+from rectexport.runtime.runner import Array, DeviceArray
+from rectexport.runtime.shapes import Shape
+from rectexport.runtime.torch_arrays import TorchCudaTensors, TorchTensors
+
+
+class Library(Protocol):
+    """One kind of array, on the host or on a GPU; `value` is always an array of that kind."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def cast(self) -> str:
+        """The method that changes a dtype, for messages."""
+
+    @property
+    def xp(self) -> Any:
+        """The module: numpy, torch or cupy."""
+
+    def refusal(self, value: Any) -> str | None:
+        """Why no engine can take this array, and the way out; None when one can."""
+
+    def dtype(self, value: Any) -> str:
+        """The dtype's NumPy name, or the library's own where NumPy has none."""
+
+
+class HostLibrary(Library, Protocol):
+    """Arrays in the machine's memory."""
+
+    def to_host(self, value: Any) -> Array:
+        """The same memory as a NumPy array."""
+
+    def from_host(self, array: Array) -> Any:
+        """The same memory as an array of this kind."""
+
+    def write(self, target: Any, array: Array) -> None:
+        """Copy a NumPy array into one of this kind."""
+
+
+class DeviceLibrary(Library, Protocol):
+    """Arrays in a CUDA device's memory."""
+
+    def device(self, value: Any) -> int:
+        """Index of the GPU."""
+
+    def dense(self, value: Any) -> bool:
+        """Whether the elements lie in a row, in order."""
+
+    def to_device(self, value: Any) -> DeviceArray:
+        """The same memory, or a copy where it is not dense; the library's work on it is done on return."""
+
+    def empty(self, shape: Shape, dtype: str, device: int) -> Any:
+        """A new array; dtype is NumPy's name."""
+
+    def copy(self, target: DeviceArray, source: DeviceArray) -> None:
+        """Copy on the GPU; done on return."""
+
+
+@final
+class NumPyArrays:
+    """numpy.ndarray."""
+
+    name, cast, xp = "NumPy", ".astype", np
+
+    def refusal(self, value: Any) -> str | None:
+        return None
+
+    def dtype(self, value: Any) -> str:
+        return str(value.dtype)
+
+    def to_host(self, value: Any) -> Array:
+        host: Array = value
+        return host
+
+    def from_host(self, array: Array) -> Any:
+        return array
+
+    def write(self, target: Any, array: Array) -> None:
+        np.copyto(target, array)
+
+
+NUMPY = NumPyArrays()
+AnyLibrary = NumPyArrays | TorchTensors | TorchCudaTensors | CupyArrays
+
+
+def library_of(value: object) -> AnyLibrary | None:
+    """The kind of array that this is, None for anything else."""
+    if isinstance(value, np.ndarray):
+        return NUMPY
+    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return TorchCudaTensors(torch) if value.device.type == "cuda" else TorchTensors(torch)
+    if cupy is not None and isinstance(value, cupy.ndarray):
+        return CupyArrays(cupy)
+    return None
+
+
+def copy_on_device(target: DeviceArray, source: DeviceArray) -> None:
+    """Copy by means of the library that one of the two belongs to."""
+    for array in (source, target):
+        library = library_of(array.owner)
+        if isinstance(library, (TorchCudaTensors, CupyArrays)):
+            library.copy(target, source)
+            return
+    raise TypeError("neither array belongs to a library")

@@ -1,0 +1,155 @@
+"""ONNX Runtime on an NVIDIA GPU, and never on the CPU instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar, final
+
+from rectexport.runtime import cuda_libraries
+from rectexport.runtime.backends import BackendOptions
+from rectexport.runtime.cuda_bindings import CudaBindings
+from rectexport.runtime.cuda_graphs import NO_GRAPH, CudaGraphs, run_options
+from rectexport.runtime.cuda_libraries import PROVIDER
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import BadInput, MissingDependency
+from rectexport.runtime.messages import CLOSED, first_line, shown
+from rectexport.runtime.onnxruntime_runner import spec_of
+from rectexport.runtime.package import Package
+from rectexport.runtime.placement import astray, read_profile
+from rectexport.runtime.runner import Allocate, Array, DeviceArray, TensorSpec
+from rectexport.runtime.warm_up import warm_up_shapes, zeros
+
+#: Nodes that a refusal names; the rest are counted.
+NAMED = 5
+T = TypeVar("T")
+
+
+@final
+class CudaRunner:
+    """Runs a package's model file on ONNX Runtime's CUDA provider, in float32 where the model says so, not TF32.
+
+    Opening makes one run with a profile, which tells where every node ran. Raises MissingDependency when there is
+    no such GPU or the provider does not load, BadInput when the model is refused or a node falls to the CPU that
+    does more than compute shapes.
+    """
+
+    def __init__(self, package: Package, options: BackendOptions) -> None:
+        reason = cuda_libraries.no_gpu(options.device)
+        if reason:
+            raise MissingDependency(f"backend cuda: {reason}")
+        ort = require("onnxruntime")
+        cuda_libraries.preload(ort)
+        self._device = options.device
+        self._description = f"ONNX Runtime {ort.__version__}, CUDA device {options.device}"
+        with TemporaryDirectory(prefix="rectexport-") as folder:
+            self._session: Any = _open(ort, package, options, f"{folder}/profile")
+            self._inputs = [spec_of(value) for value in self._session.get_inputs()]
+            self._outputs = [spec_of(value) for value in self._session.get_outputs()]
+            options.progress("one run with a profile, to see where each node runs")
+            self._refuse_cpu_nodes(ort, package, options)
+        self._engine: CudaBindings | CudaGraphs | None = (
+            CudaGraphs(ort, self._session, self._outputs, self._device)
+            if options.cuda_graphs
+            else CudaBindings(self._session, self._outputs, self._device)
+        )
+
+    @property
+    def description(self) -> str:
+        return self._description
+
+    @property
+    def device(self) -> int:
+        return self._device
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return self._told(lambda engine: engine.run(feeds), feeds)
+
+    def run_on_device(self, feeds: Mapping[str, DeviceArray], allocate: Allocate) -> None:
+        self._told(lambda engine: engine.run_on_device(feeds, allocate), feeds)
+
+    def close(self) -> None:
+        engine, self._engine = self._engine, None
+        if isinstance(engine, CudaGraphs):
+            engine.close()
+        self._session = None
+
+    def _told(self, run: Callable[[CudaBindings | CudaGraphs], T], feeds: Mapping[str, Any]) -> T:
+        engine = self._engine
+        if engine is None:
+            raise BadInput(CLOSED)
+        try:
+            return run(engine)
+        except BadInput:
+            raise
+        except Exception as error:
+            raise BadInput(f"{self._description} could not run with {shown(feeds)}: {first_line(error)}") from None
+
+    def _refuse_cpu_nodes(self, ort: Any, package: Package, options: BackendOptions) -> None:
+        shapes = next(warm_up_shapes(package.manifest), None)
+        feeds = package.goldens()[0] if shapes is None else zeros(package.manifest, shapes)
+        plain = run_options(ort, NO_GRAPH) if options.cuda_graphs else None
+        try:
+            CudaBindings(self._session, self._outputs, self._device, plain).run(feeds)
+        except Exception as error:
+            raise BadInput(f"{self._description} could not run with {shown(feeds)}: {first_line(error)}") from None
+        nodes = astray(read_profile(Path(self._session.end_profiling())), PROVIDER)
+        if nodes:
+            named = ", ".join(f"{node.name} ({node.operator})" for node in nodes[:NAMED])
+            more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
+            count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
+            raise BadInput(
+                f"{package.model_file}: {self._description}: {count} would run on the CPU: {named}{more}; "
+                "the CUDA provider has no kernel for them: export with another --target or precision, or load with "
+                "backend='onnxruntime' for the CPU"
+            )
+
+
+def _open(ort: Any, package: Package, options: BackendOptions, profile: str) -> Any:
+    """An onnxruntime.InferenceSession that has the CUDA provider."""
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 3
+    settings.enable_profiling = True
+    settings.profile_file_prefix = profile
+    providers = [(PROVIDER, _provider_options(package, options)), "CPUExecutionProvider"]
+    try:
+        session = ort.InferenceSession(str(package.model_file), settings, providers=providers, enable_fallback=0)
+    except Exception as error:
+        reason = cuda_libraries.provider_fault(ort)
+        if reason:
+            raise MissingDependency(_not_loaded(ort, reason)) from None
+        name = f"{package.model_file}: ONNX Runtime {ort.__version__}, CUDA"
+        raise BadInput(f"{name}, refuses it: {first_line(error)}") from None
+    session.disable_fallback()
+    if PROVIDER not in session.get_providers():
+        raise MissingDependency(_not_loaded(ort, cuda_libraries.provider_fault(ort) or "it does not say why"))
+    return session
+
+
+def _not_loaded(ort: Any, reason: str) -> str:
+    return (
+        f"backend cuda: ONNX Runtime {ort.__version__} cannot load its CUDA provider and would use the CPU: {reason}; "
+        "install the CUDA and cuDNN that it was built for: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    )
+
+
+def _provider_options(package: Package, options: BackendOptions) -> dict[str, str]:
+    """Searching all of cuDNN's algorithms pays where sizes do not change; it is repeated at every new size."""
+    dynamic = any(isinstance(size, str) for entry in package.manifest.inputs for size in entry.shape)
+    return {
+        "device_id": str(options.device),
+        "use_tf32": "0",
+        "prefer_nhwc": str(int(options.prefer_nhwc)),
+        "enable_cuda_graph": str(int(options.cuda_graphs)),
+        "cudnn_conv_algo_search": "HEURISTIC" if dynamic else "EXHAUSTIVE",
+        "arena_extend_strategy": "kSameAsRequested" if dynamic else "kNextPowerOfTwo",
+    }

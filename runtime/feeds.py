@@ -1,0 +1,85 @@
+"""What a session is fed: the right names, dtypes, ranks and sizes, all of one array library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rectexport.runtime.arrays import AnyLibrary, library_of
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.manifest import TensorEntry
+
+
+def check_feeds(entries: Sequence[TensorEntry], feeds: Mapping[str, Any]) -> AnyLibrary:
+    """The library that all feeds belong to. Raises BadInput with expected and actual for the first that does not fit.
+
+    A dynamic dimension's name stands for one size, wherever it occurs.
+    """
+    if len(feeds) > len(entries) or any(entry.name not in feeds for entry in entries):
+        _refuse_names(entries, feeds)
+    library: AnyLibrary | None = None
+    sizes: dict[str, tuple[int, str]] = {}
+    for entry in entries:
+        value = feeds[entry.name]
+        found = _library(entry.name, value)
+        if library is not None and found != library:
+            raise BadInput(
+                f"input {entry.name}: a {found.name} array, where input {entries[0].name} is {library.name}; "
+                "give all inputs from one library, on one device"
+            )
+        library = found
+        _check_dtype(entry, value, found)
+        _check_shape(entry, tuple(value.shape), sizes)
+    assert library is not None, "a manifest has at least one input"
+    return library
+
+
+def _refuse_names(entries: Sequence[TensorEntry], feeds: Mapping[str, Any]) -> None:
+    names = [entry.name for entry in entries]
+    surplus = sorted(str(name) for name in feeds if name not in names)
+    if surplus:
+        raise BadInput(f"no input named {surplus[0]!r}; the model takes {', '.join(names)}")
+    missing = next(name for name in names if name not in feeds)
+    raise BadInput(f"input {missing} is missing; got {', '.join(sorted(feeds)) or 'nothing'}")
+
+
+def _library(name: str, value: object) -> AnyLibrary:
+    library = library_of(value)
+    if library is None:
+        found = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+        raise BadInput(f"input {name}: expected a NumPy array, a PyTorch tensor or a CuPy array, got {found}")
+    reason = library.refusal(value)
+    if reason:
+        raise BadInput(f"input {name}: {reason}")
+    return library
+
+
+def _check_dtype(entry: TensorEntry, value: Any, library: AnyLibrary) -> None:
+    actual = library.dtype(value)
+    if actual != entry.dtype:
+        raise BadInput(f"input {entry.name}: expected dtype {entry.dtype}, got {actual}; cast it with {library.cast}")
+
+
+def _check_shape(entry: TensorEntry, shape: tuple[int, ...], sizes: dict[str, tuple[int, str]]) -> None:
+    if len(shape) != len(entry.shape):
+        raise BadInput(f"input {entry.name}: expected shape {list(entry.shape)}, got {list(shape)}")
+    for axis, (expected, actual) in enumerate(zip(entry.shape, shape, strict=True)):
+        low, high = _bounds(entry, axis, expected)
+        if not low <= actual <= high:
+            allowed = str(low) if low == high else f"{low}..{high}"
+            raise BadInput(f"input {entry.name}, axis {axis}: expected {allowed}, got {actual} in shape {list(shape)}")
+        if isinstance(expected, str) and expected:
+            size, where = sizes.setdefault(expected, (actual, f"input {entry.name}, axis {axis}"))
+            if size != actual:
+                raise BadInput(
+                    f"input {entry.name}, axis {axis}: expected {size}, got {actual} in shape {list(shape)}: "
+                    f"{expected} has one size, and is {size} in {where}"
+                )
+
+
+def _bounds(entry: TensorEntry, axis: int, size: int | str) -> tuple[float, float]:
+    if isinstance(size, int):
+        return size, size
+    if entry.range is None:
+        return 1, float("inf")
+    return entry.range.min[axis], entry.range.max[axis]

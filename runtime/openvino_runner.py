@@ -1,0 +1,83 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.messages import CLOSED, first_line, shown
+from rectexport.runtime.runner import Array, TensorSpec
+
+#: float32 also where the processor has faster bfloat16; one stream, which answers soonest. The cache keeps what was
+#: made for a shape, 5000 times for each kind of node unless told otherwise: hundreds of megabytes of a small net.
+SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "CPU_RUNTIME_CACHE_CAPACITY": "64"}
+
+
+@final
+class OpenVinoRunner:
+    """Runs a model file on OpenVINO's CPU plugin; each thread at work has an infer request of its own.
+
+    threads 0 leaves their number to OpenVINO. `outputs` are the outputs' names in order: OpenVINO may know a tensor by
+    several, and give another. Raises BadInput when OpenVINO refuses the model, or when it takes
+    float64, which OpenVINO computes in float32; MissingDependency when it is not installed.
+    """
+
+    def __init__(self, model: Path, *, threads: int = 0, outputs: Sequence[str] = ()) -> None:
+        openvino = require("openvino")
+        settings = {**SETTINGS, **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
+        self._description = f"OpenVINO {openvino.__version__.partition('-')[0]}, CPU"
+        try:
+            self._compiled: Any = openvino.Core().compile_model(str(model), "CPU", settings)
+        except Exception as error:
+            raise BadInput(f"{model}: {self._description} refuses it: {first_line(error)}") from None
+        self._inputs = [_spec(port) for port in self._compiled.inputs]
+        self._outputs = [_spec(port) for port in self._compiled.outputs]
+        if outputs:
+            self._outputs = [replace(spec, name=name) for spec, name in zip(self._outputs, outputs, strict=True)]
+        if any(spec.dtype == "float64" for spec in self._inputs):
+            raise BadInput(f"{model}: takes float64, which OpenVINO computes in float32; use backend='onnxruntime'")
+        self._free: deque[Any] = deque()
+
+    @property
+    def description(self) -> str:
+        return self._description
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        compiled = self._compiled
+        if compiled is None:
+            raise BadInput(CLOSED)
+        dense = {name: np.asarray(array, order="C") for name, array in feeds.items()}
+        try:
+            request = self._free.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        try:
+            results = request.infer(dense, share_inputs=True, share_outputs=False)
+        except Exception as error:
+            raise BadInput(f"OpenVINO could not run with {shown(feeds)}: {first_line(error)}") from None
+        self._free.append(request)
+        return {spec.name: array for spec, array in zip(self._outputs, results.values(), strict=True)}
+
+    def close(self) -> None:
+        self._compiled = None
+        self._free.clear()
+
+
+def _spec(port: Any) -> TensorSpec:
+    sizes = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
+    return TensorSpec(port.get_any_name(), np.dtype(port.get_element_type().to_dtype()).name, sizes)

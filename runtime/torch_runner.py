@@ -1,0 +1,76 @@
+"""A PyTorch module behind the Runner protocol, for comparing a package with what it was made from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.manifest import Manifest, TensorEntry
+from rectexport.runtime.messages import CLOSED, first_line, shown
+from rectexport.runtime.runner import Array, TensorSpec
+
+
+@final
+class TorchRunner:
+    """Calls a module on the device and in the precision that it has, with the package's inputs in order.
+
+    Its tensors, taken out of tuples, lists and dicts in order, are the package's outputs. Raises BadInput for a
+    module in training mode, whose answers would depend on the batch.
+    """
+
+    def __init__(self, model: Any, manifest: Manifest) -> None:
+        if getattr(model, "training", False):
+            raise BadInput("the module is in training mode; call its eval() first")
+        self._torch = sys.modules["torch"]  # loaded, since there is a module of its
+        self._model = model
+        self._device = next((value.device for value in model.parameters()), self._torch.device("cpu"))
+        self._inputs = [_spec(entry) for entry in manifest.inputs]
+        self._outputs = [_spec(entry) for entry in manifest.outputs]
+
+    @property
+    def description(self) -> str:
+        return f"PyTorch {self._torch.__version__}, {self._device}"
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._model is None:
+            raise BadInput(CLOSED)
+        dense = [np.asarray(feeds[spec.name], order="C") for spec in self._inputs]
+        tensors = [self._torch.tensor(array, device=self._device) for array in dense]
+        try:
+            with self._torch.inference_mode():
+                results = [value.cpu().numpy() for value in _flat(self._model(*tensors))]
+        except Exception as error:
+            raise BadInput(f"PyTorch could not run with {shown(feeds)}: {first_line(error)}") from None
+        if len(results) != len(self._outputs):
+            raise BadInput(f"the module gives {len(results)} tensors, the package {len(self._outputs)}")
+        return {spec.name: np.array(array) for spec, array in zip(self._outputs, results, strict=True)}
+
+    def close(self) -> None:
+        self._model = None
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The tensors in nested tuples, lists and dicts."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        for entry in value:
+            yield from _flat(entry)
+    elif hasattr(value, "detach"):
+        yield value.detach()
+
+
+def _spec(entry: TensorEntry) -> TensorSpec:
+    return TensorSpec(entry.name, entry.dtype, entry.shape)

@@ -1,0 +1,150 @@
+"""A package checks itself where it is deployed: its manifest, its files, and its goldens on an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rectexport.runtime.backends import AUTO, BackendOptions, Choice, choose_backend, silent
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.manifest import FILE_NAME, Manifest
+from rectexport.runtime.metrics import Difference, compare
+from rectexport.runtime.package import GOLDENS, Package
+from rectexport.runtime.runner import Array
+from rectexport.runtime.schema import manifest_faults
+from rectexport.runtime.session import Session
+from rectexport.runtime.tolerance import Tolerance
+from rectexport.runtime.warm_up import warm_up
+
+#: Faults of a manifest that an error names; the rest are counted.
+NAMED = 5
+#: What an engine, a loader or Python would open: such a file beside the package's own may be taken for one of them.
+LOADED = frozenset(
+    {".bin", ".data", ".dll", ".dylib", ".engine", ".npy", ".npz", ".onnx", ".ort", ".pkl", ".plan", ".pt", ".pt2"}
+    | {".pth", ".py", ".safetensors", ".so", ".xml"}
+)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found; `failures` says which outputs miss their goldens by more than the tolerance."""
+
+    package: Path
+    files: int
+    unlisted: tuple[str, ...]
+    backend: Choice
+    tolerances: Mapping[str, float]
+    outputs: Mapping[str, Difference] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether all goldens are met."""
+        return not self.failures
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "passed": self.passed,
+            "package": str(self.package),
+            "files": self.files,
+            "unlisted": list(self.unlisted),
+            "backend": {
+                "name": self.backend.name,
+                "description": self.backend.description,
+                "not_taken": dict(self.backend.not_taken),
+            },
+            "tolerances": dict(self.tolerances),
+            "outputs": {name: difference.as_dict() for name, difference in self.outputs.items()},
+            "failures": list(self.failures),
+        }
+
+
+def check_manifest(package: Package) -> None:
+    """Raises BadInput that names what the manifest has against its schema."""
+    found = list(manifest_faults(package.manifest.data))
+    if found:
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        raise BadInput(f"{package.path / FILE_NAME}: {'; '.join(found[:NAMED])}{more}")
+
+
+def check_files(package: Package) -> tuple[str, ...]:
+    """Names of files that the manifest does not list and that nothing would load.
+
+    Raises BadInput for a listed file that is missing or differs, and for an unlisted one that could be taken for a
+    part of the package.
+    """
+    package.verify_files()
+    listed = {FILE_NAME, *package.manifest.files}
+    unlisted = sorted(path for path in package.path.rglob("*") if str(path.relative_to(package.path)) not in listed)
+    for path in unlisted:
+        if path.suffix.lower() in LOADED:
+            raise BadInput(
+                f"{path}: not listed in the manifest, and of a kind that is loaded: remove it, or export the package "
+                "again if it belongs there"
+            )
+    return tuple(str(path.relative_to(package.path)) for path in unlisted if not path.is_dir())
+
+
+def verify(
+    path: str | Path,
+    backend: str = AUTO,
+    options: BackendOptions | None = None,
+    step: Callable[[str], None] = silent,
+) -> Verification:
+    """Check a package's manifest against the schema, its files against their sha256, its goldens on a backend.
+
+    The smallest and, where cheap, the largest shape are run as well, so that a range that does not fit is found.
+    step is called with the name of each step as it begins. Raises BadInput for a package that is damaged or that
+    the engine refuses, MissingDependency for a backend that is not here; goldens that are missed are in the result.
+    """
+    step("manifest")
+    package = Package.open(path)
+    check_manifest(package)
+    step("files")
+    unlisted = check_files(package)
+    step("load")
+    inputs, expected = _goldens(package)
+    chosen = options or BackendOptions()
+    runner, choice = choose_backend(package, backend, chosen)
+    with Session(package, runner, choice) as session:
+        step("warm up")
+        warm_up(runner, package.manifest, chosen.progress)
+        step("goldens")
+        actual = session.run(inputs)
+    outputs, failures = _compare(package.manifest, expected, actual)
+    files = len(package.manifest.files)
+    return Verification(package.path, files, unlisted, choice, package.manifest.tolerances, outputs, failures)
+
+
+def _goldens(package: Package) -> tuple[dict[str, Array], dict[str, Array]]:
+    inputs, expected = package.goldens()
+    for kind, found, entries in (
+        ("inputs", inputs, package.manifest.inputs),
+        ("outputs", expected, package.manifest.outputs),
+    ):
+        names = sorted(entry.name for entry in entries)
+        if sorted(found) != names:
+            given = ", ".join(sorted(found)) or "none"
+            raise BadInput(f"{package.path / GOLDENS}: has {kind} {given}; the manifest says {', '.join(names)}")
+    return inputs, expected
+
+
+def _compare(
+    manifest: Manifest, expected: Mapping[str, Array], actual: Mapping[str, Array]
+) -> tuple[dict[str, Difference], tuple[str, ...]]:
+    tolerance = Tolerance.from_dict(manifest.tolerances)
+    outputs: dict[str, Difference] = {}
+    failures = []
+    for entry in manifest.outputs:
+        wanted, got = expected[entry.name], actual[entry.name]
+        if wanted.shape != got.shape:
+            failures.append(f"{entry.name}: shape {list(got.shape)}, expected {list(wanted.shape)}")
+            continue
+        outputs[entry.name] = compare(wanted, got)
+        failure = tolerance.failure(entry.name, outputs[entry.name], wanted, got)
+        if failure:
+            failures.append(failure)
+    return outputs, tuple(failures)

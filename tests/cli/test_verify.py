@@ -1,0 +1,104 @@
+"""`rectexport verify`: exit codes, the last line, JSON; on a machine without PyTorch and ONNX."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runtime.tiny import dynamic_package
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    return dynamic_package(tmp_path / "tiny").path
+
+
+def miss(package: Path) -> None:
+    """Goldens that no engine gives."""
+    arrays = dict(np.load(package / "goldens.npz"))
+    np.savez(package / "goldens.npz", **{**arrays, "output.y": arrays["output.y"] + 1})
+    document = json.loads((package / "manifest.json").read_text())
+    document["files"]["goldens.npz"] = hashlib.sha256((package / "goldens.npz").read_bytes()).hexdigest()
+    (package / "manifest.json").write_text(json.dumps(document))
+
+
+def test_a_good_package_passes(command: Any, package: Path) -> None:
+    (package / "report.html").write_text("")
+    ran = command("verify", package, "--backend", "onnxruntime")
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert f"{package}: manifest valid, 4 files as they were written" in lines
+    assert "not part of the package: report.html" in lines
+    steps = [line for line in lines if line.endswith(" s") and not line.startswith("PASSED")]
+    assert [line[:10].strip() for line in steps] == ["manifest", "files", "load", "warm up", "goldens"]
+    assert "  warming up at x 2x1x8x8 (1 of 3)" in lines
+    assert lines[-1].startswith("PASSED in ")
+    assert lines[-1].endswith(f" s · again: rectexport verify {package} --backend onnxruntime")
+    assert any(line.startswith("backend onnxruntime: ONNX Runtime ") for line in lines)
+
+
+def test_auto_says_why_not_the_others(command: Any, package: Path) -> None:
+    ran = command("verify", package)
+    assert ran.code == 0, ran.err
+    assert "  not tensorrt: " in ran.out
+
+
+def test_missed_goldens_end_with_three(command: Any, package: Path) -> None:
+    miss(package)
+    ran = command("verify", package, "--backend", "onnxruntime")
+    assert ran.code == 3
+    assert "miss: y: relative L2 " in ran.out
+    assert ran.out.splitlines()[-1].startswith("FAILED in ")
+    ran = command("verify", package, "--backend", "onnxruntime", "--json")
+    document = json.loads(ran.out)
+    assert ran.code == 3 and document["passed"] is False and document["failures"] and document["outputs"]["y"]
+    assert ran.err.splitlines()[-1].startswith("FAILED in ")
+
+
+def test_json_is_one_document(command: Any, package: Path) -> None:
+    ran = command("verify", package, "--backend", "onnxruntime", "--json")
+    document = json.loads(ran.out)
+    assert ran.code == 0 and document["passed"] is True and document["seconds"] >= 0
+    assert document["backend"]["description"].startswith("ONNX Runtime ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--backend", "cuda", "--device", "10000"], 5, "backend cuda: "),
+        (["--backend", "caffe"], 2, "unknown backend 'caffe', expected one of auto, tensorrt, cuda, openvino"),
+        (["--backend", "torch"], 2, "backend torch runs a module"),
+    ],
+)
+def test_other_endings(command: Any, package: Path, words: list[str], code: int, said: str) -> None:
+    ran = command("verify", package, *words)
+    assert ran.code == code and f"error: {said}" in ran.err
+    assert ran.err.splitlines()[-1].startswith("FAILED after ")
+
+
+def test_a_tampered_package_ends_with_one(command: Any, package: Path) -> None:
+    (package / "model.onnx").write_bytes((package / "model.onnx").read_bytes()[:-1])
+    ran = command("verify", package, "--json")
+    assert ran.code == 1
+    document = json.loads(ran.out)
+    assert document["passed"] is False and "model.onnx: sha256 " in document["error"]
+
+
+def test_neither_torch_nor_onnx_is_needed(package: Path, tmp_path: Path) -> None:
+    script = f"""
+import sys
+for name in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "jsonschema", "openvino"):
+    sys.modules[name] = None
+from rectexport.cli.main import main
+main(["verify", {str(package)!r}])
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "not openvino: openvino is not installed here" in ran.stdout

@@ -1,0 +1,132 @@
+"""Which engine is taken, and why not the others."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rectexport.runtime import backends
+from rectexport.runtime.backends import BACKENDS, Backend, BackendOptions, choose_backend, open_backend
+from rectexport.runtime.errors import BadInput, MissingDependency, UsageError
+from rectexport.runtime.package import Package
+
+
+def backend(name: str, absent: str | None = None, fails: Exception | None = None) -> Backend:
+    """A backend that opens to a runner named after it, unless it is absent or fails."""
+
+    def open_it(package: Package, options: BackendOptions) -> Any:
+        if fails:
+            raise fails
+        return SimpleNamespace(description=f"engine {name}", options=options)
+
+    return Backend(name, lambda: absent, open_it)
+
+
+@pytest.fixture
+def package(exported: Path) -> Package:
+    return Package.open(exported)
+
+
+def test_the_order_is_by_speed() -> None:
+    assert [backend.name for backend in BACKENDS] == ["tensorrt", "cuda", "openvino", "onnxruntime", "torch"]
+
+
+def test_auto_takes_the_first_that_is_here(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = (backend("a", "no a"), backend("b"), backend("c", "no c"))
+    monkeypatch.setattr(backends, "BACKENDS", table)
+    options = BackendOptions(threads=3)
+    runner, choice = choose_backend(package, "auto", options)
+    assert runner.options is options  # type: ignore[attr-defined]
+    assert (choice.name, choice.description, choice.not_taken) == ("b", "engine b", {"a": "no a"})
+    assert str(choice) == "b (engine b); not a: no a"
+    assert open_backend(package).description == "engine b"
+
+
+def test_auto_goes_on_where_one_fails_and_warns(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = (backend("a", fails=MissingDependency("libcudnn.so.9")), backend("b"))
+    monkeypatch.setattr(backends, "BACKENDS", table)
+    with pytest.warns(RuntimeWarning, match="backend a is here but does not open: libcudnn"):
+        _, choice = choose_backend(package)
+    assert (choice.name, choice.not_taken) == ("b", {"a": "libcudnn.so.9"})
+
+
+def test_auto_says_why_none_will_do(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "BACKENDS", (backend("a", "no a"), backend("torch")))
+    with pytest.raises(MissingDependency, match=r"^no backend is here: a: no a$"):
+        choose_backend(package)
+    table = (backend("a", "no a"), backend("b", fails=BadInput("refused")), backend("c", "no c"))
+    monkeypatch.setattr(backends, "BACKENDS", table)
+    with pytest.warns(RuntimeWarning), pytest.raises(BadInput, match=r"^refused$"):
+        choose_backend(package)
+
+
+def test_what_is_asked_for_is_taken_or_refused(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = (backend("a"), backend("b"), backend("c", "no c"), backend("d", fails=BadInput("refused")))
+    monkeypatch.setattr(backends, "BACKENDS", table)
+    _, choice = choose_backend(package, "b")
+    assert (choice.name, dict(choice.not_taken)) == ("b", {})
+    with pytest.raises(MissingDependency, match=r"^backend c: no c$"):
+        choose_backend(package, "c")
+    with pytest.raises(BadInput, match=r"^refused$"):
+        choose_backend(package, "d")
+    with pytest.raises(UsageError, match=r"^unknown backend 'e', expected one of auto, a, b, c, d$"):
+        choose_backend(package, "e")
+
+
+def test_onnxruntime_is_opened(package: Package) -> None:
+    runner, choice = choose_backend(package, "onnxruntime", BackendOptions(threads=1))
+    assert choice.description.startswith("ONNX Runtime ") and choice.description.endswith(", CPU")
+    assert runner.run(package.goldens()[0])
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_an_engine_that_is_not_installed(package: Package, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, name, None)  # type: ignore[arg-type]
+    extra = {"onnxruntime": "cpu"}.get(name, name)
+    with pytest.raises(MissingDependency, match=rf"^backend {name}: {name} is not installed .*'rectexport\[{extra}\]'"):
+        choose_backend(package, name)
+
+
+def test_cuda_is_absent_without_a_driver_or_a_provider(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends.cuda_libraries, "no_gpu", lambda device=0: "no driver")
+    with pytest.raises(MissingDependency, match=r"^backend cuda: no driver$"):
+        choose_backend(package, "cuda")
+    monkeypatch.setattr(backends.cuda_libraries, "no_gpu", lambda device=0: None)
+    monkeypatch.setattr(backends.cuda_libraries, "no_provider", lambda ort: "no provider")
+    with pytest.raises(MissingDependency, match=r"^backend cuda: no provider$"):
+        choose_backend(package, "cuda")
+
+
+def test_tensorrt_comes_from_its_own_part(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    part = "rectexport.runtime.tensorrt"
+    versions, runner = ModuleType(f"{part}.versions"), ModuleType(f"{part}.runner")
+    versions.absence = lambda: None  # type: ignore[attr-defined]
+
+    def open_runner(package: Package, options: BackendOptions) -> Any:
+        opened.append((package, options))
+        return SimpleNamespace(description="TensorRT")
+
+    runner.open_runner = open_runner  # type: ignore[attr-defined]
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match=r"^backend tensorrt: not part of this build$"):
+        choose_backend(package, "tensorrt")
+    monkeypatch.setattr(backends, "find_spec", lambda name: name == part or pytest.fail(name))
+    for module in (versions, runner):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(sys.modules, part, ModuleType(part))
+    options = BackendOptions(device=1)
+    assert choose_backend(package, "tensorrt", options)[1].description == "TensorRT"
+    assert opened == [(package, options)]
+    versions.absence = lambda: "no libnvinfer"  # type: ignore[attr-defined]
+    with pytest.raises(MissingDependency, match=r"^backend tensorrt: no libnvinfer$"):
+        choose_backend(package, "tensorrt")
+
+
+def test_torch_needs_a_module(package: Package) -> None:
+    with pytest.raises(UsageError, match=r"^backend torch runs a module .* give it as model=$"):
+        choose_backend(package, "torch")
