@@ -84,7 +84,8 @@ class Worker:
         self.errors.seek(0)
         lines = [line for line in self.errors.read().decode(errors="replace").splitlines() if line.strip()]
         ended = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return f"{self.name}: could not be timed: {lines[-1][:300] if lines else f'its process ended, {ended}'}"
+        said = f"; it said: {lines[-1][:300]}" if lines else ""
+        return f"{self.name}: could not be timed, its process ended with {ended}{said}"
 
     def _signal(self, name: str) -> None:
         number = getattr(signal, name, None)  # Windows has no such signals, and its workers go on spinning
@@ -97,13 +98,12 @@ def started(contestant: Contestant) -> Iterator[Worker]:
     """A worker whose model is being loaded; killed at the end."""
     command = [sys.executable, "-m", contestant.module, json.dumps(dict(contestant.spec))]
     environment = {key: value for key, value in os.environ.items() if key not in _THREAD_VARIABLES}
-    with (
-        tempfile.TemporaryFile() as noise,
-        subprocess.Popen(
+    with tempfile.TemporaryFile() as noise:
+        process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True, env=environment
-        ) as process,
-    ):
+        )
         try:
             yield Worker(contestant.name, process, noise)
         finally:
             process.kill()
+            process.communicate()  # waits, and closes pipes whatever is left in them

@@ -173,8 +173,9 @@ def _say(stream: IO[str], answer: Mapping[str, Any]) -> None:
 def _line(error: Exception) -> str:
     if isinstance(error, RectexportError):
         return str(error)
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.rstrip().endswith(":")]  # OpenVINO begins with "Exception from …:"
+    return ": ".join([type(error).__name__, *(telling or lines)[:1]])[:400]
 
 
 if __name__ == "__main__":
