@@ -22,7 +22,11 @@ def show_bench(console: Console, document: Mapping[str, Any]) -> None:
         table.add_column(heading, justify="right")
     for row in document["contestants"]:
         times = [row["median_ms"], *(row[f"p{entry:g}_ms"] for entry in percentiles)]
-        cells = [str(row["batch"]), *(f"{value:.3g}" for value in times), f"{row['throughput']:.4g}"]
+        cells = [
+            str(row["batch"]),
+            *(f"{value:.3g}" for value in times),
+            f"{row['throughput']:,.0f}" if row["throughput"] >= 100 else f"{row['throughput']:.3g}",
+        ]
         table.add_row(row["name"], row["backend"], *cells)
     console.print(table)
     for entry in document["comparisons"]:

@@ -13,7 +13,16 @@ import numpy as np
 from rectexport.runtime.bench_inputs import batch_of
 from rectexport.runtime.entrants import Entrant, Match
 from rectexport.runtime.environment import version
-from rectexport.runtime.machine import clocks, cpu_times, disturbance, gpus, load_between, machine, usable_cores
+from rectexport.runtime.machine import (
+    clocks,
+    cpu_times,
+    disturbance,
+    gpus,
+    load_average,
+    load_between,
+    machine,
+    usable_cores,
+)
 from rectexport.runtime.runner import TensorSpec
 from rectexport.runtime.stopwatch import Race, Timing, race
 from rectexport.runtime.timing_process import Contestant
@@ -51,7 +60,7 @@ def run_bench(
     tick is told how many launches are behind, of how many. Returns the document that docs/latency.md describes.
     Raises what a worker raised that could not load or run its model.
     """
-    before, load = cpu_times(), os.getloadavg()
+    before, load = cpu_times(), load_average()
     rows: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     launches = options.race.launches
@@ -73,7 +82,7 @@ def run_bench(
             "cores_in_all": os.cpu_count(),
             "clocks": clocks(),
             "gpus": gpus(),
-            "loadavg_before": [round(value, 2) for value in load],
+            "loadavg_before": load,
             "load_meanwhile": meanwhile,
         },
         "versions": {"python": platform.python_version(), **_versions()},

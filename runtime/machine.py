@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -63,6 +62,11 @@ def gpus(query: Sequence[str] = _GPU_QUERY) -> list[dict[str, str]]:
     return [dict(zip(_GPU_FIELDS, row, strict=False)) for row in rows]
 
 
+def load_average() -> list[float]:
+    """Processes that wanted to run, over the last 1, 5 and 15 minutes; empty where the system does not tell."""
+    return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else []
+
+
 @dataclass(frozen=True)
 class CpuTimes:
     """Seconds since boot that all cores were busy or taken away by the host, and those of this process's own doing."""
@@ -80,8 +84,7 @@ def cpu_times(proc: Path = _PROC, clock: Callable[[], float] = time.perf_counter
         return None
     # user nice system idle iowait irq softirq steal, in ticks
     ticks = [int(value) / os.sysconf("SC_CLK_TCK") for value in fields[:8]]
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    own = sum(os.times()[:4])  # user and system, children's too
     return CpuTimes(clock(), sum(ticks) - ticks[3] - ticks[4] - ticks[7], ticks[7], own)
 
 

@@ -41,7 +41,7 @@ def share(verdict, launches, repetitions=300, **options):
     return found.count(verdict) / repetitions
 
 
-@pytest.mark.parametrize("launches", [6, 10, 20])
+@pytest.mark.parametrize("launches", [6, 10, 13])
 def test_equal_models_are_told_apart_in_at_most_five_per_cent(launches):
     # 5 % of 300 is 15 ± 3.8; 8 % would be more than two and a half deviations above
     assert 1 - share(NO_DIFFERENCE, launches) <= 0.08
@@ -78,8 +78,8 @@ def test_more_launches_give_a_narrower_interval():
     rng = np.random.default_rng(0)
     widths = []
     for count in (6, 10, MOST_LAUNCHES, 5 * MOST_LAUNCHES):
-        low, high = mean_interval(rng.standard_normal(count))
-        widths.append(high - low)
+        found = [np.subtract(*mean_interval(rng.standard_normal(count))[::-1]) for _ in range(15)]
+        widths.append(np.mean(found))
     assert widths == sorted(widths, reverse=True)
 
 
