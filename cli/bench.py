@@ -92,7 +92,9 @@ def bench(
         int,
         typer.Option(metavar="N", help="How often the processes start anew, at least 6.", rich_help_panel=HOW),
     ] = 10,
-    percentile: Annotated[str, typer.Option(metavar="P[,P]", rich_help_panel=HOW)] = "50,90,99",
+    percentile: Annotated[
+        str, typer.Option(metavar="P[,P]", help="Percentiles of single runs.", rich_help_panel=HOW)
+    ] = "50,90,99",
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Threads of each contestant; all cores.", rich_help_panel=HOW)
     ] = None,

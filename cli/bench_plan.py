@@ -80,6 +80,8 @@ def make_plan(flags: Flags, workshop: Path) -> Plan:
         bases, notes = package_entrants(twin, "plain twin", backends, options.threads), [note]
     elif flags.source is not None:
         bases, warnings = [_torch(flags, backends, options)], _other_source(package, flags.source)
+        if _recorded(package, "options").get("precision") == "fp16":
+            notes = ["the package computes in float16, PyTorch in the model's own precision"]
     elif flags.vs is not None:
         other = _opened(Path(flags.vs))
         name, other_name = short_names(flags.package, other.path)
@@ -146,7 +148,7 @@ def _check(flags: Flags, package: Package) -> None:
         raise UsageError("--fail-if-slower: slower than what? Add --vs or --plain-twin")
     against_torch = flags.vs in (TORCH, TORCH_COMPILE)
     if against_torch and flags.source is None:
-        made_from = package.manifest.data.get("source", {}).get("file")
+        made_from = _recorded(package, "source").get("file")
         hint = f"; the package was made from a file of the name {made_from}" if made_from else ""
         raise UsageError(f"--vs {flags.vs}: name the PyTorch model with --source MODEL{hint}")
     if not against_torch and (flags.source is not None or any(flags.load.values())):
@@ -184,8 +186,14 @@ def _torch(flags: Flags, backends: Sequence[str], options: BenchOptions) -> Entr
 
 def _other_source(package: Package, source: Path) -> list[str]:
     """A warning when the package was not made from this file."""
-    entry = package.manifest.data.get("source", {})
+    entry = _recorded(package, "source")
     if not source.is_file() or sha256(source) == entry.get("sha256"):
         return []  # a missing file is for the loader to report
-    made_from = f"{entry.get('file')}, sha256 {entry['sha256'][:12]}…" if entry.get("sha256") else "no file"
+    made_from = f"{entry.get('file')}, sha256 {str(entry['sha256'])[:12]}…" if entry.get("sha256") else "no file"
     return [f"{source} is not the file that the package was made from ({made_from})"]
+
+
+def _recorded(package: Package, field: str) -> Mapping[str, Any]:
+    """A part of the manifest that the runtime does not check."""
+    entry = package.manifest.data.get(field)
+    return entry if isinstance(entry, dict) else {}
