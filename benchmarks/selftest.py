@@ -30,6 +30,8 @@ from rectexport.runtime.timing_process import Contestant
 
 KEPT, METHOD = DOCS / "latency.json", Path(__file__).with_name("latency.md")
 PACKAGE = ROOT / "out" / "digits"
+CONTROL_TEXT = """The last row is a control: a chain of convolutions against one with a layer more, 5 % more work,
+which should be found. """
 SECONDS, WARM_UP = 2.0, 0.1
 IDLE, LOADED, CONTROL = (
     "a model against itself",
@@ -112,9 +114,12 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
     """The Markdown page."""
     kinds = [kind for kind in (IDLE, LOADED, CONTROL) if any(row["contest"] == kind for row in rows)]
     lines = [line(kind, [row for row in rows if row["contest"] == kind]) for kind in kinds]
+    missing = ", ".join(kind for kind in (LOADED, CONTROL) if kind not in kinds)
+    control = CONTROL_TEXT if CONTROL in kinds else ""
+    control += f"Not measured yet: {missing}." if missing else ""
     how = Race(SECONDS, WARM_UP)
     return METHOD.read_text(encoding="utf-8").format(
-        table=table(HEADINGS, lines), machine=machine(), seconds=f"{SECONDS:g}", launches=how.launches
+        table=table(HEADINGS, lines), machine=machine(), seconds=f"{SECONDS:g}", launches=how.launches, control=control
     )
 
 
