@@ -8,7 +8,7 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ruff mypy unit test-py310 figures zoo bench costs clean
+.PHONY: help demo test lint ruff mypy unit test-py310 figures zoo bench costs selftest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,11 @@ bench: .venv/.stamp ## measure all forms; docs/benchmarks.md and its plots (15 m
 
 costs: .venv/.stamp ## the same, and replace the cost tables that forms are chosen by
 	$(BIN)/python -m benchmarks.forms --write-costs
+
+selftest: .venv/.stamp ## show that rectexport bench does not tell a model from itself; docs/latency.md (10 minutes)
+	$(BIN)/python -m benchmarks.selftest --anew
+	$(BIN)/python -m benchmarks.selftest --anew --loaded
+	$(BIN)/python -m benchmarks.selftest --anew --control --runs 10
 
 clean: ## remove what was built, and the environments
 	rm -rf .venv .venv310 build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -23,6 +23,7 @@ from benchmarks.cases import Case, grid, serialized
 from rectexport.exporter.lowering.costs import load_costs
 from rectexport.exporter.lowering.form import AS_WRITTEN
 from rectexport.runtime import stopwatch
+from rectexport.runtime.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("onnxruntime", "openvino")
@@ -49,7 +50,7 @@ def main() -> None:
     whole = [
         measure_net(engine, size, blocks, seconds * NET_SHARE / len(options.engines)) for engine in options.engines
     ]
-    document = {"machine": stopwatch.machine(), "date": date.today().isoformat(), "forms": results, "nets": whole}
+    document = {"machine": machine(), "date": date.today().isoformat(), "forms": results, "nets": whole}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "benchmarks.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     report.write(document, {engine: load_costs(engine) for engine in options.engines}, options.out)
@@ -105,10 +106,10 @@ def write_costs(engine: str, results: list[dict[str, Any]]) -> None:
                 entries.append(
                     {**row["cost_key"], "form": form, "ratio": round(figures["ratio"] + figures["noise"], 3)}
                 )
-    machine = stopwatch.machine()
-    described = f"{machine['processor']}, {machine['cores']} cores, {engine} {machine[engine]}, float32"
+    known = machine()
+    described = f"{known['processor']}, {known['cores']} cores, {engine} {known[engine]}, float32"
     lines = ",\n  ".join(json.dumps(entry) for entry in entries)
-    head = json.dumps({"description": described, "measured": date.today().isoformat(), **machine})
+    head = json.dumps({"description": described, "measured": date.today().isoformat(), **known})
     text = f'{{\n "machine": {head},\n "entries": [\n  {lines}\n ]\n}}\n'
     (COSTS / f"{engine}.json").write_text(text, encoding="utf-8")
 

@@ -2,35 +2,48 @@
 
 Two models in one process would share caches and thread pools that spin against each other; two that are timed
 one after the other would be compared across whatever else the machine did meanwhile. So every model has a
-process of its own, only one of them runs at any time, and each round gives every model one burst. Models are
-compared round by round: a ratio of two bursts that were neighbours in time. Engines' threads go on spinning for a
-while when a run has ended, so a burst waits until those of the burst before it sleep.
+process of its own, only one of them runs at any time (the others are stopped), and each round gives every model
+one burst, in an order drawn by lot. Models are compared round by round: a ratio of two bursts that were neighbours
+in time. `race` starts all processes anew several times, because a process keeps its luck; see
+rectexport.runtime.intervals.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from rectexport.runtime.environment import version
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.intervals import Interval, ratio_interval
+from rectexport.runtime.machine import usable_cores
+from rectexport.runtime.timing_process import Contestant, started
 
 LEAST_ROUNDS = 3
-#: Seconds before every burst. ONNX Runtime's threads spin for 20 to 50 ms after a run: without a pause the ratios of
-#: models of 5 ms on two cores scattered eight times as much, and were off by a third.
-PAUSE = 0.06
+#: Seconds that a model runs for when it is its turn; at least three runs.
+BURST = 0.02
+
+
+class Player(Protocol):
+    """A loaded model that runs when told; rectexport.runtime.timing_process.Worker, or a fake."""
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it told about itself when it was ready."""
+
+    def wait_ready(self) -> None:
+        """Block until the model is loaded."""
+
+    def burst(self, seconds: float) -> list[float]:
+        """Seconds of each of its runs."""
+
+
+Start = Callable[[Contestant], AbstractContextManager[Player]]
 
 
 @dataclass(frozen=True)
@@ -43,9 +56,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Timing:
-    """Median seconds of each round's burst."""
+    """One model's times.
+
+    rounds     median seconds of each round's burst
+    launches   which launch each round belongs to, 0 for all where there was one
+    samples    seconds of every single run, where they are kept
+    said       what the worker told about itself
+    """
 
     rounds: tuple[float, ...]
+    launches: tuple[int, ...] = ()
+    samples: tuple[float, ...] = ()
+    said: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -53,26 +75,64 @@ class Timing:
         return float(np.median(self.rounds))
 
     def against(self, base: Timing) -> Comparison:
-        """This one's time by that of `base`. The interval is a box plot's notch, 1.57·IQR/√n (McGill et al., 1978)."""
+        """This one's time by that of `base`, both of one launch.
+
+        The interval is a box plot's notch, 1.57·IQR/√n (McGill et al., 1978): it knows nothing of what another
+        launch would have given.
+        """
         ratios = np.divide(self.rounds, base.rounds)
         low, high = np.percentile(ratios, (25, 75))
         return Comparison(float(np.median(ratios)), float(1.57 * (high - low) / np.sqrt(len(ratios))))
 
+    def interval(self, base: Timing) -> Interval:
+        """The same over launches. Raises ValueError for fewer than intervals.LEAST_LAUNCHES."""
+        return ratio_interval(self.by_launch(), base.by_launch())
 
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def by_launch(self) -> list[list[float]]:
+        """The rounds of each launch."""
+        numbers = sorted(set(self.launches))
+        return [
+            [value for value, own in zip(self.rounds, self.launches, strict=True) if own == number]
+            for number in numbers
+        ]
 
 
-def machine() -> dict[str, Any]:
-    """What timings depend on, as far as it can be told: processor, cores, engines."""
-    engines = {name: version(name) for name in ("onnxruntime", "openvino")}
-    return {
-        "processor": _processor(),
-        "cores": usable_cores(),
-        "system": platform.system(),
-        **{name: found for name, found in engines.items() if found},
-    }
+@dataclass(frozen=True)
+class Race:
+    """How to time: seconds of bursts for each model in all, of warming up a launch, and how many launches."""
+
+    seconds: float
+    warm_up: float = 0.2
+    launches: int = 10
+    burst: float = BURST
+    seed: int = 0
+
+
+def race(
+    contestants: Sequence[Contestant],
+    how: Race,
+    tick: Callable[[int], None] = lambda launch: None,
+    start: Start = started,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
+    """Time models against each other, by name; tick is called before every launch and after the last.
+
+    Raises BadInput when a model cannot be loaded or run, or what else its worker raised.
+    """
+    rng = np.random.default_rng(how.seed)
+    share = how.seconds * len(contestants) / how.launches
+    books = {entry.name: _Book() for entry in contestants}
+    for launch in range(how.launches):
+        tick(launch)
+        with ExitStack() as stack:
+            players = _launch(stack, [contestants[i] for i in rng.permutation(len(contestants))], start)
+            for player in players.values():
+                player.burst(how.warm_up)
+            _run_rounds(players, books, launch, how.burst, clock() + share, rng, clock)
+            for name, player in players.items():
+                books[name].said = player.said
+    tick(how.launches)
+    return {name: book.timing() for name, book in books.items()}
 
 
 def measure(
@@ -80,13 +140,13 @@ def measure(
     engine: str,
     *,
     seconds: float,
-    burst: float = 0.06,
+    burst: float = BURST,
     threads: int | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Timing]:
-    """Time models in interleaved rounds for about `seconds` in all, loading included, and at least LEAST_ROUNDS rounds.
+    """Time models in one launch for about `seconds` in all, loading included, and at least LEAST_ROUNDS rounds.
 
-    models   ONNX files' bytes by name, all inputs float32 and of static shape
+    models   ONNX files' bytes by name, all inputs of static shape
     engine   a key of rectexport.runtime.timing_worker.ENGINES
     tick     called after every round
 
@@ -94,61 +154,59 @@ def measure(
     """
     end = time.perf_counter() + seconds
     with TemporaryDirectory(prefix="rectexport-") as folder, ExitStack() as stack:
-        workers = {}
+        contestants = []
         for index, (name, data) in enumerate(models.items()):
             path = Path(folder) / f"{index}.onnx"
             path.write_bytes(data)
-            workers[name] = stack.enter_context(_worker(path, name, engine, threads or usable_cores()))
-        rounds: dict[str, list[float]] = {name: [] for name in workers}
-        done = 0
-        while done < LEAST_ROUNDS or time.perf_counter() < end:
-            # Turned by one each round, so that no model always follows the same other.
-            order = list(workers)[done % len(workers) :] + list(workers)[: done % len(workers)]
-            for name in order:
-                time.sleep(PAUSE)
-                rounds[name].append(float(np.median(_ask(workers[name], name, burst))))
-            done += 1
-            tick()
-    return {name: Timing(tuple(values)) for name, values in rounds.items()}
+            spec = {"model": str(path), "engine": engine, "threads": threads or usable_cores()}
+            contestants.append(Contestant(name, spec))
+        players = _launch(stack, contestants, started)
+        for player in players.values():
+            player.burst(burst)
+        books = {name: _Book() for name in models}
+        _run_rounds(players, books, 0, burst, end, np.random.default_rng(0), time.perf_counter, tick)
+    return {name: book.timing() for name, book in books.items()}
 
 
-@contextmanager
-def _worker(path: Path, name: str, engine: str, threads: int) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "rectexport.runtime.timing_worker", str(path), engine, str(threads)]
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        try:
-            assert process.stdout is not None
-            if process.stdout.readline().strip() != "ready":
-                raise BadInput(_failure(process, name, engine))
-            yield process
-        finally:
-            process.kill()
+@dataclass
+class _Book:
+    """One model's times as they come in."""
+
+    rounds: list[float] = field(default_factory=list)
+    launches: list[int] = field(default_factory=list)
+    samples: list[float] = field(default_factory=list)
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+    def add(self, launch: int, times: Sequence[float]) -> None:
+        self.rounds.append(float(np.median(times)))
+        self.launches.append(launch)
+        self.samples.extend(times)
+
+    def timing(self) -> Timing:
+        return Timing(tuple(self.rounds), tuple(self.launches), tuple(self.samples), dict(self.said))
 
 
-def _ask(process: subprocess.Popen[str], name: str, seconds: float) -> list[float]:
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        process.stdin.write(f"{seconds}\n")
-        process.stdin.flush()
-        return list(json.loads(process.stdout.readline()))
-    except (OSError, ValueError):
-        raise BadInput(_failure(process, name, "the engine")) from None
+def _launch(stack: ExitStack, contestants: Sequence[Contestant], start: Start) -> dict[str, Player]:
+    """Start all, so that they load side by side; then wait for each."""
+    players = {entry.name: stack.enter_context(start(entry)) for entry in contestants}
+    for player in players.values():
+        player.wait_ready()
+    return players
 
 
-def _failure(process: subprocess.Popen[str], name: str, engine: str) -> str:
-    process.kill()
-    assert process.stderr is not None
-    lines = [line for line in process.stderr.read().splitlines() if line.strip()]
-    return f"{name}: could not be timed on {engine}: {lines[-1][:300] if lines else 'its process ended'}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "model\t"))]
-    return ", model ".join(dict.fromkeys(names[::-1])) if names else platform.machine()
+def _run_rounds(
+    players: Mapping[str, Player],
+    books: Mapping[str, _Book],
+    launch: int,
+    burst: float,
+    end: float,
+    rng: np.random.Generator,
+    clock: Callable[[], float],
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    names, done = sorted(players), 0
+    while done < LEAST_ROUNDS or clock() < end:
+        for index in rng.permutation(len(names)):
+            books[names[index]].add(launch, players[names[index]].burst(burst))
+        done += 1
+        tick()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import forms, report
+from benchmarks import forms, report, selftest
 from benchmarks.cases import FLOOR, KINDS, Case, grid
 from benchmarks.chains import Chain
 from rectexport.exporter.lowering import lower
@@ -91,3 +91,27 @@ def test_the_nearest_entry_decides():
     for unknown in (replace(shape, kernel=5), replace(shape, groups=2), None):
         assert table.ratio("crelu", "halves", unknown) is None
     assert table.ratio("crelu", "doubled", shape) is None
+
+
+def test_the_self_test_adds_up_its_runs(tmp_path, monkeypatch):
+    rows = iter(
+        [(0.9, 0.99, "faster"), (0.9, 1.1, "no difference"), (1.01, 1.2, "slower"), (0.9, 1.0, "no difference")]
+    )
+
+    def contest(models, seed):
+        low, high, verdict = next(rows)
+        found = {"ratio": (low + high) / 2, "low": low, "high": high, "ms": 1.0, "verdict": verdict}
+        return {**found, "others_cores": 0.1 * seed}
+
+    monkeypatch.setattr(selftest, "contest", contest)
+    monkeypatch.setattr(selftest, "KEPT", tmp_path / "latency.json")
+    monkeypatch.setattr(selftest, "itself", lambda: ())
+    pages = []
+    monkeypatch.setattr(selftest, "write_page", lambda name, text: pages.append((name, text)))
+    for words in (["--runs", "2"], ["--runs", "1"], ["--runs", "1", "--loaded"]):
+        monkeypatch.setattr("sys.argv", ["selftest", *words])
+        selftest.main()
+    assert [row["others_cores"] for row in json.loads((tmp_path / "latency.json").read_text())] == [0.0, 0.1, 0.2, 0.0]
+    name, text = pages[-1]
+    assert name == "latency.md" and "| a model against itself | 3 | 1 | 1 | 1 | 0.945 – 1.105 | 0.190 | 0.10 |" in text
+    assert "one core kept busy by another process | 1 | 0 | 0 | 1 |" in text and "{" not in text

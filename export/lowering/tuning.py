@@ -28,6 +28,7 @@ from rectexport.exporter.passes.surgeon import open_graph
 from rectexport.runtime import stopwatch
 from rectexport.runtime.environment import version
 from rectexport.runtime.errors import UsageError
+from rectexport.runtime.machine import machine
 from rectexport.runtime.runner import Array
 from rectexport.runtime.stopwatch import Timing
 
@@ -196,7 +197,7 @@ def _recall(cache: Cache, key: Mapping[str, Any], measure: Callable[[], Figures]
 
 def _key(target: str, what: Mapping[str, Any]) -> dict[str, Any]:
     versions = {"rectexport": version("rectexport"), target: version(target)}
-    return {**what, "target": target, "versions": versions, "machine": stopwatch.machine()}
+    return {**what, "target": target, "versions": versions, "machine": machine()}
 
 
 def _same(asked: Shape, known: Shape) -> bool:

@@ -181,7 +181,7 @@ def test_the_stopwatch_times_each_model_in_turn(engine):
     )
     assert len(times["small"].rounds) == len(times["large"].rounds) == len(ticks) >= stopwatch.LEAST_ROUNDS
     assert times["large"].against(times["small"]).ratio > 1
-    with pytest.raises(BadInput, match=f"broken: could not be timed on {engine}"):
+    with pytest.raises(BadInput, match="broken: "):
         stopwatch.measure({"broken": b"no model"}, engine, seconds=0.1)
 
 

@@ -1,0 +1,109 @@
+"""The same net with r removed, to measure what rectification costs.
+
+Given   z = r·conv(x; W, c) + b, however it was lowered or spelled
+Result  z = conv(x; W, c + b)
+
+Every other node stays as the package has it: nothing is lowered anew. Our own exports name the multiplication by r
+(`rectification.SCALE_PREFIX`), and unrectify.py knows the forms of it. Whatever else multiplies by an r is found by
+raising (raise_rectification), as in any ONNX graph.
+
+Refused when there is no rectification, when a factor depends on more than sizes, and when anything but
+rectifications would change.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import ModelProto, checker
+
+from rectexport.exporter.package_writer import write_json, write_model
+from rectexport.exporter.passes.rectification import SCALE_PREFIX
+from rectexport.exporter.passes.surgeon import close_graph, dialect_nodes, open_graph
+from rectexport.exporter.raising import rectification
+from rectexport.exporter.unrectify import SIZE_OPERATORS, remove_own, remove_rectify
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import sha256
+from rectexport.runtime.manifest import FILE_NAME
+from rectexport.runtime.package import Package
+
+
+@dataclass(frozen=True)
+class PlainTwin:
+    """A model without rectification: how many were removed, and the number of nodes before and after."""
+
+    model: ModelProto
+    rectifications: int
+    nodes: tuple[int, int]
+
+    @property
+    def description(self) -> str:
+        """For people."""
+        before, after = self.nodes
+        plural = "s" * (self.rectifications != 1)
+        return f"{self.rectifications} rectification{plural} removed, {before} nodes before, {after} after"
+
+
+def plain_twin(model: ModelProto) -> PlainTwin:
+    """A copy without rectification. Raises BadInput when there is none, or it cannot be taken out cleanly."""
+    graph, tails = open_graph(model), 0
+    own = [node for node in graph.nodes if node.name.startswith(SCALE_PREFIX)]
+    for node in own:
+        tails += remove_own(graph, node)
+    raised, _ = rectification.run(close_graph(graph, model))
+    graph = open_graph(raised)
+    foreign = list(dialect_nodes(graph, "Rectify"))
+    for node in foreign:
+        remove_rectify(graph, node)
+    if not own and not foreign:
+        raise BadInput("--plain-twin: the model has no rectification, so it is its own plain twin")
+    twin = close_graph(graph, raised)
+    _check_rest(model, twin, tails)
+    checker.check_model(twin)
+    return PlainTwin(twin, len(own) + len(foreign), (len(model.graph.node), len(twin.graph.node)))
+
+
+def write_plain_twin(package: Package, folder: Path) -> tuple[Package, str]:
+    """A package's plain twin as a package in `folder`, which exists, and what was done.
+
+    It has the package's manifest, but neither goldens nor a plan: its answers are other ones. Raises as plain_twin
+    does, and BadInput when the model cannot be read.
+    """
+    try:
+        model = onnx.load(package.model_file)
+    except Exception as error:
+        raise BadInput(f"{package.model_file}: not an ONNX file: {error}") from None
+    twin = plain_twin(model)
+    write_model(folder, twin.model, {"rectexport.description": "plain twin"})
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    write_json(folder / FILE_NAME, {**package.manifest.data, "files": files})
+    return Package.open(folder), twin.description
+
+
+def _check_rest(model: ModelProto, twin: ModelProto, tails: int) -> None:
+    """Raises BadInput when anything but rectification has changed."""
+    before, after = _forms(model), _forms(twin)
+    gone = Counter[str]()
+    for (op, *_), count in (before - after).items():
+        gone[op] += count
+    changed = {op for op, *_ in after - before} | (set(gone) - SIZE_OPERATORS - {"Conv"})
+    if changed or gone["Conv"] != tails:
+        names = ", ".join(sorted(changed)) or "Conv"
+        raise BadInput(f"--plain-twin: taking the rectifications out would also change {names}")
+
+
+def _forms(model: ModelProto) -> Counter[tuple[Any, ...]]:
+    """Every node as operator, attributes and shape of its weight: not its names, nor a convolution's bias."""
+    return Counter(
+        (
+            node.op,
+            tuple(sorted((name, str(value)) for name, value in node.attrs.items() if name != "value")),
+            tuple(node.inputs[1].shape) if node.op == "Conv" and isinstance(node.inputs[1], gs.Constant) else None,
+        )
+        for node in open_graph(model).nodes
+    )

@@ -1,0 +1,113 @@
+"""A PyTorch model as a timing worker: what an export is compared with by `rectexport bench --vs torch`.
+
+Started as `python -m rectexport.exporter.torch_worker SPEC`; see rectexport.runtime.timing_worker. SPEC holds
+
+    source, arch, trust_pickle, rectify_model   as LoadOptions
+    compile                                     whether torch.compile, with its defaults, comes before
+    device                                      "cpu" or "cuda"
+    threads, inputs, transfers                  as for every worker
+
+Runs in eval and inference mode, eagerly unless compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from rectexport.exporter.load import LoadOptions, load_source
+from rectexport.exporter.quiet import quiet
+from rectexport.exporter.source import Source
+from rectexport.runtime.errors import BadInput, MissingDependency
+from rectexport.runtime.runner import Array, TensorSpec
+from rectexport.runtime.timers import EventTimer, HostTimer, Timer
+from rectexport.runtime.timing_worker import serve
+
+_NO_COMPILER = ("InvalidCxxCompiler", "CppCompileError", "TritonMissing")
+
+
+@final
+class TorchModel:
+    """A loaded module that runs on one device."""
+
+    inputs: tuple[TensorSpec, ...] = ()  # a module does not tell; the spec does
+
+    def __init__(self, source: Source, *, compile: bool, device: str, threads: int, transfers: bool) -> None:
+        torch.set_num_threads(threads)
+        module = _callable(source).to(device)
+        self._module = torch.compile(module) if compile else module
+        self._compiled, self._device, self._transfers = compile, device, transfers
+
+    @property
+    def description(self) -> str:
+        how = "torch.compile" if self._compiled else "eager"
+        tf32 = ", TF32 in convolutions" if self._device == "cuda" and torch.backends.cudnn.allow_tf32 else ""
+        return f"PyTorch {torch.__version__}, {how}, {self._device.upper()}{tf32}"
+
+    @property
+    def timer(self) -> Timer:
+        if self._device != "cuda" or self._transfers:
+            return HostTimer()  # a call ends with the result in host memory, so the host's clock sees all of it
+        return EventTimer(lambda: torch.cuda.Event(enable_timing=True))
+
+    @property
+    def transfers(self) -> str:
+        if self._device == "cpu":
+            return "none, all is on the host"
+        return "included" if self._transfers else "excluded"
+
+    def prepare(self, feeds: Mapping[str, Array]) -> Callable[[], object]:
+        tensors = [torch.from_numpy(array) for array in feeds.values()]
+        if self._transfers and self._device != "cpu":
+            return lambda: _on_host(self._run([tensor.to(self._device) for tensor in tensors]))
+        placed = [tensor.to(self._device) for tensor in tensors]
+        return lambda: self._run(placed)
+
+    def _run(self, tensors: list[torch.Tensor]) -> Any:
+        with torch.inference_mode():
+            try:
+                return self._module(*tensors)
+            except Exception as error:
+                raise _explained(error) from error
+
+
+def open_model(spec: Mapping[str, Any]) -> TorchModel:
+    """The model of a spec. Raises BadInput for a source that is no PyTorch model."""
+    options = LoadOptions(spec["arch"], spec["trust_pickle"], spec["rectify_model"])
+    with quiet():
+        source = load_source(Path(spec["source"]), options)
+        return TorchModel(
+            source,
+            compile=spec["compile"],
+            device=spec["device"],
+            threads=spec["threads"],
+            transfers=spec["transfers"],
+        )
+
+
+def _callable(source: Source) -> Any:
+    if source.kind == "onnx":
+        raise BadInput(f"{source.name} is an ONNX file, which PyTorch does not run; export it and use --vs PACKAGE")
+    return source.model.module() if source.kind == "program" else source.model.eval()
+
+
+def _on_host(results: Any) -> Any:
+    return torch.utils._pytree.tree_map(lambda value: value.cpu(), results)
+
+
+def _explained(error: Exception) -> Exception:
+    """A missing compiler in words; anything else as it came."""
+    kinds = {type(entry).__name__ for entry in (error, error.__cause__, error.__context__)}
+    if kinds.intersection(_NO_COMPILER) or "C++ compiler" in str(error):
+        return MissingDependency(
+            "torch.compile found no working C++ compiler: install one (apt-get install g++) or name it in CXX; "
+            "--vs torch times the model without compiling"
+        )
+    return error
+
+
+if __name__ == "__main__":
+    serve(open_model)

@@ -1,0 +1,72 @@
+"""Who is timed: models on backends, and which of them is compared with which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rectexport.runtime.errors import UsageError
+from rectexport.runtime.package import Package
+from rectexport.runtime.runner import TensorSpec
+from rectexport.runtime.timing_process import WORKER, Contestant
+from rectexport.runtime.timing_worker import ENGINES
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model on a backend, as it is listed: the worker's module, and what it is told besides the inputs."""
+
+    name: str
+    backend: str
+    spec: Mapping[str, Any]
+    module: str = WORKER
+
+    @property
+    def key(self) -> str:
+        """Name and backend, for people."""
+        return f"{self.name}, {self.backend}"
+
+    def contestant(self, inputs: Sequence[TensorSpec]) -> Contestant:
+        """What the stopwatch starts."""
+        shapes = [[spec.name, spec.dtype, list(spec.shape)] for spec in inputs]
+        return Contestant(self.key, {**self.spec, "inputs": shapes}, self.module)
+
+
+@dataclass(frozen=True)
+class Match:
+    """All entrants, and which of them is compared with which base."""
+
+    entrants: tuple[Entrant, ...]
+    pairs: tuple[tuple[Entrant, Entrant], ...]
+
+
+def match(models: Sequence[Entrant], bases: Sequence[Entrant] = ()) -> Match:
+    """Each model against its base: the one on the same backend, or the only one; without bases against the first."""
+    if not bases:
+        return Match(tuple(models), tuple((entry, models[0]) for entry in models[1:]))
+    by_backend = {base.backend: base for base in bases}
+    pairs = tuple((entry, by_backend.get(entry.backend, bases[0])) for entry in models)
+    return Match((*models, *bases), pairs)
+
+
+def package_entrants(package: Package, name: str, backends: Sequence[str], threads: int) -> list[Entrant]:
+    """A package on each backend. Raises UsageError for a backend that is none, or is given twice."""
+    for backend in backends:
+        if backend not in ENGINES:
+            raise UsageError(f"--backend {backend}: expected one of {', '.join(ENGINES)}")
+        if backends.count(backend) > 1:
+            raise UsageError(f"--backend {backend}: is given twice; the answer would be: no difference")
+    model = {"model": str(package.model_file), "threads": threads}
+    return [Entrant(name, backend, {**model, "engine": backend}) for backend in backends]
+
+
+def short_names(one: Path, other: Path) -> tuple[str, str]:
+    """Folder names of two packages, or their whole paths where the names are equal."""
+    names = one.resolve().name, other.resolve().name
+    if names[0] != names[1]:
+        return names
+    if one.resolve() == other.resolve():
+        return names[0], f"{names[1]} again"
+    return str(one), str(other)

@@ -1,0 +1,68 @@
+"""Shapes that a package is timed with."""
+
+from __future__ import annotations
+
+import pytest
+
+from rectexport.runtime.bench_inputs import batch_of, check_same_inputs, timed_inputs
+from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.manifest import Manifest, TensorEntry
+from rectexport.runtime.shapes import ShapeRange, parse_shape_flags
+
+IMAGE = TensorEntry("x", "float32", ("batch", 3, "height", 8), ShapeRange((1, 3, 8, 8), (2, 3, 16, 8), (4, 3, 32, 8)))
+SCALE = TensorEntry("scale", "float32", ("batch",), ShapeRange((1,), (2,), (4,)))
+TABLE = TensorEntry("table", "int64", (5,))
+
+
+def manifest(*inputs):
+    return Manifest(tuple(inputs), (), {}, {}, {})
+
+
+def shapes(entries, batch=None, *flags):
+    return [spec.shape for spec in timed_inputs(manifest(*entries), batch, parse_shape_flags(flags, "--input"))]
+
+
+def test_usual_shapes_another_batch_and_flags():
+    every = (IMAGE, SCALE, TABLE)
+    assert shapes(every) == [(2, 3, 16, 8), (2,), (5,)]
+    assert shapes(every, 4) == [(4, 3, 16, 8), (4,), (5,)]
+    assert shapes(every, None, "x:1x3x32x8") == [(1, 3, 32, 8), (2,), (5,)]
+    assert shapes(every, 3, "x:3x3x9x8") == [(3, 3, 9, 8), (3,), (5,)]
+    assert batch_of(timed_inputs(manifest(IMAGE), 3)) == 3
+    assert [spec.dtype for spec in timed_inputs(manifest(*every), None)] == ["float32", "float32", "int64"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "flags", "kind", "text"),
+    [
+        (8, (), BadInput, "input x, axis 0: the package takes 1..4, not 8; export it with"),
+        (None, ("x:2x1x16x8",), BadInput, "axis 1: the package takes 3 alone, not 1"),
+        (None, ("x:2x3x16",), BadInput, "expected batchx3xheightx8, got 2x3x16"),
+        (2, ("x:1x3x16x8",), UsageError, "--input x:1x3x16x8 and --batch 2: give one of them"),
+        (None, ("y:1",), UsageError, "no input 'y'"),
+    ],
+)
+def test_what_does_not_fit(batch, flags, kind, text):
+    with pytest.raises(kind) as raised:
+        shapes((IMAGE,), batch, *flags)
+    assert text in str(raised.value)
+
+
+def test_a_fixed_batch_takes_no_other():
+    fixed = TensorEntry("x", "float32", (4, 3, 8, 8))
+    assert shapes((fixed,), 4) == [(4, 3, 8, 8)]
+    with pytest.raises(BadInput, match="the package takes 4 alone, not 8"):
+        shapes((fixed,), 8)
+
+
+def test_an_open_package_needs_a_shape():
+    loose = TensorEntry("x", "float32", ("n", 3))
+    with pytest.raises(UsageError, match="give one with --input x:SHAPE"):
+        shapes((loose,))
+    assert shapes((loose,), None, "x:7x3") == [(7, 3)]
+
+
+def test_only_equal_inputs_are_compared():
+    check_same_inputs(manifest(IMAGE, SCALE), manifest(SCALE, IMAGE), "a", "b")
+    with pytest.raises(BadInput, match=r"b takes table \(int64\) and a takes x \(float32\)"):
+        check_same_inputs(manifest(IMAGE), manifest(TABLE), "a", "b")
