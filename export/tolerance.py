@@ -1,54 +1,16 @@
-"""How far an output may be from its reference."""
+"""How far an output may be from PyTorch: defaults by precision, and bounds as they are typed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Iterable
 
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.metrics import Difference
-from rectexport.runtime.runner import Array
+from rectexport.runtime.tolerance import Tolerance
+
+__all__ = ["RELATIVE_L2", "Tolerance", "parse_bounds"]
 
 #: Relative L2 against float64, by precision of the package.
 RELATIVE_L2 = {"fp32": 1e-5, "fp16": 5e-3}
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """Relative L2 always; elementwise |actual - expected| <= atol + rtol*|expected| where either is given.
-
-    atol and rtol map an output's name, or "" for every output, to a bound.
-    """
-
-    relative_l2: float
-    atol: Mapping[str, float] = field(default_factory=dict)
-    rtol: Mapping[str, float] = field(default_factory=dict)
-
-    def failure(self, output: str, difference: Difference, expected: Array, actual: Array) -> str | None:
-        """Why this output is not within the tolerance, or None."""
-        if not difference.relative_l2 <= self.relative_l2:
-            return f"{output}: relative L2 {difference.relative_l2:.1e}, allowed {self.relative_l2:.0e}"
-        atol, rtol = _bound(self.atol, output), _bound(self.rtol, output)
-        if atol is None and rtol is None:
-            return None
-        wanted, got = expected.astype(np.float64), actual.astype(np.float64)
-        with np.errstate(invalid="ignore"):  # inf - inf, 0 * inf
-            outside = ~(np.abs(got - wanted) <= (atol or 0.0) + (rtol or 0.0) * np.abs(wanted))
-        outside &= ~((wanted == got) | (np.isnan(wanted) & np.isnan(got)))
-        if not outside.any():
-            return None
-        return (
-            f"{output}: {int(outside.sum())} of {outside.size} elements outside atol {atol or 0:g}, rtol {rtol or 0:g}"
-        )
-
-    def as_dict(self) -> dict[str, float]:
-        """For the manifest: relative_l2, and atol/rtol where given, "atol:NAME" for one output."""
-        named = {"relative_l2": self.relative_l2}
-        for kind, bounds in (("atol", self.atol), ("rtol", self.rtol)):
-            named.update({f"{kind}:{output}" if output else kind: value for output, value in bounds.items()})
-        return named
 
 
 def parse_bounds(texts: Iterable[str], flag: str) -> dict[str, float]:
@@ -64,7 +26,3 @@ def parse_bounds(texts: Iterable[str], flag: str) -> dict[str, float]:
             raise UsageError(f"{flag} {text!r}: expected a number >= 0, or OUTPUT:NUMBER")
         bounds[output] = value
     return bounds
-
-
-def _bound(bounds: Mapping[str, float], output: str) -> float | None:
-    return bounds.get(output, bounds.get(""))

@@ -19,6 +19,8 @@ EXTRAS = {
     "openvino": "openvino",
     "tensorrt": "gpu",
     "polygraphy": "gpu",
+    "matplotlib": "parity",
+    "PIL": "parity",
 }
 
 

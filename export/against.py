@@ -1,0 +1,128 @@
+"""What a package is compared with: a checkpoint in PyTorch's float64, or an ONNX file; outputs and inner tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, final
+
+import onnx
+from onnx import ModelProto
+
+from rectexport.exporter.adapt import adapt_source
+from rectexport.exporter.dialect import default_opset
+from rectexport.exporter.inputs import InputPlan, ShapeOptions, plan_inputs
+from rectexport.exporter.load import LoadOptions, load_source
+from rectexport.exporter.reference import Reference, make_reference, run_inner
+from rectexport.exporter.source import Source
+from rectexport.exporter.trace import Traced, trace
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import sha256
+from rectexport.runtime.package import Package
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import Shape, format_shape
+from rectexport.runtime.stored_reference import StoredReference
+
+
+@final
+class SourceReference:
+    """A model file as the exporter reads it, in float64; it is traced only when inner tensors are asked for.
+
+    Raises BadInput for a file that cannot be loaded or takes other inputs than the package, and UsageError for
+    options that do not fit.
+    """
+
+    def __init__(self, path: Path, package: Package, options: LoadOptions) -> None:
+        source, _ = adapt_source(load_source(path, options))
+        self._source, self._package = source, package
+        self._inputs = _plan(source, package)
+        self._outer = make_reference(source, Traced(ModelProto(), self._inputs))
+        self._inner: Reference | None = None
+        self.traced: ModelProto | None = None
+        self.note = _origin(path, package)
+
+    @property
+    def description(self) -> str:
+        return f"{self._source.description}, {self._outer.description}"
+
+    def accepts(self, shapes: Mapping[str, Shape]) -> bool:
+        return True
+
+    def outputs(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        found = self._outer.outputs(feeds)
+        names = [entry.name for entry in self._package.manifest.outputs]
+        if len(found) != len(names):
+            raise BadInput(f"{self._source.name}: {len(found)} outputs, where the package has {', '.join(names)}")
+        return dict(zip(names, found, strict=True))
+
+    def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+        return self._traced().tensors(feeds, names)
+
+    def inner_names(self) -> set[str]:
+        return self._traced().inner_names()
+
+    def layer(self, name: str) -> str:
+        return self._traced().layer(name)
+
+    def close(self) -> None:
+        """Nothing is held that Python does not free."""
+
+    def _traced(self) -> Reference:
+        if self._inner is None:
+            opset = default_opset(onnx.load(self._package.model_file, load_external_data=False))
+            traced = trace(self._source, self._inputs, opset)
+            self._inner, self.traced = make_reference(self._source, traced), traced.model
+        return self._inner
+
+
+@final
+class StoredTensors:
+    """Inner tensors of an ONNX file, run as it stands."""
+
+    traced: ModelProto | None = None
+
+    def __init__(self, reference: StoredReference, package: Package) -> None:
+        self._reference = reference
+        self._model = onnx.load(reference.model)
+        self._layers = _recorded_layers(package)
+
+    def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+        return run_inner(self._model, self._reference.feeds(feeds), names, optimize=False)
+
+    def inner_names(self) -> set[str]:
+        return {name for node in self._model.graph.node for name in node.output}
+
+    def layer(self, name: str) -> str:
+        return self._layers.get(name, name)
+
+
+def _plan(source: Source, package: Package) -> tuple[InputPlan, ...]:
+    """The source's inputs over the package's ranges. Raises BadInput when they have other names."""
+    ranges = {entry.name: entry.range for entry in package.manifest.inputs if entry.range is not None}
+    flags = {
+        side: [f"{name}:{format_shape(getattr(bounds, side))}" for name, bounds in ranges.items()]
+        for side in ("min", "opt", "max")
+    }
+    names = [entry.name for entry in package.manifest.inputs]
+    if source.input_names and source.input_names != names:
+        raise BadInput(f"{source.name}: takes {', '.join(source.input_names)}, where the package takes {names}")
+    return plan_inputs(source, ShapeOptions(**flags)).inputs
+
+
+def _origin(path: Path, package: Package) -> str:
+    recorded = package.manifest.data.get("source")
+    digest = recorded.get("sha256") if isinstance(recorded, dict) else None
+    if digest is None:
+        return f"the package does not say which file it was made from; it is compared with {path}"
+    same = sha256(path) == digest
+    return f"{path} is {'the' if same else 'NOT the'} file that the package was made from, by its sha256"
+
+
+def _recorded_layers(package: Package) -> dict[str, str]:
+    """Module of each inner tensor, as the export wrote it into parity.json; nothing where that cannot be read."""
+    try:
+        document: Any = json.loads((package.path / "parity.json").read_text(encoding="utf-8"))
+        return {entry["tensor"]: entry["layer"] for case in document["cases"] for entry in case["layers"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

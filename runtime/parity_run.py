@@ -1,0 +1,232 @@
+"""Compares a package with a reference, case by case, and with itself; says where it first goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.metamorphic import Bound, Check, Engine, Subject, rows_of, run_checks
+from rectexport.runtime.package import Package
+from rectexport.runtime.parity import (
+    LAYER_FACTOR,
+    CaseReport,
+    LayerReport,
+    compare_outputs,
+    first_divergence,
+    judge_layers,
+    worst_region,
+)
+from rectexport.runtime.parity_cases import Case
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import Shape, format_shape
+from rectexport.runtime.stored_reference import Reference
+from rectexport.runtime.sweep import batch_dimension, feeds_of
+from rectexport.runtime.tolerance import Tolerance
+
+#: Rows of a batch that inner tensors are compared on; all rows where only the whole batch goes wrong.
+LAYER_ROWS = 2
+STORED = "the stored answers"
+
+
+class Layers(Protocol):
+    """Compares inner tensors."""
+
+    def compare(self, feeds: Mapping[str, Array], exhibit: Exhibit) -> list[LayerReport]:
+        """Every tensor that both sides have, in the order they run; the worst goes to the exhibit."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What there is to know about the comparisons so far, for people."""
+
+
+@dataclass
+class Exhibit:
+    """The tensor worth looking at: the first that is not near enough, or else the one that is farthest off.
+
+    score is its worst region's relative L2 by what is allowed; not near enough is above 1.
+    """
+
+    title: str = ""
+    score: float = -1.0
+    expected: Array = field(default_factory=lambda: np.zeros(0))
+    actual: Array = field(default_factory=lambda: np.zeros(0))
+
+    def offer(self, title: str, score: float, expected: Array, actual: Array) -> None:
+        """Take a tensor where it is more worth looking at than what is here; NaN is."""
+        if not score <= self.score and self.score <= 1:
+            self.title, self.score = title, score if score == score else float("inf")
+            self.expected, self.actual = expected, actual
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is compared with what. layers is None where inner tensors cannot be compared; then `no_layers` says why."""
+
+    package: Package
+    engine: Engine
+    reopen: Callable[[], Engine]
+    rebuilt: Bound
+    reference: Reference
+    tolerance: Tolerance
+    layers: Layers | None
+    per_layer: bool
+    no_layers: str = ""
+
+
+@dataclass
+class Outcome:
+    """Everything that was compared.
+
+    failed_feeds are the feeds of the first failure; divergence is the first layer that diverges there.
+    """
+
+    tolerance: Tolerance
+    cases: list[CaseReport] = field(default_factory=list)
+    checks: list[tuple[str, Check]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    outputs: Exhibit = field(default_factory=Exhibit)
+    inner: Exhibit = field(default_factory=Exhibit)
+    failed_feeds: Mapping[str, Array] | None = None
+    divergence: LayerReport | None = None
+
+    @property
+    def failures(self) -> list[str]:
+        """Every failure, in the order they were found, with its case."""
+        found = [f"{case.label}: {text}" for case in self.cases for text in case.failures]
+        return found + [f"{check.name} at {at}: {text}" for at, check in self.checks for text in check.failures]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+    @property
+    def exhibit(self) -> Exhibit:
+        """The tensor for the heat map: an inner one, unless only outputs are beyond their tolerance."""
+        first, second = self.inner, self.outputs
+        return second if first.score < 0 or first.score <= 1 < second.score else first
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields of parity.json that are known here, and those added to them."""
+        return {
+            "passed": self.passed,
+            "tolerances": self.tolerance.as_dict(),
+            "cases": [case.as_dict() for case in self.cases],
+            "metamorphic": [{"at": at, **check.as_dict()} for at, check in self.checks],
+            "notes": self.notes,
+            "first_divergence": None if self.divergence is None else self.divergence.as_dict(),
+        }
+
+
+def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None]) -> Outcome:
+    """Every case, then the metamorphic checks, then the layers of the first case that failed; tell names each.
+
+    Raises BadInput for feeds that the package does not take.
+    """
+    outcome = Outcome(setup.tolerance)
+    bases: list[Case] = []
+    refused = 0
+    for case in cases:
+        if case.stored is None and not setup.reference.accepts(case.shapes):
+            refused += 1
+            continue
+        tell(f"{case.label} {_shapes(case.shapes)}")
+        report = _compare(setup, case, outcome)
+        outcome.cases.append(report)
+        if report.failures and outcome.failed_feeds is None:
+            outcome.failed_feeds = case.feeds
+            _localise(setup, case, report, outcome, tell)
+        if not bases or case.label == "odd":
+            bases.append(case)
+    if refused:
+        outcome.notes.append(f"{refused} sizes were skipped: the reference does not take them")
+    for case in bases:
+        _check(setup, case, outcome, tell)
+    outcome.notes.extend(setup.layers.notes if setup.layers else ())
+    return outcome
+
+
+def _compare(setup: Setup, case: Case, outcome: Outcome) -> CaseReport:
+    source = STORED if case.stored is not None else setup.reference.description
+    report = CaseReport(case.label, case.shapes, reference=source)
+    actual = _run(setup.engine, case)
+    expected = case.stored if case.stored is not None else setup.reference.outputs(case.feeds)
+    missing = set(actual) - set(expected)
+    if missing:
+        raise BadInput(f"{setup.package.path}: {source} lack output {sorted(missing)[0]}")
+    compare_outputs(report, {name: expected[name] for name in actual}, actual, setup.tolerance)
+    for name, whole in report.outputs.items():
+        score = max(
+            _ratio(whole.relative_l2, setup.tolerance.relative_l2),
+            _ratio(worst_region(whole, report.regions[name])[1], LAYER_FACTOR * setup.tolerance.relative_l2),
+        )
+        outcome.outputs.offer(f"output {name}, {case.label}", score, expected[name], actual[name])
+    if setup.per_layer and setup.layers is not None and case.stored is None:
+        feeds = case.cut(setup.package.manifest.inputs, LAYER_ROWS)
+        report.layers = setup.layers.compare(feeds, outcome.inner)
+        judge_layers(report, setup.tolerance)
+        outcome.divergence = outcome.divergence or first_divergence(report.layers, setup.tolerance)
+    return report
+
+
+def _localise(setup: Setup, case: Case, report: CaseReport, outcome: Outcome, tell: Callable[[str], None]) -> None:
+    """Find the first layer that diverges in a case whose outputs do, if that was not done: with all its rows."""
+    if outcome.divergence is not None:
+        return
+    if setup.layers is None:
+        outcome.notes.append(f"the first layer to diverge is not known: {setup.no_layers}")
+        return
+    tell(f"looking for the layer, {case.label}")
+    report.layers = setup.layers.compare(case.feeds, outcome.inner)
+    judge_layers(report, setup.tolerance)
+    outcome.divergence = first_divergence(report.layers, setup.tolerance)
+    if outcome.divergence is None:
+        outcome.notes.append(_unlocated(setup, case))
+
+
+def _unlocated(setup: Setup, case: Case) -> str:
+    if case.stored is not None:
+        return (
+            f"every inner tensor agrees with {setup.reference.description}, and the stored answers do not: the fault "
+            "is in what both compute; compare with the model it was made from, --against MODEL.pt"
+        )
+    return (
+        "no inner tensor diverges while it is an output of its own: the fault is behind the last one compared, or in "
+        "something that the engine fuses only when nobody looks inside"
+    )
+
+
+def _check(setup: Setup, case: Case, outcome: Outcome, tell: Callable[[str], None]) -> None:
+    entries = setup.package.manifest.inputs
+    batch = batch_dimension(entries)
+    shapes = case.shapes
+    if batch is not None:
+        rows = rows_of(batch.low, batch.high)
+        shapes = {name: (rows, *shape[1:]) for name, shape in shapes.items()}
+    feeds = feeds_of(shapes, case.feeds, "metamorphic") if batch is not None else case.feeds
+    limits = "fixed batch" if batch is None else (batch.low, batch.high)
+    tell(f"metamorphic checks, {_shapes(shapes)}")
+    subject = Subject(setup.engine, setup.reopen, feeds, limits, setup.tolerance.relative_l2, setup.rebuilt)
+    for check in run_checks(subject):
+        outcome.checks.append((_shapes(shapes), check))
+        if check.failures and outcome.failed_feeds is None:
+            outcome.failed_feeds = feeds
+
+
+def _run(engine: Engine, case: Case) -> dict[str, Array]:
+    try:
+        return engine.run(case.feeds)
+    except BadInput as error:
+        raise BadInput(f"{case.label}: {error}") from None
+
+
+def _ratio(distance: float, allowed: float) -> float:
+    return distance / allowed if allowed else (0.0 if distance == 0 else float("inf"))
+
+
+def _shapes(shapes: Mapping[str, Shape]) -> str:
+    return ", ".join(format_shape(shape) for shape in shapes.values())

@@ -1,0 +1,61 @@
+"""How far a tensor may be from its reference, and whether it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rectexport.runtime.metrics import Difference
+from rectexport.runtime.runner import Array
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Relative L2 always; elementwise |actual - expected| <= atol + rtol*|expected| where either is given.
+
+    atol and rtol map an output's name, or "" for every output, to a bound.
+    """
+
+    relative_l2: float
+    atol: Mapping[str, float] = field(default_factory=dict)
+    rtol: Mapping[str, float] = field(default_factory=dict)
+
+    def failure(self, output: str, difference: Difference, expected: Array, actual: Array) -> str | None:
+        """Why this output is not within the tolerance, or None."""
+        if not difference.relative_l2 <= self.relative_l2:
+            return f"{output}: relative L2 {difference.relative_l2:.1e}, allowed {self.relative_l2:.0e}"
+        atol, rtol = _bound(self.atol, output), _bound(self.rtol, output)
+        if atol is None and rtol is None:
+            return None
+        wanted, got = expected.astype(np.float64), actual.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # inf - inf, 0 * inf
+            outside = ~(np.abs(got - wanted) <= (atol or 0.0) + (rtol or 0.0) * np.abs(wanted))
+        outside &= ~((wanted == got) | (np.isnan(wanted) & np.isnan(got)))
+        if not outside.any():
+            return None
+        return (
+            f"{output}: {int(outside.sum())} of {outside.size} elements outside atol {atol or 0:g}, rtol {rtol or 0:g}"
+        )
+
+    def as_dict(self) -> dict[str, float]:
+        """For the manifest: relative_l2, and atol/rtol where given, "atol:NAME" for one output."""
+        named = {"relative_l2": self.relative_l2}
+        for kind, bounds in (("atol", self.atol), ("rtol", self.rtol)):
+            named.update({f"{kind}:{output}" if output else kind: value for output, value in bounds.items()})
+        return named
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, float]) -> Tolerance:
+        """The way back from `as_dict`; where relative_l2 is missing it is 0."""
+        bounds: dict[str, dict[str, float]] = {"atol": {}, "rtol": {}}
+        for key, value in entries.items():
+            kind, _, output = key.partition(":")
+            if kind in bounds:
+                bounds[kind][output] = value
+        return cls(entries.get("relative_l2", 0.0), **bounds)
+
+
+def _bound(bounds: Mapping[str, float], output: str) -> float | None:
+    return bounds.get(output, bounds.get(""))
