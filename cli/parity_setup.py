@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -91,41 +92,49 @@ def compare_package(request: Request, progress: Progress) -> Finished:
     log = Log(progress)
     if request.inputs is not None and request.shapes:
         raise UsageError("--inputs and --shapes: the files have their own shapes; give one of the two")
-    memory = parse_bytes(request.memory)
+    parse_bytes(request.memory)
     scaling = ImageScaling(_numbers(request.mean, "--mean"), _numbers(request.std, "--std"))
     if 0.0 in scaling.std:
         raise UsageError(f"--std {request.std}: expected numbers other than 0")
     if request.heat_map is not None:
         require("matplotlib")
-    with log.step("load"):
-        package = Package.open(request.package)
-        package.verify_files()
-        runner = open_runner(package, request.backend)
-        engine = Session(package, runner)
-        reference, tensors = _reference(request.against, package, log)
-        log.say(f"package: {package.path} on {describe(runner)}")
-        log.say(f"reference: {reference.description}")
-    plain = isinstance(runner, OnnxRuntimeRunner)
-    tolerance = _tolerance(request.against, package)
-    opened = partial(open_runner, backend=request.backend)
-    setup = Setup(
-        package=package,
-        engine=engine,
-        reopen=lambda: opened(package),
-        rebuilt=_rebuilt_bound(plain, tolerance),
-        reference=reference,
-        tolerance=tolerance,
-        layers=_layers(package, opened, tensors, tolerance, memory, plain, request.per_layer),
-        per_layer=request.per_layer,
-        no_layers=_NO_ONNX,
-    )
-    with log.step("compare"):
-        outcome = run_parity(setup, make_cases(package, request.inputs, request.shapes, scaling), progress.named)
-    engine.close()
-    reference.close()
+    with ExitStack() as stack:
+        with log.step("load"):
+            package = Package.open(request.package)
+            package.verify_files()
+            runner = open_runner(package, request.backend)
+            engine = stack.enter_context(Session(package, runner))
+            reference, inner = _reference(request.against, package, log)
+            stack.callback(reference.close)
+            log.say(f"package: {package.path} on {describe(runner)}")
+            log.say(f"reference: {reference.description}")
+        setup = _setup(request, package, engine, runner, reference, inner)
+        with log.step("compare"):
+            cases = make_cases(package, request.inputs, request.shapes, scaling)
+            outcome = run_parity(setup, cases, progress.named)
     done = Finished(outcome, reference.description, describe(runner))
     _keep(done, request)
     return done
+
+
+def _setup(
+    request: Request, package: Package, engine: Session, runner: Runner, reference: Reference, inner: Any
+) -> Setup:
+    plain = isinstance(runner, OnnxRuntimeRunner)
+    tolerance = _tolerance(request.against, package)
+    opened = partial(open_runner, backend=request.backend)
+    memory = parse_bytes(request.memory)
+    return Setup(
+        package=package,
+        engine=engine,
+        reopen=partial(opened, package),
+        rebuilt=_rebuilt_bound(plain, tolerance),
+        reference=reference,
+        tolerance=tolerance,
+        layers=_layers(package, opened, inner, tolerance, memory, plain, request.per_layer),
+        per_layer=request.per_layer,
+        no_layers=_NO_ONNX,
+    )
 
 
 def open_runner(package: Package, backend: str) -> Runner:

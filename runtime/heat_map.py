@@ -20,7 +20,8 @@ def draw_heat_map(path: Path, title: str, expected: Array, actual: Array) -> Non
     """A PNG of the worst element's plane on both sides, and of the largest error at each pixel over rows and channels.
 
     Tensors that are not [N, C, H, W] are drawn as one plane, rows by everything else.
-    Raises MissingDependency without matplotlib, ValueError when the shapes differ, BadInput when it cannot be written.
+    Raises MissingDependency without matplotlib, ValueError when the shapes differ or nothing is in them, and BadInput
+    when it cannot be written.
     """
     figures, colors = require("matplotlib.figure"), require("matplotlib.colors")
     wanted, got = (_as_images(np.asarray(array, np.float64)) for array in (expected, actual))

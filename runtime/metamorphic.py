@@ -172,7 +172,7 @@ def _padding(check: Check, subject: Subject, base: Outputs, rows: int, batch: tu
 def _second_run(subject: Subject, base: Outputs) -> Check:
     """The same feeds again, after others: nothing of an earlier run is left in a later one."""
     check = Check("second run", Bound(0.0, "the same engine, the same numbers: nothing may differ"))
-    subject.engine.run({name: np.zeros_like(array) for name, array in subject.feeds.items()})
+    subject.engine.run({name: np.ascontiguousarray(np.flip(array)) for name, array in subject.feeds.items()})
     _expect(check, base, subject.engine.run(subject.feeds), "the second run")
     return check
 

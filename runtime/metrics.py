@@ -127,8 +127,9 @@ class _Sums:
             finite_wanted, finite_got = np.where(finite, wanted, 0.0), np.where(finite, got, 0.0)
         error = finite_got - finite_wanted
         height, width = wanted.shape[2:]
-        maps = [array.reshape(-1, height, width) for array in (size, wanted, got)]
-        if maps[0].shape[0] == 0:  # no rows or no channels: one empty place a pixel
+        depth = wanted.shape[0] * wanted.shape[1]
+        maps = [array.reshape(depth, height, width) for array in (size, wanted, got)]
+        if not depth:  # no rows or no channels: nothing there differs
             maps = [np.zeros((1, height, width))] * 3
         slot = maps[0].argmax(axis=0)[None]
         largest, expected_there, actual_there = (np.take_along_axis(array, slot, axis=0)[0] for array in maps)

@@ -57,7 +57,7 @@ class Exhibit:
 
     def offer(self, title: str, score: float, expected: Array, actual: Array) -> None:
         """Take a tensor where it is more worth looking at than what is here; NaN is."""
-        if not score <= self.score and self.score <= 1:
+        if expected.size and not score <= self.score and self.score <= 1:
             self.title, self.score = title, score if score == score else float("inf")
             self.expected, self.actual = expected, actual
 
@@ -129,6 +129,7 @@ def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None])
     """
     outcome = Outcome(setup.tolerance)
     bases: list[Case] = []
+    looked_at: set[tuple[Shape, ...]] = set()
     refused = 0
     for case in cases:
         if case.stored is None and not setup.reference.accepts(case.shapes):
@@ -136,6 +137,8 @@ def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None])
             continue
         tell(f"{case.label} {_shapes(case.shapes)}")
         report = _compare(setup, case, outcome)
+        if setup.per_layer and case.stored is None:
+            _compare_layers(setup, case, report, outcome, looked_at)
         outcome.cases.append(report)
         if report.failures and outcome.failed_feeds is None:
             outcome.failed_feeds = case.feeds
@@ -165,12 +168,27 @@ def _compare(setup: Setup, case: Case, outcome: Outcome) -> CaseReport:
             _ratio(worst_region(whole, report.regions[name])[1], LAYER_FACTOR * setup.tolerance.relative_l2),
         )
         outcome.outputs.offer(f"output {name}, {case.label}", score, expected[name], actual[name])
-    if setup.per_layer and setup.layers is not None and case.stored is None:
-        feeds = case.cut(setup.package.manifest.inputs, LAYER_ROWS)
-        report.layers = setup.layers.compare(feeds, outcome.inner)
-        judge_layers(report, setup.tolerance)
-        outcome.divergence = outcome.divergence or first_divergence(report.layers, setup.tolerance)
     return report
+
+
+def _compare_layers(
+    setup: Setup, case: Case, report: CaseReport, outcome: Outcome, looked_at: set[tuple[Shape, ...]]
+) -> None:
+    """Inner tensors on the first rows of the batch; not again at sizes that leave the same."""
+    feeds = case.cut(setup.package.manifest.inputs, LAYER_ROWS)
+    shapes = tuple(array.shape for array in feeds.values())
+    if setup.layers is None or shapes in looked_at:
+        return
+    looked_at.add(shapes)
+    _look_inside(setup, setup.layers, feeds, report, outcome)
+
+
+def _look_inside(
+    setup: Setup, layers: Layers, feeds: Mapping[str, Array], report: CaseReport, outcome: Outcome
+) -> None:
+    report.layers = layers.compare(feeds, outcome.inner)
+    judge_layers(report, setup.tolerance)
+    outcome.divergence = outcome.divergence or first_divergence(report.layers, setup.tolerance)
 
 
 def _localise(setup: Setup, case: Case, report: CaseReport, outcome: Outcome, tell: Callable[[str], None]) -> None:
@@ -181,9 +199,7 @@ def _localise(setup: Setup, case: Case, report: CaseReport, outcome: Outcome, te
         outcome.notes.append(f"the first layer to diverge is not known: {setup.no_layers}")
         return
     tell(f"looking for the layer, {case.label}")
-    report.layers = setup.layers.compare(case.feeds, outcome.inner)
-    judge_layers(report, setup.tolerance)
-    outcome.divergence = first_divergence(report.layers, setup.tolerance)
+    _look_inside(setup, setup.layers, case.feeds, report, outcome)
     if outcome.divergence is None:
         outcome.notes.append(_unlocated(setup, case))
 

@@ -235,7 +235,7 @@ def test_a_planted_error_shows_in_its_region_only(region: str, place: tuple[int,
         if name != region:
             assert numbers(found) == (0.0, 0.0, pytest.approx(1.0))
     hit = regions[region]
-    assert hit.worst == whole.worst and hit.worst.index == (1, 2, *place)
+    assert hit.worst.index == whole.worst.index == (1, 2, *place)
     assert all(region_of(*found.worst.index[2:], 5, 7, 1) == name for name, found in regions.items() if found.worst)
     if np.isfinite(error):
         assert hit.max_abs == whole.max_abs == pytest.approx(0.5)
