@@ -15,7 +15,9 @@ from rectexport.cli.command import RUN, Command
 from rectexport.cli.display import Progress
 from rectexport.cli.failure import reported
 from rectexport.cli.parity_display import show_outcome
-from rectexport.cli.parity_setup import Against, Finished, Request, compare_package
+from rectexport.cli.parity_keep import Finished, Request
+from rectexport.cli.parity_reference import Against
+from rectexport.cli.parity_setup import compare_package
 from rectexport.runtime.documents import strict
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -11,7 +12,7 @@ from rectexport.cli.display import show_regions
 from rectexport.runtime.metamorphic import Check
 from rectexport.runtime.metrics import Difference
 from rectexport.runtime.parity import CaseReport, LayerReport, worst_region
-from rectexport.runtime.parity_run import Outcome
+from rectexport.runtime.parity_outcome import Outcome
 from rectexport.runtime.shapes import format_shape
 
 #: Rows of the table of cases; beyond them those that agree best are left out.
@@ -31,50 +32,40 @@ def show_outcome(console: Console, outcome: Outcome, per_layer: bool) -> None:
 
 def _show_cases(console: Console, cases: Sequence[CaseReport]) -> None:
     rows = [(case, name, value) for case in cases for name, value in case.outputs.items()]
-    table = Table(title="Outputs", title_justify="left")
-    for heading in ("case", "output", "max abs", "rel. L2", "SNR dB", "cosine", "top-1", "top-5", "worst at"):
-        left = heading in ("case", "output", "worst at")
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    outputs = {name for _, name, _ in rows}
+    texts = ("case", "output") if len(outputs) > 1 else ("case",)
+    title = "Outputs" if len(outputs) != 1 else f"Output {outputs.pop()}"
+    table = _table(title, texts, ("max abs", "rel. L2", "SNR dB", "cosine", "top-1", "top-5"), ("worst at",))
     worst = sorted(rows, key=lambda row: (not row[0].failures, -row[2].relative_l2))[:MOST_CASES]
     kept = {id(row) for row in worst}
     for row in rows:
         if id(row) in kept:
-            table.add_row(*_case_row(*row))
+            table.add_row(*_case_row(*row, several=len(texts) > 1), style="red" if row[0].failures else None)
     console.print(table)
     if len(rows) > len(kept):
         console.print(f"and {len(rows) - len(kept)} more that agree better")
 
 
-def _case_row(case: CaseReport, name: str, value: Difference) -> list[str]:
+def _case_row(case: CaseReport, name: str, value: Difference, several: bool) -> list[str]:
     sizes = ", ".join(format_shape(shape) for shape in case.shapes.values())
+    label = case.label if sizes in case.label else f"{case.label} {sizes}"
+    distances = (f"{value.max_abs:.1e}", f"{value.relative_l2:.1e}", _decibels(value), f"{value.cosine:.7f}")
     top = ["" if share is None else f"{share:.0%}" for share in (value.top1, value.top5)]
-    cosine = f"{value.cosine:.7f}"
     regions = case.regions.get(name, {})
     region = f" {worst_region(value, regions)[0]}" if regions else ""
-    label = case.label if case.label in (sizes, *case.shapes) or sizes in case.label else f"{case.label} {sizes}"
-    return [
-        label,
-        name,
-        f"{value.max_abs:.1e}",
-        f"{value.relative_l2:.1e}",
-        _decibels(value),
-        cosine,
-        *top,
-        _at(value) + region,
-    ]
+    return [label, *([name] if several else []), *distances, *top, _at(value) + region]
 
 
 def _show_layers(console: Console, layers: Sequence[LayerReport]) -> None:
-    table = Table(title=f"{len(layers)} inner tensors in the order they run, each at its worst", title_justify="left")
-    for heading in ("layer", "tensor", "operator", "max abs", "rel. L2", "SNR dB", "worst region", "worst pixel"):
-        left = heading not in ("max abs", "rel. L2", "SNR dB")
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    title = f"{len(layers)} inner tensors in the order they run, each at its worst"
+    numbers = ("max abs", "rel. L2", "SNR dB")
+    table = _table(title, ("layer", "tensor", "operator"), numbers, ("region", "worst pixel"))
     for layer in layers:
         region, relative = layer.worst
         pixel = "" if layer.worst_pixel is None else str(layer.worst_pixel.index)
         name = "" if layer.layer == layer.tensor else layer.layer
-        numbers = (f"{layer.whole.max_abs:.1e}", f"{relative:.1e}", _decibels(layer.regions.get(region, layer.whole)))
-        table.add_row(name, layer.tensor, layer.operator, *numbers, region, pixel)
+        distances = (f"{layer.whole.max_abs:.1e}", f"{relative:.1e}", _decibels(layer.regions.get(region, layer.whole)))
+        table.add_row(name, layer.tensor, layer.operator, *distances, region, pixel)
     console.print(table)
 
 
@@ -88,14 +79,21 @@ def _worst_of_each(layers: Iterable[LayerReport]) -> list[LayerReport]:
 
 
 def _show_checks(console: Console, checks: Sequence[tuple[str, Check]]) -> None:
-    table = Table(title="Without reference", title_justify="left")
-    for heading in ("check", "at", "found", "allowed"):
-        table.add_column(heading, overflow="fold")
+    table = _table("Without reference", ("check", "at", "found", "allowed"))
     for at, check in checks:
-        table.add_row(check.name, at, _found(check), str(check.bound))
+        table.add_row(check.name, at, _found(check), str(check.bound), style="red" if check.failures else None)
     console.print(table)
     for bound in dict.fromkeys(check.bound for _, check in checks):
         console.print(f"{bound}: {bound.reason}", markup=False, soft_wrap=True)
+
+
+def _table(title: str, texts: Sequence[str], numbers: Sequence[str] = (), more: Sequence[str] = ()) -> Table:
+    """Columns without lines between them: eighty characters are few. Texts are folded where they must be."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in (*texts, *numbers, *more):
+        left = heading not in numbers
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading not in texts, overflow="fold")
+    return table
 
 
 def _found(check: Check) -> str:

@@ -19,7 +19,7 @@ from rectexport.exporter.raising import raise_model
 from rectexport.runtime.metamorphic import Engine, same_bits
 from rectexport.runtime.package import Package
 from rectexport.runtime.parity import LAYER_FACTOR, LayerReport, compare_layer
-from rectexport.runtime.parity_run import Exhibit
+from rectexport.runtime.parity_outcome import Exhibit
 from rectexport.runtime.runner import Array
 from rectexport.runtime.tolerance import Tolerance
 

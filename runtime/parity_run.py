@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Protocol
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.metamorphic import Bound, Check, Engine, Subject, rows_of, run_checks
+from rectexport.runtime.metamorphic import Bound, Engine, Subject, rows_of, run_checks
 from rectexport.runtime.package import Package
 from rectexport.runtime.parity import (
     LAYER_FACTOR,
@@ -21,6 +19,7 @@ from rectexport.runtime.parity import (
     worst_region,
 )
 from rectexport.runtime.parity_cases import Case
+from rectexport.runtime.parity_outcome import Exhibit, Outcome
 from rectexport.runtime.runner import Array
 from rectexport.runtime.shapes import Shape, format_shape
 from rectexport.runtime.stored_reference import Reference
@@ -43,25 +42,6 @@ class Layers(Protocol):
         """What there is to know about the comparisons so far, for people."""
 
 
-@dataclass
-class Exhibit:
-    """The tensor worth looking at: the first that is not near enough, or else the one that is farthest off.
-
-    score is its worst region's relative L2 by what is allowed; not near enough is above 1.
-    """
-
-    title: str = ""
-    score: float = -1.0
-    expected: Array = field(default_factory=lambda: np.zeros(0))
-    actual: Array = field(default_factory=lambda: np.zeros(0))
-
-    def offer(self, title: str, score: float, expected: Array, actual: Array) -> None:
-        """Take a tensor where it is more worth looking at than what is here; NaN is."""
-        if expected.size and not score <= self.score and self.score <= 1:
-            self.title, self.score = title, score if score == score else float("inf")
-            self.expected, self.actual = expected, actual
-
-
 @dataclass(frozen=True)
 class Setup:
     """What is compared with what. layers is None where inner tensors cannot be compared; then `no_layers` says why."""
@@ -75,51 +55,6 @@ class Setup:
     layers: Layers | None
     per_layer: bool
     no_layers: str = ""
-
-
-@dataclass
-class Outcome:
-    """Everything that was compared.
-
-    failed_feeds are the feeds of the first failure; divergence is the first layer that diverges there.
-    """
-
-    tolerance: Tolerance
-    cases: list[CaseReport] = field(default_factory=list)
-    checks: list[tuple[str, Check]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    outputs: Exhibit = field(default_factory=Exhibit)
-    inner: Exhibit = field(default_factory=Exhibit)
-    failed_feeds: Mapping[str, Array] | None = None
-    divergence: LayerReport | None = None
-
-    @property
-    def failures(self) -> list[str]:
-        """Every failure, in the order they were found, with its case."""
-        found = [f"{case.label}: {text}" for case in self.cases for text in case.failures]
-        return found + [f"{check.name} at {at}: {text}" for at, check in self.checks for text in check.failures]
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing failed."""
-        return not self.failures
-
-    @property
-    def exhibit(self) -> Exhibit:
-        """The tensor for the heat map: an inner one, unless only outputs are beyond their tolerance."""
-        first, second = self.inner, self.outputs
-        return second if first.score < 0 or first.score <= 1 < second.score else first
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields of parity.json that are known here, and those added to them."""
-        return {
-            "passed": self.passed,
-            "tolerances": self.tolerance.as_dict(),
-            "cases": [case.as_dict() for case in self.cases],
-            "metamorphic": [{"at": at, **check.as_dict()} for at, check in self.checks],
-            "notes": self.notes,
-            "first_divergence": None if self.divergence is None else self.divergence.as_dict(),
-        }
 
 
 def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None]) -> Outcome:
@@ -219,11 +154,12 @@ def _unlocated(setup: Setup, case: Case) -> str:
 def _check(setup: Setup, case: Case, outcome: Outcome, tell: Callable[[str], None]) -> None:
     entries = setup.package.manifest.inputs
     batch = batch_dimension(entries)
-    shapes = case.shapes
+    shapes, feeds = case.shapes, case.feeds
     if batch is not None:
         rows = rows_of(batch.low, batch.high)
         shapes = {name: (rows, *shape[1:]) for name, shape in shapes.items()}
-    feeds = feeds_of(shapes, case.feeds, "metamorphic") if batch is not None else case.feeds
+    if shapes != case.shapes:  # what a failure has kept is repeated as it is
+        feeds = feeds_of(shapes, case.feeds, "metamorphic")
     limits = "fixed batch" if batch is None else (batch.low, batch.high)
     tell(f"metamorphic checks, {_shapes(shapes)}")
     subject = Subject(setup.engine, setup.reopen, feeds, limits, setup.tolerance.relative_l2, setup.rebuilt)

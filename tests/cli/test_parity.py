@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from rectexport.cli import parity_setup
+from rectexport.cli import parity_reference, parity_setup
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.package import Package
 from tests.cli.conftest import Command, Ran
@@ -192,7 +192,7 @@ def test_a_model_that_looks_at_the_whole_batch_is_found(command: Command, packag
     failed = {check["check"] for check in found["metamorphic"] if check["failures"]}
     assert failed == {"batch size", "padding"}
     assert any("batch size at 3x1x8x8: batch 1 against 3: logits differs" in text for text in _texts(found))
-    assert np.load("net.parity/inputs.npz")["x"].shape == (4, 1, 8, 8)  # the goldens failed first
+    assert np.load("net.parity/inputs.npz")["input.x"].shape == (4, 1, 8, 8)  # the goldens failed first
 
 
 def _rows() -> TensorProto:
@@ -308,7 +308,7 @@ def test_a_model_with_other_inputs_is_refused(command: Command, package: Path, t
 
 def test_where_onnx_is_not_installed(command: Command, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a deployment machine: everything works but looking inside."""
-    monkeypatch.setattr(parity_setup, "find_spec", lambda name: None)
+    monkeypatch.setattr(parity_reference, "find_spec", lambda name: None)
     assert command("parity", package).code == 0
     change(package, wrong_corner)
     ran = command("parity", package)
