@@ -89,7 +89,7 @@ def make_layers(
             require(library)
     if any(find_spec(library) is None for library in libraries):
         return None
-    from rectexport.exporter.against import StoredTensors
+    from rectexport.exporter.inner import StoredTensors
     from rectexport.exporter.layers import MarkedLayers
 
     tensors: Tensors = StoredTensors(reference, package) if isinstance(reference, StoredReference) else reference

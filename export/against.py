@@ -1,11 +1,10 @@
-"""What a package is compared with: a checkpoint in PyTorch's float64, or an ONNX file; outputs and inner tensors."""
+"""A checkpoint that a package is compared with: outputs and inner tensors, in PyTorch's float64."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import onnx
 from onnx import ModelProto
@@ -14,7 +13,7 @@ from rectexport.exporter.adapt import adapt_source
 from rectexport.exporter.dialect import default_opset
 from rectexport.exporter.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.load import LoadOptions, load_source
-from rectexport.exporter.reference import Reference, make_reference, run_inner
+from rectexport.exporter.reference import Reference, make_reference
 from rectexport.exporter.source import Source
 from rectexport.exporter.trace import Traced, trace
 from rectexport.runtime.errors import BadInput
@@ -22,7 +21,6 @@ from rectexport.runtime.files import sha256
 from rectexport.runtime.package import Package
 from rectexport.runtime.runner import Array
 from rectexport.runtime.shapes import Shape, format_shape
-from rectexport.runtime.stored_reference import StoredReference
 
 
 @final
@@ -76,38 +74,17 @@ class SourceReference:
         return self._inner
 
 
-@final
-class StoredTensors:
-    """Inner tensors of an ONNX file, run as it stands."""
-
-    traced: ModelProto | None = None
-
-    def __init__(self, reference: StoredReference, package: Package) -> None:
-        self._reference = reference
-        self._model = onnx.load(reference.model)
-        self._layers = _recorded_layers(package)
-
-    def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
-        return run_inner(self._model, self._reference.feeds(feeds), names, optimize=False)
-
-    def inner_names(self) -> set[str]:
-        return {name for node in self._model.graph.node for name in node.output}
-
-    def layer(self, name: str) -> str:
-        return self._layers.get(name, name)
-
-
 def _plan(source: Source, package: Package) -> tuple[InputPlan, ...]:
     """The source's inputs over the package's ranges. Raises BadInput when they have other names."""
     ranges = {entry.name: entry.range for entry in package.manifest.inputs if entry.range is not None}
-    flags = {
-        side: [f"{name}:{format_shape(getattr(bounds, side))}" for name, bounds in ranges.items()]
-        for side in ("min", "opt", "max")
-    }
     names = [entry.name for entry in package.manifest.inputs]
     if source.input_names and source.input_names != names:
         raise BadInput(f"{source.name}: takes {', '.join(source.input_names)}, where the package takes {names}")
-    return plan_inputs(source, ShapeOptions(**flags)).inputs
+    low, opt, high = (
+        [f"{name}:{format_shape(getattr(bounds, side))}" for name, bounds in ranges.items()]
+        for side in ("min", "opt", "max")
+    )
+    return plan_inputs(source, ShapeOptions(min=low, opt=opt, max=high)).inputs
 
 
 def _origin(path: Path, package: Package) -> str:
@@ -117,12 +94,3 @@ def _origin(path: Path, package: Package) -> str:
         return f"the package does not say which file it was made from; it is compared with {path}"
     same = sha256(path) == digest
     return f"{path} is {'the' if same else 'NOT the'} file that the package was made from, by its sha256"
-
-
-def _recorded_layers(package: Package) -> dict[str, str]:
-    """Module of each inner tensor, as the export wrote it into parity.json; nothing where that cannot be read."""
-    try:
-        document: Any = json.loads((package.path / "parity.json").read_text(encoding="utf-8"))
-        return {entry["tensor"]: entry["layer"] for case in document["cases"] for entry in case["layers"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}

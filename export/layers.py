@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, final
@@ -15,7 +16,6 @@ from rectexport.exporter.dialect import DOMAIN
 from rectexport.exporter.fusion import FusionWatch
 from rectexport.exporter.marking import comparable, oversized, slices, write_marked
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
-from rectexport.exporter.raising import raise_model
 from rectexport.runtime.metamorphic import Engine, same_bits
 from rectexport.runtime.package import Package
 from rectexport.runtime.parity import LAYER_FACTOR, LayerReport, compare_layer
@@ -125,13 +125,23 @@ class MarkedLayers:
 
     def _labels(self, compared: set[str]) -> dict[str, str]:
         """Operators of ours by the tensor that shows them: their output, or the next one behind it that is compared."""
-        dialect = self._reference.traced or raise_model(self._model)[0]
+        dialect = self._dialect()
         found: dict[str, list[str]] = {}
-        for operator, output in _operators(self._model, dialect.graph):
-            shown = _shown(output, dialect.graph, compared)
+        for operator, output in _operators(self._model, dialect):
+            shown = _shown(output, dialect, compared)
             if shown is not None and operator not in found.setdefault(shown, []):
                 found[shown].append(operator)
         return {tensor: " + ".join(operators) for tensor, operators in found.items()}
+
+    def _dialect(self) -> GraphProto:
+        """The graph with our operators as nodes: as it was traced, or raised, where what that takes is installed."""
+        if self._reference.traced is not None:
+            return self._reference.traced.graph
+        if find_spec("torch") is None:
+            return self._model.graph
+        from rectexport.exporter.raising import raise_model  # brings torch, which takes seconds
+
+        return raise_model(self._model)[0].graph
 
 
 def _operators(model: ModelProto, dialect: GraphProto) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, shape_inference
 
 from rectexport.exporter import package_writer
+from rectexport.exporter.inner import with_outputs
 from rectexport.runtime.files import sha256
 from rectexport.runtime.manifest import FILE_NAME
 from rectexport.runtime.package import Package
@@ -66,11 +67,8 @@ def write_marked(package: Package, model: ModelProto, names: Sequence[str], fold
 
     It holds the model alone: an engine plan of the package would not have the new outputs.
     """
-    marked = ModelProto()
-    marked.CopyFrom(model)
-    marked.graph.output.extend(ValueInfoProto(name=name) for name in names)
     notes = {entry.key: entry.value for entry in model.metadata_props}
-    package_writer.write_model(folder, marked, notes)
+    package_writer.write_model(folder, with_outputs(model, names), notes)
     added = [{"name": name, "dtype": "float32", "shape": []} for name in names]
     document = {
         **package.manifest.data,

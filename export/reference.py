@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto
 from torch import Tensor
 
+from rectexport.exporter.inner import run_inner
 from rectexport.exporter.quiet import quiet
 from rectexport.exporter.source import Source
 from rectexport.exporter.trace import Traced
@@ -133,24 +134,6 @@ class OnnxReference:
 
     def layer(self, name: str) -> str:
         return name
-
-
-def run_inner(
-    model: ModelProto, feeds: Mapping[str, Array], names: Collection[str], optimize: bool = True
-) -> dict[str, Array]:
-    """Run a model in ONNX Runtime with inner tensors added to its outputs, and return those."""
-    existing = {value.name for value in model.graph.output}
-    extended = ModelProto()
-    extended.CopyFrom(model)
-    extended.graph.output.extend(_untyped(name) for name in names if name not in existing)
-    runner = OnnxRuntimeRunner(extended.SerializeToString(), optimize=optimize)
-    results = runner.run(feeds)
-    runner.close()
-    return {name: results[name] for name in names}
-
-
-def _untyped(name: str) -> Any:
-    return ValueInfoProto(name=name)
 
 
 def _inner_graph(program: Any) -> Any:

@@ -13,15 +13,21 @@ from rectexport.runtime.files import replaced_file
 from rectexport.runtime.metrics import Difference, compare, compare_regions
 from rectexport.runtime.runner import Array
 
-_MARK = "#00a0ff"
+_RING = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": "#00a0ff", "markeredgewidth": 2}
 
 
 def draw_heat_map(path: Path, title: str, expected: Array, actual: Array) -> None:
-    """A PNG of the worst element's plane on both sides, and of the largest error at each pixel over rows and channels.
+    """Write `heat_map` as a PNG. Raises as it does, and BadInput when the file cannot be written."""
+    figure = heat_map(title, expected, actual)
+    with replaced_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
-    Tensors that are not [N, C, H, W] are drawn as one plane, rows by everything else.
-    Raises MissingDependency without matplotlib, ValueError when the shapes differ or nothing is in them, and BadInput
-    when it cannot be written.
+
+def heat_map(title: str, expected: Array, actual: Array) -> Any:
+    """The worst element's plane on both sides, and the largest error at each pixel over rows and channels.
+
+    Tensors that are not [N, C, H, W] are drawn as one plane, rows by everything else. Returns a matplotlib Figure.
+    Raises MissingDependency without matplotlib, ValueError when the shapes differ or nothing is in them.
     """
     figures, colors = require("matplotlib.figure"), require("matplotlib.colors")
     wanted, got = (_as_images(np.asarray(array, np.float64)) for array in (expected, actual))
@@ -39,13 +45,9 @@ def draw_heat_map(path: Path, title: str, expected: Array, actual: Array) -> Non
         _show(figure, axes, plane, f"{name}, {where}", norm=scale, cmap="viridis")
     over = "over rows and channels" if expected.ndim == 4 else "at each element"
     _show(figure, right, *_error_plane(error, over), norm=_logarithmic(error, colors), cmap="magma")
-    if worst:
-        for axes in (left, middle, right):
-            axes.plot(
-                at[1], at[0], "o", markersize=13, markerfacecolor="none", markeredgecolor=_MARK, markeredgewidth=2
-            )
-    with replaced_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    for axes in (left, middle, right) if worst else ():
+        axes.plot(at[1], at[0], "o", **_RING)
+    return figure
 
 
 def _as_images(array: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -147,8 +147,8 @@ class _Sums:
 
     def within(self, mask: NDArray[np.bool_]) -> _Sums:
         """The sums of some pixels only."""
-        maps = (getattr(self, name)[mask] for name in self.__dataclass_fields__ if name != "shape")
-        return _Sums(*maps, shape=self.shape)
+        maps = {name: getattr(self, name)[mask] for name in self.__dataclass_fields__ if name != "shape"}
+        return replace(self, **maps)
 
     def difference(self, floor: float = 0.0, top1: float | None = None, top5: float | None = None) -> Difference:
         """Reduce to distances; `floor` is the smallest norm that relative L2 divides by."""

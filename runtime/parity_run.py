@@ -143,7 +143,7 @@ def _unlocated(setup: Setup, case: Case) -> str:
     if case.stored is not None:
         return (
             f"every inner tensor agrees with {setup.reference.description}, and the stored answers do not: the fault "
-            "is in what both compute; compare with the model it was made from, --against MODEL.pt"
+            "is in what both compute, or in the goldens; --against the model that the package was made from tells"
         )
     return (
         "no inner tensor diverges while it is an output of its own: the fault is behind the last one compared, or in "
