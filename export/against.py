@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -76,15 +77,14 @@ class SourceReference:
 
 def _plan(source: Source, package: Package) -> tuple[InputPlan, ...]:
     """The source's inputs over the package's ranges. Raises BadInput when they have other names."""
-    ranges = {entry.name: entry.range for entry in package.manifest.inputs if entry.range is not None}
     names = [entry.name for entry in package.manifest.inputs]
     if source.input_names and source.input_names != names:
-        raise BadInput(f"{source.name}: takes {', '.join(source.input_names)}, where the package takes {names}")
-    low, opt, high = (
-        [f"{name}:{format_shape(getattr(bounds, side))}" for name, bounds in ranges.items()]
-        for side in ("min", "opt", "max")
-    )
-    return plan_inputs(source, ShapeOptions(min=low, opt=opt, max=high)).inputs
+        theirs, ours = ", ".join(source.input_names), ", ".join(names)
+        raise BadInput(f"{source.name}: takes {theirs}, where the package takes {ours}")
+    ranges = {entry.name: entry.range for entry in package.manifest.inputs if entry.range is not None}
+    common = [f"{name}:{format_shape(bounds.opt)}" for name, bounds in ranges.items()]
+    plans = plan_inputs(source, ShapeOptions(opt=common)).inputs
+    return tuple(replace(plan, range=ranges.get(plan.name, plan.range)) for plan in plans)
 
 
 def _origin(path: Path, package: Package) -> str:

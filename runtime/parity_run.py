@@ -60,18 +60,19 @@ class Setup:
 def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None]) -> Outcome:
     """Every case, then the metamorphic checks, then the layers of the first case that failed; tell names each.
 
-    Raises BadInput for feeds that the package does not take.
+    Raises BadInput for feeds that the package does not take, and when the reference takes none of them.
     """
     outcome = Outcome(setup.tolerance)
     bases: list[Case] = []
     looked_at: set[tuple[Shape, ...]] = set()
     refused = 0
     for case in cases:
+        tell(f"{case.label} {_shapes(case.shapes)}")
+        actual = _run(setup.engine, case)
         if case.stored is None and not setup.reference.accepts(case.shapes):
             refused += 1
             continue
-        tell(f"{case.label} {_shapes(case.shapes)}")
-        report = _compare(setup, case, outcome)
+        report = _compare(setup, case, actual, outcome)
         if setup.per_layer and case.stored is None:
             _compare_layers(setup, case, report, outcome, looked_at)
         outcome.cases.append(report)
@@ -80,6 +81,8 @@ def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None])
             _localise(setup, case, report, outcome, tell)
         if not bases or case.label == "odd":
             bases.append(case)
+    if not outcome.cases:
+        raise BadInput(f"nothing was compared: {setup.reference.description} takes none of these sizes")
     if refused:
         outcome.notes.append(f"{refused} sizes were skipped: the reference does not take them")
     for case in bases:
@@ -88,10 +91,9 @@ def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None])
     return outcome
 
 
-def _compare(setup: Setup, case: Case, outcome: Outcome) -> CaseReport:
+def _compare(setup: Setup, case: Case, actual: Mapping[str, Array], outcome: Outcome) -> CaseReport:
     source = STORED if case.stored is not None else setup.reference.description
     report = CaseReport(case.label, case.shapes, reference=source)
-    actual = _run(setup.engine, case)
     expected = case.stored if case.stored is not None else setup.reference.outputs(case.feeds)
     missing = set(actual) - set(expected)
     if missing:
