@@ -60,7 +60,6 @@ def parity(
             rich_help_panel=REFERENCE,
         ),
     ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="The engine to check.", rich_help_panel=RUN)] = "auto",
     inputs: Annotated[
         Path | None,
         typer.Option(
@@ -110,6 +109,7 @@ def parity(
             rich_help_panel=OUT,
         ),
     ] = None,
+    backend: Annotated[str, typer.Option(metavar="NAME", help="The engine to check.", rich_help_panel=RUN)] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN)
     ] = False,
@@ -143,7 +143,7 @@ def parity(
         per_layer=per_layer,
         memory=memory,
         heat_map=heat_map,
-        out=out or package.with_name(f"{package.name}.parity"),
+        out=out,
     )
     with reported(again, as_json), progress:
         done = compare_package(request, progress)

@@ -30,7 +30,7 @@ class Request:
     per_layer: bool
     memory: str
     heat_map: Path | None
-    out: Path
+    out: Path | None
 
 
 @dataclass
@@ -46,13 +46,16 @@ class Finished:
 
 
 def keep(done: Finished, request: Request) -> None:
-    """The heat map where it was asked for; on a failure also the inputs, in a folder beside the package."""
+    """The heat map where it was asked for; on a failure also the inputs, in a folder beside the package.
+
+    Raises MissingDependency and BadInput for a heat map that was asked for and cannot be made.
+    """
     outcome = done.outcome
     picture = request.heat_map
     if not outcome.passed:
-        kept = request.out / "inputs.npz"
+        folder = request.out or _beside(request.package)
+        kept, usual = folder / "inputs.npz", folder / "heat-map.png"
         _save_inputs(done, kept)
-        usual = request.out / "heat-map.png"
         usual.unlink(missing_ok=True)  # of an earlier failure
         picture = picture or usual
         done.reproduce = _command(request, kept, done)
@@ -67,6 +70,11 @@ def keep(done: Finished, request: Request) -> None:
         return
     done.files.append(picture)
     done.written.append(f"heat map of {outcome.exhibit.title}: {picture}")
+
+
+def _beside(package: Path) -> Path:
+    named = package if package.name not in ("", "..") else package.resolve()
+    return named.with_name(f"{named.name}.parity")
 
 
 def _save_inputs(done: Finished, path: Path) -> None:

@@ -151,6 +151,16 @@ def test_a_bug_in_one_corner_is_located(command: Command, package: Path, source:
     Package.open(package).verify_files()
 
 
+def test_a_package_that_is_the_current_folder_is_left_alone(
+    command: Command, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(package, wrong_corner)
+    monkeypatch.chdir(package)
+    before = sorted(Path().iterdir())
+    assert command("parity", ".").code == 3
+    assert sorted(Path().iterdir()) == before and Path("../net.parity/inputs.npz").is_file()
+
+
 def test_the_command_of_a_failure_repeats_it(command: Command, package: Path, source: Path) -> None:
     change(package, wrong_corner)
     ran = command("parity", package, "--against", source, "--shapes", "x:3x1x8x8", "-o", "kept", "--json")
