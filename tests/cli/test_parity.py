@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from rectexport.cli import parity_reference, parity_setup
+from rectexport.cli import parity_keep, parity_reference, parity_setup
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.package import Package
 from tests.cli.conftest import Command, Ran
@@ -57,6 +57,12 @@ def made(source: Path, command: Command, tmp_path_factory: pytest.TempPathFactor
     out = tmp_path_factory.mktemp("made") / "net"
     assert command(source, "-o", out, *RANGE).code == 0
     return out
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heat maps take a second each; where a test does not look at them they are not drawn."""
+    monkeypatch.setattr(parity_keep, "draw_heat_map", lambda path, *rest: path.write_bytes(b"a picture"))
 
 
 @pytest.fixture
@@ -151,6 +157,7 @@ def test_a_bug_in_one_corner_is_located(command: Command, package: Path, source:
     Package.open(package).verify_files()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_package_that_is_the_current_folder_is_left_alone(
     command: Command, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +168,7 @@ def test_a_package_that_is_the_current_folder_is_left_alone(
     assert sorted(Path().iterdir()) == before and Path("../net.parity/inputs.npz").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_of_a_failure_repeats_it(command: Command, package: Path, source: Path) -> None:
     change(package, wrong_corner)
     ran = command("parity", package, "--against", source, "--shapes", "x:3x1x8x8", "-o", "kept", "--json")
@@ -172,6 +180,7 @@ def test_the_command_of_a_failure_repeats_it(command: Command, package: Path, so
     assert document(again)["first_divergence"]["tensor"] == "scaled"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_the_source_the_goldens_still_tell(command: Command, package: Path) -> None:
     change(package, wrong_corner)
     ran = command("parity", package)
@@ -184,6 +193,7 @@ def test_without_the_source_the_goldens_still_tell(command: Command, package: Pa
     assert ran.last.startswith("FAILED after ") and ran.last.endswith("again: rectexport parity net --per-layer")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_fault_of_the_engine_is_located_without_the_source(
     command: Command, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +207,7 @@ def test_a_fault_of_the_engine_is_located_without_the_source(
     assert found["first_divergence"]["tensor"] == "scaled" and found["first_divergence"]["worst"]["index"][2:] == [0, 7]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_that_looks_at_the_whole_batch_is_found(command: Command, package: Path) -> None:
     mean = helper.make_node("ReduceMean", ["pooled", "rows"], ["batch_mean"], keepdims=1)
     edit = after("pooled", mean, helper.make_node("Sub", ["pooled", "batch_mean"], ["changed"]))
@@ -218,6 +229,7 @@ def _texts(found: Any) -> list[str]:
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_that_answers_differently_each_time_is_found(command: Command, package: Path) -> None:
     """By less than any tolerance."""
     noise = helper.make_node("RandomNormalLike", ["pooled"], ["noise"], scale=1e-6)
@@ -237,6 +249,7 @@ def test_a_fixed_batch_is_said(command: Command, source: Path, folder: Path) -> 
     assert ran.code == 0 and ran.out.count("skipped: fixed batch") == 4
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_package_is_a_reference(command: Command, package: Path, source: Path) -> None:
     assert command(source, "-o", "half", "--fp16", *RANGE).code == 0
     ran = command("parity", package, "--against", "half", "--json")
@@ -324,6 +337,7 @@ def test_a_model_with_other_inputs_is_refused(command: Command, package: Path, t
     assert ran.code == 1 and "has inputs z, y, where the package has x" in ran.err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_where_onnx_is_not_installed(command: Command, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a deployment machine: everything works but looking inside."""
     monkeypatch.setattr(parity_reference, "find_spec", lambda name: None)
@@ -355,6 +369,7 @@ def test_a_heat_map_is_drawn_where_asked(command: Command, package: Path) -> Non
     assert Path("maps/worst.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_checkpoint_is_compared_in_pytorch_by_module_and_operator(command: Command, folder: Path) -> None:
     assert command("models", "save", "digits", "net.pt", "--option", "width=0.25").code == 0
     assert command("net.pt", "-o", "net").code == 0
