@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rectexport.runtime.environment import require
 from rectexport.runtime.errors import BadInput, UsageError
@@ -40,7 +40,7 @@ class Against:
         return words + ([] if self.tolerance is None else ["--tolerance", str(self.tolerance)])
 
 
-def open_reference(against: Against, package: Package, log: Log) -> tuple[Reference, Any]:
+def open_reference(against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
     """What answers, twice: as the outputs' reference, and as what `make_layers` takes.
 
     Raises UsageError for options that do not fit the kind of model, BadInput for a model that cannot be used.
@@ -63,7 +63,7 @@ def open_reference(against: Against, package: Package, log: Log) -> tuple[Refere
     return stored, stored
 
 
-def _source(path: Path, against: Against, package: Package, log: Log) -> tuple[Reference, Any]:
+def _source(path: Path, against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
     for library in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon"):
         require(library)
     from rectexport.exporter.against import SourceReference
@@ -77,7 +77,7 @@ def _source(path: Path, against: Against, package: Package, log: Log) -> tuple[R
 def make_layers(
     package: Package,
     opened: Callable[[Package], Runner],
-    reference: Any,
+    reference: StoredReference | Tensors,
     tolerance: Tolerance,
     memory: int,
     counts_nodes: bool,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,8 +22,11 @@ from rectexport.runtime.parity_cases import make_cases
 from rectexport.runtime.parity_run import Setup, run_parity
 from rectexport.runtime.runner import Runner
 from rectexport.runtime.session import Session
-from rectexport.runtime.stored_reference import Reference
+from rectexport.runtime.stored_reference import Reference, StoredReference
 from rectexport.runtime.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from rectexport.exporter.layers import Tensors
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _NO_ONNX = "it takes the onnx library: pip install 'rectexport[export]'"
@@ -62,7 +65,12 @@ def compare_package(request: Request, progress: Progress) -> Finished:
 
 
 def _setup(
-    request: Request, package: Package, engine: Session, runner: Runner, reference: Reference, inner: Any
+    request: Request,
+    package: Package,
+    engine: Session,
+    runner: Runner,
+    reference: Reference,
+    inner: StoredReference | Tensors,
 ) -> Setup:
     plain = isinstance(runner, OnnxRuntimeRunner)
     tolerance = allowed(request.against, package)
