@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rectexport.exporter.lowering import Considered, Decision
     from rectexport.exporter.parity import ParityReport
+    from rectexport.runtime.parity import LayerReport
 
 BAR_WIDTH = 24
 
@@ -46,6 +47,12 @@ class Progress:
         if self._status:
             filled = BAR_WIDTH * done // total
             self._status.update(Text(f"{'━' * filled}{'╌' * (BAR_WIDTH - filled)} {done}/{total} {text}"))
+
+    def named(self, text: str) -> None:
+        """Name what is being done beside the spinner; nothing stays of it."""
+        check_interrupted()
+        if self._status:
+            self._status.update(Text(text))
 
     def finished(self, step: str, seconds: float) -> None:
         """Print the step with its time and its lines; raise an interrupt that the step swallowed."""
@@ -84,6 +91,11 @@ def show_parity(console: Console, report: ParityReport) -> None:
     if not layers:
         console.print("Inner layers were not compared: this kind of model does not name them.")
         return
+    show_regions(console, layers)
+
+
+def show_regions(console: Console, layers: Sequence[LayerReport]) -> None:
+    """The worst layer of each region."""
     table = Table(title=f"By region, worst of {len(layers)} inner tensors", title_justify="left")
     for heading in ("region", "max abs", "relative L2", "layer"):
         table.add_column(heading, justify="right" if heading in ("max abs", "relative L2") else "left", overflow="fold")

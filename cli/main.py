@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "models": "rectexport.cli.models",
     "optimize": "rectexport.cli.optimize",
     "verify": "rectexport.cli.verify",
+    "parity": "rectexport.cli.parity",
 }
 
 

@@ -18,6 +18,7 @@ from rectexport.exporter.inputs import InputPlan
 from rectexport.exporter.passes import PassResult
 from rectexport.exporter.source import KINDS, Source
 from rectexport.runtime import manifest
+from rectexport.runtime.documents import strict
 from rectexport.runtime.files import sha256
 from rectexport.runtime.package import GOLDENS, MODEL
 from rectexport.runtime.runner import Array
@@ -52,7 +53,7 @@ def write_goldens(folder: Path, feeds: Mapping[str, Array], outputs: Mapping[str
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Sorted, indented, strict JSON: infinite distances become strings."""
-    path.write_text(json.dumps(_finite(document), indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(strict(document), indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_reproduce(folder: Path, command: Sequence[str]) -> None:
@@ -122,13 +123,3 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value

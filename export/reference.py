@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto
 from torch import Tensor
 
+from rectexport.exporter.inner import run_inner
 from rectexport.exporter.quiet import quiet
 from rectexport.exporter.source import Source
 from rectexport.exporter.trace import Traced
@@ -32,6 +33,9 @@ class Reference(Protocol):
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         """Inner tensors by the name they have in the traced ONNX model; unknown names are left out."""
+
+    def inner_names(self) -> set[str]:
+        """Names that `tensors` may know; not all of them are tensors of numbers."""
 
     def layer(self, name: str) -> str:
         """The module that made an inner tensor, or the tensor's name."""
@@ -83,6 +87,9 @@ class TorchReference:
         self._run(recorder.run, feeds)
         return recorder.found
 
+    def inner_names(self) -> set[str]:
+        return set() if self._graph is None else {node.name for node in self._graph.graph.nodes}
+
     def layer(self, name: str) -> str:
         return self._layers.get(name, name)
 
@@ -118,30 +125,15 @@ class OnnxReference:
         return list(self._runner.run(feeds).values())
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
-        known = {name for node in self._model.graph.node for name in node.output}
+        known = self.inner_names()
         wanted = [name for name in names if name in known]
         return run_inner(self._model, feeds, wanted, optimize=False)
 
+    def inner_names(self) -> set[str]:
+        return {name for node in self._model.graph.node for name in node.output}
+
     def layer(self, name: str) -> str:
         return name
-
-
-def run_inner(
-    model: ModelProto, feeds: Mapping[str, Array], names: Collection[str], optimize: bool = True
-) -> dict[str, Array]:
-    """Run a model in ONNX Runtime with inner tensors added to its outputs, and return those."""
-    existing = {value.name for value in model.graph.output}
-    extended = ModelProto()
-    extended.CopyFrom(model)
-    extended.graph.output.extend(_untyped(name) for name in names if name not in existing)
-    runner = OnnxRuntimeRunner(extended.SerializeToString(), optimize=optimize)
-    results = runner.run(feeds)
-    runner.close()
-    return {name: results[name] for name in names}
-
-
-def _untyped(name: str) -> Any:
-    return ValueInfoProto(name=name)
 
 
 def _inner_graph(program: Any) -> Any:
@@ -170,7 +162,7 @@ def _last_line(error: Exception) -> str:
 
 
 class _Recorder(torch.fx.Interpreter):
-    """Runs a graph and keeps the rank-4 tensors of the wanted nodes."""
+    """Runs a graph and keeps the tensors of the wanted nodes that have a batch and something more."""
 
     def __init__(self, graph: Any, names: Collection[str]) -> None:
         super().__init__(graph, garbage_collect_values=True)
@@ -179,6 +171,6 @@ class _Recorder(torch.fx.Interpreter):
 
     def run_node(self, node: torch.fx.Node) -> Any:
         value = super().run_node(node)
-        if node.name in self._names and isinstance(value, Tensor) and value.dim() == 4:
+        if node.name in self._names and isinstance(value, Tensor) and value.dim() >= 2:
             self.found[node.name] = value.numpy()
         return value

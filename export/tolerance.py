@@ -1,4 +1,4 @@
-"""Tolerances as options say them."""
+"""How far an output may be from PyTorch: defaults by precision, and bounds as they are typed."""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ EXTRAS = {
     "openvino": "openvino",
     "tensorrt": "gpu",
     "polygraphy": "gpu",
+    "matplotlib": "parity",
+    "PIL": "parity",
 }
 
 

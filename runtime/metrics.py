@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 REGIONS = ("corner", "edge", "interior")
+#: How many of a row's largest entries top-k agreement looks at.
+TOP_K = 5
+
+
+@dataclass(frozen=True)
+class Pixel:
+    """One element: its index in the tensor, (n, c, h, w) in an image, and what stands there on either side."""
+
+    index: tuple[int, ...]
+    expected: float
+    actual: float
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.index))}): expected {self.expected:.9g}, actual {self.actual:.9g}"
 
 
 @dataclass(frozen=True)
@@ -16,24 +31,35 @@ class Difference:
     """Distances between an expected and an actual tensor of one shape.
 
     max_abs and relative_l2 are infinite where the two disagree about being finite. top1 is the share of
-    rows whose largest entry has the same index, None for tensors without a class axis.
+    rows whose largest entry has the same index, top5 the mean share of the five largest entries' indices that
+    the two have in common; None for tensors without a class axis, and without more classes than that. worst is
+    the element that is farthest off, None where the two are equal; it does not count when differences are compared.
     """
 
     max_abs: float
     relative_l2: float
     cosine: float
     top1: float | None = None
+    top5: float | None = None
+    worst: Pixel | None = field(default=None, compare=False)
 
-    def as_dict(self) -> dict[str, float | None]:
-        """Plain values, for JSON."""
-        return asdict(self)
+    @property
+    def snr_db(self) -> float:
+        """Signal to noise: the expected tensor's energy by that of the error, in decibels; inf where equal."""
+        if self.relative_l2 == 0:
+            return float("inf")
+        return float(-20 * np.log10(self.relative_l2))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; infinite ones among them."""
+        return {**asdict(self), "snr_db": self.snr_db}
 
 
 def compare(expected: Array, actual: Array) -> Difference:
     """Distances in float64. Raises ValueError when the shapes differ."""
     wanted, got = _as_float64(expected, actual)
-    sums = _Sums.of(wanted.reshape(1, -1, 1, 1), got.reshape(1, -1, 1, 1))
-    return sums.difference(_top1(wanted, got))
+    sums = _Sums.of(wanted.reshape(1, -1, 1, 1), got.reshape(1, -1, 1, 1), wanted.shape)
+    return sums.difference(top1=_top_agreement(wanted, got, 1), top5=_top_agreement(wanted, got, TOP_K))
 
 
 def compare_regions(expected: Array, actual: Array, border: int = 1) -> tuple[Difference, dict[str, Difference]]:
@@ -44,7 +70,7 @@ def compare_regions(expected: Array, actual: Array, border: int = 1) -> tuple[Di
     Raises ValueError when the shapes differ.
     """
     wanted, got = _as_float64(expected, actual)
-    sums = _Sums.of(wanted, got)
+    sums = _Sums.of(wanted, got, wanted.shape)
     energy = float(sums.wanted.mean()) if sums.wanted.size else 0.0
     regions = {
         name: sums.within(mask).difference(floor=float(np.sqrt(energy * mask.sum())))
@@ -73,46 +99,75 @@ def _as_float64(expected: Array, actual: Array) -> tuple[NDArray[np.float64], ND
 
 @dataclass(frozen=True)
 class _Sums:
-    """Per-pixel sums over batch and channels, [H, W] each, from which every distance follows in one pass."""
+    """Per-pixel sums over batch and channels, [H, W] each, from which every distance follows in one pass.
+
+    largest is the pixel's largest error, infinite where the two disagree about being finite; it stands at
+    `place` of the whole tensor, counted as if that were flat.
+    """
 
     error: NDArray[np.float64]
     wanted: NDArray[np.float64]
     got: NDArray[np.float64]
     product: NDArray[np.float64]
     largest: NDArray[np.float64]
-    clash: NDArray[np.bool_]
+    place: NDArray[np.int64]
+    expected_there: NDArray[np.float64]
+    actual_there: NDArray[np.float64]
+    shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, wanted: NDArray[np.float64], got: NDArray[np.float64]) -> _Sums:
-        clash = np.zeros(wanted.shape[2:], np.bool_)
+    def of(cls, wanted: NDArray[np.float64], got: NDArray[np.float64], shape: tuple[int, ...]) -> _Sums:
+        finite_wanted, finite_got = wanted, got
+        with np.errstate(invalid="ignore"):  # inf - inf
+            size = np.abs(got - wanted)
         finite = np.isfinite(wanted) & np.isfinite(got)
         if not finite.all():
             same = finite | (wanted == got) | (np.isnan(wanted) & np.isnan(got))
-            clash = ~same.all(axis=(0, 1))
-            wanted, got = np.where(finite, wanted, 0.0), np.where(finite, got, 0.0)
-        error = got - wanted
+            size = np.where(finite, size, np.where(same, 0.0, np.inf))
+            finite_wanted, finite_got = np.where(finite, wanted, 0.0), np.where(finite, got, 0.0)
+        error = finite_got - finite_wanted
+        height, width = wanted.shape[2:]
+        depth = wanted.shape[0] * wanted.shape[1]
+        maps = [array.reshape(depth, height, width) for array in (size, wanted, got)]
+        if not depth:  # no rows or no channels: nothing there differs
+            maps = [np.zeros((1, height, width))] * 3
+        slot = maps[0].argmax(axis=0)[None]
+        largest, expected_there, actual_there = (np.take_along_axis(array, slot, axis=0)[0] for array in maps)
         return cls(
             error=_pixel_sums(error, error),
-            wanted=_pixel_sums(wanted, wanted),
-            got=_pixel_sums(got, got),
-            product=_pixel_sums(wanted, got),
-            largest=np.abs(error).max(axis=(0, 1), initial=0.0),
-            clash=clash,
+            wanted=_pixel_sums(finite_wanted, finite_wanted),
+            got=_pixel_sums(finite_got, finite_got),
+            product=_pixel_sums(finite_wanted, finite_got),
+            largest=largest,
+            place=slot[0] * height * width + np.arange(height * width).reshape(height, width),
+            expected_there=expected_there,
+            actual_there=actual_there,
+            shape=shape,
         )
 
     def within(self, mask: NDArray[np.bool_]) -> _Sums:
         """The sums of some pixels only."""
-        return _Sums(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
+        maps = {name: getattr(self, name)[mask] for name in self.__dataclass_fields__ if name != "shape"}
+        return replace(self, **maps)
 
-    def difference(self, top1: float | None = None, floor: float = 0.0) -> Difference:
+    def difference(self, floor: float = 0.0, top1: float | None = None, top5: float | None = None) -> Difference:
         """Reduce to distances; `floor` is the smallest norm that relative L2 divides by."""
-        if self.clash.any():
-            return Difference(float("inf"), float("inf"), 0.0, top1)
+        worst = self._worst()
+        max_abs = float(self.largest.max(initial=0.0))
+        if np.isinf(max_abs):
+            return Difference(float("inf"), float("inf"), 0.0, top1, top5, worst)
         distance, norm, other = (float(np.sqrt(value.sum())) for value in (self.error, self.wanted, self.got))
         scale = max(norm, floor)
         relative = distance / scale if scale else (0.0 if distance == 0 else float("inf"))
         cosine = min(float(self.product.sum()) / (norm * other), 1.0) if norm and other else float(norm == other)
-        return Difference(float(self.largest.max(initial=0.0)), relative, cosine, top1)
+        return Difference(max_abs, relative, cosine, top1, top5, worst)
+
+    def _worst(self) -> Pixel | None:
+        if not self.largest.any():
+            return None
+        at = np.unravel_index(self.largest.argmax(), self.largest.shape)
+        index = np.unravel_index(int(self.place[at]), self.shape)
+        return Pixel(tuple(int(i) for i in index), float(self.expected_there[at]), float(self.actual_there[at]))
 
 
 def _pixel_sums(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -120,7 +175,11 @@ def _pixel_sums(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDAr
     return sums
 
 
-def _top1(wanted: NDArray[np.float64], got: NDArray[np.float64]) -> float | None:
-    if wanted.ndim != 2 or wanted.shape[1] < 2 or wanted.shape[0] == 0:
+def _top_agreement(wanted: NDArray[np.float64], got: NDArray[np.float64], count: int) -> float | None:
+    """Mean share of the `count` largest entries' indices that a row of the one has in common with that of the other."""
+    if wanted.ndim != 2 or wanted.shape[1] <= count or wanted.shape[0] == 0:
         return None
-    return float(np.mean(wanted.argmax(1) == got.argmax(1)))
+    if count == 1:
+        return float(np.mean(wanted.argmax(1) == got.argmax(1)))
+    first, second = (np.argsort(-side, axis=1, kind="stable")[:, :count] for side in (wanted, got))
+    return float(np.mean([len(np.intersect1d(*rows)) / count for rows in zip(first, second, strict=True)]))

@@ -1,4 +1,4 @@
-"""How far an output may be from its reference."""
+"""How far a tensor may be from its reference, and whether it is."""
 
 from __future__ import annotations
 
@@ -21,16 +21,6 @@ class Tolerance:
     relative_l2: float
     atol: Mapping[str, float] = field(default_factory=dict)
     rtol: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, entries: Mapping[str, float]) -> Tolerance:
-        """What `as_dict` gave, out of a manifest."""
-        bounds: dict[str, dict[str, float]] = {"atol": {}, "rtol": {}}
-        for key, value in entries.items():
-            kind, _, output = key.partition(":")
-            if kind in bounds:
-                bounds[kind][output] = value
-        return cls(entries["relative_l2"], bounds["atol"], bounds["rtol"])
 
     def failure(self, output: str, difference: Difference, expected: Array, actual: Array) -> str | None:
         """Why this output is not within the tolerance, or None."""
@@ -55,6 +45,16 @@ class Tolerance:
         for kind, bounds in (("atol", self.atol), ("rtol", self.rtol)):
             named.update({f"{kind}:{output}" if output else kind: value for output, value in bounds.items()})
         return named
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, float]) -> Tolerance:
+        """The way back from `as_dict`; where relative_l2 is missing it is 0."""
+        bounds: dict[str, dict[str, float]] = {"atol": {}, "rtol": {}}
+        for key, value in entries.items():
+            kind, _, output = key.partition(":")
+            if kind in bounds:
+                bounds[kind][output] = value
+        return cls(entries.get("relative_l2", 0.0), **bounds)
 
 
 def _bound(bounds: Mapping[str, float], output: str) -> float | None:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from rectexport.exporter import parity, translation
 from rectexport.exporter.inputs import InputPlan, ShapeOptions
-from rectexport.exporter.parity import CaseReport, LayerReport, parity_cases
+from rectexport.exporter.parity import parity_cases
 from rectexport.exporter.passes import rectify_fold
 from rectexport.runtime.errors import ParityError
 from rectexport.runtime.metrics import Difference
+from rectexport.runtime.parity import CaseReport, LayerReport, compare_outputs, judge_layers
 from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange
 from tests.export.helper import Array
 from tests.export.nets import Chain, Small, exported, image, seeded, source
@@ -145,8 +146,10 @@ def test_as_a_document(report: Any) -> None:
     assert document["tolerances"] == {"relative_l2": 1e-5}
     case = document["cases"][1]
     assert (case["case"], case["shapes"], case["failures"]) == ("min", {"x": [1, 2, 4, 5]}, [])
-    assert set(case["outputs"]["output"]) == {"max_abs", "relative_l2", "cosine", "top1"}
-    assert set(case["layers"][0]) == {"tensor", "layer", "max_abs", "relative_l2", "cosine", "top1", "regions"}
+    distances = {"max_abs", "relative_l2", "cosine", "snr_db", "top1", "top5", "worst"}
+    assert set(case["outputs"]["output"]) == {*distances, "regions"}
+    assert set(case["layers"][0]) == {"tensor", "layer", "operator", *distances, "regions"}
+    assert set(case["layers"][0]["regions"]["corner"]) == distances
 
 
 def fails(out: Path, net: nn.Module, **options: Any) -> str:
@@ -265,7 +268,7 @@ def test_infinities_that_agree_are_fine(tmp_path: Path) -> None:
 def test_an_output_of_another_shape() -> None:
     case = CaseReport("example", {"x": (1, 2)})
     wanted, got = np.zeros((1, 2)), {"y": np.zeros((2, 1), np.float32)}
-    parity._compare_outputs(case, [wanted], got, parity.Tolerance(1e-5))
+    compare_outputs(case, {"y": wanted}, got, parity.Tolerance(1e-5))
     assert case.failures == ["y: shape [2, 1], expected [1, 2]"]
 
 
@@ -277,7 +280,7 @@ def test_only_the_first_layer_is_blamed() -> None:
         LayerReport("t2", "last", bad, {"corner": bad}),
     ]
     case = CaseReport("example", {}, layers=layers)
-    parity._judge_layers(case, parity.Tolerance(1e-5))
+    judge_layers(case, parity.Tolerance(1e-5))
     (failure,) = case.failures
     assert failure.startswith("first layer to diverge: middle (tensor t1), worst in region edge: relative L2 1.0e-01")
     assert layers[0].worst == ("all", 1e-7)
@@ -287,7 +290,7 @@ def test_only_the_first_layer_is_blamed() -> None:
 def test_a_layer_without_a_number_fails(value: float) -> None:
     odd = Difference(value, value, 0)
     case = CaseReport("example", {}, layers=[LayerReport("t", "stem", odd, {})])
-    parity._judge_layers(case, parity.Tolerance(1e-5))
+    judge_layers(case, parity.Tolerance(1e-5))
     assert len(case.failures) == 1
 
 

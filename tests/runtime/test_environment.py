@@ -31,6 +31,8 @@ def test_what_is_there_is_imported() -> None:
         ("onnxruntime", "cpu"),
         ("tensorrt", "gpu"),
         ("polygraphy", "gpu"),
+        ("matplotlib.figure", "parity"),
+        ("PIL.Image", "parity"),
     ],
 )
 def test_what_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> None:

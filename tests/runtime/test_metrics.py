@@ -127,7 +127,56 @@ def test_a_difference_is_plain_values() -> None:
         "relative_l2": 0.0,
         "cosine": 1.0,
         "top1": None,
+        "top5": None,
+        "worst": None,
+        "snr_db": math.inf,
     }
+    apart = compare(np.array([[3.0, 4.0]]), np.array([[3.0, 4.5]])).as_dict()
+    assert apart["worst"] == {"index": (0, 1), "expected": 4.0, "actual": 4.5}
+    assert apart["snr_db"] == pytest.approx(20)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (2, 3, 5, 7)])
+def test_signal_to_noise(shape: tuple[int, ...]) -> None:
+    expected, actual = pair(shape, "float64")
+    noise = ((actual - expected) ** 2).sum()
+    assert compare(expected, actual).snr_db == pytest.approx(10 * math.log10((expected**2).sum() / noise))
+
+
+def test_signal_to_noise_at_its_ends() -> None:
+    assert compare(np.ones(3), np.ones(3)).snr_db == math.inf
+    assert compare(np.zeros(3), np.ones(3)).snr_db == -math.inf
+    assert CLASH.snr_db == -math.inf
+
+
+def test_top5_is_the_share_of_the_five_largest_that_both_have() -> None:
+    expected = np.array([[9.0, 8, 7, 6, 5, 4, 3, 2], [1.0, 2, 3, 4, 5, 6, 7, 8]])
+    actual = expected.copy()
+    assert compare(expected, actual).top5 == 1.0
+    actual[0, :2] = 8.0, 9.0  # the same five in another order
+    assert (compare(expected, actual).top1, compare(expected, actual).top5) == (0.5, 1.0)
+    actual[1, 3] = 2.5  # the fifth largest of the second row, now behind the sixth
+    assert compare(expected, actual).top5 == pytest.approx((5 + 4) / 10)
+    assert compare(expected[:, :5], actual[:, :5]).top5 is None  # five of five always agree
+    assert compare(expected[:, :6], actual[:, :6]).top5 is not None
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 2)])
+@pytest.mark.parametrize("error", [0.5, -0.5, np.nan, np.inf])
+def test_the_worst_element_is_found(shape: tuple[int, ...], error: float) -> None:
+    expected, actual = (np.array(side) for side in pair(shape, "float64"))
+    index = tuple(size - 1 - (size > 2) for size in shape)
+    actual[index] = expected[index] + error
+    worst = compare(expected, actual).worst
+    assert worst is not None
+    assert (worst.index, worst.expected) == (index, expected[index])
+    np.testing.assert_equal(worst.actual, actual[index])
+
+
+def test_equal_tensors_have_no_worst_element() -> None:
+    spoilt = np.array([np.nan, np.inf, 1.0])
+    assert compare(spoilt, spoilt).worst is None
+    assert compare_regions(np.zeros((0, 3, 4, 4)), np.zeros((0, 3, 4, 4)))[0].worst is None
 
 
 @pytest.mark.parametrize("border", [1, 2, 3])
@@ -186,6 +235,8 @@ def test_a_planted_error_shows_in_its_region_only(region: str, place: tuple[int,
         if name != region:
             assert numbers(found) == (0.0, 0.0, pytest.approx(1.0))
     hit = regions[region]
+    assert hit.worst.index == whole.worst.index == (1, 2, *place)
+    assert all(region_of(*found.worst.index[2:], 5, 7, 1) == name for name, found in regions.items() if found.worst)
     if np.isfinite(error):
         assert hit.max_abs == whole.max_abs == pytest.approx(0.5)
         assert hit.relative_l2 > whole.relative_l2 > 0

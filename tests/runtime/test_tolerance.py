@@ -1,19 +1,35 @@
-"""Tolerances go into a manifest and come out again."""
+"""Bounds go into the manifest and come back."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from rectexport.runtime.documents import strict
 from rectexport.runtime.metrics import compare
 from rectexport.runtime.tolerance import Tolerance
 
 
-def test_what_is_written_is_read() -> None:
-    tolerance = Tolerance(1e-5, {"": 1e-4, "a:b": 0.0}, {"logits": 1e-3})
-    written = tolerance.as_dict()
-    assert written == {"relative_l2": 1e-5, "atol": 1e-4, "atol:a:b": 0.0, "rtol:logits": 1e-3}
-    assert Tolerance.from_dict(written) == tolerance
-    assert Tolerance.from_dict({"relative_l2": 0.5}) == Tolerance(0.5)
+@pytest.mark.parametrize(
+    "bounds",
+    [Tolerance(1e-5), Tolerance(5e-3, {"": 1e-3, "a:b": 0.0}), Tolerance(0.0, {"y": 1.0}, {"": 1e-2, "z": 2.0})],
+)
+def test_the_way_into_the_manifest_and_back(bounds: Tolerance) -> None:
+    assert Tolerance.from_dict(bounds.as_dict()) == bounds
+
+
+def test_a_manifest_without_bound_allows_nothing() -> None:
+    one, other = np.ones(3), np.ones(3) * (1 + 1e-12)
+    assert Tolerance.from_dict({}).failure("y", compare(one, other), one, other)
+    assert Tolerance.from_dict({}).failure("y", compare(one, one), one, one) is None
+
+
+def test_documents_are_strict_json() -> None:
+    inf = float("inf")
+    assert strict({"a": [1.5, inf, (-inf, None)], "b": {"c": float("nan")}}) == {
+        "a": [1.5, "inf", ["-inf", None]],
+        "b": {"c": "nan"},
+    }
 
 
 def test_bounds_read_back_are_applied() -> None:

@@ -1,0 +1,97 @@
+"""What was asked for, what came out, and what is kept of it: a heat map, the inputs of a failure, how to repeat it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rectexport.cli.parity_reference import Against
+from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.files import replaced_file
+from rectexport.runtime.heat_map import draw_heat_map
+from rectexport.runtime.input_files import PREFIX
+from rectexport.runtime.parity_outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command's options, as they were typed."""
+
+    package: Path
+    against: Against
+    backend: str
+    inputs: Path | None
+    mean: str
+    std: str
+    shapes: tuple[str, ...]
+    per_layer: bool
+    memory: str
+    heat_map: Path | None
+    out: Path | None
+
+
+@dataclass
+class Finished:
+    """A finished comparison; reproduce is the command that shows a failure again, from the inputs that were kept."""
+
+    outcome: Outcome
+    reference: str
+    backend: str
+    files: list[Path] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    reproduce: list[str] = field(default_factory=list)
+
+
+def keep(done: Finished, request: Request) -> None:
+    """The heat map where it was asked for; on a failure also the inputs, in a folder beside the package.
+
+    Raises MissingDependency and BadInput for a heat map that was asked for and cannot be made.
+    """
+    outcome = done.outcome
+    picture = request.heat_map
+    if not outcome.passed:
+        folder = request.out or _beside(request.package)
+        kept, usual = folder / "inputs.npz", folder / "heat-map.png"
+        _save_inputs(done, kept)
+        usual.unlink(missing_ok=True)  # of an earlier failure
+        picture = picture or usual
+        done.reproduce = _command(request, kept, done)
+    if picture is None or outcome.exhibit.score < 0:
+        return
+    try:
+        draw_heat_map(picture, outcome.exhibit.title, outcome.exhibit.expected, outcome.exhibit.actual)
+    except RectexportError as error:
+        if request.heat_map is not None:
+            raise
+        done.written.append(f"no heat map: {error}")
+        return
+    done.files.append(picture)
+    done.written.append(f"heat map of {outcome.exhibit.title}: {picture}")
+
+
+def _beside(package: Path) -> Path:
+    named = package if package.name not in ("", "..") else package.resolve()
+    return named.with_name(f"{named.name}.parity")
+
+
+def _save_inputs(done: Finished, path: Path) -> None:
+    feeds: Any = {f"{PREFIX}{name}": array for name, array in (done.outcome.failed_feeds or {}).items()}
+    try:
+        with replaced_file(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **feeds)
+    except RectexportError as error:
+        done.written.append(f"the inputs were not kept: {error}")
+        return
+    done.files.append(path)
+    done.written.append(f"inputs of the first failure: {path}")
+
+
+def _command(request: Request, kept: Path, done: Finished) -> list[str]:
+    """With the stored answers only the goldens themselves can fail: then nothing replaces them."""
+    first = next((case.label for case in done.outcome.cases if case.failures), "")
+    fed = [] if first == "goldens" or kept not in done.files else ["--inputs", str(kept)]
+    words = ["rectexport", "parity", str(request.package), *request.against.words(), *fed, "--per-layer"]
+    return words + ([] if request.backend == "auto" else ["--backend", request.backend])

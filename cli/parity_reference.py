@@ -1,0 +1,107 @@
+"""What a package is compared with, from what was asked for; the heavy libraries are imported only for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.package import Package
+from rectexport.runtime.parity_run import Layers
+from rectexport.runtime.runner import Runner
+from rectexport.runtime.stored_reference import Reference, StoredReference
+from rectexport.runtime.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from rectexport.exporter.layers import Tensors
+    from rectexport.exporter.log import Log
+
+
+@dataclass(frozen=True)
+class Against:
+    """The reference that was asked for: none is the package's own ONNX."""
+
+    model: Path | None
+    arch: str | None
+    trust_pickle: bool
+    rectify_model: bool
+    tolerance: float | None
+
+    def words(self) -> list[str]:
+        """The options that ask for it again."""
+        words = [] if self.model is None else ["--against", str(self.model)]
+        words += [] if self.arch is None else ["--arch", self.arch]
+        words += ["--trust-pickle"] if self.trust_pickle else []
+        words += ["--rectify-model"] if self.rectify_model else []
+        return words + ([] if self.tolerance is None else ["--tolerance", str(self.tolerance)])
+
+
+def open_reference(against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
+    """What answers, twice: as the outputs' reference, and as what `make_layers` takes.
+
+    Raises UsageError for options that do not fit the kind of model, BadInput for a model that cannot be used.
+    """
+    path = against.model
+    if path is not None and not path.is_dir() and path.suffix != ".onnx":
+        return _source(path, against, package, log)
+    if against.arch or against.trust_pickle or against.rectify_model:
+        raise UsageError("--arch, --trust-pickle and --rectify-model are for --against with a checkpoint")
+    if path is None:
+        stored = StoredReference(package.model_file, package, "the package's own model")
+    elif path.is_dir():
+        other = Package.open(path)
+        other.verify_files()
+        stored = StoredReference(other.model_file, package, f"package {path}")
+    else:
+        if not path.is_file():
+            raise BadInput(f"{path}: no such file (--against)")
+        stored = StoredReference(path, package, str(path))
+    return stored, stored
+
+
+def _source(path: Path, against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
+    for library in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon"):
+        require(library)
+    from rectexport.exporter.against import SourceReference
+    from rectexport.exporter.load import LoadOptions
+
+    source = SourceReference(path, package, LoadOptions(against.arch, against.trust_pickle, against.rectify_model))
+    log.say(source.note)
+    return source, source
+
+
+def make_layers(
+    package: Package,
+    opened: Callable[[Package], Runner],
+    reference: StoredReference | Tensors,
+    tolerance: Tolerance,
+    memory: int,
+    counts_nodes: bool,
+    required: bool,
+) -> Layers | None:
+    libraries = ("onnx", "onnx_graphsurgeon")
+    if required:
+        for library in libraries:
+            require(library)
+    if any(find_spec(library) is None for library in libraries):
+        return None
+    from rectexport.exporter.inner import StoredTensors
+    from rectexport.exporter.layers import MarkedLayers
+
+    tensors: Tensors = StoredTensors(reference, package) if isinstance(reference, StoredReference) else reference
+    return MarkedLayers(package, opened, tensors, tolerance, memory, counts_nodes)
+
+
+def allowed(against: Against, package: Package) -> Tolerance:
+    """The package's own, the looser of the two where the other is a package, or what was asked for."""
+    entries = dict(package.manifest.tolerances)
+    if against.model is not None and against.model.is_dir():
+        other = Package.open(against.model).manifest.tolerances
+        entries["relative_l2"] = max(entries.get("relative_l2", 0.0), other.get("relative_l2", 0.0))
+    if against.tolerance is not None:
+        entries = {"relative_l2": against.tolerance}
+    return Tolerance.from_dict(entries)

@@ -1,0 +1,128 @@
+"""Puts a comparison together from what was asked for: package, engine, reference, layers."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rectexport.cli.display import Progress
+from rectexport.cli.parity_keep import Finished, Request, keep
+from rectexport.cli.parity_reference import allowed, make_layers, open_reference
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import UsageError
+from rectexport.runtime.input_files import ImageScaling
+from rectexport.runtime.metamorphic import Bound
+from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.package import Package
+from rectexport.runtime.parity_cases import make_cases
+from rectexport.runtime.parity_run import Setup, run_parity
+from rectexport.runtime.runner import Runner
+from rectexport.runtime.session import Session
+from rectexport.runtime.stored_reference import Reference, StoredReference
+from rectexport.runtime.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from rectexport.exporter.layers import Tensors
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_NO_ONNX = "it takes the onnx library: pip install 'rectexport[export]'"
+
+
+def compare_package(request: Request, progress: Progress) -> Finished:
+    """Raises UsageError, BadInput and MissingDependency; what differs is in the outcome."""
+    from rectexport.exporter.log import Log
+
+    log = Log(progress)
+    if request.inputs is not None and request.shapes:
+        raise UsageError("--inputs and --shapes: the files have their own shapes; give one of the two")
+    parse_bytes(request.memory)
+    scaling = ImageScaling(_numbers(request.mean, "--mean"), _numbers(request.std, "--std"))
+    if 0.0 in scaling.std:
+        raise UsageError(f"--std {request.std}: expected numbers other than 0")
+    if request.heat_map is not None:
+        require("matplotlib")
+    with ExitStack() as stack:
+        with log.step("load"):
+            package = Package.open(request.package)
+            package.verify_files()
+            runner = open_runner(package, request.backend)
+            engine = stack.enter_context(Session(package, runner))
+            reference, inner = open_reference(request.against, package, log)
+            stack.callback(reference.close)
+            log.say(f"package: {package.path} on {describe(runner)}")
+            log.say(f"reference: {reference.description}")
+        setup = _setup(request, package, engine, runner, reference, inner)
+        with log.step("compare"):
+            cases = make_cases(package, request.inputs, request.shapes, scaling)
+            outcome = run_parity(setup, cases, progress.named)
+    done = Finished(outcome, reference.description, describe(runner))
+    keep(done, request)
+    return done
+
+
+def _setup(
+    request: Request,
+    package: Package,
+    engine: Session,
+    runner: Runner,
+    reference: Reference,
+    inner: StoredReference | Tensors,
+) -> Setup:
+    plain = isinstance(runner, OnnxRuntimeRunner)
+    tolerance = allowed(request.against, package)
+    opened = partial(open_runner, backend=request.backend)
+    memory = parse_bytes(request.memory)
+    return Setup(
+        package=package,
+        engine=engine,
+        reopen=partial(opened, package),
+        rebuilt=_rebuilt_bound(plain, tolerance),
+        reference=reference,
+        tolerance=tolerance,
+        layers=make_layers(package, opened, inner, tolerance, memory, plain, request.per_layer),
+        per_layer=request.per_layer,
+        no_layers=_NO_ONNX,
+    )
+
+
+def open_runner(package: Package, backend: str) -> Runner:
+    """The package on a backend. Raises UsageError for an unknown one."""
+    if backend not in ("auto", "onnxruntime"):
+        raise UsageError(f"--backend {backend}: expected auto or onnxruntime")
+    return OnnxRuntimeRunner(package.model_file)
+
+
+def describe(runner: Runner) -> str:
+    """The engine, for people."""
+    return f"ONNX Runtime {require('onnxruntime').__version__}, CPU"
+
+
+def parse_bytes(text: str) -> int:
+    """512M, 1G, 2GiB. Raises UsageError otherwise."""
+    match = re.fullmatch(r"(\d{1,12})([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None or int(match[1]) == 0:
+        raise UsageError(f"--memory {text!r}: expected a size such as 512M or 2G")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def _numbers(text: str, flag: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(np.isfinite(numbers)):
+        raise UsageError(f"{flag} {text!r}: expected one number, or one a channel between commas")
+    return numbers
+
+
+def _rebuilt_bound(plain: bool, tolerance: Tolerance) -> Bound:
+    if plain:
+        return Bound(0.0, "ONNX Runtime's CPU provider makes the same kernels of the same file")
+    return Bound(
+        2 * tolerance.relative_l2,
+        "twice the tolerance: the engine may choose other kernels, and each of the two answers may be off by it",
+    )

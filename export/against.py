@@ -1,0 +1,96 @@
+"""A checkpoint that a package is compared with: outputs and inner tensors, in PyTorch's float64."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import final
+
+import onnx
+from onnx import ModelProto
+
+from rectexport.exporter.adapt import adapt_source
+from rectexport.exporter.dialect import default_opset
+from rectexport.exporter.inputs import InputPlan, ShapeOptions, plan_inputs
+from rectexport.exporter.load import LoadOptions, load_source
+from rectexport.exporter.reference import Reference, make_reference
+from rectexport.exporter.source import Source
+from rectexport.exporter.trace import Traced, trace
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import sha256
+from rectexport.runtime.package import Package
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import Shape, format_shape
+
+
+@final
+class SourceReference:
+    """A model file as the exporter reads it, in float64; it is traced only when inner tensors are asked for.
+
+    Raises BadInput for a file that cannot be loaded or takes other inputs than the package, and UsageError for
+    options that do not fit.
+    """
+
+    def __init__(self, path: Path, package: Package, options: LoadOptions) -> None:
+        source, _ = adapt_source(load_source(path, options))
+        self._source, self._package = source, package
+        self._inputs = _plan(source, package)
+        self._outer = make_reference(source, Traced(ModelProto(), self._inputs))
+        self._inner: Reference | None = None
+        self.traced: ModelProto | None = None
+        self.note = _origin(path, package)
+
+    @property
+    def description(self) -> str:
+        return f"{self._source.description}, {self._outer.description}"
+
+    def accepts(self, shapes: Mapping[str, Shape]) -> bool:
+        return True
+
+    def outputs(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        found = self._outer.outputs(feeds)
+        names = [entry.name for entry in self._package.manifest.outputs]
+        if len(found) != len(names):
+            raise BadInput(f"{self._source.name}: {len(found)} outputs, where the package has {', '.join(names)}")
+        return dict(zip(names, found, strict=True))
+
+    def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+        return self._traced().tensors(feeds, names)
+
+    def inner_names(self) -> set[str]:
+        return self._traced().inner_names()
+
+    def layer(self, name: str) -> str:
+        return self._traced().layer(name)
+
+    def close(self) -> None:
+        """Nothing is held that Python does not free."""
+
+    def _traced(self) -> Reference:
+        if self._inner is None:
+            opset = default_opset(onnx.load(self._package.model_file, load_external_data=False))
+            traced = trace(self._source, self._inputs, opset)
+            self._inner, self.traced = make_reference(self._source, traced), traced.model
+        return self._inner
+
+
+def _plan(source: Source, package: Package) -> tuple[InputPlan, ...]:
+    """The source's inputs over the package's ranges. Raises BadInput when they have other names."""
+    names = [entry.name for entry in package.manifest.inputs]
+    if source.input_names and source.input_names != names:
+        theirs, ours = ", ".join(source.input_names), ", ".join(names)
+        raise BadInput(f"{source.name}: takes {theirs}, where the package takes {ours}")
+    ranges = {entry.name: entry.range for entry in package.manifest.inputs if entry.range is not None}
+    common = [f"{name}:{format_shape(bounds.opt)}" for name, bounds in ranges.items()]
+    plans = plan_inputs(source, ShapeOptions(opt=common)).inputs
+    return tuple(replace(plan, range=ranges.get(plan.name, plan.range)) for plan in plans)
+
+
+def _origin(path: Path, package: Package) -> str:
+    recorded = package.manifest.data.get("source")
+    digest = recorded.get("sha256") if isinstance(recorded, dict) else None
+    if digest is None:
+        return f"the package does not say which file it was made from; it is compared with {path}"
+    same = sha256(path) == digest
+    return f"{path} is {'the' if same else 'NOT the'} file that the package was made from, by its sha256"

@@ -1,0 +1,163 @@
+"""The inner tensors of a package, run in its own engine, against the reference's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol, final
+
+import onnx
+from onnx import GraphProto, ModelProto
+
+from rectexport.exporter.dialect import DOMAIN
+from rectexport.exporter.fusion import FusionWatch
+from rectexport.exporter.marking import comparable, oversized, slices, write_marked
+from rectexport.exporter.passes.rectification import SCALE_PREFIX
+from rectexport.runtime.metamorphic import Engine, same_bits
+from rectexport.runtime.package import Package
+from rectexport.runtime.parity import LAYER_FACTOR, LayerReport, compare_layer
+from rectexport.runtime.parity_outcome import Exhibit
+from rectexport.runtime.runner import Array
+from rectexport.runtime.tolerance import Tolerance
+
+
+class Tensors(Protocol):
+    """Computes expected inner tensors; traced, once there is one, is the model with dialect nodes it runs."""
+
+    @property
+    def traced(self) -> ModelProto | None:
+        """The un-lowered model that the package was made from, or None where it is not known."""
+
+    def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+        """Inner tensors by name; unknown names are left out."""
+
+    def inner_names(self) -> set[str]:
+        """Names that `tensors` may know."""
+
+    def layer(self, name: str) -> str:
+        """The module that made an inner tensor, or the tensor's name."""
+
+
+@final
+class MarkedLayers:
+    """Marks tensors as outputs, a slice of the memory's size at a time, and compares them.
+
+    open_session opens any package; counts_nodes is set where that is on ONNX Runtime's CPU provider, whose optimized
+    graph can be looked at.
+    """
+
+    def __init__(
+        self,
+        package: Package,
+        open_session: Callable[[Package], Engine],
+        reference: Tensors,
+        tolerance: Tolerance,
+        memory: int,
+        counts_nodes: bool,
+    ) -> None:
+        self._package, self._open, self._reference = package, open_session, reference
+        self._allowed, self._memory = LAYER_FACTOR * tolerance.relative_l2, memory
+        self._model = onnx.load(package.model_file)
+        self._fusion = FusionWatch(counts_nodes)
+        self._oversized: dict[str, None] = {}
+        self._shapeless: list[str] = []
+
+    @property
+    def notes(self) -> Sequence[str]:
+        found = [self._fusion.summary()] if self._fusion.runs else []
+        if self._oversized:
+            first, count = next(iter(self._oversized)), len(self._oversized)
+            found.append(
+                f"{count} inner tensors ({first} the first) take more than --memory allows even alone; "
+                "they were compared all the same, one at a time"
+            )
+        return [*found, *dict.fromkeys(self._shapeless)]
+
+    def compare(self, feeds: Mapping[str, Array], exhibit: Exhibit) -> list[LayerReport]:
+        tensors = comparable(self._model, feeds, self._reference.inner_names())
+        self._oversized.update(dict.fromkeys(oversized(tensors, self._memory)))
+        plain = self._run(self._package, feeds)
+        found: list[LayerReport] = []
+        for names in slices(tensors, self._memory):
+            found.extend(self._slice(names, feeds, plain, exhibit))
+        operators = self._labels({layer.tensor for layer in found})
+        return [replace(layer, operator=operators.get(layer.tensor, "")) for layer in found]
+
+    def _slice(
+        self, names: Sequence[str], feeds: Mapping[str, Array], plain: Mapping[str, Array], exhibit: Exhibit
+    ) -> list[LayerReport]:
+        expected = self._reference.tensors(feeds, set(names))
+        shared = [name for name in names if name in expected]
+        if not shared:
+            return []
+        actual = self._run_marked(shared, feeds, plain)
+        found = []
+        for name in shared:
+            wanted, got = expected.pop(name), actual.pop(name)
+            if wanted.shape != got.shape:
+                shapes = f"{list(got.shape)}, the reference's {list(wanted.shape)}"
+                self._shapeless.append(f"{name} is {shapes}: not compared")
+            elif got.dtype.kind == "f":
+                layer = compare_layer(name, self._reference.layer(name), wanted, got)
+                exhibit.offer(f"{layer.layer}, tensor {name}", layer.worst[1] / (self._allowed or 1e-30), wanted, got)
+                found.append(layer)
+        return found
+
+    def _run_marked(
+        self, names: Sequence[str], feeds: Mapping[str, Array], plain: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        with TemporaryDirectory(prefix="rectexport-") as folder:
+            marked = write_marked(self._package, self._model, names, Path(folder))
+            actual = self._run(marked, feeds)
+            same = all(same_bits(plain[name], actual[name]) for name in plain)
+            self._fusion.note(self._package.model_file, marked.model_file, same)
+        return actual
+
+    def _run(self, package: Package, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        engine = self._open(package)
+        try:
+            return engine.run(feeds)
+        finally:
+            engine.close()
+
+    def _labels(self, compared: set[str]) -> dict[str, str]:
+        """Operators of ours by the tensor that shows them: their output, or the next one behind it that is compared."""
+        dialect = self._dialect()
+        found: dict[str, list[str]] = {}
+        for operator, output in _operators(self._model, dialect):
+            shown = _shown(output, dialect, compared)
+            if shown is not None and operator not in found.setdefault(shown, []):
+                found[shown].append(operator)
+        return {tensor: " + ".join(operators) for tensor, operators in found.items()}
+
+    def _dialect(self) -> GraphProto:
+        """The graph with our operators as nodes: as it was traced, or raised, where what that takes is installed."""
+        if self._reference.traced is not None:
+            return self._reference.traced.graph
+        if find_spec("torch") is None:
+            return self._model.graph
+        from rectexport.exporter.raising import raise_model  # brings torch, which takes seconds
+
+        return raise_model(self._model)[0].graph
+
+
+def _operators(model: ModelProto, dialect: GraphProto) -> list[tuple[str, str]]:
+    """Operator and output of every node of the dialect, and of rectifications that lowering has named."""
+    nodes = [(node.op_type, node.output[0]) for node in dialect.node if node.domain == DOMAIN]
+    known = {output for _, output in nodes}
+    prefix = f"{SCALE_PREFIX}."
+    scales = (node.name.removeprefix(prefix) for node in model.graph.node if node.name.startswith(prefix))
+    return [*nodes, *(("Rectify", output) for output in scales if output not in known)]
+
+
+def _shown(output: str, graph: GraphProto, compared: set[str]) -> str | None:
+    """The tensor itself, or the nearest behind it, along first readers."""
+    while output not in compared:
+        reader = next((node for node in graph.node if output in node.input), None)
+        if reader is None:
+            return None
+        output = reader.output[0]
+    return output

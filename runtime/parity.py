@@ -1,0 +1,131 @@
+"""What was compared and how far apart it was: outputs, inner layers, regions; and whether that is near enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rectexport.runtime.metrics import Difference, Pixel, compare, compare_regions
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import Shape
+from rectexport.runtime.tolerance import Tolerance
+
+#: A region of an inner tensor may be this much farther off than an output: in a net of 80 layers rounding alone
+#: reaches 1e-5 in places, and is averaged out later. A border that is wrong is off by a tenth and more.
+LAYER_FACTOR = 10
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One inner tensor: the whole, and its regions; operator is the one of ours that makes it, or empty."""
+
+    tensor: str
+    layer: str
+    whole: Difference
+    regions: Mapping[str, Difference]
+    operator: str = ""
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """The region with the largest relative L2 ("all" for the whole tensor)."""
+        return worst_region(self.whole, self.regions)
+
+    @property
+    def worst_pixel(self) -> Pixel | None:
+        """The element that is farthest off in the worst region."""
+        return self.regions.get(self.worst[0], self.whole).worst
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        names = {"tensor": self.tensor, "layer": self.layer, "operator": self.operator}
+        return {**names, **self.whole.as_dict(), "regions": _regions_as_dict(self.regions)}
+
+
+@dataclass
+class CaseReport:
+    """One set of input shapes; regions are those of the outputs that are images. reference is empty in an export."""
+
+    label: str
+    shapes: Mapping[str, Shape]
+    outputs: dict[str, Difference] = field(default_factory=dict)
+    layers: list[LayerReport] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    regions: dict[str, Mapping[str, Difference]] = field(default_factory=dict)
+    reference: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for parity.json."""
+        document = {
+            "case": self.label,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "outputs": {
+                name: {**value.as_dict(), "regions": _regions_as_dict(self.regions.get(name, {}))}
+                for name, value in self.outputs.items()
+            },
+            "layers": [layer.as_dict() for layer in self.layers],
+            "failures": self.failures,
+        }
+        return {**document, "reference": self.reference} if self.reference else document
+
+
+def compare_outputs(
+    case: CaseReport, expected: Mapping[str, Array], actual: Mapping[str, Array], tolerance: Tolerance
+) -> None:
+    """Add every output's distances to the case, and a failure for each that is not within the tolerance."""
+    for name, wanted in expected.items():
+        failure = _compare_output(case, name, wanted, actual[name], tolerance)
+        if failure:
+            case.failures.append(failure)
+
+
+def compare_layer(tensor: str, layer: str, expected: Array, actual: Array, operator: str = "") -> LayerReport:
+    """Distances of one inner tensor, by region where it is [N, C, H, W]. Raises ValueError when the shapes differ."""
+    if expected.ndim == 4:
+        return LayerReport(tensor, layer, *compare_regions(expected, actual), operator)
+    return LayerReport(tensor, layer, compare(expected, actual), {}, operator)
+
+
+def first_divergence(layers: Sequence[LayerReport], tolerance: Tolerance) -> LayerReport | None:
+    """The first layer beyond LAYER_FACTOR times the tolerance; layers are in the order they run."""
+    bound = LAYER_FACTOR * tolerance.relative_l2
+    return next((layer for layer in layers if not layer.worst[1] <= bound), None)
+
+
+def judge_layers(case: CaseReport, tolerance: Tolerance) -> None:
+    """Add a failure that names the first layer to diverge, and where in the image it does."""
+    layer = first_divergence(case.layers, tolerance)
+    if layer is not None:
+        region, worst = layer.worst
+        case.failures.append(
+            f"first layer to diverge: {layer.layer} (tensor {layer.tensor}), worst in region {region}: "
+            f"relative L2 {worst:.1e}, allowed {LAYER_FACTOR * tolerance.relative_l2:.0e}, at {layer.worst_pixel}"
+        )
+
+
+def worst_region(whole: Difference, regions: Mapping[str, Difference]) -> tuple[str, float]:
+    """The region with the largest relative L2, and that; "all" where the whole tensor's is as large."""
+    candidates = {"all": whole.relative_l2, **{name: value.relative_l2 for name, value in regions.items()}}
+    name = max(candidates, key=lambda key: candidates[key])
+    return name, candidates[name]
+
+
+def _compare_output(case: CaseReport, name: str, wanted: Array, got: Array, tolerance: Tolerance) -> str | None:
+    if wanted.shape != got.shape:
+        return f"{name}: shape {list(got.shape)}, expected {list(wanted.shape)}"
+    layer = compare_layer(name, name, wanted, got)
+    case.outputs[name], case.regions[name] = layer.whole, layer.regions
+    if wanted.dtype.kind == "f" and wanted.size and np.isnan(wanted).all():
+        return f"{name}: the source model gives nothing but NaN, so nothing was compared"
+    failure = tolerance.failure(name, layer.whole, wanted, got)
+    region, worst = layer.worst
+    bound = LAYER_FACTOR * tolerance.relative_l2
+    if failure is None and not worst <= bound:
+        failure = f"{name}: relative L2 {worst:.1e} in region {region}, allowed {bound:.0e}"
+    return f"{failure}; farthest off at {layer.whole.worst}" if failure else None
+
+
+def _regions_as_dict(regions: Mapping[str, Difference]) -> dict[str, Any]:
+    return {name: value.as_dict() for name, value in regions.items()}

@@ -1,0 +1,66 @@
+"""What a package is fed to be compared: its goldens and a sweep over sizes, shapes that are asked for, or files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rectexport.runtime.input_files import ImageScaling, read_inputs
+from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.package import Package
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import Shape, parse_shape_flags, resolve_names
+from rectexport.runtime.sweep import batch_dimension, feeds_of, sweep
+
+
+@dataclass(frozen=True)
+class Case:
+    """Feeds with a label, and the stored answers where the package brings them."""
+
+    label: str
+    feeds: Mapping[str, Array]
+    stored: Mapping[str, Array] | None = None
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Shapes by input name."""
+        return {name: array.shape for name, array in self.feeds.items()}
+
+    def cut(self, entries: Sequence[TensorEntry], rows: int) -> dict[str, Array]:
+        """The feeds with at most so many rows of a batch that may vary."""
+        batch = batch_dimension(entries)
+        if batch is None:
+            return dict(self.feeds)
+        return {name: array[: max(rows, batch.low)] for name, array in self.feeds.items()}
+
+
+def make_cases(package: Package, inputs: Path | None, shapes: Sequence[str], scaling: ImageScaling) -> Iterator[Case]:
+    """Files alone where they are given; else the goldens, then the shapes that are asked for, or a sweep.
+
+    The goldens come twice: with the stored answers, and without, for the reference to answer.
+    Raises UsageError for shapes that do not parse, BadInput for files and goldens that cannot be read.
+    """
+    entries = package.manifest.inputs
+    if inputs is not None:
+        yield from (Case(label, feeds) for label, feeds in read_inputs(inputs, entries, scaling))
+        return
+    feeds, answers = package.goldens()
+    asked = _asked(entries, shapes, {name: array.shape for name, array in feeds.items()})
+    yield Case("goldens", feeds, answers)
+    example = Case("example", feeds)
+    yield example
+    for label, sizes in (asked or sweep(entries)).items():
+        if asked or sizes != example.shapes:
+            yield Case(label, feeds_of(sizes, feeds, label))
+
+
+def _asked(
+    entries: Sequence[TensorEntry], texts: Sequence[str], examples: Mapping[str, Shape]
+) -> dict[str, dict[str, Shape]]:
+    names = [entry.name for entry in entries]
+    asked = {}
+    for text in texts:
+        flags = resolve_names(parse_shape_flags([text], "--shapes"), names, "--shapes")
+        asked[text] = {name: flags[name].shape if name in flags else examples[name] for name in names}
+    return asked

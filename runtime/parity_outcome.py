@@ -1,0 +1,78 @@
+"""Everything that a comparison found, and the tensor that shows it best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rectexport.runtime.metamorphic import Check
+from rectexport.runtime.parity import CaseReport, LayerReport
+from rectexport.runtime.runner import Array
+from rectexport.runtime.tolerance import Tolerance
+
+
+@dataclass
+class Exhibit:
+    """The tensor worth looking at: the first that is not near enough, or else the one that is farthest off.
+
+    score is its worst region's relative L2 by what is allowed; not near enough is above 1.
+    """
+
+    title: str = ""
+    score: float = -1.0
+    expected: Array = field(default_factory=lambda: np.zeros(0))
+    actual: Array = field(default_factory=lambda: np.zeros(0))
+
+    def offer(self, title: str, score: float, expected: Array, actual: Array) -> None:
+        """Take a tensor where it is more worth looking at than what is here; NaN is."""
+        if expected.size and not score <= self.score and self.score <= 1:
+            self.title, self.score = title, score if score == score else float("inf")
+            self.expected, self.actual = expected, actual
+
+
+@dataclass
+class Outcome:
+    """Everything that was compared.
+
+    failed_feeds are the feeds of the first failure; divergence is the first layer that diverges there.
+    """
+
+    tolerance: Tolerance
+    cases: list[CaseReport] = field(default_factory=list)
+    checks: list[tuple[str, Check]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    outputs: Exhibit = field(default_factory=Exhibit)
+    inner: Exhibit = field(default_factory=Exhibit)
+    failed_feeds: Mapping[str, Array] | None = None
+    divergence: LayerReport | None = None
+
+    @property
+    def failures(self) -> list[str]:
+        """Every failure, in the order they were found, with its case."""
+        found = [f"{case.label}: {text}" for case in self.cases for text in case.failures]
+        return found + [f"{check.name} at {at}: {text}" for at, check in self.checks for text in check.failures]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+    @property
+    def exhibit(self) -> Exhibit:
+        """The tensor for the heat map: an inner one, unless only outputs are beyond their tolerance."""
+        first, second = self.inner, self.outputs
+        return second if first.score < 0 or first.score <= 1 < second.score else first
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields of parity.json that are known here, and those added to them."""
+        return {
+            "passed": self.passed,
+            "tolerances": self.tolerance.as_dict(),
+            "cases": [case.as_dict() for case in self.cases],
+            "metamorphic": [{"at": at, **check.as_dict()} for at, check in self.checks],
+            "notes": self.notes,
+            "first_divergence": None if self.divergence is None else self.divergence.as_dict(),
+        }

@@ -1,0 +1,186 @@
+"""Compares a package with a reference, case by case, and with itself; says where it first goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.metamorphic import Bound, Engine, Subject, rows_of, run_checks
+from rectexport.runtime.package import Package
+from rectexport.runtime.parity import (
+    LAYER_FACTOR,
+    CaseReport,
+    LayerReport,
+    compare_outputs,
+    first_divergence,
+    judge_layers,
+    worst_region,
+)
+from rectexport.runtime.parity_cases import Case
+from rectexport.runtime.parity_outcome import Exhibit, Outcome
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import Shape, format_shape
+from rectexport.runtime.stored_reference import Reference
+from rectexport.runtime.sweep import batch_dimension, feeds_of
+from rectexport.runtime.tolerance import Tolerance
+
+#: Rows of a batch that inner tensors are compared on; all rows where only the whole batch goes wrong.
+LAYER_ROWS = 2
+STORED = "the stored answers"
+
+
+class Layers(Protocol):
+    """Compares inner tensors."""
+
+    def compare(self, feeds: Mapping[str, Array], exhibit: Exhibit) -> list[LayerReport]:
+        """Every tensor that both sides have, in the order they run; the worst goes to the exhibit."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What there is to know about the comparisons so far, for people."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is compared with what. layers is None where inner tensors cannot be compared; then `no_layers` says why."""
+
+    package: Package
+    engine: Engine
+    reopen: Callable[[], Engine]
+    rebuilt: Bound
+    reference: Reference
+    tolerance: Tolerance
+    layers: Layers | None
+    per_layer: bool
+    no_layers: str = ""
+
+
+def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None]) -> Outcome:
+    """Every case, then the metamorphic checks, then the layers of the first case that failed; tell names each.
+
+    Raises BadInput for feeds that the package does not take, and when the reference takes none of them.
+    """
+    outcome = Outcome(setup.tolerance)
+    bases: list[Case] = []
+    looked_at: set[tuple[Shape, ...]] = set()
+    refused = 0
+    for case in cases:
+        tell(f"{case.label} {_shapes(case.shapes)}")
+        actual = _run(setup.engine, case)
+        if case.stored is None and not setup.reference.accepts(case.shapes):
+            refused += 1
+            continue
+        report = _compare(setup, case, actual, outcome)
+        if setup.per_layer and case.stored is None:
+            _compare_layers(setup, case, report, outcome, looked_at)
+        outcome.cases.append(report)
+        if report.failures and outcome.failed_feeds is None:
+            outcome.failed_feeds = case.feeds
+            _localise(setup, case, report, outcome, tell)
+        if not bases or case.label == "odd":
+            bases.append(case)
+    if not outcome.cases:
+        raise BadInput(f"nothing was compared: {setup.reference.description} takes none of these sizes")
+    if refused:
+        outcome.notes.append(f"{refused} sizes were skipped: the reference does not take them")
+    for case in bases:
+        _check(setup, case, outcome, tell)
+    outcome.notes.extend(setup.layers.notes if setup.layers else ())
+    return outcome
+
+
+def _compare(setup: Setup, case: Case, actual: Mapping[str, Array], outcome: Outcome) -> CaseReport:
+    source = STORED if case.stored is not None else setup.reference.description
+    report = CaseReport(case.label, case.shapes, reference=source)
+    expected = case.stored if case.stored is not None else setup.reference.outputs(case.feeds)
+    missing = set(actual) - set(expected)
+    if missing:
+        raise BadInput(f"{setup.package.path}: {source} lack output {sorted(missing)[0]}")
+    compare_outputs(report, {name: expected[name] for name in actual}, actual, setup.tolerance)
+    for name, whole in report.outputs.items():
+        score = max(
+            _ratio(whole.relative_l2, setup.tolerance.relative_l2),
+            _ratio(worst_region(whole, report.regions[name])[1], LAYER_FACTOR * setup.tolerance.relative_l2),
+        )
+        outcome.outputs.offer(f"output {name}, {case.label}", score, expected[name], actual[name])
+    return report
+
+
+def _compare_layers(
+    setup: Setup, case: Case, report: CaseReport, outcome: Outcome, looked_at: set[tuple[Shape, ...]]
+) -> None:
+    """Inner tensors on the first rows of the batch; not again at sizes that leave the same."""
+    feeds = case.cut(setup.package.manifest.inputs, LAYER_ROWS)
+    shapes = tuple(array.shape for array in feeds.values())
+    if setup.layers is None or shapes in looked_at:
+        return
+    looked_at.add(shapes)
+    _look_inside(setup, setup.layers, feeds, report, outcome)
+
+
+def _look_inside(
+    setup: Setup, layers: Layers, feeds: Mapping[str, Array], report: CaseReport, outcome: Outcome
+) -> None:
+    report.layers = layers.compare(feeds, outcome.inner)
+    judge_layers(report, setup.tolerance)
+    outcome.divergence = outcome.divergence or first_divergence(report.layers, setup.tolerance)
+
+
+def _localise(setup: Setup, case: Case, report: CaseReport, outcome: Outcome, tell: Callable[[str], None]) -> None:
+    """Find the first layer that diverges in a case whose outputs do, if that was not done: with all its rows."""
+    if outcome.divergence is not None:
+        return
+    if setup.layers is None:
+        outcome.notes.append(f"the first layer to diverge is not known: {setup.no_layers}")
+        return
+    tell(f"looking for the layer, {case.label}")
+    _look_inside(setup, setup.layers, case.feeds, report, outcome)
+    if outcome.divergence is None:
+        outcome.notes.append(_unlocated(setup, case))
+
+
+def _unlocated(setup: Setup, case: Case) -> str:
+    if case.stored is not None:
+        return (
+            f"every inner tensor agrees with {setup.reference.description}, and the stored answers do not: the fault "
+            "is in what both compute, or in the goldens; --against the model that the package was made from tells"
+        )
+    return (
+        "no inner tensor diverges while it is an output of its own: the fault is behind the last one compared, or in "
+        "something that the engine fuses only when nobody looks inside"
+    )
+
+
+def _check(setup: Setup, case: Case, outcome: Outcome, tell: Callable[[str], None]) -> None:
+    entries = setup.package.manifest.inputs
+    batch = batch_dimension(entries)
+    shapes, feeds = case.shapes, case.feeds
+    if batch is not None:
+        rows = rows_of(batch.low, batch.high)
+        shapes = {name: (rows, *shape[1:]) for name, shape in shapes.items()}
+    if shapes != case.shapes:  # what a failure has kept is repeated as it is
+        feeds = feeds_of(shapes, case.feeds, "metamorphic")
+    limits = "fixed batch" if batch is None else (batch.low, batch.high)
+    tell(f"metamorphic checks, {_shapes(shapes)}")
+    subject = Subject(setup.engine, setup.reopen, feeds, limits, setup.tolerance.relative_l2, setup.rebuilt)
+    for check in run_checks(subject):
+        outcome.checks.append((_shapes(shapes), check))
+        if check.failures and outcome.failed_feeds is None:
+            outcome.failed_feeds = feeds
+
+
+def _run(engine: Engine, case: Case) -> dict[str, Array]:
+    try:
+        return engine.run(case.feeds)
+    except BadInput as error:
+        raise BadInput(f"{case.label}: {error}") from None
+
+
+def _ratio(distance: float, allowed: float) -> float:
+    return distance / allowed if allowed else (0.0 if distance == 0 else float("inf"))
+
+
+def _shapes(shapes: Mapping[str, Shape]) -> str:
+    return ", ".join(format_shape(shape) for shape in shapes.values())

@@ -1,0 +1,154 @@
+"""Which sizes a package is tried at: the ends of its ranges, odd ones, lopsided ones, several batch sizes.
+
+Sizes belong to dimensions, not to inputs: two inputs that share a dimension's name always get the same size.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import MAX_DIMENSION, Shape
+
+#: Elements of the largest input that is fed; wider ranges are tried up to here.
+MAX_ELEMENTS = 1 << 25
+#: An axis without an upper bound is tried up to so many times its most common size.
+UNBOUNDED_FACTOR = 4
+#: Batch sizes beside the ends of the range: next to the smallest, and odd ones that no vector width divides.
+BATCHES = (1, 2, 3, 5, 7)
+
+Shapes = dict[str, Shape]
+_Sizes = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A dynamic dimension: its name, and its smallest, most common and largest size."""
+
+    name: str
+    low: int
+    opt: int
+    high: int
+
+
+def dimension_name(entry: TensorEntry, axis: int) -> str:
+    """The manifest's name of an axis, or one made from the input's where it has none."""
+    size = entry.shape[axis]
+    return size if isinstance(size, str) and size else f"{entry.name}[{axis}]"
+
+
+def dynamic_dimensions(entries: Sequence[TensorEntry]) -> dict[str, Dimension]:
+    """Every dimension that may vary, by name, in the order of inputs and axes."""
+    found: dict[str, Dimension] = {}
+    for entry in entries:
+        for axis in entry.range.dynamic_axes if entry.range else ():
+            assert entry.range is not None
+            name = dimension_name(entry, axis)
+            low, opt, high = (side[axis] for side in (entry.range.min, entry.range.opt, entry.range.max))
+            if high == MAX_DIMENSION:
+                high = UNBOUNDED_FACTOR * opt
+            found.setdefault(name, Dimension(name, low, opt, high))
+    return found
+
+
+def batch_dimension(entries: Sequence[TensorEntry]) -> Dimension | None:
+    """The dimension that is the first axis of every input, where there is one and it may vary."""
+    names = {dimension_name(entry, 0) if entry.shape else "" for entry in entries}
+    return dynamic_dimensions(entries).get(names.pop()) if len(names) == 1 else None
+
+
+def sweep(entries: Sequence[TensorEntry]) -> dict[str, Shapes]:
+    """Input shapes by label, no two alike: the common size first; nothing where all sizes are fixed or unknown."""
+    known = all(entry.range is not None or all(isinstance(size, int) for size in entry.shape) for entry in entries)
+    dimensions = dynamic_dimensions(entries)
+    cases: dict[str, Shapes] = {}
+    for label, sizes in _assignments(entries, dimensions) if known and dimensions else ():
+        shapes = _shapes(entries, sizes)
+        if shapes not in cases.values():
+            cases[label] = shapes
+    return cases
+
+
+def feeds_of(shapes: Mapping[str, Shape], examples: Mapping[str, Array], label: str) -> dict[str, Array]:
+    """Arrays whose elements are drawn from the examples': values as the model knows them, and no two rows alike.
+
+    The same label gives the same arrays.
+    """
+    generator = np.random.default_rng(zlib.crc32(label.encode()))
+    feeds = {}
+    for name, shape in shapes.items():
+        example = examples[name].reshape(-1)
+        feeds[name] = np.asarray(example[generator.integers(0, example.size, shape)])
+    return feeds
+
+
+def _assignments(
+    entries: Sequence[TensorEntry], dimensions: Mapping[str, Dimension]
+) -> Iterator[tuple[str, Mapping[str, int]]]:
+    opt = {name: entry.opt for name, entry in dimensions.items()}
+    largest = _largest(entries, dimensions, opt)
+    yield "opt", opt
+    yield "min", {name: entry.low for name, entry in dimensions.items()}
+    whole = all(largest[name] == entry.high for name, entry in dimensions.items())
+    yield "max" if whole else "near max", largest
+    yield "odd", _odd(dimensions, largest)
+    batch = batch_dimension(entries)
+    if batch is not None:
+        for size in BATCHES:
+            if batch.low <= size <= batch.high:
+                yield f"batch {size}", {**opt, batch.name: size}
+    plane = [entry for name, entry in dimensions.items() if batch is None or name != batch.name]
+    for step in (-1, 1):
+        moved = {entry.name: min(max(entry.opt + step, entry.low), entry.high) for entry in plane}
+        yield f"opt{step:+d}", {**opt, **moved}
+    if len(plane) > 1:
+        first, second = plane[:2]
+        tall = {first.name: largest[first.name], second.name: second.low}
+        wide = {first.name: first.low, second.name: largest[second.name]}
+        yield "tall", {**opt, **tall}
+        yield "wide", {**opt, **wide}
+
+
+def _largest(entries: Sequence[TensorEntry], dimensions: Mapping[str, Dimension], opt: _Sizes) -> _Sizes:
+    """The upper ends, each cut so that no input has more than MAX_ELEMENTS; never below the common size."""
+    sizes = dict(opt)
+    for name, dimension in dimensions.items():
+        sizes[name] = 1
+        rest = max(math.prod(shape) for entry, shape in zip(entries, _shapes(entries, sizes).values(), strict=True))
+        sizes[name] = max(min(dimension.high, MAX_ELEMENTS // max(rest, 1)), dimension.opt)
+    return sizes
+
+
+def _odd(dimensions: Mapping[str, Dimension], largest: Mapping[str, int]) -> _Sizes:
+    """Every dimension at another odd size within its range, so that swapped axes show."""
+    sizes: _Sizes = {}
+    for position, (name, entry) in enumerate(dimensions.items(), 1):
+        high = largest[name]
+        start = entry.low + (high - entry.low) * position // (len(dimensions) + 2)
+        sizes[name] = odd_size(entry.low, start, high, set(sizes.values()))
+    return sizes
+
+
+def odd_size(low: int, start: int, high: int, taken: Collection[int]) -> int:
+    """The first odd size of the range from `start` on, then from `low` on, that no other axis has; else any other."""
+    sizes = [*range(start, min(start + 9, high + 1)), *range(low, min(low + 9, high + 1))]
+    free = [size for size in sizes if size not in taken]
+    return next(iter([size for size in free if size % 2] or free or sizes))
+
+
+def _shapes(entries: Sequence[TensorEntry], sizes: Mapping[str, int]) -> Shapes:
+    return {entry.name: tuple(_size(entry, axis, sizes) for axis in range(len(entry.shape))) for entry in entries}
+
+
+def _size(entry: TensorEntry, axis: int, sizes: Mapping[str, int]) -> int:
+    fixed = entry.shape[axis]
+    if isinstance(fixed, int):
+        return fixed
+    assert entry.range is not None
+    return sizes.get(dimension_name(entry, axis), entry.range.opt[axis])

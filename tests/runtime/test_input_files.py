@@ -1,0 +1,123 @@
+"""Feeds from files: by name, alone, or from a folder of images; and what is wrong with the file otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rectexport.runtime.errors import BadInput, MissingDependency
+from rectexport.runtime.input_files import ImageScaling, read_inputs
+from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.shapes import ShapeRange
+
+X = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
+ONE = [TensorEntry("x", "float32", (1, 3, 2, 2))]
+TWO = [*ONE, TensorEntry("y", "float32", (1,))]
+GREY = [TensorEntry("x", "float32", ("batch", 1, "h", "w"), ShapeRange((1, 1, 1, 1), (2, 1, 4, 4), (8, 1, 9, 9)))]
+AS_THEY_ARE = ImageScaling()
+COLOUR = [TensorEntry("x", "float32", (2, 3, 4, 5))]
+
+
+def read(path: Path, entries: list[TensorEntry], scaling: ImageScaling = AS_THEY_ARE) -> dict[str, Any]:
+    return dict(read_inputs(path, entries, scaling))
+
+
+def refused(path: Path, entries: list[TensorEntry], scaling: ImageScaling = AS_THEY_ARE) -> str:
+    with pytest.raises(BadInput) as error:
+        read(path, entries, scaling)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_an_array_is_the_only_input(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    found = read(tmp_path / "x.npy", ONE)
+    assert list(found) == ["x.npy"] and list(found["x.npy"]) == ["x"]
+    np.testing.assert_array_equal(found["x.npy"]["x"], X)
+    assert "one array, but the package takes x, y; give an .npz" in refused(tmp_path / "x.npy", TWO)
+
+
+def test_arrays_are_taken_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", y=X[0, 0, 0, :1], x=X)
+    assert list(read(tmp_path / "a.npz", TWO)["a.npz"]) == ["x", "y"]
+    assert "has arrays y, x, expected one for each of x" in refused(tmp_path / "a.npz", ONE)
+
+
+def test_goldens_and_kept_failures_are_inputs_too(tmp_path: Path) -> None:
+    np.savez(tmp_path / "goldens.npz", **{"input.x": X, "output.y": X})
+    np.testing.assert_array_equal(read(tmp_path / "goldens.npz", ONE)["goldens.npz"]["x"], X)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    assert "no such file or folder (--inputs)" in refused(tmp_path / "missing.npz", ONE)
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing")
+    assert "not a readable .npy or .npz" in refused(tmp_path / "bad.npz", ONE)
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    assert "not a readable .npy or .npz" in refused(tmp_path / "objects.npy", ONE)
+    np.save(tmp_path / "array.npy", X)
+    renamed = (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    assert "is an .npy under another name" in refused(renamed, ONE)
+
+
+def picture(path: Path, *shape: int, seed: int = 0) -> Any:
+    images = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    images.fromarray(pixels).save(path)
+    return pixels
+
+
+def test_grey_images_are_scaled_to_0_1_and_batched_with_neighbours_of_their_size(tmp_path: Path) -> None:
+    pixels = [
+        picture(tmp_path / f"{name}.png", *size) for name, size in zip("dcba", [(4, 5)] * 3 + [(6, 5)], strict=True)
+    ]
+    (tmp_path / "notes.txt").write_text("no image")
+    found = read(tmp_path, GREY)
+    assert list(found) == ["a.png", "b.png … c.png", "d.png"]
+    assert [feeds["x"].shape for feeds in found.values()] == [(1, 1, 6, 5), (2, 1, 4, 5), (1, 1, 4, 5)]
+    np.testing.assert_array_equal(found["d.png"]["x"][0, 0], (pixels[0] / 255).astype(np.float32))
+    assert found["a.png"]["x"].dtype == np.float32
+
+
+def test_colour_images_are_normalized_by_channel_and_fill_a_fixed_batch(tmp_path: Path) -> None:
+    pixels = [picture(tmp_path / f"{index}.png", 4, 5, 3, seed=index) for index in range(3)]
+    found = read(tmp_path, COLOUR, ImageScaling((0.1, 0.2, 0.3), (0.5, 1.0, 2.0)))
+    assert [feeds["x"].shape for feeds in found.values()] == [(2, 3, 4, 5)] * 2
+    first = found["0.png … 1.png"]["x"]
+    wanted = (pixels[1] / 255 - [0.1, 0.2, 0.3]) / [0.5, 1.0, 2.0]
+    np.testing.assert_allclose(first[1].transpose(1, 2, 0), wanted, rtol=1e-6)
+    last = found["2.png"]["x"]
+    np.testing.assert_array_equal(last[0], last[1])  # filled up with its own image
+
+
+def test_integer_inputs_take_pixels_as_they_are(tmp_path: Path) -> None:
+    pixels = picture(tmp_path / "a.png", 4, 5, 3)
+    found = read(tmp_path, [TensorEntry("x", "uint8", (1, 3, 4, 5))])["a.png"]["x"]
+    np.testing.assert_array_equal(found[0].transpose(1, 2, 0), pixels)
+
+
+def test_folders_that_do_not_fit(tmp_path: Path) -> None:
+    assert "holds no image (.png" in refused(tmp_path, GREY)
+    assert "images fit one input [N, 1 or 3, H, W], and the package takes x [1, 3, 2, 2], y [1]" in refused(
+        tmp_path, TWO
+    )
+    pytest.importorskip("PIL.Image")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG nothing")
+    assert "a.png: not a readable image" in refused(tmp_path, GREY)
+    picture(tmp_path / "a.png", 4, 5)
+    assert "--mean and --std take 1 or 1 values, got 3" in refused(tmp_path, GREY, ImageScaling((0.1, 0.2, 0.3)))
+
+
+def test_sixteen_bits_are_not_cut_to_eight(tmp_path: Path) -> None:
+    images = pytest.importorskip("PIL.Image")
+    images.fromarray(np.arange(20, dtype=np.uint16).reshape(4, 5) * 3000).save(tmp_path / "deep.png")
+    assert "expected 8 bits a channel" in refused(tmp_path, GREY)
+
+
+def test_images_without_pillow_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").touch()
+    monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'rectexport\[parity\]'"):
+        read(tmp_path, GREY)

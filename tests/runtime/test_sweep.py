@@ -1,0 +1,105 @@
+"""The sizes that a sweep tries: within the ranges, odd, lopsided, tied by name, and never too large."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rectexport.runtime import sweep as module
+from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange
+from rectexport.runtime.sweep import batch_dimension, dynamic_dimensions, feeds_of, sweep
+
+
+def entry(low: Any, opt: Any, high: Any, *names: Any, name: str = "x") -> TensorEntry:
+    shape = tuple(names) or tuple(
+        size if size == most else f"axis{axis}" for axis, (size, most) in enumerate(zip(low, high, strict=True))
+    )
+    return TensorEntry(name, "float32", shape, ShapeRange(tuple(low), tuple(opt), tuple(high)))
+
+
+IMAGES = entry((1, 3, 8, 8), (4, 3, 16, 16), (32, 3, 64, 40), "batch", 3, "height", "width")
+
+
+def test_a_sweep_covers_the_ends_odd_sizes_batches_and_lopsided_planes() -> None:
+    found = {label: shapes["x"] for label, shapes in sweep([IMAGES]).items()}
+    assert found["opt"] == (4, 3, 16, 16)
+    assert found["min"] == (1, 3, 8, 8)
+    assert found["max"] == (32, 3, 64, 40)
+    assert {label: shape[0] for label, shape in found.items() if label.startswith("batch")} == {
+        f"batch {size}": size for size in (1, 2, 3, 5, 7)
+    }
+    assert (found["opt-1"], found["opt+1"]) == ((4, 3, 15, 15), (4, 3, 17, 17))
+    assert (found["tall"], found["wide"]) == ((4, 3, 64, 8), (4, 3, 8, 40))
+    odd = found["odd"]
+    assert all(size % 2 for size in odd) and len(set(odd)) == 4
+    assert all(IMAGES.range and IMAGES.range.contains(shape) for shape in found.values())
+    assert len(set(found.values())) == len(found)
+
+
+def test_a_narrow_range_gives_few_cases() -> None:
+    only_batch = entry((1, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8), "batch", 3, 8, 8)
+    assert sweep([only_batch]) == {"opt": {"x": (1, 3, 8, 8)}, "max": {"x": (2, 3, 8, 8)}}
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        entry((4, 3), (4, 3), (4, 3), 4, 3),
+        TensorEntry("x", "float32", (4, 3)),
+        TensorEntry("x", "float32", ("batch", 3)),  # of unknown range: nothing can be promised
+    ],
+)
+def test_fixed_and_unknown_sizes_are_not_swept(fixed: TensorEntry) -> None:
+    assert sweep([fixed]) == {}
+    assert batch_dimension([fixed]) is None
+
+
+def test_inputs_that_share_a_dimension_always_have_one_size() -> None:
+    masks = entry((1, 8), (4, 16), (32, 64), "batch", "height", name="mask")
+    cases = sweep([IMAGES, masks])
+    assert len(cases) > 8
+    for shapes in cases.values():
+        assert (shapes["x"][0], shapes["x"][2]) == shapes["mask"]
+    assert batch_dimension([IMAGES, masks]) == module.Dimension("batch", 1, 4, 32)
+
+
+def test_inputs_with_batches_of_their_own_have_no_common_one() -> None:
+    other = entry((1, 8), (4, 8), (32, 8), "rows", 8, name="y")
+    assert batch_dimension([IMAGES, other]) is None
+    assert set(dynamic_dimensions([IMAGES, other])) == {"batch", "height", "width", "rows"}
+
+
+def test_dimensions_without_a_name_are_each_their_own() -> None:
+    nameless = entry((1, 8), (2, 8), (4, 9), "", "")
+    assert set(dynamic_dimensions([nameless])) == {"x[0]", "x[1]"}
+    assert sweep([nameless])["max"] == {"x": (4, 9)}
+
+
+def test_an_axis_without_bound_ends_near_the_common_size() -> None:
+    unbounded = entry((1, 8), (2, 8), (MAX_DIMENSION, 8), "batch", 8)
+    assert sweep([unbounded])["max"] == {"x": (8, 8)}
+
+
+def test_the_largest_case_fits_the_memory_and_says_that_it_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ELEMENTS", 20_000)
+    cases = sweep([IMAGES])
+    assert "max" not in cases
+    assert math.prod(cases["near max"]["x"]) <= 20_000
+    assert all(math.prod(shapes["x"]) <= 40_000 for shapes in cases.values())
+    monkeypatch.setattr(module, "MAX_ELEMENTS", 10)
+    assert cases["opt"]["x"] == (4, 3, 16, 16)  # what the package is made for is always fed
+
+
+def test_feeds_hold_the_examples_values_and_no_two_equal_rows() -> None:
+    examples = {"x": np.arange(8, dtype=np.int64).reshape(2, 4) * 10}
+    shapes = {"x": (5, 3, 7)}
+    feeds = feeds_of(shapes, examples, "odd")
+    assert feeds["x"].shape == (5, 3, 7) and feeds["x"].dtype == np.int64
+    assert set(feeds["x"].ravel()) <= set(examples["x"].ravel())
+    assert len({row.tobytes() for row in feeds["x"]}) == 5
+    np.testing.assert_array_equal(feeds_of(shapes, examples, "odd")["x"], feeds["x"])
+    assert not np.array_equal(feeds_of(shapes, examples, "even")["x"], feeds["x"])
