@@ -19,6 +19,7 @@ EXTRAS = {
     "openvino": "openvino",
     "tensorrt": "gpu",
     "polygraphy": "gpu",
+    "jinja2": "report",
 }
 
 
