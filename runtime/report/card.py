@@ -10,7 +10,7 @@ from typing import Any
 from rectexport.runtime.manifest import TensorEntry
 from rectexport.runtime.package import MODEL, Package
 from rectexport.runtime.report.documents import Rewrites
-from rectexport.runtime.report.text import bound, compact, file_size, sizes
+from rectexport.runtime.report.text import bound, compact, file_size, short, sizes
 
 REPRODUCE = "reproduce.sh"
 #: A script longer than this was not written by an export.
@@ -105,12 +105,12 @@ def _tensor(direction: str, entry: TensorEntry) -> TensorRow:
 def _load(name: str, inputs: tuple[TensorEntry, ...]) -> str:
     first = inputs[0]
     shape = first.range.opt if first.range else tuple(size if isinstance(size, int) else 1 for size in first.shape)
-    feeds = "x" if len(inputs) == 1 else f"{{{first.name!r}: x, …}}"
+    feeds = "x" if len(inputs) == 1 else f"{{{short(first.name)!r}: x, …}}"
     call = f"session({feeds})" if len(inputs) == 1 else f"session.run({feeds})"
     return (
         "import numpy as np\nimport rectexport\n\n"
         f"x = np.zeros({list(shape)}, np.{first.dtype})\n"
-        f"with rectexport.load({name!r}) as session:\n    y = {call}\n"
+        f"with rectexport.load({short(name)!r}) as session:\n    y = {call}\n"
     )
 
 

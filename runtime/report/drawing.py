@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import pairwise
 
 from rectexport.runtime.report.documents import GraphNode, Rewrite, Side
 from rectexport.runtime.report.layout import ROW, Layout, Point, lay_out
@@ -99,7 +100,7 @@ def _edges(layout: Layout) -> list[Element]:
 def _curve(points: list[Point]) -> str:
     """Vertical where it leaves and enters; an arrow's head at the end."""
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
-    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+    for (x0, y0), (x1, y1) in pairwise(points):
         middle = (y0 + y1) / 2
         path += f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}"
     x, y = points[-1]

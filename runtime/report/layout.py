@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 GAP = 14.0
 ROW = 38.0
@@ -32,7 +33,10 @@ class Layout:
 
 
 def lay_out(boxes: Sequence[Size], edges: Sequence[Edge], last: Sequence[int] = ()) -> Layout:
-    """Place boxes of these widths and heights (at most ROW), joined by edges; those in `last` go to the lowest layer."""
+    """Place boxes of these widths and heights (at most ROW), joined by edges.
+
+    Boxes in `last` go to the lowest layer, whatever leads to them.
+    """
     ranks = _ranks(len(boxes), edges, last)
     sizes = {index: width for index, (width, _) in enumerate(boxes)}
     chains = {edge: _chain(edge, ranks, sizes) for edge in edges}
@@ -70,7 +74,7 @@ def _neighbours(chains: Iterable[Sequence[int]]) -> tuple[dict[int, list[int]], 
     above: dict[int, list[int]] = {}
     below: dict[int, list[int]] = {}
     for chain in chains:
-        for upper, lower in zip(chain, chain[1:]):
+        for upper, lower in pairwise(chain):
             above.setdefault(lower, []).append(upper)
             below.setdefault(upper, []).append(lower)
     return above, below

@@ -20,6 +20,7 @@ from rectexport.runtime.report.documents import Latency, Parity, Rewrites
 from rectexport.runtime.report.graph import operator_rows, pass_views
 from rectexport.runtime.report.heat import REGIONS, heat_map, severity
 from rectexport.runtime.report.reading import complaints, read_latency, read_parity, read_rewrites
+from rectexport.runtime.report.scale import STEPS
 from rectexport.runtime.report.violin import plots
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def build_page(package: Package, name: str, latency: Path | None = None, parity:
             "allowed": compared.tolerances.get("relative_l2", 0.0),
             "heat": heat_map(compared),
             "regions": REGIONS,
+            "steps": STEPS,
             "latency": timed,
             "plots": plots(timed.contestants) if timed else [],
             "versions": {str(library): found for library, found in data["versions"].items()},
