@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_whoever_cannot_see_it(write: Write) -> None:
     for region in root.all(cls="scroll"):
         assert region.attributes["aria-label"] and region.attributes["tabindex"] == "0"
     levels = [int(entry.tag[1]) for entry in root.all() if re.fullmatch("h[1-6]", entry.tag)]
-    assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
+    assert all(later <= earlier + 1 for earlier, later in pairwise(levels))
 
 
 def test_nothing_comes_from_elsewhere(write: Write) -> None:
