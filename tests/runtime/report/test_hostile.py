@@ -80,6 +80,13 @@ def test_what_cannot_be_seen_is_spelled(write: Write) -> None:
     assert r"a\x1b[31m<b>\u202e\U000e0041\nz" in text
 
 
+def test_the_command_is_text(write: Write) -> None:
+    folder = write()
+    (folder / "reproduce.sh").write_text("#!/bin/sh\nexec rectexport '<b>\x1b[2J\u202e'\n", encoding="utf-8")
+    text = read_page(build_page(Package.open(folder), "net")).text
+    assert r"rectexport '<b>\x1b[2J\u202e'" in text
+
+
 def test_numbers_that_are_none(write: Write) -> None:
     """Infinite and huge figures make a page, too."""
     parity, latency = parity_document(), latency_document()

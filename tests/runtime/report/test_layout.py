@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
-from rectexport.runtime.report.layout import GAP, ROW, Layout, lay_out
+from rectexport.runtime.report.layout import BETWEEN_ROWS, GAP, ROW, Layout, lay_out
 
 Edge = tuple[int, int]
 
@@ -36,6 +37,7 @@ def test_any_graph(seed: int) -> None:
         assert heights == sorted(heights) and heights[0] < heights[-1]
         assert points[0] == (layout.centres[source][0], layout.centres[source][1] + ROW / 2)
         assert points[-1] == (layout.centres[target][0], layout.centres[target][1] - ROW / 2)
+        assert max(later - earlier for earlier, later in pairwise(heights)) <= ROW + BETWEEN_ROWS  # a bend a layer
         for x, y in points[1:-1]:  # no edge runs through a box
             assert not [
                 box

@@ -121,6 +121,10 @@ def test_the_worst_is_named_and_marked(write: Write) -> None:
     value = 1.125e-7 * (1 + 4 / 5 + 2 / 10) * 3
     assert worst.startswith(f"Worst: stage2.4.conv , corner, {value:.1e} at max 3×3×8×10")
     assert len(root.all("rect", "worst")) == len(root.all(cls="mark")) == len(root.all(cls="worst-row")) == 1
+    bands = root.all(cls="cells")
+    (cell,), (mark,) = bands[2].all("rect", "worst"), bands[2].all(cls="mark")
+    assert [cell.attributes[side] for side in ("x", "y")] == ["4", "1"]  # the fifth layer's corner, below the whole
+    assert mark.attributes["style"] == "left:90.00%"
     assert root.all("tr", "worst-row")[0].all("th")[0].text == "stage2.4.conv"
 
 
