@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = {"meta", "br", "img", "link", "input", "hr", "base", "source"}
+VOID = {"meta", "wbr", "br", "img", "link", "input", "hr", "base", "source"}
 #: What stands apart from the text around it.
 APART = {"td", "th", "b", "small", "dt", "dd", "span", "text", "title"}
 
