@@ -38,6 +38,18 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Check:
+    """A relation that needs no reference, as in "equal rows give equal outputs", and how it held where."""
+
+    name: str
+    at: str
+    worst: float
+    bit_equal: bool
+    skipped: str
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Parity:
     """parity.json."""
 
@@ -46,6 +58,7 @@ class Parity:
     backend: str
     tolerances: Mapping[str, float]
     cases: tuple[Case, ...]
+    checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Comparison:
     """One contestant's time by another's, with its interval."""
 
     name: str
+    backend: str
     base: str
     batch: int
     ratio: float
@@ -83,6 +97,7 @@ class Latency:
     contestants: tuple[Contestant, ...]
     comparisons: tuple[Comparison, ...]
     facts: Mapping[str, str]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)

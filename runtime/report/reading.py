@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.report.documents import (
     Case,
+    Check,
     Comparison,
     Contestant,
     Distance,
@@ -23,6 +24,7 @@ from rectexport.runtime.report.documents import (
     Rewrites,
     Side,
 )
+from rectexport.runtime.report.text import sizes
 
 MAX_BYTES = 256 << 20
 Read = TypeVar("Read")
@@ -70,6 +72,7 @@ def _parity(document: Any) -> Parity:
         backend=str(document["backend"]),
         tolerances={str(name): float(value) for name, value in document["tolerances"].items()},
         cases=tuple(_case(entry) for entry in document["cases"]),
+        checks=tuple(_check(entry) for entry in document.get("metamorphic", ())),
     )
 
 
@@ -79,6 +82,17 @@ def _case(entry: Any) -> Case:
         shapes={str(name): tuple(int(size) for size in shape) for name, shape in entry["shapes"].items()},
         outputs={str(name): _distance(value) for name, value in entry["outputs"].items()},
         layers=tuple(_layer(layer) for layer in entry["layers"]),
+        failures=tuple(str(failure) for failure in entry["failures"]),
+    )
+
+
+def _check(entry: Any) -> Check:
+    return Check(
+        name=str(entry["check"]),
+        at=str(entry["at"]),
+        worst=max((float(value["relative_l2"]) for value in entry["outputs"].values()), default=0.0),
+        bit_equal=bool(entry.get("bit_equal")),
+        skipped=str(entry.get("skipped") or ""),
         failures=tuple(str(failure) for failure in entry["failures"]),
     )
 
@@ -95,22 +109,33 @@ def _distance(entry: Any) -> Distance:
 
 def _latency(document: Any) -> Latency:
     groups = (document.get(name) or {} for name in ("machine", "versions", "settings"))
-    facts = {str(name): str(value) for group in groups for name, value in group.items() if value is not None}
+    facts = {str(name): _fact(value) for group in groups for name, value in group.items() if value is not None}
     return Latency(
         contestants=tuple(_contestant(entry) for entry in document["contestants"]),
         comparisons=tuple(_comparison(entry) for entry in document["comparisons"]),
         facts=facts,
+        warnings=tuple(str(warning) for warning in document.get("warnings", ())),
     )
 
 
+def _fact(value: Any) -> str:
+    """A value on one line, whatever is in it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_fact(entry)}" for name, entry in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(_fact(entry) for entry in value) or "none"
+    return str(value)
+
+
 def _contestant(entry: Any) -> Contestant:
-    shape = entry["shape"]
+    shape = entry["shape"]  # of each input by name, or of the only one
+    shapes = list(shape.values()) if isinstance(shape, dict) else [shape]
     samples = entry.get("samples_ms") or entry.get("rounds_ms") or ()
     return Contestant(
         name=str(entry["name"]),
         backend=str(entry["backend"]),
         batch=int(entry["batch"]),
-        shape=shape if isinstance(shape, str) else "×".join(str(size) for size in shape or ()),
+        shape=", ".join(sizes(each) for each in shapes),
         median=float(entry["median_ms"]),
         p90=_optional(entry.get("p90_ms")),
         p99=_optional(entry.get("p99_ms")),
@@ -122,7 +147,7 @@ def _contestant(entry: Any) -> Contestant:
 def _comparison(entry: Any) -> Comparison:
     ratio, low, high = (float(entry[name]) for name in ("ratio", "low", "high"))
     name, base, verdict = (str(entry[name]) for name in ("name", "base", "verdict"))
-    return Comparison(name, base, int(entry["batch"]), ratio, low, high, verdict)
+    return Comparison(name, str(entry.get("backend", "")), base, int(entry["batch"]), ratio, low, high, verdict)
 
 
 def _optional(value: Any) -> float | None:

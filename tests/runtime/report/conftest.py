@@ -45,6 +45,18 @@ def parity_document(layers: int = 4, shapes: int = 2) -> Document:
     return {**facts, "tolerances": {"relative_l2": 1e-5, "atol:logits": 0.001}, "cases": cases}
 
 
+def checks_document() -> list[Document]:
+    """One relation of each fate."""
+    outputs = {"logits": distance(2e-8), "boxes": distance(4e-8)}
+    whole = {"check": "row order", "at": "opt", "skipped": None, "bit_equal": True, "outputs": outputs, "failures": []}
+    return [
+        whole,
+        {**whole, "check": "batch size", "bit_equal": False},
+        {**whole, "check": "second run", "skipped": "one row", "bit_equal": None, "outputs": {}},
+        {**whole, "check": "rebuilt", "failures": ["logits: off"]},
+    ]
+
+
 def node(op: str, inputs: list[str], output: str, *constants: list[int]) -> Document:
     """A node of an excerpt."""
     return {"op": op, "name": f"node_{output}", "inputs": inputs, "outputs": [output], "constants": list(constants)}
@@ -79,7 +91,7 @@ def latency_document() -> Document:
             "name": name,
             "backend": "onnxruntime",
             "batch": batch,
-            "shape": [batch, 3, 8, 8],
+            "shape": {"x": [batch, 3, 8, 8]},
             "median_ms": median,
             "p50_ms": median,
             "p90_ms": median * 1.04,
@@ -93,10 +105,11 @@ def latency_document() -> Document:
     return {
         "passed": True,
         "package": "net",
-        "machine": {"cpu": "A CPU"},
+        "machine": {"cpu": "A CPU", "gpus": [], "load": {"before": [0.5, 1.25]}},
         "versions": {"onnxruntime": "1.31.1"},
         "settings": {"threads": 2},
         "contestants": [entry("net", 1, 31.25), entry("twin", 1, 29.5), entry("net", 8, 250.0)],
+        "warnings": ["other programs were running"],
         "comparisons": [{"name": "net", "base": "twin", "batch": 1, **ratio}],
     }
 
