@@ -85,7 +85,7 @@ def _facts(
         "Opset": opsets,
         "Rectification": options.get("rectify"),
         "Tolerances": ", ".join(f"{name} {bound(value)}" for name, value in tolerances.items()),
-        "Guard": {True: "on: outputs compared around every pass", False: "off"}.get(options.get("guard")),
+        "Guard": "on: outputs compared around every pass" if options.get("guard") else "off",
         "Made": data.get("created"),
     }
     return [(term, str(value)) for term, value in given.items() if value]

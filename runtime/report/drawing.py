@@ -73,9 +73,12 @@ def _operator(node: GraphNode) -> str:
 
 
 def _constants(node: GraphNode) -> list[str]:
-    """The largest constant's shape: weights, or a factor."""
+    """The shape of the constant with the most axes: weights, or a factor."""
     known = [shape for shape in node.constants if shape]
-    return [short(sizes(max(known, key=len)), LONGEST + 6)] if known else []
+    if not known:
+        return []
+    _, deepest = max((len(shape), shape) for shape in known)
+    return [short(sizes(deepest), LONGEST + 6)]
 
 
 def _box(centre: Point, width: float, lines: list[str], name: str, state: str) -> Element:
