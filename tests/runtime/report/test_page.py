@@ -87,7 +87,7 @@ def test_nothing_comes_from_elsewhere(write: Write) -> None:
 
 def test_dark_and_print(write: Write) -> None:
     text = built(write())
-    assert "@media (prefers-color-scheme: dark)" in text
+    assert "@media screen and (prefers-color-scheme: dark)" in text
     assert "@media print" in text
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
 
