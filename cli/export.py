@@ -124,6 +124,10 @@ def export(
         bool,
         typer.Option("--fp16", help="float16 in the graph; inputs and outputs stay float32.", rich_help_panel=OUT),
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Write report.html into the package, too.", rich_help_panel=OUT),
+    ] = False,
     atol: Annotated[
         list[str] | None,
         typer.Option(metavar="[OUTPUT:]VALUE", help="Also bound every element: absolute part.", rich_help_panel=CHECKS),
@@ -176,6 +180,7 @@ def export(
             "target": target,
             "fp16": fp16,
             "guard": not no_guard,
+            "report": report,
             "command": _without_out(again),
         }
         result = _run(

@@ -15,8 +15,9 @@ COMMANDS: dict[str, str] = {
     "export": "rectexport.cli.export",
     "models": "rectexport.cli.models",
     "optimize": "rectexport.cli.optimize",
-    "verify": "rectexport.cli.verify",
     "parity": "rectexport.cli.parity",
+    "report": "rectexport.cli.report",
+    "verify": "rectexport.cli.verify",
 }
 
 

@@ -34,6 +34,7 @@ def export(
     atol: float | None = None,
     rtol: float | None = None,
     guard: bool = True,
+    report: bool = False,
 ) -> Package:
     """Export a model into the package folder `out` and check it against PyTorch in float64.
 
@@ -45,6 +46,7 @@ def export(
                      "tensorrt" or "portable"
     fp16             float16 in the graph, float32 inputs and outputs
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
+    report           write report.html into the package, too; needs jinja2
 
     Raises BadInput for a model that cannot be traced, UsageError for options that do not fit, ParityError
     when the package's answers differ.
@@ -58,6 +60,7 @@ def export(
         atol={} if atol is None else {"": atol},
         rtol={} if rtol is None else {"": rtol},
         guard=guard,
+        report=report,
         dynamic_shapes=dynamic_shapes,
     )
     return run_export(source, ShapeOptions(), Path(out), options, Log()).package

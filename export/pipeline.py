@@ -24,13 +24,17 @@ from rectexport.exporter.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.passes import RECTIFY_FORMS, Pass, PassResult, select_passes
 from rectexport.exporter.raising import RAISING
 from rectexport.exporter.reference import make_reference
+from rectexport.exporter.rewrites import Rewrites
 from rectexport.exporter.source import Source
 from rectexport.exporter.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.trace import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, Traced, trace
+from rectexport.runtime.environment import require
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
 from rectexport.runtime.files import replaced_directory
 from rectexport.runtime.manifest import FILE_NAME
-from rectexport.runtime.package import MODEL, Package
+from rectexport.runtime.package import MODEL, REWRITES, Package
+from rectexport.runtime.report import FILE_NAME as REPORT
+from rectexport.runtime.report import write_report
 from rectexport.runtime.shapes import format_shape
 
 
@@ -45,6 +49,7 @@ class ExportOptions:
     atol: Mapping[str, float] = field(default_factory=dict)
     rtol: Mapping[str, float] = field(default_factory=dict)
     guard: bool = True
+    report: bool = False
     dynamic_shapes: Any = None
     command: Sequence[str] = ()
 
@@ -93,6 +98,8 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     Raises BadInput, UsageError, MissingDependency, and ParityError when the package disagrees with the source
     model; then the tensors that differ are kept in OUT.failed.npz.
     """
+    if options.report:
+        require("jinja2")
     plan = plan_inputs(source, shapes)
     with replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"):
@@ -104,8 +111,9 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
             log.say(", ".join(_describe(entry) for entry in traced.inputs))
+        rewrites = Rewrites()
         with log.step("passes"):
-            model, results = _lower(traced, options, log)
+            model, results = _lower(traced, options, rewrites, log)
             log.say(f"{len(traced.model.graph.node)} nodes before, {len(model.graph.node)} after")
         with log.step("parity"):
             path = package_writer.write_model(folder, model, _notes(source, options))
@@ -114,8 +122,13 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
         if not report.passed:
             raise ParityError(_failure(report, out))
         with log.step("package"):
+            changes = rewrites.as_dict(traced.model, model, source.parameters)
+            package_writer.write_json(folder / REWRITES, changes)
             _write(folder, model, source, traced.inputs, results, report, options, log)
-            Package.open(folder)  # a package that cannot be read must not replace one that can
+            written = Package.open(folder)  # a package that cannot be read must not replace one that can
+            if options.report:
+                write_report(written, folder / REPORT, out.resolve().name)
+                package_writer.add_file(folder, REPORT)
     nodes = (len(traced.model.graph.node), len(model.graph.node))
     return Exported(Package.open(out), results, report, nodes)
 
@@ -136,15 +149,16 @@ def _passes(options: ExportOptions) -> tuple[Pass, ...]:
     return (RAISING, *select_passes(options.rectify, options.lowering().passes()))
 
 
-def _lower(traced: Traced, options: ExportOptions, log: Log) -> tuple[ModelProto, list[PassResult]]:
+def _lower(traced: Traced, options: ExportOptions, rewrites: Rewrites, log: Log) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
     feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
-    model, results = run_passes(infer_shapes(traced.model), _passes(options), feeds, log, options.guard)
+    passes = [rewrites.watched(entry) for entry in _passes(options)]
+    model, results = run_passes(infer_shapes(traced.model), passes, feeds, log, options.guard)
     left = [node for node in model.graph.node if node.domain == "rectexport"]
     if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):
         raise BadInput("--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or graph")
     if options.fp16:
-        model, result = half.run(model)
+        model, result = rewrites.watched(Pass(half.NAME, half.run)).run(model)
         results.append(result)
         log.say(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
     return model, results

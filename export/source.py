@@ -38,3 +38,9 @@ class Source:
     def name(self) -> str:
         """The file's name, or the class's."""
         return str(self.path) if self.path else type(self.model).__name__
+
+    @property
+    def parameters(self) -> int | None:
+        """How many numbers were trained; None where the model does not say which those are (ONNX)."""
+        own = getattr(self.model, "parameters", None)
+        return None if own is None else sum(value.numel() for value in own())

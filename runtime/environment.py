@@ -22,6 +22,7 @@ EXTRAS = {
     "polygraphy": "gpu",
     "matplotlib": "parity",
     "PIL": "parity",
+    "jinja2": "report",
 }
 
 

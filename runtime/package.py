@@ -14,6 +14,9 @@ from rectexport.runtime.runner import Array
 
 MODEL = "model.onnx"
 GOLDENS = "goldens.npz"
+PARITY = "parity.json"
+REWRITES = "rewrites.json"
+LATENCY = "latency.json"
 
 
 @dataclass(frozen=True)

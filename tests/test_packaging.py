@@ -78,6 +78,12 @@ def test_every_module_is_in_the_wheel(checkout, names):
     assert modules <= names
 
 
+def test_what_modules_read_is_in_the_wheel(checkout, names):
+    read = [*checkout.glob("runtime/*.schema.json"), *checkout.glob("runtime/report/templates/*")]
+    assert {path.suffix for path in read} == {".json", ".j2", ".css"}
+    assert {f"rectexport/{path.relative_to(checkout).as_posix()}" for path in read} <= names
+
+
 def test_nothing_is_in_the_wheel_outside_the_package(names):
     allowed = tuple(f"{place}/" for place in PLACES.values())
     version = PROJECT["project"]["version"]

@@ -27,11 +27,11 @@ Command = Callable[..., Any]
 FLAGS = (
     *("--arch", "--trust-pickle", "--rectify-model", "--load-inputs"),
     *("--input", "--min-shapes", "--minShapes", "--opt-shapes", "--optShapes", "--max-shapes", "--maxShapes"),
-    *("--out", "--opset", "--rectify", "--target", "--fp16"),
+    *("--out", "--opset", "--rectify", "--target", "--fp16", "--report"),
     *("--atol", "--rtol", "--no-guard"),
     *("--dry-run", "--json", "--version", "--help"),
 )
-FILES = {"export.log", "goldens.npz", "manifest.json", "model.onnx", "parity.json", "reproduce.sh"}
+FILES = {"export.log", "goldens.npz", "manifest.json", "model.onnx", "parity.json", "reproduce.sh", "rewrites.json"}
 
 
 def names(folder: Path) -> list[str]:

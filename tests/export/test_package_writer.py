@@ -30,7 +30,7 @@ from tests.export.nets import Pair, exported, image, seeded, source
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "runtime" / "manifest.schema.json").read_text(encoding="utf-8"))
-FILES = {"model.onnx", "manifest.json", "goldens.npz", "parity.json", "export.log"}
+FILES = {"model.onnx", "manifest.json", "goldens.npz", "parity.json", "rewrites.json", "export.log"}
 X = {"x": normal(3, 200)}
 
 

@@ -1,0 +1,86 @@
+"""rewrites.json: what the passes did to the graph, for whoever draws it later without the graphs themselves.
+
+Nodes by operator before and after, and for each pass the kinds of rewritten neighbourhood, the most frequent ones
+with one example each. The size does not grow with the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx import ModelProto
+
+from rectexport.exporter.neighbourhood import Excerpt, operators, rewrites
+from rectexport.exporter.passes import Pass, PassResult
+
+FORMAT = "rectexport-rewrites"
+VERSION = 1
+#: Kinds of rewrite that are kept of a pass, the most frequent ones.
+MAX_EXAMPLES = 3
+
+
+@dataclass
+class _Kind:
+    """Rewrites that look alike: the first of them, and how many there are."""
+
+    tensor: str
+    before: Excerpt
+    after: Excerpt
+    count: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        sides = {"before": self.before.as_dict(), "after": self.after.as_dict()}
+        return {"tensor": self.tensor, "count": self.count, **sides}
+
+
+@dataclass
+class Rewrites:
+    """Watches passes run, and remembers what each changed."""
+
+    passes: list[dict[str, Any]] = field(default_factory=list)
+
+    def watched(self, entry: Pass) -> Pass:
+        """The same pass, under observation."""
+
+        def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+            rewritten, result = entry.run(model)
+            self.note(entry.name, model, rewritten)
+            return rewritten, result
+
+        return Pass(entry.name, run)
+
+    def note(self, name: str, before: ModelProto, after: ModelProto) -> None:
+        """Remember what a pass made of a model; nothing when it left the model as it was."""
+        if before is after:
+            return
+        kinds: dict[Any, _Kind] = {}
+        for tensor, old, new in rewrites(before, after):
+            kinds.setdefault((old.pattern(), new.pattern()), _Kind(tensor, old, new)).count += 1
+        frequent = sorted(kinds.values(), key=lambda kind: -kind.count)[:MAX_EXAMPLES]
+        delta = _delta(operators(before), operators(after))
+        examples = [kind.as_dict() for kind in frequent]
+        self.passes.append({"name": name, "delta": delta, "kinds": len(kinds), "examples": examples})
+
+    def as_dict(self, before: ModelProto, after: ModelProto, parameters: int | None) -> dict[str, Any]:
+        """The document of rewrites.json. before: the traced model; after: the packaged one."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "nodes": {"before": dict(operators(before)), "after": dict(operators(after))},
+            "parameters": parameters,
+            "constants": {"before": _elements(before), "after": _elements(after)},
+            "passes": self.passes,
+        }
+
+
+def _delta(before: Counter[str], after: Counter[str]) -> dict[str, int]:
+    changes = {name: after[name] - before[name] for name in {*before, *after}}
+    return {name: change for name, change in sorted(changes.items()) if change}
+
+
+def _elements(model: ModelProto) -> int:
+    """Numbers that the model stores in its initializers: weights, statistics, factors."""
+    return sum(math.prod(entry.dims) for entry in model.graph.initializer)

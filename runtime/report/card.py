@@ -1,0 +1,127 @@
+"""The model card: what the package is, in facts of its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.package import MODEL, Package
+from rectexport.runtime.report.documents import Rewrites
+from rectexport.runtime.report.text import bound, compact, file_size, short, sizes
+
+REPRODUCE = "reproduce.sh"
+#: A script longer than this was not written by an export.
+MAX_SCRIPT = 1 << 16
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """An input or output; bounds are (smallest, usual, largest), empty where nothing is dynamic."""
+
+    direction: str
+    name: str
+    dtype: str
+    shape: str
+    bounds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A file of the package."""
+
+    name: str
+    size: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """Facts as (term, description), and what stands in tables and code."""
+
+    facts: list[tuple[str, str]]
+    tensors: list[TensorRow]
+    files: list[FileRow]
+    load: str
+    reproduce: str
+    size: str
+
+
+def card(package: Package, name: str, rewrites: Rewrites | None) -> Card:
+    """The card of a package that is called `name`."""
+    manifest = package.manifest
+    rows = [_tensor("input", entry) for entry in manifest.inputs] + [_tensor("output", e) for e in manifest.outputs]
+    weights = sum((package.path / file).stat().st_size for file in manifest.files if file.startswith(MODEL))
+    return Card(
+        facts=_facts(manifest.data, manifest.tolerances, rewrites, file_size(weights)),
+        tensors=rows,
+        files=[
+            FileRow(file, file_size((package.path / file).stat().st_size), digest)
+            for file, digest in manifest.files.items()
+        ],
+        load=_load(name, manifest.inputs),
+        reproduce=_reproduce(package.path / REPRODUCE),
+        size=file_size(weights),
+    )
+
+
+def _facts(
+    data: Mapping[str, Any], tolerances: Mapping[str, float], rewrites: Rewrites | None, size: str
+) -> list[tuple[str, str]]:
+    source, options = _table(data, "source"), _table(data, "options")
+    opsets = ", ".join(f"{domain} {version}" for domain, version in _table(data, "opset").items())
+    given = {
+        "Model": source.get("description"),
+        "Read from": " · ".join(str(source[key]) for key in ("file", "kind") if source.get(key)),
+        "Source sha256": source.get("sha256"),
+        "Parameters": f"{rewrites.parameters:,}" if rewrites and rewrites.parameters is not None else None,
+        "Size": size,
+        "Target": options.get("target"),
+        "Precision": {"fp32": "float32", "fp16": "float16 in the graph, float32 in and out"}.get(
+            str(options.get("precision")), options.get("precision")
+        ),
+        "Opset": opsets,
+        "Rectification": options.get("rectify"),
+        "Tolerances": ", ".join(f"{name} {bound(value)}" for name, value in tolerances.items()),
+        "Guard": "on: outputs compared around every pass" if options.get("guard") else "off",
+        "Made": data.get("created"),
+    }
+    return [(term, str(value)) for term, value in given.items() if value]
+
+
+def _table(data: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    value = data.get(field)
+    return value if isinstance(value, dict) else {}
+
+
+def _tensor(direction: str, entry: TensorEntry) -> TensorRow:
+    span = entry.range
+    sides = (sizes(span.min), sizes(span.opt), sizes(span.max)) if span and span.dynamic_axes else ()
+    return TensorRow(direction, entry.name, entry.dtype, sizes(entry.shape), sides)
+
+
+def _load(name: str, inputs: tuple[TensorEntry, ...]) -> str:
+    first = inputs[0]
+    shape = first.range.opt if first.range else tuple(size if isinstance(size, int) else 1 for size in first.shape)
+    feeds = "x" if len(inputs) == 1 else f"{{{short(first.name)!r}: x, …}}"
+    call = f"session({feeds})" if len(inputs) == 1 else f"session.run({feeds})"
+    return (
+        "import numpy as np\nimport rectexport\n\n"
+        f"x = np.zeros({list(shape)}, np.{first.dtype})\n"
+        f"with rectexport.load({short(name)!r}) as session:\n    y = {call}\n"
+    )
+
+
+def _reproduce(script: Path) -> str:
+    """The script's command; empty where the package has none."""
+    if not script.is_file() or script.stat().st_size > MAX_SCRIPT:
+        return ""
+    lines = script.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(line.removeprefix("exec ") for line in lines if line and not line.startswith("#"))
+
+
+def headline(rewrites: Rewrites | None) -> str | None:
+    """Parameters at a glance."""
+    return compact(rewrites.parameters) if rewrites and rewrites.parameters is not None else None

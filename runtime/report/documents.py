@@ -1,0 +1,149 @@
+"""What a report is made of: the documents of a package, as values. reading.py reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a tensor is from the reference's, as parity.json says; top1 only where there are classes."""
+
+    max_abs: float
+    relative_l2: float
+    cosine: float
+    top1: float | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One inner tensor: the whole, and its regions."""
+
+    tensor: str
+    name: str
+    whole: Distance
+    regions: Mapping[str, Distance]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What was compared at one set of input shapes."""
+
+    label: str
+    shapes: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, Distance]
+    layers: tuple[Layer, ...]
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A relation that needs no reference, as in "equal rows give equal outputs", and how it held where."""
+
+    name: str
+    at: str
+    worst: float
+    bit_equal: bool
+    skipped: str
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """parity.json."""
+
+    passed: bool
+    reference: str
+    backend: str
+    tolerances: Mapping[str, float]
+    cases: tuple[Case, ...]
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What was timed in one setting; samples are single times, or medians of rounds. Times in ms."""
+
+    name: str
+    backend: str
+    batch: int
+    shape: str
+    median: float
+    p90: float | None
+    p99: float | None
+    throughput: float | None
+    samples: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One contestant's time by another's, with its interval."""
+
+    name: str
+    backend: str
+    base: str
+    batch: int
+    ratio: float
+    low: float
+    high: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Latency:
+    """latency.json."""
+
+    contestants: tuple[Contestant, ...]
+    comparisons: tuple[Comparison, ...]
+    facts: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """A node of an excerpt."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a rewrite, its last node first; `more` nodes were left out."""
+
+    nodes: tuple[GraphNode, ...]
+    more: int
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A kind of rewrite: an example of it, and how many there are."""
+
+    tensor: str
+    count: int
+    before: Side
+    after: Side
+
+
+@dataclass(frozen=True)
+class PassChange:
+    """What one pass made of the graph."""
+
+    name: str
+    delta: Mapping[str, int]
+    kinds: int
+    examples: tuple[Rewrite, ...]
+
+
+@dataclass(frozen=True)
+class Rewrites:
+    """rewrites.json."""
+
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    parameters: int | None
+    passes: tuple[PassChange, ...]

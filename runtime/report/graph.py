@@ -1,0 +1,105 @@
+"""What the passes did, as the page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rectexport.runtime.report.documents import PassChange, Rewrite, Rewrites
+from rectexport.runtime.report.drawing import draw
+
+#: Names listed of a pass or a refusal; the manifest has all.
+MAX_NAMES = 60
+MAX_REASONS = 20
+
+PURPOSES = {
+    "batch_norm": "BatchNorm goes into the convolution before it; across rectification its shift stays behind r",
+    "lower_norm_conv": "normalisation before a convolution goes into it",
+    "lower_linear_convs": "convolutions with nothing between them become one",
+    "lower_symmetric_conv": "even kernels with symmetric padding take the fastest exact form",
+    "lower_crelu": "CReLU takes the fastest exact form",
+    "lower_neg_concat": "a concatenation of x and −x takes the fastest exact form",
+    "lower_rectify": "rectified convolution takes the fastest exact form",
+    "rectify_fold": "height and width are fixed: the rectification r becomes a constant",
+    "rectify_graph": "height or width is dynamic: r is computed from the shapes, once a geometry",
+    "inline": "operators of ours that are left become standard ones",
+    "cleanup": "identities, equal constants and unused nodes go",
+    "float16": "half precision, with float32 where it would lose the answer",
+}
+
+
+@dataclass(frozen=True)
+class OperatorRow:
+    """How many nodes of one operator there are before and after, and each as a share of the largest, in percent."""
+
+    name: str
+    before: int
+    after: int
+    shares: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A kind of rewrite, drawn."""
+
+    rewrite: Rewrite
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class PassView:
+    """One pass; `delta` and `drawings` only where the package recorded them."""
+
+    name: str
+    purpose: str
+    fired: int
+    names: tuple[str, ...]
+    refused: int
+    reasons: tuple[tuple[str, int, str], ...]
+    delta: tuple[tuple[str, int], ...]
+    kinds: int
+    drawings: tuple[Drawing, ...]
+
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing for it in this model."""
+        return not self.fired and not self.refused and not self.delta
+
+
+def operator_rows(rewrites: Rewrites) -> list[OperatorRow]:
+    """Every operator of either graph: ours first, then the most frequent."""
+    names = {*rewrites.before, *rewrites.after}
+    most = max([*rewrites.before.values(), *rewrites.after.values()], default=0) or 1
+    rows = []
+    for name in sorted(
+        names, key=lambda name: (not name.startswith("rectexport."), -rewrites.after.get(name, 0), name)
+    ):
+        counts = rewrites.before.get(name, 0), rewrites.after.get(name, 0)
+        rows.append(OperatorRow(name, *counts, (f"{100 * counts[0] / most:.1f}", f"{100 * counts[1] / most:.1f}")))
+    return rows
+
+
+def pass_views(passes: Sequence[Mapping[str, Any]], rewrites: Rewrites | None) -> list[PassView]:
+    """The passes of a manifest, with what was recorded of each."""
+    changes = {entry.name: entry for entry in rewrites.passes} if rewrites else {}
+    return [_view(entry, changes.get(str(entry["name"]))) for entry in passes]
+
+
+def _view(entry: Mapping[str, Any], change: PassChange | None) -> PassView:
+    name, fired, refused = str(entry["name"]), entry["fired"], entry["refused"]
+    reasons: dict[str, list[str]] = {}
+    for refusal in refused:
+        reasons.setdefault(str(refusal["reason"]), []).append(str(refusal["node"]))
+    return PassView(
+        name=name,
+        purpose=PURPOSES.get(name, ""),
+        fired=len(fired),
+        names=tuple(str(place) for place in fired[:MAX_NAMES]),
+        refused=len(refused),
+        reasons=tuple((reason, len(nodes), nodes[0]) for reason, nodes in list(reasons.items())[:MAX_REASONS]),
+        delta=tuple(change.delta.items()) if change else (),
+        kinds=change.kinds if change else 0,
+        drawings=tuple(Drawing(example, *draw(example)) for example in change.examples) if change else (),
+    )

@@ -1,0 +1,136 @@
+"""Puts the page together: documents to views, views into the template.
+
+Everything that a document says is escaped by the template engine; drawings are escaped where they are made (svg.py).
+The page names no address but its own parts, and its policy forbids scripts and loading, should that ever fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import replaced_file
+from rectexport.runtime.package import LATENCY, PARITY, REWRITES, Package
+from rectexport.runtime.report import text
+from rectexport.runtime.report.card import card, headline
+from rectexport.runtime.report.documents import Latency, Parity, Rewrites
+from rectexport.runtime.report.graph import operator_rows, pass_views
+from rectexport.runtime.report.heat import REGIONS, heat_map, severity
+from rectexport.runtime.report.reading import complaints, read_latency, read_parity, read_rewrites
+from rectexport.runtime.report.scale import STEPS
+from rectexport.runtime.report.violin import plots
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FILE_NAME = "report.html"
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(
+    package: Package,
+    out: Path,
+    name: str | None = None,
+    latency: Path | None = None,
+    parity: Path | None = None,
+) -> None:
+    """Write the report of a package to `out`, which is replaced whole.
+
+    name      what the package is called in the page, by default its folder's name
+    latency   a document of `rectexport bench`, by default the package's latency.json if it has one
+    parity    a document of `rectexport parity`, by default the package's parity.json
+
+    Raises BadInput for documents that cannot be read, and for an `out` that is one of the package's own files;
+    MissingDependency without jinja2.
+    """
+    require("jinja2")
+    if out.parent.resolve() == package.path.resolve() and out.name in {*package.manifest.files, "manifest.json"}:
+        raise BadInput(f"{out}: is a file of the package, which would then be refused; choose another with -o")
+    page = build_page(package, name or package.path.resolve().name, latency, parity)
+    with replaced_file(out) as work:
+        work.write_text(page, encoding="utf-8")
+
+
+def build_page(package: Package, name: str, latency: Path | None = None, parity: Path | None = None) -> str:
+    """The page as text; arguments as of `write_report`."""
+    compared = read_parity(parity or package.path / PARITY)
+    timed_file = latency or package.path / LATENCY
+    timed = read_latency(timed_file) if latency or timed_file.is_file() else None
+    drawn = package.path / REWRITES
+    rewrites = read_rewrites(drawn) if drawn.is_file() else None
+    with complaints(package.path / "manifest.json", "a manifest as an export writes it"):
+        data = package.manifest.data
+        view = {
+            "name": name,
+            "card": card(package, name, rewrites),
+            "tiles": _tiles(package, compared, rewrites, timed),
+            "operators": operator_rows(rewrites) if rewrites else None,
+            "passes": pass_views(data["passes"], rewrites),
+            "parity": compared,
+            "allowed": compared.tolerances.get("relative_l2", 0.0),
+            "heat": heat_map(compared),
+            "regions": REGIONS,
+            "steps": STEPS,
+            "latency": timed,
+            "plots": plots(timed.contestants) if timed else [],
+            "versions": {str(library): found for library, found in data["versions"].items()},
+            "seconds": {str(step): float(seconds) for step, seconds in data["seconds"].items()},
+        }
+    return _environment().get_template("page.html.j2").render(view)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": text.number,
+        "bound": text.bound,
+        "ms": text.milliseconds,
+        "short": text.short,
+        "sizes": text.sizes,
+    }
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """What every expression of the template passes: no control character of a name reaches the page."""
+    return text.visible(value) if type(value) is str else value
+
+
+def _tiles(
+    package: Package, parity: Parity, rewrites: Rewrites | None, latency: Latency | None
+) -> list[tuple[str, str, str]]:
+    """The figures at the top: (figure, what it is, more)."""
+    outputs = [distance for case in parity.cases for distance in case.outputs.values()]
+    tiles = []
+    if outputs:
+        worst = max((distance.relative_l2 for distance in outputs), key=severity)
+        allowed = text.bound(parity.tolerances.get("relative_l2"))
+        tiles.append((text.number(worst), "relative L2", f"worst output; {allowed} allowed"))
+    classes = [distance.top1 for distance in outputs if distance.top1 is not None]
+    if classes:
+        tiles.append((f"{100 * min(classes):.4g} %", "same class", "as the reference, on the inputs compared"))
+    if rewrites:
+        before, after = sum(rewrites.before.values()), sum(rewrites.after.values())
+        tiles.append((f"{before} → {after}", "nodes", "as traced, as packaged"))
+    if parameters := headline(rewrites):
+        tiles.append((parameters, "parameters", _precision(package.manifest.data)))
+    if latency and latency.contestants:
+        first = latency.contestants[0]
+        tiles.append((text.milliseconds(first.median), "median", f"{text.short(first.name, 40)}, batch {first.batch}"))
+    return tiles
+
+
+def _precision(data: Mapping[str, Any]) -> str:
+    return {"fp32": "float32", "fp16": "float16"}.get(str(data["options"].get("precision")), "")

@@ -1,0 +1,166 @@
+"""A package to report on, made of documents alone: no engine, no exporter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Document = dict[str, Any]
+
+
+def distance(scale: float, top1: float | None = None) -> Document:
+    """Distances of that order."""
+    return {"max_abs": 3.25 * scale, "relative_l2": 1.125 * scale, "cosine": 0.9999999, "top1": top1}
+
+
+def parity_document(layers: int = 4, shapes: int = 2) -> Document:
+    """A document of parity whose every figure is another one; the last layer's corner is the worst."""
+
+    def layer(case: int, index: int) -> Document:
+        regions = ("corner", "edge", "interior") if index else ("interior",)
+        size = 1e-7 * (1 + index / layers + case / 10)
+        return {
+            "tensor": f"tensor_{index}",
+            "layer": f"stage{index * 3 // layers}.{index}.conv",
+            **distance(size),
+            "regions": {name: distance(size * (3 - place)) for place, name in enumerate(regions)},
+        }
+
+    cases = [
+        {
+            "case": ("opt", "min", "max", "odd", "odder")[case],
+            "shapes": {"x": [1 + case, 3, 8, 8 + case]},
+            "outputs": {"logits": distance(1e-7 * (case + 1), 1.0), "boxes": distance(2e-7 * (case + 1))},
+            "layers": [layer(case, index) for index in range(layers)],
+            "failures": [],
+        }
+        for case in range(shapes)
+    ]
+    facts = {"passed": True, "reference": "PyTorch, float64", "backend": "onnxruntime CPU"}
+    return {**facts, "tolerances": {"relative_l2": 1e-5, "atol:logits": 0.001}, "cases": cases}
+
+
+def checks_document() -> list[Document]:
+    """One relation of each fate."""
+    outputs = {"logits": distance(2e-8), "boxes": distance(4e-8)}
+    whole = {"check": "row order", "at": "opt", "skipped": None, "bit_equal": True, "outputs": outputs, "failures": []}
+    return [
+        whole,
+        {**whole, "check": "batch size", "bit_equal": False},
+        {**whole, "check": "second run", "skipped": "one row", "bit_equal": None, "outputs": {}},
+        {**whole, "check": "rebuilt", "failures": ["logits: off"]},
+    ]
+
+
+def node(op: str, inputs: list[str], output: str, *constants: list[int]) -> Document:
+    """A node of an excerpt."""
+    return {"op": op, "name": f"node_{output}", "inputs": inputs, "outputs": [output], "constants": list(constants)}
+
+
+def rewrites_document() -> Document:
+    """Rectification folded at 7 places, one of them drawn."""
+    before = [node("rectexport.Rectify", ["y", "x"], "z", [16])]
+    after = [node("Add", ["scaled"], "z", [1, 16, 1, 1]), node("Mul", ["y"], "scaled", [1, 1, 8, 8])]
+    example = {
+        "tensor": "z",
+        "count": 7,
+        "before": {"nodes": before, "more": 0},
+        "after": {"nodes": after, "more": 3},
+    }
+    return {
+        "format": "rectexport-rewrites",
+        "version": 1,
+        "nodes": {"before": {"Conv": 9, "rectexport.Rectify": 7}, "after": {"Conv": 9, "Mul": 7, "Add": 7}},
+        "parameters": 25557032,
+        "constants": {"before": 25557100, "after": 25557900},
+        "passes": [{"name": "rectify_fold", "delta": {"Mul": 7, "Add": 7}, "kinds": 2, "examples": [example]}],
+    }
+
+
+def latency_document() -> Document:
+    """Two contestants at two batch sizes."""
+
+    def entry(name: str, batch: int, median: float) -> Document:
+        samples = [median * (0.95 + index % 20 / 200) for index in range(200)]
+        return {
+            "name": name,
+            "backend": "onnxruntime",
+            "batch": batch,
+            "shape": {"x": [batch, 3, 8, 8]},
+            "median_ms": median,
+            "p50_ms": median,
+            "p90_ms": median * 1.04,
+            "p99_ms": median * 1.05,
+            "throughput": 1000 * batch / median,
+            "rounds_ms": [median],
+            "samples_ms": samples,
+        }
+
+    ratio = {"ratio": 1.0625, "low": 1.03125, "high": 1.09375, "verdict": "slower"}
+    return {
+        "passed": True,
+        "package": "net",
+        "machine": {"cpu": "A CPU", "gpus": [], "load": {"before": [0.5, 1.25]}},
+        "versions": {"onnxruntime": "1.31.1"},
+        "settings": {"threads": 2},
+        "contestants": [entry("net", 1, 31.25), entry("twin", 1, 29.5), entry("net", 8, 250.0)],
+        "warnings": ["other programs were running"],
+        "comparisons": [{"name": "net", "base": "twin", "batch": 1, **ratio}],
+    }
+
+
+def manifest_document() -> Document:
+    """All but the files."""
+    bounds = {"min": [1, 3, 8, 8], "opt": [2, 3, 8, 8], "max": [4, 3, 8, 8]}
+    refused = [{"node": f"node_{index}", "reason": "H, W dynamic"} for index in range(3)]
+    return {
+        "format": "rectexport-package",
+        "version": 1,
+        "created": "2026-01-02T03:04:05+00:00",
+        "seconds": {"trace": 1.5, "parity": 0.25},
+        "source": {"kind": "torch.nn.Module", "description": "checkpoint of net", "file": "net.pt"},
+        "options": {"opset": 18, "rectify": "auto", "target": "onnxruntime", "precision": "fp32", "guard": True},
+        "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", 3, 8, 8], "range": bounds}],
+        "outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", 10]}],
+        "opset": {"ai.onnx": 18},
+        "passes": [
+            {"name": "rectify_fold", "fired": [f"node_{index}" for index in range(7)], "refused": refused},
+            {"name": "inline", "fired": [], "refused": []},
+        ],
+        "tolerances": {"relative_l2": 1e-5},
+        "versions": {"numpy": "2.4.6", "torch": None},
+    }
+
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a package of these documents (None leaves one out) into a folder of its own; returns the folder."""
+
+    def written(name: str = "net", **changed: Document | None) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        documents: dict[str, Document | None] = {
+            "manifest": manifest_document(),
+            "parity": parity_document(),
+            "rewrites": rewrites_document(),
+            **changed,
+        }
+        manifest = documents.pop("manifest") or {}
+        for kind, document in documents.items():
+            if document is not None:
+                (folder / f"{kind}.json").write_text(json.dumps(document), encoding="utf-8")
+        (folder / "model.onnx").write_bytes(b"\0" * 2_500_000)
+        (folder / "reproduce.sh").write_text('#!/bin/sh\n# Again.\nexec rectexport net.pt -o "${1:-again}"\n')
+        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "files": files}), encoding="utf-8")
+        return folder
+
+    return written

@@ -1,0 +1,288 @@
+"""The page: its structure, its numbers, and that it depends on nothing but itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rectexport.runtime.errors import BadInput, MissingDependency
+from rectexport.runtime.package import Package
+from rectexport.runtime.report import page, write_report
+from tests.runtime.report.conftest import (
+    checks_document,
+    latency_document,
+    manifest_document,
+    parity_document,
+    rewrites_document,
+)
+from tests.runtime.report.page_reader import Element, read_page, rows, table
+
+pytest.importorskip("jinja2")
+
+Write = Callable[..., Path]
+SECTIONS = ["Model", "Passes", "Parity", "Latency", "Versions"]
+#: Attributes that make a browser fetch something.
+FETCHING = {"src", "srcset", "data", "poster", "background", "action", "formaction", "ping", "xlink:href", "manifest"}
+
+
+def built(folder: Path, **options: Any) -> str:
+    return page.build_page(Package.open(folder), "net", **options)
+
+
+def test_structure(write: Write) -> None:
+    root = read_page(built(write(latency=latency_document())))
+    assert [entry.text for entry in root.all("h1")] == ["net"]
+    assert [entry.text for entry in root.all("h2")] == SECTIONS
+    assert [section.attributes["aria-labelledby"] for section in root.all("section")] == [
+        heading.attributes["id"] for heading in root.all("h2")
+    ]
+    names = [element.attributes["id"] for element in root.all() if "id" in element.attributes]
+    assert len(names) == len(set(names))
+    assert {link.attributes["href"] for link in root.all("a")} == {f"#{name}" for name in names}
+    assert root.all("html")[0].attributes["lang"] == "en"
+
+
+def test_whoever_cannot_see_it(write: Write) -> None:
+    """Every table has a caption and scoped headings, every drawing a name, every scrolling region a name and focus."""
+    root = read_page(built(write(latency=latency_document())))
+    assert len(root.all("table")) >= 7
+    for entry in root.all("table"):
+        assert entry.all("caption")[0].text
+        assert all(heading.attributes["scope"] in ("row", "col") for heading in entry.all("th"))
+        widths = {sum(int(cell.attributes.get("colspan", 1)) for cell in row) for row in rows(entry)}
+        assert widths == {len(entry.all("thead")[0].all("th"))}
+    assert len(root.all("svg")) == 2 + 2 + 3  # a rewrite's two sides, two shapes, three violins
+    for drawing in root.all("svg"):
+        assert drawing.attributes["role"] == "img" and drawing.attributes["aria-label"]
+    for region in root.all(cls="scroll"):
+        assert region.attributes["aria-label"] and region.attributes["tabindex"] == "0"
+    levels = [int(entry.tag[1]) for entry in root.all() if re.fullmatch("h[1-6]", entry.tag)]
+    assert all(later <= earlier + 1 for earlier, later in pairwise(levels))
+
+
+def test_nothing_comes_from_elsewhere(write: Write) -> None:
+    text = built(write(latency=latency_document()))
+    root = read_page(text)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "image", "use"} & {
+        element.tag for element in root.all()
+    }
+    for element in root.all():
+        names = element.attributes.keys()
+        assert not FETCHING & names
+        assert not [name for name in names if name.startswith("on")]
+        assert element.attributes.get("href", "#").startswith("#")
+    style = "".join(entry.text for entry in root.all("style"))
+    inline = "".join(element.attributes.get("style", "") for element in root.all())
+    assert not re.search(r"url\(|@import|src:|expression|//[a-z]", style + inline)
+    assert "http" not in text.replace("http-equiv", "")
+    (policy,) = [entry for entry in root.all("meta") if entry.attributes.get("http-equiv")]
+    assert policy.attributes["content"] == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def test_dark_and_print(write: Write) -> None:
+    text = built(write())
+    assert "@media screen and (prefers-color-scheme: dark)" in text
+    assert "@media print" in text
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
+
+
+def data(row: list[Element]) -> list[float]:
+    return [float(entry.attributes["value"]) for cell in row for entry in cell.all("data")]
+
+
+def test_outputs_are_those_of_the_document(write: Write) -> None:
+    document = parity_document()
+    shown = rows(table(read_page(built(write(parity=document))), "Outputs"))
+    expected = [(case, name, value) for case in document["cases"] for name, value in case["outputs"].items()]
+    assert len(shown) == len(expected) == 4
+    for row, (case, name, value) in zip(shown, expected, strict=True):
+        shape = "×".join(map(str, case["shapes"]["x"]))
+        assert [row[0].text, row[1].text] == [f"{case['case']} {shape}", name]
+        known = [value[field] for field in ("max_abs", "relative_l2", "cosine", "top1") if value[field] is not None]
+        assert data(row) == known
+        assert row[2].text == f"{value['max_abs']:.1e}"
+
+
+def test_layers_are_those_of_the_document(write: Write) -> None:
+    document = parity_document(layers=5, shapes=3)
+    shown = rows(table(read_page(built(write(parity=document))), "Relative L2 of each layer"))
+    layers = [[case["layers"][index] for case in document["cases"]] for index in range(5)]
+    for index, (row, entries) in enumerate(zip(shown, layers, strict=True)):
+        assert [row[0].text, row[1].text] == [str(index + 1), entries[0]["layer"]]
+        regions = ("corner", "edge", "interior") if index else ("interior",)
+        expected = [max(entry["relative_l2"] for entry in entries)]
+        expected += [max(entry["regions"][region]["relative_l2"] for entry in entries) for region in regions]
+        assert data(row) == [*expected, max(entry["max_abs"] for entry in entries)]
+
+
+def test_the_worst_is_named_and_marked(write: Write) -> None:
+    root = read_page(built(write(parity=parity_document(layers=5, shapes=3))))
+    worst = next(entry.text for entry in root.all("p") if entry.text.startswith("Worst:"))
+    value = 1.125e-7 * (1 + 4 / 5 + 2 / 10) * 3
+    assert worst.startswith(f"Worst: stage2.4.conv , corner, {value:.1e} at max 3×3×8×10")
+    assert len(root.all("rect", "worst")) == len(root.all(cls="mark")) == len(root.all(cls="worst-row")) == 1
+    bands = root.all(cls="cells")
+    (cell,), (mark,) = bands[2].all("rect", "worst"), bands[2].all(cls="mark")
+    assert [cell.attributes[side] for side in ("x", "y")] == ["4", "1"]  # the fifth layer's corner, below the whole
+    assert mark.attributes["style"] == "left:90.00%"
+    assert root.all("tr", "worst-row")[0].all("th")[0].text == "stage2.4.conv"
+
+
+def test_passes(write: Write) -> None:
+    root = read_page(built(write()))
+    (article,) = root.all("article")
+    assert article.all("h3")[0].text == "rectify_fold fired 7 refused 3"
+    assert "left alone 3 times: H, W dynamic" in article.text
+    assert "+7 Mul" in article.text and "one of 7 alike" in article.text and "and 3 more nodes" in article.text
+    assert "not drawn: 1" in article.text
+    assert "Nothing to do in this model: inline" in root.text
+    counts = {row[0].text: (row[1].text, row[2].text) for row in rows(table(root, "Nodes by operator"))}
+    assert counts == {"rectexport.Rectify": ("7", "–"), "Conv": ("9", "9"), "Add": ("–", "7"), "Mul": ("–", "7")}
+    before, after = (root.all("svg", "graph")[side] for side in (0, 1))
+    assert [entry.text for entry in before.all("text", "op")] == ["Rectify"]
+    assert sorted(entry.text for entry in after.all("text", "op")) == ["Add", "Mul"]
+    assert len(before.all("g", "gone")) == 1 and len(after.all("g", "new")) == 2
+
+
+def test_card(write: Write) -> None:
+    text = read_page(built(write())).text
+    for fact in ("checkpoint of net", "25,557,032", "2.5 MB", "ai.onnx 18", "relative_l2 1e-05", "net.pt"):
+        assert fact in text
+    assert "1×3×8×8 2×3×8×8 4×3×8×8" in text
+    assert 'rectexport net.pt -o "${1:-again}"' in text
+    assert "np.zeros([2, 3, 8, 8], np.float32)" in text and "rectexport.load('net')" in text
+    assert "torch not installed" in text
+
+
+def test_latency(write: Write) -> None:
+    root = read_page(built(write(latency=latency_document())))
+    shown = rows(table(root, "Times of one call"))
+    assert [row[0].text for row in shown] == ["net", "twin", "net"]
+    assert [data(row)[0] for row in shown] == [31.25, 29.5, 250.0]
+    assert [entry.text for entry in root.all("figure", "latency")[0].all("h3")] == ["batch 1, 1×3×8×8"]
+    ((comparison),) = rows(table(root, "Time of one by"))
+    assert [cell.text for cell in comparison] == ["net", "twin", "1", "1.062", "1.031 – 1.094", "slower"]
+
+
+def test_how_it_was_measured(write: Write) -> None:
+    root = read_page(built(write(latency=latency_document())))
+    assert "CAREFUL other programs were running" in root.all(cls="bad")[0].text
+    facts = {entry.all("dt")[0].text: entry.all("dd")[0].text for entry in root.all("details")[-1].all("div")}
+    assert facts["load"] == "before 0.5, 1.25" and facts["gpus"] == "none" and facts["threads"] == "2"
+
+
+def test_checks_without_a_reference(write: Write) -> None:
+    page = read_page(built(write(parity={**parity_document(), "metamorphic": checks_document()})))
+    shown = [[cell.text for cell in row] for row in rows(table(page, "Checks that"))]
+    assert shown == [
+        ["row order", "opt", "bit-equal"],
+        ["batch size", "opt", "relative L2 4.5e-08"],
+        ["second run", "opt", "not tried: one row"],
+        ["rebuilt", "opt", "FAILED logits: off"],
+    ]
+
+
+def test_without_latency_the_page_says_how(write: Write) -> None:
+    text = read_page(built(write())).text
+    assert "Not measured yet." in text
+    assert "rectexport bench net --out latency.json" in text
+
+
+def test_other_documents_take_the_place_of_the_package_s(write: Write, tmp_path: Path) -> None:
+    times, distances = tmp_path / "times.json", tmp_path / "distances.json"
+    times.write_text(json.dumps(latency_document()))
+    distances.write_text(json.dumps({**parity_document(), "reference": "another model"}))
+    text = read_page(built(write(), latency=times, parity=distances)).text
+    assert "31.2 ms" in text and "agrees with another model" in text
+
+
+def test_a_package_without_rewrites(write: Write) -> None:
+    """One of before they were recorded."""
+    text = read_page(built(write(rewrites=None))).text
+    assert "This package has no rewrites.json" in text and "rectify_fold fired 7" in text
+
+
+def test_a_failure_is_seen(write: Write) -> None:
+    document = parity_document()
+    document["passed"] = False
+    document["cases"][1]["failures"] = ["logits: relative L2 1.0e-01, allowed 1e-05"]
+    document["cases"][1]["layers"][2]["regions"]["corner"]["relative_l2"] = "nan"
+    document["cases"][0]["layers"][3]["regions"]["edge"]["relative_l2"] = "inf"
+    root = read_page(built(write(parity=document)))
+    assert [entry.text for entry in root.all(cls="bad")] == [
+        "FAILED onnxruntime CPU disagrees with PyTorch, float64",
+        "FAILED min: logits: relative L2 1.0e-01, allowed 1e-05",
+    ]
+    assert "Worst: stage1.2.conv , corner, NaN" in root.text
+    assert len(root.all("path", "over")) == 2
+    row = rows(table(root, "Relative L2 of each layer"))[3]
+    assert row[4].text == "∞"
+
+
+def test_no_inner_layers(write: Write) -> None:
+    text = read_page(built(write(parity=parity_document(layers=0)))).text
+    assert "Inner layers were not compared" in text
+
+
+def test_a_net_of_600_layers(write: Write) -> None:
+    manifest, parity = manifest_document(), parity_document(layers=600, shapes=5)
+    manifest["passes"][0]["fired"] = [f"node_of_a_layer_with_a_long_name_{index}" for index in range(600)]
+    text = built(write(manifest=manifest, parity=parity))
+    assert len(text.encode()) < 1_000_000
+    root = read_page(text)
+    assert len(rows(table(root, "Relative L2 of each layer"))) == 600
+    assert all(len(drawing.children) < 15 for drawing in root.all("svg"))
+
+
+def test_written_whole(write: Write, tmp_path: Path) -> None:
+    folder, out = write(), tmp_path / "new" / "report.html"
+    write_report(Package.open(folder), out)
+    assert out.read_text(encoding="utf-8") == built(folder)
+    assert [entry.name for entry in out.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("name", ["parity.json", "manifest.json"])
+def test_no_file_of_the_package_is_replaced(write: Write, name: str) -> None:
+    folder = write()
+    with pytest.raises(BadInput, match=rf"{name}: is a file of the package"):
+        write_report(Package.open(folder), folder / name)
+    Package.open(folder).verify_files()
+
+
+def test_jinja2_is_asked_for(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'rectexport\[report\]'"):
+        write_report(Package.open(write()), tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("kind", ["parity", "rewrites", "latency"])
+@pytest.mark.parametrize("broken", [[], 7, {}, {"cases": 1}, {"contestants": [{}]}, {"nodes": {"before": []}}])
+def test_documents_that_are_something_else(write: Write, kind: str, broken: Any) -> None:
+    with pytest.raises(BadInput, match=rf"{kind}\.json: expected"):
+        built(write(**{kind: broken}))
+
+
+@pytest.mark.parametrize("field", ["passes", "versions", "seconds", "options"])
+@pytest.mark.parametrize("broken", [7, [1], "text"])
+def test_manifests_that_are_something_else(write: Write, field: str, broken: Any) -> None:
+    with pytest.raises(BadInput, match=r"manifest\.json: expected"):
+        built(write(manifest={**manifest_document(), field: broken}))
+
+
+def test_documents_that_are_no_json(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("[" * 100_000)
+    for given in (tmp_path / "bad.json", tmp_path / "none.json"):
+        with pytest.raises(BadInput, match=given.name):
+            built(write(name=given.stem), parity=given)
+
+
+def test_rewrites_fit_their_schema() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = Path(__file__).parents[3] / "runtime" / "rewrites.schema.json"
+    jsonschema.validate(rewrites_document(), json.loads(schema.read_text(encoding="utf-8")))
