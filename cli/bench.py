@@ -71,7 +71,7 @@ def bench(
         ),
     ] = None,
     backend: Annotated[
-        str, typer.Option(metavar="NAME[,NAME]", help="onnxruntime, openvino.", rich_help_panel=HOW)
+        str, typer.Option(metavar="NAME[,NAME]", help="onnxruntime, openvino, cuda, tensorrt.", rich_help_panel=HOW)
     ] = "onnxruntime",
     batch: Annotated[
         str | None,
@@ -98,6 +98,7 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Threads of each contestant; all cores.", rich_help_panel=HOW)
     ] = None,
+    device: Annotated[int, typer.Option(metavar="N", help="Index of the GPU.", rich_help_panel=HOW)] = 0,
     no_transfers: Annotated[
         bool,
         typer.Option(
@@ -148,6 +149,7 @@ def bench(
         launches=launches,
         percentile=percentile,
         threads=threads,
+        device=device,
         transfers=not no_transfers,
     )
     with reported(again, as_json), progress:

@@ -47,6 +47,7 @@ class Flags:
     launches: int = 10
     percentile: str = "50,90,99"
     threads: int | None = None
+    device: int = 0
     transfers: bool = True
 
 
@@ -74,10 +75,11 @@ def make_plan(flags: Flags, workshop: Path) -> Plan:
     sizes = [None] if flags.batch is None else numbers(flags.batch, "--batch", int, 1, MOST_BATCH)
     inputs = [timed_inputs(package.manifest, size, shapes) for size in sizes]
     backends = [part.strip() for part in flags.backend.split(",")]
+    told = {"threads": options.threads, "device": flags.device, "transfers": options.transfers}
     name, bases, notes, warnings = flags.package.resolve().name, list[Entrant](), list[str](), list[str]()
     if flags.plain_twin:
         twin, note = _plain_twin(package, workshop)
-        bases, notes = package_entrants(twin, "plain twin", backends, options.threads), [note]
+        bases, notes = package_entrants(twin, "plain twin", backends, told), [note]
     elif flags.source is not None:
         bases, warnings = [_torch(flags, backends, options)], _other_source(package, flags.source)
         if _recorded(package, "options").get("precision") == "fp16":
@@ -88,8 +90,8 @@ def make_plan(flags: Flags, workshop: Path) -> Plan:
         check_same_inputs(package.manifest, other.manifest, name, other_name)
         for size in sizes:
             timed_inputs(other.manifest, size, shapes)  # so that sizes which it does not take are refused now
-        bases = package_entrants(other, other_name, backends, options.threads)
-    entrants = match(package_entrants(package, name, backends, options.threads), bases)
+        bases = package_entrants(other, other_name, backends, told)
+    entrants = match(package_entrants(package, name, backends, told), bases)
     return Plan(entrants, inputs, options, notes, warnings)
 
 
@@ -129,6 +131,8 @@ def _options(flags: Flags) -> BenchOptions:
     for flag, seconds in (("--duration", flags.duration), ("--warm-up", flags.warm_up / 1e3)):
         if not 0 <= seconds <= MOST_SECONDS:
             raise UsageError(f"{flag}: expected at least 0, and no more than a day")
+    if flags.device < 0:
+        raise UsageError(f"--device {flags.device}: expected the index of a GPU, from 0")
     if flags.threads is not None and flags.threads < 1:
         raise UsageError(f"--threads {flags.threads}: expected at least 1")
     return BenchOptions(
@@ -176,7 +180,7 @@ def _torch(flags: Flags, backends: Sequence[str], options: BenchOptions) -> Entr
         "source": str(flags.source),
         **flags.load,
         "compile": flags.vs == TORCH_COMPILE,
-        "device": "cuda" if ON_GPU.intersection(backends) else "cpu",
+        "device": f"cuda:{flags.device}" if ON_GPU.intersection(backends) else "cpu",
         "threads": options.threads,
         "transfers": options.transfers,
     }

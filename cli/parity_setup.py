@@ -12,7 +12,7 @@ import numpy as np
 from rectexport.cli.display import Progress
 from rectexport.cli.parity_keep import Finished, Request, keep
 from rectexport.cli.parity_reference import allowed, make_layers, open_reference
-from rectexport.runtime.environment import require
+from rectexport.runtime.backends import open_backend
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.input_files import ImageScaling
 from rectexport.runtime.metamorphic import Bound
@@ -49,17 +49,17 @@ def compare_package(request: Request, progress: Progress) -> Finished:
         with log.step("load"):
             package = Package.open(request.package)
             package.verify_files()
-            runner = open_runner(package, request.backend)
+            runner = open_backend(package, request.backend)
             engine = stack.enter_context(Session(package, runner))
             reference, inner = open_reference(request.against, package, log)
             stack.callback(reference.close)
-            log.say(f"package: {package.path} on {describe(runner)}")
+            log.say(f"package: {package.path} on {runner.description}")
             log.say(f"reference: {reference.description}")
         setup = _setup(request, package, engine, runner, reference, inner)
         with log.step("compare"):
             cases = make_cases(package, request.inputs, request.shapes, scaling)
             outcome = run_parity(setup, cases, progress.named)
-    done = Finished(outcome, reference.description, describe(runner))
+    done = Finished(outcome, reference.description, runner.description)
     keep(done, request)
     return done
 
@@ -74,7 +74,7 @@ def _setup(
 ) -> Setup:
     plain = isinstance(runner, OnnxRuntimeRunner)
     tolerance = allowed(request.against, package)
-    opened = partial(open_runner, backend=request.backend)
+    opened = partial(open_backend, name=request.backend)
     memory = parse_bytes(request.memory)
     return Setup(
         package=package,
@@ -87,18 +87,6 @@ def _setup(
         per_layer=request.per_layer,
         no_layers=_NO_ONNX,
     )
-
-
-def open_runner(package: Package, backend: str) -> Runner:
-    """The package on a backend. Raises UsageError for an unknown one."""
-    if backend not in ("auto", "onnxruntime"):
-        raise UsageError(f"--backend {backend}: expected auto or onnxruntime")
-    return OnnxRuntimeRunner(package.model_file)
-
-
-def describe(runner: Runner) -> str:
-    """The engine, for people."""
-    return f"ONNX Runtime {require('onnxruntime').__version__}, CPU"
 
 
 def parse_bytes(text: str) -> int:

@@ -4,7 +4,7 @@ Started as `python -m rectexport.exporter.torch_worker SPEC`; see rectexport.run
 
     source, arch, trust_pickle, rectify_model   as LoadOptions
     compile                                     whether torch.compile, with its defaults, comes before
-    device                                      "cpu" or "cuda"
+    device                                      "cpu" or "cuda:N"
     threads, inputs, transfers                  as for every worker
 
 Runs in eval and inference mode, eagerly unless compiled.
@@ -40,16 +40,18 @@ class TorchModel:
         module = _callable(source).to(device)
         self._module = torch.compile(module) if compile else module
         self._compiled, self._device, self._transfers = compile, device, transfers
+        if device != "cpu":
+            torch.cuda.set_device(device)  # the events of the clock are made on the current one
 
     @property
     def description(self) -> str:
         how = "torch.compile" if self._compiled else "eager"
-        tf32 = ", TF32 in convolutions" if self._device == "cuda" and torch.backends.cudnn.allow_tf32 else ""
-        return f"PyTorch {torch.__version__}, {how}, {self._device.upper()}{tf32}"
+        tf32 = ", TF32 in convolutions" if self._device != "cpu" and torch.backends.cudnn.allow_tf32 else ""
+        return f"PyTorch {torch.__version__}, {how}, {self._device.partition(':')[0].upper()}{tf32}"
 
     @property
     def timer(self) -> Timer:
-        if self._device != "cuda" or self._transfers:
+        if self._device == "cpu" or self._transfers:
             return HostTimer()  # a call ends with the result in host memory, so the host's clock sees all of it
         return EventTimer(lambda: torch.cuda.Event(enable_timing=True))
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.backends import BACKENDS, TORCH
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.package import Package
 from rectexport.runtime.runner import TensorSpec
 from rectexport.runtime.timing_process import WORKER, Contestant
-from rectexport.runtime.timing_worker import ENGINES
+
+#: The backends that run a package's file. `auto` is none: what was timed must be known by name.
+NAMES = tuple(backend.name for backend in BACKENDS if backend.name != TORCH)
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,18 @@ def match(models: Sequence[Entrant], bases: Sequence[Entrant] = ()) -> Match:
     return Match((*models, *bases), pairs)
 
 
-def package_entrants(package: Package, name: str, backends: Sequence[str], threads: int) -> list[Entrant]:
-    """A package on each backend. Raises UsageError for a backend that is none, or is given twice."""
+def package_entrants(package: Package, name: str, backends: Sequence[str], told: Mapping[str, Any]) -> list[Entrant]:
+    """A package on each backend; `told` goes to every worker.
+
+    Raises UsageError for a backend that is none, or is given twice.
+    """
     for backend in backends:
-        if backend not in ENGINES:
-            raise UsageError(f"--backend {backend}: expected one of {', '.join(ENGINES)}")
+        if backend not in NAMES:
+            raise UsageError(f"--backend {backend}: expected one of {', '.join(NAMES)}")
         if backends.count(backend) > 1:
             raise UsageError(f"--backend {backend}: is given twice; the answer would be: no difference")
-    model = {"model": str(package.model_file), "threads": threads}
-    return [Entrant(name, backend, {**model, "engine": backend}) for backend in backends]
+    spec = {"package": str(package.path.absolute()), **told}
+    return [Entrant(name, backend, {**spec, "engine": backend}) for backend in backends]
 
 
 def short_names(one: Path, other: Path) -> tuple[str, str]:

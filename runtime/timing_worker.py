@@ -2,9 +2,12 @@
 
 Started as `python -m rectexport.runtime.timing_worker SPEC`, SPEC a JSON object:
 
-    model     path of an ONNX file
-    engine    a key of ENGINES
+    package   folder of a package, or instead of it
+    model     path of an ONNX file, for onnxruntime and openvino alone
+    engine    name of a backend
     threads   how many threads the engine may use
+    device    index of the GPU, 0 by default
+    transfers whether copies to and from a GPU are timed, true by default
     inputs    [[name, dtype, shape], ...]; the model's own where they are static, by default
 
 Answers a line of JSON: what it is once the model is loaded, {"seconds": [...]} for each line "SECONDS" on stdin
@@ -19,101 +22,37 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol, final
+from typing import IO, Any
 
 import numpy as np
 
-from rectexport.runtime.environment import require, version
+from rectexport.runtime.backends import BackendOptions, open_backend
 from rectexport.runtime.errors import BadInput, RectexportError
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.openvino_runner import OpenVinoRunner
+from rectexport.runtime.package import Package
 from rectexport.runtime.runner import Array, Runner, TensorSpec
-from rectexport.runtime.timers import HostTimer, Timer
+from rectexport.runtime.timed_models import Call, Feeds, Timed, timed
+from rectexport.runtime.timers import Timer
 
 LEAST_RUNS, INPUT_SETS, SEED = 3, 4, 0
-Feeds = dict[str, Array]
-Call = Callable[[], object]
 
 
-class Timed(Protocol):
-    """A loaded model, as a worker needs it."""
-
-    @property
-    def description(self) -> str:
-        """What runs it, for people."""
-
-    @property
-    def inputs(self) -> Sequence[TensorSpec]:
-        """What it takes."""
-
-    @property
-    def timer(self) -> Timer:
-        """The clock that its runs are measured with."""
-
-    @property
-    def transfers(self) -> str:
-        """Whether the times hold copies to and from a GPU."""
-
-    def prepare(self, feeds: Feeds) -> Call:
-        """A call that infers once on these arrays, wherever they have to lie, and is done when it returns."""
+def _open_file(spec: Mapping[str, Any]) -> Runner:
+    model, threads = Path(spec["model"]), spec["threads"]
+    if spec["engine"] == "openvino":
+        return OpenVinoRunner(model, threads=threads)
+    return OnnxRuntimeRunner(model, threads=threads)
 
 
-@final
-class HostModel:
-    """A runner that takes arrays from the host."""
-
-    transfers = "none, all is on the host"
-
-    def __init__(self, runner: Runner, description: str) -> None:
-        self.inputs, self.description, self.timer = runner.inputs, description, HostTimer()
-        self._runner = runner
-
-    def prepare(self, feeds: Feeds) -> Call:
-        return lambda: self._runner.run(feeds)
-
-
-@final
-class OpenVinoRunner:
-    """OpenVINO's CPU plugin, in float32 also where the processor has faster bfloat16."""
-
-    def __init__(self, model: Path, threads: int) -> None:
-        openvino = require("openvino")
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": str(threads),
-        }
-        compiled = openvino.Core().compile_model(str(model), "CPU", settings)
-        self._request: Any = compiled.create_infer_request()
-        self.inputs = [_openvino_spec(port) for port in compiled.inputs]
-        self.outputs = [_openvino_spec(port) for port in compiled.outputs]
-
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        results = self._request.infer(feeds, share_inputs=True, share_outputs=True)
-        return {spec.name: array for spec, array in zip(self.outputs, results.values(), strict=True)}
-
-    def close(self) -> None:
-        self._request = None
-
-
-def _openvino_spec(port: Any) -> TensorSpec:
-    shape = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
-    return TensorSpec(port.get_any_name(), np.dtype(port.get_element_type().to_dtype()).name, shape)
-
-
-def _open_onnxruntime(model: Path, threads: int) -> HostModel:
-    return HostModel(OnnxRuntimeRunner(model, threads=threads), f"ONNX Runtime {version('onnxruntime')}, CPU")
-
-
-def _open_openvino(model: Path, threads: int) -> HostModel:
-    return HostModel(OpenVinoRunner(model, threads), f"OpenVINO {version('openvino')}, CPU")
-
-
-ENGINES: dict[str, Callable[[Path, int], Timed]] = {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino}
+def _open_package(spec: Mapping[str, Any]) -> Runner:
+    options = BackendOptions(device=spec.get("device", 0), threads=spec["threads"])
+    return open_backend(Package.open(spec["package"]), spec["engine"], options)
 
 
 def open_model(spec: Mapping[str, Any]) -> Timed:
     """The model of a spec, loaded by its engine."""
-    return ENGINES[spec["engine"]](Path(spec["model"]), spec["threads"])
+    return timed(_open_package(spec) if "package" in spec else _open_file(spec), spec.get("transfers", True))
 
 
 def random_feeds(inputs: Sequence[TensorSpec]) -> list[Feeds]:

@@ -197,12 +197,12 @@ def test_without_the_source_the_goldens_still_tell(command: Command, package: Pa
 def test_a_fault_of_the_engine_is_located_without_the_source(
     command: Command, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def faulty(package: Package, backend: str) -> OnnxRuntimeRunner:
+    def faulty(package: Package, name: str) -> OnnxRuntimeRunner:
         model = onnx.load(package.model_file)
         wrong_corner(model)
         return OnnxRuntimeRunner(model.SerializeToString())
 
-    monkeypatch.setattr(parity_setup, "open_runner", faulty)
+    monkeypatch.setattr(parity_setup, "open_backend", faulty)
     found = document(command("parity", package, "--json"))
     assert found["first_divergence"]["tensor"] == "scaled" and found["first_divergence"]["worst"]["index"][2:] == [0, 7]
 

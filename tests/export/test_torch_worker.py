@@ -84,6 +84,7 @@ def test_transfers_are_counted_or_made_before(monkeypatch, threads, transfers, p
             return (tensor,)
 
     monkeypatch.setattr(torch, "from_numpy", lambda array: Placed("cpu", log))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: object())
     opened = model("cuda", transfers, module=Module())
     call = opened.prepare({"x": X})

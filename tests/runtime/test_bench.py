@@ -114,12 +114,12 @@ def test_pairs_are_made_by_backend():
 
 def test_backends_of_a_package():
     package = Package(Path("net"), Manifest((), (), {}, {}, {}))
-    found = package_entrants(package, "net", ["openvino", "onnxruntime"], 3)
+    found = package_entrants(package, "net", ["openvino", "onnxruntime"], {"threads": 3})
     assert [entry.key for entry in found] == ["net, openvino", "net, onnxruntime"]
-    assert found[0].spec == {"model": "net/model.onnx", "threads": 3, "engine": "openvino"}
-    for wrong in (["tpu"], ["openvino", "openvino"]):
+    assert found[0].spec == {"package": str(Path("net").absolute()), "threads": 3, "engine": "openvino"}
+    for wrong in (["tpu"], ["auto"], ["torch"], ["openvino", "openvino"]):
         with pytest.raises(UsageError, match=f"--backend {wrong[0]}"):
-            package_entrants(package, "net", wrong, 1)
+            package_entrants(package, "net", wrong, {})
 
 
 def test_names_that_tell_two_packages_apart():

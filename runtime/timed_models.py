@@ -1,0 +1,115 @@
+"""Loaded models as a timing worker needs them: on the host, or with their arrays on a GPU already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, final
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import MissingDependency
+from rectexport.runtime.runner import Array, DeviceArray, DeviceRunner, Runner, TensorSpec
+from rectexport.runtime.shapes import Shape
+from rectexport.runtime.timers import HostTimer, Timer
+from rectexport.runtime.torch_arrays import TorchCudaTensors
+
+Feeds = dict[str, Array]
+Call = Callable[[], object]
+
+
+class Timed(Protocol):
+    """A loaded model that can be timed."""
+
+    @property
+    def description(self) -> str:
+        """What runs it, for people."""
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        """What it takes."""
+
+    @property
+    def timer(self) -> Timer:
+        """The clock that its runs are measured with."""
+
+    @property
+    def transfers(self) -> str:
+        """Whether the times hold copies to and from a GPU."""
+
+    def prepare(self, feeds: Feeds) -> Call:
+        """A call that infers once on these arrays, wherever they have to lie, and is done when it returns."""
+
+
+@final
+class HostModel:
+    """A runner that is given arrays on the host, and copies them itself where it runs on a GPU."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.inputs, self.description, self.timer = runner.inputs, runner.description, HostTimer()
+        self.transfers = "included" if isinstance(runner, DeviceRunner) else "none, all is on the host"
+        self._runner = runner
+
+    def prepare(self, feeds: Feeds) -> Call:
+        return lambda: self._runner.run(feeds)
+
+
+class Device(Protocol):
+    """Memory of one GPU."""
+
+    def place(self, array: Array) -> DeviceArray:
+        """A copy of the array there."""
+
+    def empty(self, shape: Shape, dtype: str) -> DeviceArray:
+        """A new array there."""
+
+
+@final
+class DeviceModel:
+    """A runner on a GPU with its inputs and outputs there: no copy is timed.
+
+    The host's clock sees the whole run, because the runner returns when the outputs are complete.
+    """
+
+    transfers = "excluded"
+
+    def __init__(self, runner: Runner, device: Device) -> None:
+        self.inputs, self.description, self.timer = runner.inputs, runner.description, HostTimer()
+        self._runner: Any = runner
+        self._device = device
+
+    def prepare(self, feeds: Feeds) -> Call:
+        placed = {name: self._device.place(array) for name, array in feeds.items()}
+        outputs: dict[str, DeviceArray] = {}
+
+        def allocate(name: str, shape: Shape, dtype: str) -> DeviceArray:
+            if name not in outputs:
+                outputs[name] = self._device.empty(shape, dtype)
+            return outputs[name]
+
+        return lambda: self._runner.run_on_device(placed, allocate)
+
+
+@final
+class TorchDevice:
+    """A GPU's memory by way of PyTorch. Raises MissingDependency where PyTorch is missing or sees no GPU."""
+
+    def __init__(self, index: int) -> None:
+        self._torch: Any = require("torch")
+        if not self._torch.cuda.is_available():
+            raise MissingDependency(
+                f"--no-transfers: PyTorch {self._torch.__version__}, which places the arrays on the GPU, sees none; "
+                "install its CUDA build, or time with the copies"
+            )
+        self._index, self._library = index, TorchCudaTensors(self._torch)
+
+    def place(self, array: Array) -> DeviceArray:
+        return self._library.to_device(self._torch.from_numpy(array).to(f"cuda:{self._index}"))
+
+    def empty(self, shape: Shape, dtype: str) -> DeviceArray:
+        return self._library.to_device(self._library.empty(shape, dtype, self._index))
+
+
+def timed(runner: Runner, transfers: bool = True) -> Timed:
+    """The runner, with the copies to and from its GPU or without. Raises MissingDependency as TorchDevice does."""
+    if transfers or not isinstance(runner, DeviceRunner):
+        return HostModel(runner)
+    return DeviceModel(runner, TorchDevice(runner.device))
