@@ -13,6 +13,7 @@ from rectexport.cli.display import Progress
 from rectexport.cli.parity_keep import Finished, Request, keep
 from rectexport.cli.parity_reference import allowed, make_layers, open_reference
 from rectexport.runtime.backends import open_backend
+from rectexport.runtime.environment import require
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.input_files import ImageScaling
 from rectexport.runtime.metamorphic import Bound
