@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rectexport.runtime.parity import LAYER_FACTOR
 from rectexport.runtime.report.documents import Case, Distance, Layer, Parity
 from rectexport.runtime.report.scale import STEPS, Scale
 from rectexport.runtime.report.svg import Element, element, rendered
@@ -16,8 +17,6 @@ from rectexport.runtime.report.text import number, short, sizes
 
 WHOLE = "whole"
 REGIONS = (WHOLE, "corner", "edge", "interior")
-#: A layer may be this much farther off than an output before the parity check fails.
-LAYER_FACTOR = 10
 #: More bands and layers than this go without the texts that a pointer brings up.
 MAX_TITLES = 1200
 MAX_STAGES = 14

@@ -149,7 +149,7 @@ def test_without_the_exporter(packages, command, monkeypatch):
         (("--plain-twin", "--fail-if-slower", "5"), 2, "expected a percentage, as in 5%"),
         (("--source", "net.pt"), 2, "for --vs torch and --vs torch-compile alone"),
         (("--arch", "resnet18"), 2, "for --vs torch and --vs torch-compile alone"),
-        (("--backend", "tpu"), 2, "--backend tpu: expected one of onnxruntime"),
+        (("--backend", "tpu"), 2, "--backend tpu: expected one of tensorrt, cuda"),
         (("--batch", "0"), 2, "--batch '0': expected numbers in 1.."),
         (("--batch", "16"), 1, "axis 0: the package takes 1..4, not 16"),
         (("--launches", "5"), 2, "--launches 5: expected 6.."),
