@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper, shape_inference
 
-from rectexport.exporter.passes.rectification import SCALE_PREFIX
+from rectexport.exporter import dialect
+from rectexport.exporter.passes.rectification import SCALE_PREFIX, factor_nodes
 from rectexport.exporter.passes.result import PassResult, Tally
 from rectexport.exporter.passes.surgeon import close_graph, open_graph
 from rectexport.runtime.environment import require
@@ -28,7 +29,7 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     prepared = _prepare(model)
     for name, reason in _kept_nodes(prepared):
         tally.refuse(name, reason)
-    factors = _factor_nodes(prepared)
+    factors = factor_nodes(prepared)
     kept = [*(entry.node for entry in tally.refused), *factors]
     converter = require("onnxruntime.transformers.float16")
     converted: ModelProto = converter.convert_float_to_float16(
@@ -37,6 +38,7 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     _drop_repeated_casts(converted)
     del converted.graph.value_info[:]  # the converter leaves float32 notes on tensors that are float16 now
     converted = close_graph(open_graph(converted), converted)  # it appends its casts; ONNX wants nodes in order
+    dialect.compute_in_float32(converted)
     tally.fire(f"{sum(entry.data_type == TensorProto.FLOAT16 for entry in converted.graph.initializer)} weights")
     return converted, tally.result()
 
@@ -49,7 +51,7 @@ def _prepare(model: ModelProto) -> ModelProto:
     copy: ModelProto = shape_inference.infer_shapes(model)
     for node in copy.graph.node:
         node.name = node.name or f"{node.op_type}.{node.output[0]}"
-    factors = set(_factor_nodes(copy))
+    factors = set(factor_nodes(copy))
     made = {name for node in copy.graph.node if node.name in factors for name in node.output}
     noted = [value for value in copy.graph.value_info if value.name not in made]
     del copy.graph.value_info[:]
@@ -69,19 +71,6 @@ def _kept_nodes(model: ModelProto) -> Iterator[tuple[str, str]]:
             yield node.name, "rectification factors stay exact"
         elif large.intersection(node.input):
             yield node.name, "a weight is beyond float16's range"
-
-
-def _factor_nodes(model: ModelProto) -> list[str]:
-    """Names of the nodes that compute rectification factors from shapes."""
-    producers = {name: node for node in model.graph.node for name in node.output}
-    pending = [node.input[1] for node in model.graph.node if node.name.startswith(SCALE_PREFIX)]
-    found = {}
-    while pending:
-        node = producers.get(pending.pop())
-        if node is not None and node.op_type != "Shape" and node.name not in found:
-            found[node.name] = True
-            pending.extend(node.input)
-    return list(found)
 
 
 def _drop_repeated_casts(model: ModelProto) -> None:

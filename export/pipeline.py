@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
-from rectexport.exporter import half, package_writer
+from rectexport.exporter import bfloat16, half, package_writer
 from rectexport.exporter.adapt import adapt_source
 from rectexport.exporter.dialect import default_opset
 from rectexport.exporter.guard import run_passes
@@ -22,7 +23,7 @@ from rectexport.exporter.lowering import rectify as rectify_forms
 from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.passes import RECTIFY_FORMS, PassResult, select_passes
-from rectexport.exporter.reference import make_reference
+from rectexport.exporter.reference import Reference, make_reference
 from rectexport.exporter.source import Source
 from rectexport.exporter.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.trace import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, Traced, trace
@@ -41,6 +42,7 @@ class ExportOptions:
     rectify: str = "auto"
     target: str = DEFAULT_TARGET
     fp16: bool = False
+    bf16: bool = False
     atol: Mapping[str, float] = field(default_factory=dict)
     rtol: Mapping[str, float] = field(default_factory=dict)
     guard: bool = True
@@ -52,6 +54,8 @@ class ExportOptions:
             raise UsageError(f"--rectify {self.rectify}: expected one of {', '.join(RECTIFY_FORMS)}")
         if self.target not in TARGETS:
             raise UsageError(f"--target {self.target}: expected one of {', '.join(TARGETS)}")
+        if self.fp16 and self.bf16:
+            raise UsageError("--fp16 and --bf16: one precision at a time")
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise UsageError(f"--opset {self.opset}: expected {MIN_OPSET}..{MAX_OPSET}, what torch's exporter covers")
 
@@ -72,8 +76,8 @@ class ExportOptions:
 
     @property
     def precision(self) -> str:
-        """fp32 or fp16."""
-        return "fp16" if self.fp16 else "fp32"
+        """fp32, fp16 or bf16."""
+        return "fp16" if self.fp16 else "bf16" if self.bf16 else "fp32"
 
 
 @dataclass
@@ -109,7 +113,11 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
         with log.step("parity"):
             path = package_writer.write_model(folder, model, _notes(source, options))
             reference, tolerance = make_reference(source, traced), _tolerance(source, options)
-            report = check_parity(model, path, reference, traced.inputs, tolerance)
+            if options.bf16:
+                log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
+                report = _check_emulated(model, reference, traced.inputs, tolerance)
+            else:
+                report = check_parity(model, path, reference, traced.inputs, tolerance)
         if not report.passed:
             raise ParityError(_failure(report, out))
         with log.step("package"):
@@ -135,14 +143,25 @@ def _lower(traced: Traced, options: ExportOptions, log: Log) -> tuple[ModelProto
     feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
     passes = select_passes(options.rectify, options.lowering().passes())
     model, results = run_passes(infer_shapes(traced.model), passes, feeds, log, options.guard)
-    left = [node for node in model.graph.node if node.domain == "rectexport"]
+    left = [node for node in model.graph.node if node.domain == "rectexport" and options.rectify != "plugin"]
     if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):
         raise BadInput("--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or graph")
-    if options.fp16:
-        model, result = half.run(model)
+    if options.precision != "fp32":
+        model, result = (half if options.fp16 else bfloat16).run(model)
         results.append(result)
         log.say(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
     return model, results
+
+
+def _check_emulated(
+    model: ModelProto, reference: Reference, inputs: Sequence[InputPlan], tolerance: Tolerance
+) -> ParityReport:
+    with TemporaryDirectory(prefix="rectexport-") as folder:
+        emulated = bfloat16.emulate(model)
+        path = package_writer.write_model(Path(folder), emulated, {})
+        report = check_parity(emulated, path, reference, inputs, tolerance)
+    report.backend = "onnxruntime CPU, bfloat16 emulated in float32"
+    return report
 
 
 def _check_bounds(options: ExportOptions, model: ModelProto) -> None:
@@ -167,7 +186,7 @@ def _describe(entry: InputPlan) -> str:
 def _tolerance(source: Source, options: ExportOptions) -> Tolerance:
     default = RELATIVE_L2[options.precision]
     asked = source.tolerances.get("relative_l2", default)
-    return Tolerance(max(asked, default) if options.fp16 else asked, options.atol, options.rtol)
+    return Tolerance(asked if options.precision == "fp32" else max(asked, default), options.atol, options.rtol)
 
 
 def _notes(source: Source, options: ExportOptions) -> dict[str, str]:

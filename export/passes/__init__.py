@@ -21,14 +21,24 @@ PASSES = (
 )
 
 #: Passes that each form of rectification leaves out.
-_LEFT_OUT = {"auto": (), "fold": (rectify_graph.NAME,), "graph": (rectify_fold.NAME,)}
+_LEFT_OUT = {
+    "auto": (),
+    "fold": (rectify_graph.NAME,),
+    "graph": (rectify_fold.NAME,),
+    "plugin": (rectify_fold.NAME, rectify_graph.NAME),
+}
 RECTIFY_FORMS = tuple(_LEFT_OUT)
+#: Passes that a form of rectification has in place of others.
+_REPLACED = {"plugin": {inline.NAME: Pass(inline.NAME, inline.run_but_plugins)}}
 
 
 def select_passes(rectify: str, lowering: Sequence[Pass] = ()) -> tuple[Pass, ...]:
     """The passes for a form of rectification: "auto" folds what is static, "fold" and "graph" do only that.
 
+    "plugin" leaves Rectify nodes, with their function bodies.
+
     lowering goes after PREPARE: it matches dialect nodes, and what it leaves is for the passes that follow.
     """
-    rest = (entry for entry in PASSES[len(PREPARE) :] if entry.name not in _LEFT_OUT[rectify])
+    replaced = _REPLACED.get(rectify, {})
+    rest = (replaced.get(entry.name, entry) for entry in PASSES[len(PREPARE) :] if entry.name not in _LEFT_OUT[rectify])
     return (*PREPARE, *lowering, *rest)

@@ -1,0 +1,83 @@
+"""TensorRT's log, kept, and what its complaints mean for a person."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rectexport.runtime.errors import BadInput, DeviceError, MissingDependency, RectexportError
+from rectexport.runtime.tensorrt.versions import Api
+
+_MEMORY = re.compile(
+    r"out ?of ?memory|insufficient memory|OutOfMemory|cudaErrorMemoryAllocation|CUDA.* failure.*: 2\b", re.I
+)
+#: cudaErrorInsufficientDriver.
+_DRIVER = re.compile(r"CUDA initialization failure with error: 35|insufficient for CUDA runtime", re.I)
+_NO_DEVICE = re.compile(r"CUDA initialization failure with error: 100|no CUDA-capable device", re.I)
+_WORKSPACE = re.compile(r"could not find any implementation|insufficient workspace", re.I)
+
+
+def make_logger(api: Api) -> Any:
+    """A tensorrt.ILogger whose `errors` and `warnings` are lists of its messages; nothing is printed."""
+    trt = api.module
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+            self.warnings: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            kinds = trt.ILogger.Severity
+            if severity in (kinds.INTERNAL_ERROR, kinds.ERROR):
+                self.errors.append(message)
+            elif severity == kinds.WARNING:
+                self.warnings.append(message)
+
+    return Logger()
+
+
+def explain(what: str, api: Api, messages: list[str]) -> RectexportError:
+    """The error for a failed step: the known causes by what they need, any other in TensorRT's own words."""
+    text = "\n".join(messages)
+    said = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")[:400]
+    version = f"TensorRT {api.text}"
+    if _DRIVER.search(text):
+        return MissingDependency(
+            f"the NVIDIA driver is too old for {version}; update it (nvidia-smi shows which it is)"
+        )
+    if _NO_DEVICE.search(text):
+        return MissingDependency(f"no GPU: {version} finds none; look at CUDA_VISIBLE_DEVICES and nvidia-smi")
+    if _MEMORY.search(text):
+        return DeviceError(
+            f"{what}: out of GPU memory ({said}); free the GPU, give --workspace a smaller limit, or lower the largest "
+            "shapes of the profiles"
+        )
+    if _WORKSPACE.search(text):
+        return DeviceError(
+            f"{what}: {version} found no way to run a layer ({said}); raise --workspace, or leave it out: then all of "
+            "the GPU's memory may be used"
+        )
+    return BadInput(f"{what}: {version} refuses: {said}")
+
+
+def parser_error(path: object, api: Api, parser: Any, messages: list[str]) -> RectexportError:
+    """The error for an ONNX file that the parser refuses: the node, the reason, the way out."""
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    if not errors:
+        return explain(f"{path}", api, messages)
+    error = errors[0]
+    node = _text(error, "node_name") or f"number {_text(error, 'node')}"
+    operator = _text(error, "node_operator")
+    which = f"node {node} ({operator})" if operator else f"node {node}"
+    reason = (_text(error, "desc") or str(error)).strip().splitlines()[0][:300]
+    return BadInput(
+        f"{path}, {which}: TensorRT {api.text} does not support it: {reason}. Export with another --opset or "
+        "--rectify form, replace the operator, or run this package on ONNX Runtime"
+    )
+
+
+def _text(error: Any, name: str) -> str:
+    """A property that newer parsers have; an empty text where it is missing."""
+    value = getattr(error, name, None)
+    return str(value()) if value is not None else ""
