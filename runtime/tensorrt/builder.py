@@ -122,37 +122,43 @@ def _keep_float32(network: Any, kept: Collection[str], api: Api) -> None:
 def _serialize(
     builder: Any, network: Any, parser: Any, model: Model, options: BuildOptions, api: Api, monitor: Any
 ) -> bytes:
-    from polygraphy.backend.trt import CreateConfig, EngineBytesFromNetwork
     from polygraphy.logger import G_LOGGER
 
-    trt = api.module
-    weak = not api.strongly_typed
-    cache = None if options.timing_cache is None else os.fspath(options.timing_cache)
-    create = CreateConfig(
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1):  # the errors are TensorRT's, and its logger keeps them
+        from polygraphy.backend.trt import EngineBytesFromNetwork
+
+        cache = None if options.timing_cache is None else os.fspath(options.timing_cache)
+        create = _config(model, options, api, monitor)
+
+        def configure(builder: Any, network: Any) -> Any:
+            config = create(builder, network)
+            if not api.strongly_typed:
+                api.set_preview(config, "PROFILE_SHARING_0806")  # several contexts at one profile; 10 always can
+            if options.plugins:
+                api.set_preview(config, "ALIASED_PLUGIN_IO_10_03")  # the plugin works in place
+            return config
+
+        return bytes(EngineBytesFromNetwork((builder, network, parser), configure, save_timing_cache=cache)())
+
+
+def _config(model: Model, options: BuildOptions, api: Api, monitor: Any) -> Any:
+    from polygraphy.backend.trt import CreateConfig
+
+    trt, weak = api.module, not api.strongly_typed
+    cache, level = options.timing_cache, options.hardware_compatibility
+    return CreateConfig(
         profiles=[_polygraphy(profile) for profile in options.profiles],
         tf32=options.tf32,
         fp16=weak and model.precision == "fp16",
         precision_constraints="obey" if weak and model.kept else None,
-        load_timing_cache=cache if cache and os.path.exists(cache) else None,
+        load_timing_cache=os.fspath(cache) if cache and cache.exists() else None,
         memory_pool_limits=None if options.workspace is None else {trt.MemoryPoolType.WORKSPACE: options.workspace},
-        hardware_compatibility_level=(
-            None if options.hardware_compatibility == "none" else api.hardware(options.hardware_compatibility)
-        ),
+        hardware_compatibility_level=None if level == "none" else api.hardware(level),
         version_compatible=options.version_compatible,
         strip_plan=options.strip_plan,
         progress_monitor=monitor,
         profiling_verbosity=trt.ProfilingVerbosity.DETAILED,  # so that the inspector tells precisions; it costs nothing
     )
-
-    def configure(builder: Any, network: Any) -> Any:
-        config = create(builder, network)
-        api.set_preview(config, "PROFILE_SHARING_0806")  # several contexts at one profile; 10 and later always can
-        if options.plugins:
-            api.set_preview(config, "ALIASED_PLUGIN_IO_10_03")  # the plugin works in place
-        return config
-
-    with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1):  # the errors are TensorRT's, and its logger keeps them
-        return bytes(EngineBytesFromNetwork((builder, network, parser), configure, save_timing_cache=cache)())
 
 
 def _polygraphy(profile: Profile) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package import Package
 from rectexport.runtime.runner import Array, TensorSpec
 from rectexport.runtime.shapes import Shape, format_shape
@@ -26,15 +26,19 @@ from rectexport.runtime.tensorrt.versions import Api
 MAX_IDLE = 8
 
 
-def open_runner(package: Package, options: Any = None) -> TensorRTRunner:
+def open_runner(package: Package, options: Any = None, *, graphs: bool = True) -> TensorRTRunner:
     """The package's plan for this machine, ready to run.
 
     options may have `rebuild` (True: build a plan where none fits, which takes minutes), `plugins` (libraries with
-    TensorRT plugins) and `cuda_graphs` (False: launch kernel by kernel); what is absent takes its default.
+    TensorRT plugins), `progress` (told the phases of a build) and `device`; what is absent takes its default.
+    graphs=False launches kernel by kernel.
 
-    Raises MissingDependency without TensorRT or a GPU, and BadInput with every mismatch when no plan fits and none
-    may be built, or when a plan is not what the manifest says.
+    Raises MissingDependency without TensorRT or a GPU, UsageError for another device than 0, and BadInput with every
+    mismatch when no plan fits and none may be built, or when a plan is not what the manifest says.
     """
+    device = getattr(options, "device", 0)
+    if device:
+        raise UsageError(f"TensorRT runs on the first GPU that is visible: set CUDA_VISIBLE_DEVICES={device}, device=0")
     api = versions.load()
     plugins = plugins_of(package, tuple(Path(path) for path in getattr(options, "plugins", ()) or ()))
     try:
@@ -42,9 +46,14 @@ def open_runner(package: Package, options: Any = None) -> TensorRTRunner:
     except BadInput:
         if not getattr(options, "rebuild", False):
             raise
-        built = ensure_plan(package.path, replace(default_options(package), plugins=plugins), api)
+        report = getattr(options, "progress", _unheard)
+        built = ensure_plan(package.path, replace(default_options(package), plugins=plugins), api, report=report)
         package, plan = built.package, built.plan
-    return TensorRTRunner(package, plan, api, plugins, graphs=getattr(options, "cuda_graphs", True))
+    return TensorRTRunner(package, plan, api, plugins, graphs=graphs)
+
+
+def _unheard(text: str) -> None:
+    pass
 
 
 @final

@@ -25,9 +25,9 @@ def build_command(model: str, plan: str, options: BuildOptions, precision: str, 
         words += ["--stronglyTyped"] if api.strongly_typed else [f"--{precision}"] if precision != "fp32" else []
     if not options.tf32:
         words.append("--noTF32")
-    words += _shapes(options.profiles)
+    words += _shapes(options.profiles if api.strongly_typed else options.profiles[:1])  # before 10 it knows one only
     if options.workspace is not None:
-        words.append(f"--memPoolSize=workspace:{options.workspace / 2**20:g}M")
+        words.append(f"--memPoolSize=workspace:{options.workspace / 2**20:g}")
     if options.version_compatible:
         words.append("--versionCompatible")
     if options.hardware_compatibility != "none":

@@ -27,7 +27,9 @@ Command = Callable[..., Any]
 FLAGS = (
     *("--arch", "--trust-pickle", "--rectify-model", "--load-inputs"),
     *("--input", "--min-shapes", "--minShapes", "--opt-shapes", "--optShapes", "--max-shapes", "--maxShapes"),
-    *("--out", "--opset", "--rectify", "--target", "--fp16"),
+    *("--out", "--opset", "--rectify", "--target", "--fp16", "--bf16"),
+    *("--trt", "--profile", "--tf32", "--workspace", "--timing-cache", "--version-compatible"),
+    *("--hardware-compatibility", "--strip-plan", "--plugins", "--layers"),
     *("--atol", "--rtol", "--no-guard"),
     *("--dry-run", "--json", "--version", "--help"),
 )
