@@ -53,21 +53,23 @@ def interruptible(work: Callable[[], Result], cancelled: threading.Event) -> Res
     """
     done: list[Result] = []
     failed: list[BaseException] = []
+    ended = threading.Event()  # a join that a signal interrupts takes the thread for ended, before Python 3.13
 
     def run() -> None:
         try:
             done.append(work())
         except BaseException as error:  # handed to the waiting thread
             failed.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, name="tensorrt-build", daemon=True)
-    thread.start()
+    threading.Thread(target=run, name="tensorrt-build", daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(_LOOK)
+        while not ended.wait(_LOOK):
+            pass
     except BaseException:
         cancelled.set()
-        thread.join(_GRACE)
+        ended.wait(_GRACE)
         raise
     if failed:
         raise failed[0]

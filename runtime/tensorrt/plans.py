@@ -141,7 +141,7 @@ def plans_of(package: Package) -> list[Plan]:
 
 def _check(entry: dict[str, Any]) -> None:
     """Raise KeyError, TypeError or ValueError for what the methods of Plan could not work with."""
-    texts = [entry[name] for name in ("file", "sha256", "gpu", "compute_capability", "model")]
+    texts = [entry[name] for name in ("file", "sha256", "gpu", "compute_capability", "tensorrt", "model")]
     texts += [plugin[name] for plugin in entry["plugins"] for name in ("file", "sha256")]
     options = entry["options"]
     texts.append(options["hardware_compatibility"])

@@ -176,8 +176,7 @@ def test_an_interrupt_stops_the_build(machine: Machine, build: Callable[..., Any
     stopped = threading.Event()
 
     def work() -> None:
-        signal.raise_signal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
-        threading.Timer(0.05, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)).start()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         time.sleep(0.3)
         stopped.set()
 

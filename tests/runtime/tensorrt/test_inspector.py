@@ -93,7 +93,15 @@ def test_a_precision_that_is_nowhere_is_an_error() -> None:
         check_share(share, "out/net")
 
 
-@pytest.mark.parametrize("share", [Share("fp32", 0, 3, (("fp16", 3),)), Share("fp16", 0, 0), Share("fp16", 1, 9)])
+@pytest.mark.parametrize(
+    "share",
+    [
+        Share("fp32", 0, 3, (("fp16", 3),)),
+        Share("tf32", 0, 1, (("fp32", 1),)),
+        Share("fp16", 0, 0),
+        Share("fp16", 1, 9),
+    ],
+)
 def test_what_is_no_error(share: Share) -> None:
     check_share(share, "net")
 
