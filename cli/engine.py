@@ -24,6 +24,7 @@ from rectexport.runtime.tensorrt.profiles import describe, make_profiles
 from rectexport.runtime.tensorrt.trtexec import load_command
 
 if TYPE_CHECKING:
+    from rectexport.runtime.tensorrt.inspector import Layer
     from rectexport.runtime.tensorrt.plans import Plan
 
 PANEL = "TensorRT"
@@ -142,8 +143,18 @@ def show_built(console: Console, built: Built) -> None:
         _say(console, f"  profile {index}: {describe(profile)}")
     if built.share is not None:
         _say(console, f"  {built.share.describe()}")
+    if built.layers is not None and built.package.manifest.data.get("options", {}).get("rectify") == "plugin":
+        _say(console, f"  {_rectification(built.layers)}")
     _say(console, f"  the same by trtexec: {entry['trtexec']}")
     _say(console, f"  to time it: {load_command(built.plan.file, built.plan.profiles[0], _files(built.plan))}")
+
+
+def _rectification(layers: Sequence[Layer]) -> str:
+    """Whether the plugin that the package was exported for is in the engine."""
+    count = sum("plugin" in layer.kind.lower() for layer in layers)
+    if count:
+        return f"{count} layers run by a plugin"
+    return "no layer runs by a plugin: rectification is computed by its function body (--plugins LIB.so, TensorRT 10.7)"
 
 
 def document(built: Built) -> dict[str, Any]:

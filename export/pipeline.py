@@ -147,7 +147,7 @@ def _lower(traced: Traced, options: ExportOptions, log: Log) -> tuple[ModelProto
     if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):
         raise BadInput("--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or graph")
     if options.precision != "fp32":
-        model, result = (half if options.fp16 else bfloat16).run(model)
+        model, result = half.run(model, feeds[:1]) if options.fp16 else bfloat16.run(model)
         results.append(result)
         log.say(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
     return model, results

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.tensorrt.machines import Machine, flexible, machine
+from tests.runtime.tensorrt.machines import Machine, edit_manifest, flexible, machine
 
 __all__ = ["flexible", "machine"]
 Command = Callable[..., Any]
@@ -41,6 +41,20 @@ def test_a_plan_is_built_and_found_again(command: Command, machine: Machine, fle
     document = json.loads(again.out)
     assert document["passed"] and document["plan"]["built"] is False and document["plan"]["file"] == PLAN
     assert "was there already" in again.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("PluginV3", "1 layers run by a plugin"), ("kgen", "no layer runs by a plugin: rectification is")],
+)
+def test_whether_the_plugin_is_in_the_engine(
+    command: Command, machine: Machine, flexible: Path, kind: str, said: str
+) -> None:
+    pytest.importorskip("polygraphy")
+    edit_manifest(flexible, lambda document: document.update(options={"rectify": "plugin"}))
+    machine.trt.inspector = json.dumps({"Layers": [{"Name": "Rectify", "LayerType": kind, "Inputs": []}]})
+    ran = command("build", flexible, "--trt")
+    assert ran.code == 0 and said in ran.out
 
 
 def test_what_is_missing_is_said(command: Command, without_tensorrt: None, flexible: Path) -> None:
