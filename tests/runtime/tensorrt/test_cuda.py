@@ -42,8 +42,8 @@ def test_memory_goes_there_and_back(fake: FakeCuda) -> None:
 
 def test_out_of_memory_says_how_much(fake: FakeCuda) -> None:
     driver = cuda.Driver(fake)
-    with pytest.raises(DeviceError, match=r"out of memory on NVIDIA H100.*: 2147483648 bytes of GPU memory could not"):
-        driver.allocate(1 << 31)
+    with pytest.raises(DeviceError, match=r"out of memory on NVIDIA H100.*: 4294967312 bytes of GPU memory could not"):
+        driver.allocate((1 << 32) + 16)  # 16, for one who counts in 32 bits
 
 
 def test_a_wrong_address_is_an_error(fake: FakeCuda) -> None:
