@@ -60,7 +60,8 @@ def build(
     - `rectexport build out/net --trt`
     - `rectexport build out/net --trt --profile x:1x3x224x224 --profile x:8x3x224x224..16x3x224x224..32x3x224x224`
 
-    **Exit codes**: 0 good · 1 bad input or model, or the GPU does not suffice · 2 usage · 5 something is missing here
+    **Exit codes**: 0 good · 1 bad input or model, or the GPU does not suffice · 2 usage · 3 the engine disagrees with
+    PyTorch · 5 something is missing here
     """
     begin = time.perf_counter()
     console = Console(stderr=as_json, highlight=False)

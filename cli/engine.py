@@ -143,10 +143,17 @@ def show_built(console: Console, built: Built) -> None:
         _say(console, f"  profile {index}: {describe(profile)}")
     if built.share is not None:
         _say(console, f"  {built.share.describe()}")
+    _say(console, f"  {_parity(entry['parity'])}")
     if built.layers is not None and built.package.manifest.data.get("options", {}).get("rectify") == "plugin":
         _say(console, f"  {_rectification(built.layers)}")
     _say(console, f"  the same by trtexec: {entry['trtexec']}")
     _say(console, f"  to time it: {load_command(built.plan.file, built.plan.profiles[0], _files(built.plan))}")
+
+
+def _parity(found: dict[str, float] | None) -> str:
+    if found is None:
+        return "not compared with PyTorch: no profile holds the shapes of the package's example"
+    return f"relative L2 from PyTorch on the example: {found['relative_l2']:.1e}, allowed {found['allowed']:.0e}"
 
 
 def _rectification(layers: Sequence[Layer]) -> str:

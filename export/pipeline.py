@@ -22,7 +22,7 @@ from rectexport.exporter.lowering import DEFAULT_TARGET, OPERATORS, TARGETS, Low
 from rectexport.exporter.lowering import rectify as rectify_forms
 from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.parity import ParityReport, check_parity, parity_cases
-from rectexport.exporter.passes import RECTIFY_FORMS, PassResult, select_passes
+from rectexport.exporter.passes import RECTIFY_FORMS, Pass, PassResult, select_passes
 from rectexport.exporter.reference import Reference, make_reference
 from rectexport.exporter.source import Source
 from rectexport.exporter.tolerance import RELATIVE_L2, Tolerance
@@ -73,6 +73,10 @@ class ExportOptions:
         """Lowering for the target; a form of rectification that was asked for by name is left alone."""
         operators = [entry for entry in OPERATORS if self.rectify == "auto" or entry.name != rectify_forms.NAME]
         return Lowering(load_costs(self.target), operators)
+
+    def passes(self) -> tuple[Pass, ...]:
+        """All passes over the graph, in order."""
+        return select_passes(self.rectify, self.lowering().passes(), self.target)
 
     @property
     def precision(self) -> str:
@@ -130,7 +134,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:
     """What run_export would do, without tracing or writing. Raises as it does for inputs that do not fit."""
     plan = plan_inputs(source, shapes)
-    passes = ", ".join(entry.name for entry in select_passes(options.rectify, options.lowering().passes()))
+    passes = ", ".join(entry.name for entry in options.passes())
     return [
         *(f"input {_describe(entry)}" for entry in plan.inputs),
         f"opset {options.opset}, {options.precision}, for {options.target}, passes: {passes}",
@@ -141,7 +145,7 @@ def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: Ex
 def _lower(traced: Traced, options: ExportOptions, log: Log) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
     feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
-    passes = select_passes(options.rectify, options.lowering().passes())
+    passes = options.passes()
     model, results = run_passes(infer_shapes(traced.model), passes, feeds, log, options.guard)
     left = [node for node in model.graph.node if node.domain == "rectexport" and options.rectify != "plugin"]
     if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):

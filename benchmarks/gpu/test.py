@@ -22,6 +22,7 @@ from rectexport.runtime.metrics import compare
 from rectexport.runtime.package import Package
 from rectexport.runtime.runner import Runner
 from rectexport.runtime.tensorrt import versions
+from rectexport.runtime.tensorrt.acceptance import allowed
 from rectexport.runtime.tensorrt.building import ensure_plan, plugins_of
 from rectexport.runtime.tensorrt.options import BuildOptions
 from rectexport.runtime.tensorrt.profiles import make_profiles
@@ -100,16 +101,16 @@ def _onnxruntime(section: Section, folder: Path, entry: dict[str, Any], provider
 def _judge(section: Section, entry: dict[str, Any], package: Package, runner: Runner, share: str, seconds: str) -> bool:
     """Run the goldens three times: the first alone, the others as a CUDA graph where there is one."""
     feeds, wanted = package.goldens()
-    allowed = package.manifest.tolerances["relative_l2"]
+    bound = allowed(package, entry["precision"])
     try:
         worst = max(
             compare(wanted[name], value).relative_l2 for _ in range(3) for name, value in runner.run(feeds).items()
         )
     finally:
         runner.close()
-    verdict = "passed" if worst <= allowed else "FAILED"
+    verdict = "passed" if worst <= bound else "FAILED"
     name = getattr(runner, "description", type(runner).__name__)
-    section.rows.append((entry["name"], name, f"{worst:.1e}", f"{allowed:.0e}", share, seconds, verdict))
+    section.rows.append((entry["name"], name, f"{worst:.1e}", f"{bound:.0e}", share, seconds, verdict))
     print(section.rows[-1], flush=True)
     return verdict != "passed"
 

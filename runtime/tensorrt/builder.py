@@ -11,7 +11,7 @@ from typing import Any
 
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError
 from rectexport.runtime.tensorrt import cuda
-from rectexport.runtime.tensorrt.logger import explain, make_logger, parser_error
+from rectexport.runtime.tensorrt.logger import Complaints, explain, parser_error
 from rectexport.runtime.tensorrt.monitor import Report, interruptible, make_monitor
 from rectexport.runtime.tensorrt.options import BuildOptions
 from rectexport.runtime.tensorrt.profiles import Profile
@@ -63,41 +63,42 @@ def build_engine(model: Model, options: BuildOptions, api: Api, report: Report =
     """
     require_builder()
     check_support(model, options, api, cuda.driver().compute_capability)
-    logger, cancelled = make_logger(api), threading.Event()
+    cancelled = threading.Event()
 
     def work() -> bytes:
         cuda.driver().activate()  # the current context belongs to a thread
-        builder, network, parser = _parse(model, options, api, logger)
+        builder, network, parser = _parse(model, options, api, said)
         report("building the engine")
         return _serialize(builder, network, parser, model, options, api, make_monitor(api, report, cancelled))
 
-    try:
-        return interruptible(work, cancelled)
-    except (RectexportError, KeyboardInterrupt):
-        raise
-    except Exception as error:  # TensorRT's own come as TypeError, RuntimeError and PolygraphyException
-        raise explain(str(model.path), api, [*logger.warnings, str(error), *logger.errors]) from None
+    with Complaints(api) as said:
+        try:
+            return interruptible(work, cancelled)
+        except RectexportError:
+            raise
+        except Exception as error:  # TensorRT's own come as TypeError, RuntimeError and PolygraphyException
+            raise explain(str(model.path), api, [*said.warnings, str(error), *said.errors]) from None
 
 
-def _parse(model: Model, options: BuildOptions, api: Api, logger: Any) -> tuple[Any, Any, Any]:
-    trt = api.module
-    load_plugins(options.plugins, api, logger)
+def _parse(model: Model, options: BuildOptions, api: Api, said: Complaints) -> tuple[Any, Any, Any]:
+    trt, logger = api.module, said.logger
+    load_plugins(options.plugins, api, said)
     builder = trt.Builder(logger)
     network = builder.create_network(api.network_flags())
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(os.fspath(model.path)):
-        raise parser_error(model.path, api, parser, logger.errors)
+        raise parser_error(model.path, api, parser, said.errors)
     if not api.strongly_typed:
         _keep_float32(network, model.kept, api)
     return builder, network, parser
 
 
-def load_plugins(paths: Collection[Path], api: Api, logger: Any) -> None:
+def load_plugins(paths: Collection[Path], api: Api, said: Complaints) -> None:
     """TensorRT's own plugins, and those of the libraries: through the registry, which also finds getCreators.
 
     Raises BadInput for a library that does not load.
     """
-    api.module.init_libnvinfer_plugins(logger, "")
+    api.module.init_libnvinfer_plugins(said.logger, "")
     registry = api.module.get_plugin_registry()
     for path in paths:
         try:
@@ -105,8 +106,8 @@ def load_plugins(paths: Collection[Path], api: Api, logger: Any) -> None:
         except Exception:
             handle = None
         if handle is None:
-            said = logger.errors[-1] if logger.errors else "no reason given"
-            raise BadInput(f"{path}: TensorRT {api.text} cannot load this plugin library: {said[:300]}")
+            reason = said.errors[-1] if said.errors else "no reason given"
+            raise BadInput(f"{path}: TensorRT {api.text} cannot load this plugin library: {reason[:300]}")
 
 
 def _keep_float32(network: Any, kept: Collection[str], api: Api) -> None:

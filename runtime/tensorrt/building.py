@@ -15,6 +15,7 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import sha256
 from rectexport.runtime.package import MODEL, Package, add_files, changing
 from rectexport.runtime.tensorrt import trtexec
+from rectexport.runtime.tensorrt.acceptance import accept
 from rectexport.runtime.tensorrt.builder import Model, build_engine
 from rectexport.runtime.tensorrt.engine import Engine
 from rectexport.runtime.tensorrt.inspector import Layer, Share, check_share, measure_share, read_layers
@@ -50,7 +51,8 @@ def ensure_plan(
     """The plan of the package at `path` for this machine, with these options; built if it is not there.
 
     rebuild builds it anyway. layers_file takes the engine inspector's JSON. Others that build in this package wait,
-    and find the plan. Raises what build_engine does, and BadInput for a package that was changed or cannot be written.
+    and find the plan. Raises what build_engine does, ParityError when the engine's answer to the package's example is
+    wrong, and BadInput for a package that was changed or cannot be written.
     """
     machine = this_machine(api)
     options = replace(options, plugins=plugins_of(Package.open(path), options.plugins))
@@ -122,13 +124,20 @@ def _build(
     data = build_engine(model, options, api, report)
     report("looking at what was built")
     engine = Engine(data, api, machine.plan_name, options.plugins, options.version_compatible)
-    text = engine.inspect()
-    engine.close()
-    if layers_file is not None:
-        layers_file.write_text(text, encoding="utf-8")
-    layers = read_layers(text)
-    share = measure_share(layers, "tf32" if options.tf32 else model.precision)
-    check_share(share, str(package.path))
+    precision = "tf32" if options.tf32 else model.precision
+    try:
+        text = engine.inspect()
+        if layers_file is not None:
+            layers_file.write_text(text, encoding="utf-8")
+        layers = read_layers(text)
+        share = measure_share(layers, precision)
+        check_share(share, str(package.path))
+        report("comparing with the example")
+        if options.strip_plan:
+            engine.refit(package.model_file)
+        parity = accept(engine, package, precision)
+    finally:
+        engine.close()
     entry = {
         "file": machine.plan_name,
         "backend": "tensorrt",
@@ -139,6 +148,7 @@ def _build(
         "plugins": [{"file": path.name, "sha256": sha256(path)} for path in options.plugins],
         "layers": len(layers),
         "convolutions": share.as_dict(),
+        "parity": parity,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - begin, 1),
         "trtexec": trtexec.build_command(MODEL, machine.plan_name, options, model.precision, api),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_ulonglong, c_void_p
@@ -90,15 +91,19 @@ class Driver:
             )
         if status:
             raise MissingDependency(f"the NVIDIA driver does not start (cuInit: {status}); see what nvidia-smi says")
-        device, context = c_int(), c_void_p()
+        device = c_int()
         self._call("cuDeviceGet", ctypes.byref(device), 0)
         self._device = device.value
-        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
-        self._context = context.value
-        self.activate()
+        self._context: int | None = None
+        self._lock = threading.Lock()
 
     def activate(self) -> None:
-        """Make the GPU current in this thread; every thread that calls anything below does this first."""
+        """Make the GPU current in this thread; every thread that touches memory or streams does this first."""
+        with self._lock:
+            if self._context is None:  # it takes memory: whoever only asks what is here leaves the GPU alone
+                context = c_void_p()
+                self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
+                self._context = context.value
         self._call("cuCtxSetCurrent", self._context)
 
     @property

@@ -13,7 +13,7 @@ from rectexport.runtime.runner import TensorSpec
 from rectexport.runtime.shapes import ShapeRange
 from rectexport.runtime.tensorrt import cuda
 from rectexport.runtime.tensorrt.builder import load_plugins
-from rectexport.runtime.tensorrt.logger import explain, make_logger
+from rectexport.runtime.tensorrt.logger import Complaints, explain
 from rectexport.runtime.tensorrt.profiles import Profile
 from rectexport.runtime.tensorrt.versions import Api
 
@@ -29,17 +29,17 @@ class Engine:
     def __init__(self, plan: bytes, api: Api, name: str, plugins: Sequence[Path] = (), host_code: bool = False) -> None:
         cuda.driver().activate()
         self._api, self._name = api, name
-        self._logger = make_logger(api)
-        load_plugins(plugins, api, self._logger)
+        self._said = Complaints(api)
+        load_plugins(plugins, api, self._said)
         try:
-            self._runtime: Any = api.module.Runtime(self._logger)
+            self._runtime: Any = api.module.Runtime(self._said.logger)
             if host_code:
                 self._runtime.engine_host_code_allowed = True
             self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
         except Exception as error:
-            raise explain(name, api, [str(error), *self._logger.errors]) from None
+            raise explain(name, api, [str(error), *self._said.errors]) from None
         if self._engine is None:
-            raise explain(name, api, self._logger.errors)
+            raise explain(name, api, self._said.errors)
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         mode = api.module.TensorIOMode
         self.inputs = [self._spec(entry) for entry in names if self._engine.get_tensor_mode(entry) == mode.INPUT]
@@ -66,22 +66,23 @@ class Engine:
         """An execution context. Raises DeviceError when its memory cannot be had."""
         context = self._engine.create_execution_context()
         if context is None:
-            error = explain(self._name, self._api, self._logger.errors)
+            error = explain(self._name, self._api, self._said.errors)
             raise DeviceError(f"no execution context: {error}")
         return context
 
     def refit(self, model: Path) -> None:
         """Give a plan without weights those of the ONNX file. Raises BadInput when they do not fit."""
         trt = self._api.module
-        refitter = trt.Refitter(self._engine, self._logger)
-        parser = trt.OnnxParserRefitter(refitter, self._logger)
+        refitter = trt.Refitter(self._engine, self._said.logger)
+        parser = trt.OnnxParserRefitter(refitter, self._said.logger)
         if not (parser.refit_from_file(str(model)) and refitter.refit_cuda_engine()):
-            raise explain(f"{self._name}: its weights could not be taken from {model}", self._api, self._logger.errors)
+            raise explain(f"{self._name}: its weights could not be taken from {model}", self._api, self._said.errors)
 
     def last_error(self) -> str:
         """TensorRT's last complaint."""
-        return str(self._logger.errors[-1])[:400] if self._logger.errors else "no reason given"
+        return str(self._said.errors[-1])[:400] if self._said.errors else "no reason given"
 
     def close(self) -> None:
         """Free it; contexts must be gone."""
         self._engine = self._runtime = None
+        self._said.stop()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections import deque
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, final
 
 from rectexport.runtime.errors import BadInput, DeviceError, MissingDependency, RectexportError
 from rectexport.runtime.tensorrt.versions import Api
 
+#: Messages that are kept for an explanation.
+_KEPT = 50
 _MEMORY = re.compile(
     r"out ?of ?memory|insufficient memory|OutOfMemory|cudaErrorMemoryAllocation|CUDA.* failure.*: 2\b", re.I
 )
@@ -17,27 +22,49 @@ _NO_DEVICE = re.compile(r"CUDA initialization failure with error: 100|no CUDA-ca
 _WORKSPACE = re.compile(r"could not find any implementation|insufficient workspace", re.I)
 
 
-def make_logger(api: Api) -> Any:
-    """A tensorrt.ILogger whose `errors` and `warnings` are lists of its messages; nothing is printed."""
-    trt = api.module
+@final
+class Complaints:
+    """What TensorRT has said since this was made, for as long as it listens."""
 
-    class Logger(trt.ILogger):  # type: ignore[name-defined,misc]
+    def __init__(self, api: Api) -> None:
+        self.logger = _logger(api.module)
+        self.errors: deque[str] = deque(maxlen=_KEPT)
+        self.warnings: deque[str] = deque(maxlen=_KEPT)
+        self.logger.listeners.append(self)
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        if self in self.logger.listeners:
+            self.logger.listeners.remove(self)
+
+    def __enter__(self) -> Complaints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+@cache
+def _logger(trt: Any) -> Any:
+    """The one logger of this process: TensorRT keeps the first that it is given, wherever others go. Prints nothing."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-            self.warnings: list[str] = []
+            self.listeners: list[Complaints] = []
 
         def log(self, severity: Any, message: str) -> None:
             kinds = trt.ILogger.Severity
-            if severity in (kinds.INTERNAL_ERROR, kinds.ERROR):
-                self.errors.append(message)
-            elif severity == kinds.WARNING:
-                self.warnings.append(message)
+            for listener in tuple(self.listeners):
+                if severity in (kinds.INTERNAL_ERROR, kinds.ERROR):
+                    listener.errors.append(message)
+                elif severity == kinds.WARNING:
+                    listener.warnings.append(message)
 
     return Logger()
 
 
-def explain(what: str, api: Api, messages: list[str]) -> RectexportError:
+def explain(what: str, api: Api, messages: Iterable[str]) -> RectexportError:
     """The error for a failed step: the known causes by what they need, any other in TensorRT's own words."""
     text = "\n".join(messages)
     said = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")[:400]
@@ -61,7 +88,7 @@ def explain(what: str, api: Api, messages: list[str]) -> RectexportError:
     return BadInput(f"{what}: {version} refuses: {said}")
 
 
-def parser_error(path: object, api: Api, parser: Any, messages: list[str]) -> RectexportError:
+def parser_error(path: object, api: Api, parser: Any, messages: Iterable[str]) -> RectexportError:
     """The error for an ONNX file that the parser refuses: the node, the reason, the way out."""
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     if not errors:

@@ -149,6 +149,8 @@ def _check(entry: dict[str, Any]) -> None:
         raise TypeError("a text was expected")
     if PurePosixPath(entry["file"]).name != entry["file"]:
         raise ValueError(f"not a plain file name: {entry['file']!r:.80}")
+    if not isinstance(entry["parity"], dict | None):
+        raise TypeError("parity: an object or null was expected")
     for flag in ("version_compatible", "strip_plan", "tf32"):
         if not isinstance(options[flag], bool):
             raise TypeError(f"{flag}: true or false was expected")

@@ -129,7 +129,10 @@ def test_nothing_is_noted_wrong() -> None:
 
 
 def test_values_beyond_the_range() -> None:
-    """a and b exceed float16 on the example: what makes and reads them stays in float32, with no cast between."""
+    """a and b exceed float16 on the example: what makes and reads them stays in float32, with no cast between.
+
+    Parity would not tell: ONNX Runtime's CPU provider computes most of float16 in float32.
+    """
     model = build(
         "(float[N,3] x) => (float[N,3] z)",
         "a = MatMul(x, up)\n b = Relu(a)\n c = Mul(b, down)\n z = MatMul(c, w)",
@@ -138,12 +141,13 @@ def test_values_beyond_the_range() -> None:
         w=normal(3, 3),
     )
     x = np.abs(normal(2, 3)) + 1
-    assert not np.isfinite(outputs(half.run(model)[0], {"x": x})[0]).all()
     converted, result = half.run(model, [{"x": x}])
     checker.check_model(converted)
     assert {entry.reason for entry in result.refused} == {"its values come near the end of float16's range"}
     assert [entry.node for entry in result.refused] == ["MatMul.a", "Relu.b", "Mul.c"]
     assert relative_l2(outputs(model, {"x": x})[0], outputs(converted, {"x": x})[0]) <= 5e-3
+    kinds = {name: values.dtype for name, values in tensors(converted, {"x": x}).items()}
+    assert kinds["a"] == kinds["b"] == np.float32 and "Cast" not in operators(converted)[1:4]
     assert half.run(model, [{"x": x / 1e4}])[1].refused == ()
 
 

@@ -52,7 +52,7 @@ class FakeCuda:
         self.status, self.version, self.capability, self.name = 0, 12080, (9, 0), "NVIDIA H100 80GB HBM3"
         self.memory_limit = 1 << 30
         self.capturable = True
-        self.launches = 0
+        self.launches = self.retained = 0
         self.memory: dict[int, Any] = {}
         self.handles: dict[int, list[Any]] = {}
         self._capturing: dict[int, list[Callable[[], None]]] = {}
@@ -114,6 +114,8 @@ class FakeCuda:
         out[0] = self.capability[attribute - 75]
 
     def _cuDevicePrimaryCtxRetain(self, out: Any, device: int) -> None:
+        assert device == 7
+        self.retained += 1
         out[0] = 0xC0DE
 
     def _cuCtxSetCurrent(self, context: int) -> None:

@@ -48,6 +48,7 @@ def counted(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         return b"plan of %d" % os.getpid()
 
     monkeypatch.setattr(building, "build_engine", build)
+    monkeypatch.setattr(building, "accept", lambda *_: {"relative_l2": 1e-7, "allowed": 1e-4})
     monkeypatch.setattr(building, "Engine", Inspected)
     return lines
 

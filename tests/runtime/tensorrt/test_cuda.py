@@ -17,9 +17,16 @@ def fake() -> FakeCuda:
     return FakeCuda()
 
 
+def active(fake: FakeCuda) -> cuda.Driver:
+    driver = cuda.Driver(fake)
+    driver.activate()
+    return driver
+
+
 def test_the_gpu_is_described(fake: FakeCuda) -> None:
     driver = cuda.Driver(fake)
     assert (driver.gpu, driver.compute_capability, driver.version) == ("NVIDIA H100 80GB HBM3", (9, 0), (12, 8))
+    assert not fake.retained  # to look at a GPU takes none of its memory
 
 
 def test_every_function_used_is_known(fake: FakeCuda) -> None:
@@ -27,7 +34,7 @@ def test_every_function_used_is_known(fake: FakeCuda) -> None:
 
 
 def test_memory_goes_there_and_back(fake: FakeCuda) -> None:
-    driver = cuda.Driver(fake)
+    driver = active(fake)
     sent, got = np.arange(1000, dtype=np.float32), np.zeros(1000, np.float32)
     address, stream = driver.allocate(sent.nbytes), driver.create_stream()
     assert address > 1 << 32  # more than ctypes' int, unless a type is declared
@@ -41,13 +48,13 @@ def test_memory_goes_there_and_back(fake: FakeCuda) -> None:
 
 
 def test_out_of_memory_says_how_much(fake: FakeCuda) -> None:
-    driver = cuda.Driver(fake)
+    driver = active(fake)
     with pytest.raises(DeviceError, match=r"out of memory on NVIDIA H100.*: 4294967312 bytes of GPU memory could not"):
         driver.allocate((1 << 32) + 16)  # 16, for one who counts in 32 bits
 
 
 def test_a_wrong_address_is_an_error(fake: FakeCuda) -> None:
-    driver = cuda.Driver(fake)
+    driver = active(fake)
     with pytest.raises(DeviceError, match=r"cuMemFree_v2 failed: CUDA_ERROR_INVALID_VALUE \(1\)"):
         driver.free(0x1234)
 
@@ -71,7 +78,7 @@ def test_every_thread_makes_the_gpu_current(fake: FakeCuda) -> None:
 
 
 def test_a_capture_is_kept_and_launched(fake: FakeCuda) -> None:
-    driver, done = cuda.Driver(fake), []
+    driver, done = active(fake), []
     stream = driver.create_stream()
     with driver.capture(stream) as graph:
         fake.submit(stream, lambda: done.append(1))
@@ -85,7 +92,7 @@ def test_a_capture_is_kept_and_launched(fake: FakeCuda) -> None:
 
 
 def test_a_failed_capture_leaves_the_stream_usable(fake: FakeCuda) -> None:
-    driver = cuda.Driver(fake)
+    driver = active(fake)
     stream = driver.create_stream()
     with pytest.raises(ZeroDivisionError), driver.capture(stream):
         raise ZeroDivisionError
@@ -98,7 +105,7 @@ def test_a_failed_capture_leaves_the_stream_usable(fake: FakeCuda) -> None:
 
 
 def test_events_measure(fake: FakeCuda) -> None:
-    driver = cuda.Driver(fake)
+    driver = active(fake)
     stream, events = driver.create_stream(), [driver.create_event() for _ in range(2)]
     for event in events:
         driver.record(event, stream)

@@ -30,6 +30,7 @@ def entry(package: Path, machine: Machine = H100, **options: Any) -> dict[str, A
         "model": Package.open(package).manifest.files["model.onnx"],
         "options": {**recorded, **options, "profiles": [{"x": bounds}]},
         "plugins": [],
+        "parity": None,
     }
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime.errors import BadInput, DeviceError, UsageError
+from rectexport.runtime.errors import BadInput, DeviceError, ParityError, UsageError
+from rectexport.runtime.files import sha256
 from rectexport.runtime.package import Package
 from rectexport.runtime.session import Session
 from rectexport.runtime.tensorrt import cuda, runner
@@ -20,7 +21,7 @@ from rectexport.runtime.tensorrt.building import default_options, ensure_plan
 from rectexport.runtime.tensorrt.options import BuildOptions
 from rectexport.runtime.tensorrt.profiles import make_profiles
 from rectexport.runtime.tensorrt.runner import TensorRTRunner, open_runner
-from tests.runtime.tensorrt.machines import Machine
+from tests.runtime.tensorrt.machines import Machine, edit_manifest
 
 pytest.importorskip("polygraphy")
 
@@ -63,7 +64,8 @@ def expected(flexible: Path) -> Callable[[Any], Any]:
 
 def test_goldens_on_every_version(every_version: Machine, package: Path) -> None:
     opened = Package.open(package)
-    ensure_plan(package, default_options(opened), every_version.api())
+    built = ensure_plan(package, default_options(opened), every_version.api())
+    assert built.plan.entry["parity"]["relative_l2"] < 1e-5 and built.plan.entry["parity"]["allowed"] == 1e-4
     opened = Package.open(package)
     feeds, wanted = opened.goldens()
     with Session(opened, open_runner(opened)) as session:
@@ -71,6 +73,22 @@ def test_goldens_on_every_version(every_version: Machine, package: Path) -> None
             np.testing.assert_allclose(session.run(feeds)["output"], wanted["output"], rtol=1e-4, atol=1e-5)
     assert every_version.gpu.launches == 2  # a graph from the second run on
     assert not every_version.gpu.memory and not every_version.gpu.handles
+
+
+def test_an_engine_that_answers_otherwise_is_not_kept(machine: Machine, flexible: Path) -> None:
+    feeds = {"input.x": image(2, 1, 8, 8), "output.y": np.ones((2, 2, 8, 8), np.float32)}
+    np.savez(flexible / "goldens.npz", **feeds)  # type: ignore[arg-type]
+    edit_manifest(
+        flexible, lambda document: document["files"].update({"goldens.npz": sha256(flexible / "goldens.npz")})
+    )
+    package = Package.open(flexible)
+    with pytest.raises(
+        ParityError, match=r"the engine answers otherwise than PyTorch: y: relative L2 .* no plan was kept"
+    ):
+        ensure_plan(flexible, default_options(package), machine.api())
+    assert not list(flexible.glob("*.plan")) and not machine.gpu.memory
+    elsewhere = BuildOptions(make_profiles(package.manifest.inputs, ["x:1x1x4x4"]))
+    assert ensure_plan(flexible, elsewhere, machine.api()).plan.entry["parity"] is None
 
 
 def test_what_it_says_of_itself(opened: Callable[..., TensorRTRunner]) -> None:
@@ -257,7 +275,7 @@ def test_a_tampered_plan_never_reaches_tensorrt(
 
 def test_a_plan_without_weights_gets_them_back(machine: Machine, opened: Callable[..., TensorRTRunner]) -> None:
     opened(strip_plan=True).close()
-    assert machine.trt.refits == 1
+    assert machine.trt.refits == 2  # once to be looked at after the build
 
 
 def test_a_version_compatible_plan_runs_in_a_later_version(
