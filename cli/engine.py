@@ -15,12 +15,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from rectexport.cli.failure import check_interrupted
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import RectexportError, UsageError
 from rectexport.runtime.package import Package
 from rectexport.runtime.tensorrt import versions
 from rectexport.runtime.tensorrt.building import Built, ensure_plan
 from rectexport.runtime.tensorrt.options import BuildOptions, parse_size
-from rectexport.runtime.tensorrt.profiles import describe, make_profiles
+from rectexport.runtime.tensorrt.profiles import Profile, describe, make_profiles
 from rectexport.runtime.tensorrt.trtexec import load_command
 
 if TYPE_CHECKING:
@@ -90,10 +90,23 @@ class EngineFlags:
                 flag = "profile" if name == "profiles" else name.replace("_", "-")
                 raise UsageError(f"--{flag} is for an engine; add --trt")
 
+    def check_used(self) -> None:
+        """Find out now, not after the export, that there is no TensorRT, no GPU, or a value that does not parse."""
+        self._parsed(())
+        try:
+            versions.load()
+        except RectexportError as error:
+            raise type(error)(
+                f"{error}; or leave out --trt, and build on the machine that has it: rectexport build PACKAGE --trt"
+            ) from None
+
     def options(self, package: Package) -> BuildOptions:
         """Parsed, for this package. Raises UsageError."""
+        return self._parsed(make_profiles(package.manifest.inputs, self.profiles, *self.shapes))
+
+    def _parsed(self, profiles: tuple[Profile, ...]) -> BuildOptions:
         return BuildOptions(
-            profiles=make_profiles(package.manifest.inputs, self.profiles, *self.shapes),
+            profiles=profiles,
             tf32=self.tf32,
             workspace=None if self.workspace is None else parse_size(self.workspace),
             timing_cache=self.timing_cache,
@@ -116,6 +129,24 @@ def build(console: Console, folder: Path, flags: EngineFlags, rebuild: bool = Fa
     check_interrupted()
     console.print(Text(f"{'engine':<10}{time.perf_counter() - begin:7.2f} s", style="bold"))
     return built
+
+
+def build_exported(console: Console, folder: Path, flags: EngineFlags) -> Built:
+    """The same after an export, whose package stays when the engine fails."""
+    try:
+        return build(console, folder, flags)
+    except RectexportError as error:
+        raise type(error)(
+            f"{error}. The package {folder} is whole, without a plan: rectexport build {folder} --trt"
+        ) from None
+
+
+def graph_precision(fp16: bool, bf16: bool, tf32: bool) -> str:
+    """What the graph's floats become: TF32 is a way to multiply float32. Raises UsageError for two at once."""
+    asked = [name for name, wanted in (("fp16", fp16), ("bf16", bf16), ("tf32", tf32)) if wanted]
+    if len(asked) > 1:
+        raise UsageError(f"--{' and --'.join(asked)}: one precision at a time")
+    return asked[0] if asked and not tf32 else "fp32"
 
 
 @contextmanager

@@ -16,8 +16,6 @@ from rectexport.cli.command import RUN, Command
 from rectexport.cli.display import Progress, show_parity
 from rectexport.cli.failure import reported
 from rectexport.runtime.environment import require
-from rectexport.runtime.errors import RectexportError, UsageError
-from rectexport.runtime.tensorrt import versions
 
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
@@ -203,7 +201,7 @@ def export(
     again = ["rectexport", *(context.obj or ())]
     folder = out or Path("out") / model.stem
     with reported(again, as_json), progress:
-        precision = _precision(fp16, bf16, tf32)
+        precision = engine.graph_precision(fp16, bf16, tf32)
         engine_flags = engine.EngineFlags(
             profiles=tuple(profile or ()),
             tf32=tf32,
@@ -215,7 +213,10 @@ def export(
             plugins=tuple(plugins or ()),
             layers=layers,
         )
-        _check_engine(engine_flags, trt, dry_run)
+        if not trt:
+            engine_flags.check_unused()
+        elif not dry_run:
+            engine_flags.check_used()
         flags = {"input": input_shapes or (), "min": min_shapes or (), "opt": opt_shapes or (), "max": max_shapes or ()}
         choices = {
             "opset": opset or DEFAULT_OPSETS[precision],
@@ -236,7 +237,7 @@ def export(
             dry_run,
         )
         progress.stop()
-        built = _build(console, folder, engine_flags) if trt and not isinstance(result, list) else None
+        built = engine.build_exported(console, folder, engine_flags) if trt and not isinstance(result, list) else None
     seconds = time.perf_counter() - begin
     if isinstance(result, list):
         console.print(f"dry run: nothing was written · {seconds:.1f} s")
@@ -246,36 +247,6 @@ def export(
         document = _document(result, built, seconds)
     if as_json:
         typer.echo(json.dumps(document, indent=2))
-
-
-def _precision(fp16: bool, bf16: bool, tf32: bool) -> str:
-    """What the graph's floats become. TF32 is a way to multiply float32."""
-    asked = [name for name, wanted in (("--fp16", fp16), ("--bf16", bf16), ("--tf32", tf32)) if wanted]
-    if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)}: one precision at a time")
-    return {"--fp16": "fp16", "--bf16": "bf16"}.get("".join(asked), "fp32")
-
-
-def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool) -> None:
-    """Find out now, not after the export, that there is no TensorRT or nothing to use it on."""
-    if not trt:
-        flags.check_unused()
-    elif not dry_run:
-        try:
-            versions.load()
-        except RectexportError as error:
-            raise type(error)(
-                f"{error}; or leave out --trt, and build on the machine that has it: rectexport build PACKAGE --trt"
-            ) from None
-
-
-def _build(console: Console, folder: Path, flags: engine.EngineFlags) -> Built:
-    try:
-        return engine.build(console, folder, flags)
-    except RectexportError as error:
-        raise type(error)(
-            f"{error}. The package {folder} is whole, without a plan: rectexport build {folder} --trt"
-        ) from None
 
 
 def _without_out(words: list[str]) -> list[str]:

@@ -39,7 +39,8 @@ def select_passes(rectify: str, lowering: Sequence[Pass] = (), target: str = "")
 
     "plugin" leaves Rectify nodes, with their function bodies.
 
-    target adds what its engine needs. lowering goes after PREPARE: it matches dialect nodes, and what it leaves is for the passes that follow.
+    target adds what its engine needs. lowering goes after PREPARE: it matches dialect nodes, and what it leaves is
+    for the passes that follow.
     """
     replaced = _REPLACED.get(rectify, {})
     rest = (replaced.get(entry.name, entry) for entry in PASSES[len(PREPARE) :] if entry.name not in _LEFT_OUT[rectify])

@@ -122,6 +122,14 @@ def test_no_tensorrt_is_found_before_the_export(
     assert not (folder / "net").exists()
 
 
+def test_a_value_that_does_not_parse_is_found_before_the_export(
+    command: Command, machine: Machine, tiny: Path, folder: Path
+) -> None:
+    ran = command(tiny, "-o", "net", "--trt", "--workspace", "much")
+    assert ran.code == 2 and "--workspace 'much': expected a size" in ran.err
+    assert not (folder / "net").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

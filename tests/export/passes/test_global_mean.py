@@ -19,7 +19,7 @@ from tests.export.nets import Small, exported, image, seeded, source
 def test_planes(axes: list[int], keepdims: int, shape: str, dims: str) -> None:
     body = f"a = Relu(x)\n y = ReduceMean<keepdims={keepdims}>(a, axes)"
     model = build(f"(float[N,2,{dims}] x) => (float[{shape}] y)", body, axes=np.array(axes, np.int64))
-    rewritten, _ = check_pass(model, global_mean.run, [{"x": normal(3, 2, 4, 5)}])
+    rewritten, _ = check_pass(global_mean.run, model, {"x": normal(3, 2, 4, 5)})
     assert operators(rewritten) == ["Relu", "GlobalAveragePool", *(["Flatten"] if not keepdims else [])]
 
 
@@ -35,7 +35,7 @@ def test_planes(axes: list[int], keepdims: int, shape: str, dims: str) -> None:
 def test_others_stay(signature: str, axes: list[int]) -> None:
     model = build(signature, "y = ReduceMean(x, axes)", axes=np.array(axes, np.int64))
     shape = (3, 4, 5) if signature.startswith("(float[3") else (2, 3, 4, 5)
-    _, result = check_pass(model, global_mean.run, [{"x": normal(*shape)}])
+    _, result = check_pass(global_mean.run, model, {"x": normal(*shape)})
     assert len(result.refused) == 1
 
 
