@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,19 @@ from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.lowering.tuning import ForcedForm
 from rectexport.exporter.passes import select_passes
 from rectexport.exporter.source import Source
-from rectexport.exporter.trace import trace
-from rectexport.models.checkpoint import load_checkpoint
+from rectexport.exporter.trace import DEFAULT_OPSET, trace
+from rectexport.models.checkpoint import build, read_checkpoint
 from rectexport.models.seeded import seeded_model
 from rectexport.runtime.shapes import ShapeRange
 
 BATCHES = (1, 8, 32)
 DIGITS = Path(__file__).resolve().parents[2] / "models" / "checkpoints" / "digits.pt"
-#: Net -> image size, and whether height and width may vary as well as the batch.
-NETS = {"rf-resnet50": (224, False), "c2sp": (224, False), "crelu": (32, False)}
+#: Net -> its entry in the zoo, options, image size.
+NETS: dict[str, tuple[str, dict[str, str], int]] = {
+    "rf-resnet50": ("resnet50", {"conv": "rectified"}, 224),
+    "c2sp": ("c2sp_resnet50_0_5x", {}, 224),
+    "crelu": ("convpool_cnn_c_crelu", {}, 32),
+}
 #: Channels and size of the chains' planes; eight layers each.
 CHAINS = ((64, 56), (256, 14))
 
@@ -82,10 +87,9 @@ def packages(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
 def _net(name: str) -> tuple[torch.nn.Module, tuple[int, ...], bool]:
     """The net, its image, and whether the image's size may vary."""
     if name == "digits":
-        return load_checkpoint(DIGITS).model, (1, 8, 8), True
-    size, free = NETS[name]
-    zoo = {"rf-resnet50": "resnet50", "c2sp": "c2sp_resnet50_0_5x", "crelu": "convpool_cnn_c_crelu"}
-    return seeded_model(zoo[name]), (3, size, size), free
+        return build(read_checkpoint(DIGITS)), (1, 8, 8), True
+    entry, options, size = NETS[name]
+    return seeded_model(entry, **options), (3, size, size), False
 
 
 def _dynamic(shape: tuple[int, ...], free: bool) -> Any:
@@ -98,30 +102,30 @@ def _dynamic(shape: tuple[int, ...], free: bool) -> Any:
 
 def resnet(out: Path) -> Iterator[dict[str, Any]]:
     """RF-ResNet-50 in each form of rectification, and its plain twin, which everything is compared with."""
-    twin, rectified = (_traced(conv) for conv in ("plain", "rectified"))
-    forms: dict[str, tuple[ModelProto, str, Costs]] = {
-        "plain twin": (twin, "auto", ForcedForm(AS_WRITTEN)),
-        "constant r": (rectified, "fold", ForcedForm(AS_WRITTEN)),
-        "residual": (rectified, "auto", ForcedForm("residual")),
-        "tail": (rectified, "auto", ForcedForm("tail")),
-        "r from shapes": (rectified, "graph", ForcedForm(AS_WRITTEN)),
-        "plugin": (rectified, "plugin", ForcedForm(AS_WRITTEN)),
-        "chosen": (rectified, "auto", load_costs("tensorrt")),
+    forms: dict[str, tuple[str, str, Costs]] = {
+        "plain twin": ("plain", "auto", ForcedForm(AS_WRITTEN)),
+        "constant r": ("rectified", "fold", ForcedForm(AS_WRITTEN)),
+        "residual": ("rectified", "auto", ForcedForm("residual")),
+        "tail": ("rectified", "auto", ForcedForm("tail")),
+        "r from shapes": ("rectified", "graph", ForcedForm(AS_WRITTEN)),
+        "plugin": ("rectified", "plugin", ForcedForm(AS_WRITTEN)),
+        "chosen": ("rectified", "auto", load_costs("tensorrt")),
     }
-    for name, (model, rectify, costs) in forms.items():
-        lowering = Lowering(costs)
-        for entry in select_passes(rectify, lowering.passes()):
-            model, _ = entry.run(model)
-        wanted = PRECISIONS if name in ("plain twin", "constant r") else ("fp16",)
-        yield from _written(out, "RF-ResNet-50, 224²", name, "plain twin", model, wanted, BATCHES)
+    for name, (conv, rectify, costs) in forms.items():
+        for precision in PRECISIONS if name in ("plain twin", "constant r") else ("fp16",):
+            model = _traced(conv, bfloat16.LEAST_OPSET if precision == "bf16" else DEFAULT_OPSET)
+            for entry in select_passes(rectify, Lowering(costs).passes(), "tensorrt"):
+                model, _ = entry.run(model)
+            yield _written(out, "RF-ResNet-50, 224²", name, "plain twin", model, precision, BATCHES)
 
 
-def _traced(conv: str) -> ModelProto:
+@cache
+def _traced(conv: str, opset: int) -> ModelProto:
     shapes = [(batch, 3, 224, 224) for batch in (1, 8, 32)]
     net = seeded_model("resnet50", conv=conv)
     plan = InputPlan("x", random_input(shapes[0], "float32"), ShapeRange(*shapes))
     source = Source("module", net, "resnet50", None, ["x"])
-    return infer_shapes(trace(source, [plan], bfloat16.LEAST_OPSET).model)
+    return infer_shapes(trace(source, [plan], opset).model)
 
 
 def chains(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
@@ -132,30 +136,24 @@ def chains(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
             for batch in (1,) if quick else BATCHES:
                 group = f"{kind.title}, {channels}×{size}²"
                 for name, model in Case(kind, Chain(channels, size, batch, 8)).models().items():
-                    yield from _written(out, group, name, AS_WRITTEN, model, ("fp16",), (batch,))
+                    yield _written(out, group, name, AS_WRITTEN, model, "fp16", (batch,))
 
 
 def _written(
-    out: Path,
-    group: str,
-    name: str,
-    base: str,
-    model: ModelProto,
-    precisions: tuple[str, ...],
-    batches: tuple[int, ...],
-) -> Iterator[dict[str, Any]]:
-    for precision in precisions:
-        converted, kept = model, list[str]()
-        if precision != "fp32":
-            converted, result = (half if precision == "fp16" else bfloat16).run(model)
-            kept = [entry.node for entry in result.refused]
-        label = f"{group} {name} {precision} {'-'.join(map(str, batches))}"
-        path = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in label.lower()) + ".onnx"
-        onnx.save(converted, out / path)
-        shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
-        entry = {"group": group, "form": name, "base": base, "precision": precision, "batches": batches}
-        print(label, flush=True)
-        yield {**entry, "input": model.graph.input[0].name, "shape": shape, "kept": kept, "path": path}
+    out: Path, group: str, name: str, base: str, model: ModelProto, precision: str, batches: tuple[int, ...]
+) -> dict[str, Any]:
+    """Write one ONNX file in that precision; its line of the list."""
+    converted, kept = model, list[str]()
+    if precision != "fp32":
+        converted, result = (half if precision == "fp16" else bfloat16).run(model)
+        kept = [entry.node for entry in result.refused]
+    label = f"{group} {name} {precision} {'-'.join(map(str, batches))}"
+    path = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in label.lower()) + ".onnx"
+    onnx.save(converted, out / path)
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    entry = {"group": group, "form": name, "base": base, "precision": precision, "batches": batches}
+    print(label, flush=True)
+    return {**entry, "input": model.graph.input[0].name, "shape": shape, "kept": kept, "path": path}
 
 
 if __name__ == "__main__":
