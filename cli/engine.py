@@ -39,7 +39,7 @@ Profiles = Annotated[
     _option(
         "--profile",
         metavar="NAME:MIN..OPT..MAX",
-        help="Shapes to build for: x:1x3x64x64..8x3x64x64..32x3x64x64. Once a profile; none: the package's range.",
+        help="Shapes to build for, or one NAME:SHAPE; repeatable. Without it the package's whole range.",
     ),
 ]
 Tf32 = Annotated[bool, _option("--tf32", help="Let float32 be multiplied in TF32 (about 10 bits).")]

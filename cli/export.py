@@ -144,7 +144,11 @@ def export(
     ] = False,
     trt: Annotated[
         bool,
-        typer.Option("--trt", help="Build a TensorRT engine for this machine too.", rich_help_panel=engine.PANEL),
+        typer.Option(
+            "--trt",
+            help="Build a TensorRT engine for this machine too; sets --target tensorrt.",
+            rich_help_panel=engine.PANEL,
+        ),
     ] = False,
     profile: engine.Profiles = None,
     tf32: engine.Tf32 = False,
