@@ -102,7 +102,7 @@ def load_plugins(paths: Collection[Path], api: Api, said: Complaints) -> None:
     registry = api.module.get_plugin_registry()
     for path in paths:
         try:
-            handle = registry.load_library(os.fspath(path))
+            handle = registry.load_library(os.fspath(path.resolve()))  # a bare name would be looked up
         except Exception:
             handle = None
         if handle is None:
