@@ -84,7 +84,7 @@ def test_help_says_what_the_command_does_and_returns(page: str) -> None:
     flat = " ".join(page.split())
     for code in ("0 good", "1 bad input or model", "2 usage", "3 the package disagrees", "5 something is missing"):
         assert code in flat
-    titles = ["Arguments", "What goes in", "Shapes", "What comes out", "Checks", "The run"]
+    titles = ["Arguments", "What goes in", "Shapes", "What comes out", "TensorRT", "Checks", "The run"]
     assert re.findall(r"╭─ ([\w ]+?) ─", page) == titles
 
 
