@@ -223,7 +223,7 @@ def export(
             engine_flags.check_used()
         flags = {"input": input_shapes or (), "min": min_shapes or (), "opt": opt_shapes or (), "max": max_shapes or ()}
         choices = {
-            "opset": opset or DEFAULT_OPSETS[precision],
+            "opset": DEFAULT_OPSETS[precision] if opset is None else opset,
             "rectify": rectify,
             "target": target or ("tensorrt" if trt else "onnxruntime"),
             "fp16": fp16,

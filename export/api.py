@@ -55,7 +55,7 @@ def export(
     """
     source = _source(model, example_inputs, dynamic_shapes)
     options = ExportOptions(
-        opset=opset or (bfloat16.LEAST_OPSET if bf16 else ExportOptions.opset),
+        opset=(bfloat16.LEAST_OPSET if bf16 else ExportOptions.opset) if opset is None else opset,
         rectify=rectify,
         target=target,
         fp16=fp16,
