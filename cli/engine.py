@@ -122,7 +122,6 @@ def build(console: Console, folder: Path, flags: EngineFlags, rebuild: bool = Fa
     package = Package.open(folder)
     options = flags.options(package)
     api = versions.load()
-    package.verify_files()
     begin = time.perf_counter()
     with spinner(console) as report:
         built = ensure_plan(folder, options, api, rebuild=rebuild, layers_file=flags.layers, report=report)

@@ -57,6 +57,14 @@ def test_whether_the_plugin_is_in_the_engine(
     assert ran.code == 0 and said in ran.out
 
 
+def test_a_broken_plan_can_be_built_anew(command: Command, machine: Machine, flexible: Path) -> None:
+    pytest.importorskip("polygraphy")
+    assert command("build", flexible, "--trt").code == 0
+    (flexible / PLAN).write_bytes(b"tampered")
+    ran = command("build", flexible, "--trt", "--rebuild")
+    assert ran.code == 0 and f"{PLAN} built" in ran.out
+
+
 def test_what_is_missing_is_said(command: Command, without_tensorrt: None, flexible: Path) -> None:
     ran = command("build", flexible, "--trt")
     assert ran.code == 5 and "TensorRT cannot be imported here" in ran.err
