@@ -42,7 +42,7 @@ class Package:
         return self.path / MODEL
 
     def verify_files(self, but: Collection[str] = ()) -> None:
-        """Compare every listed file, `but` those, with its sha256. Raises BadInput that names the first that differs."""
+        """Compare every listed file `but` those with its sha256. Raises BadInput that names the first that differs."""
         for name, expected in self.manifest.files.items():
             if name in but:
                 continue
