@@ -48,7 +48,7 @@ class Complaints:
 def _logger(trt: Any) -> Any:
     """The one logger of this process: TensorRT keeps the first that it is given, wherever others go. Prints nothing."""
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.listeners: list[Complaints] = []

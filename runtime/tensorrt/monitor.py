@@ -25,7 +25,7 @@ def make_monitor(api: Api, report: Report, cancelled: threading.Event) -> Any:
         return None
     trt = api.module
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined,misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self._steps: dict[str, int] = {}

@@ -104,8 +104,8 @@ def installed() -> Api:
             f"TensorRT cannot be imported here ({_first_line(error)}); install it with: pip install 'rectexport[gpu]' "
             "(on a Jetson it comes with JetPack: make the environment with python3 -m venv --system-site-packages)"
         ) from None
-    numbers = [int(part) for part in re.findall(r"\d+", module.__version__)[:3]]
-    found: Version = (*numbers, 0, 0, 0)[:3]
+    major, minor, patch, *_ = [*(int(part) for part in re.findall(r"\d+", module.__version__)), 0, 0, 0]
+    found = (major, minor, patch)
     if found < OLDEST:
         raise MissingDependency(
             f"TensorRT {module.__version__} is too old: 8.6, 10.x and 11.x are supported; "
