@@ -13,7 +13,7 @@ float32, as tensor cores do: every weight and every tensor is rounded to bfloat1
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import ml_dtypes
 import numpy as np
@@ -122,9 +122,9 @@ class _Conversion:
             return set()
         schema = defs.get_schema(node.op_type, self._opset)
         results = (index for index, name in enumerate(node.output) if self._types.get(name) == FLOAT)
-        if not all(_takes(schema, schema.outputs, index) for index in results):
+        if not all(_takes(schema.outputs, index) for index in results):
             return set()
-        return {index for index in floats if _takes(schema, schema.inputs, index)}
+        return {index for index in floats if _takes(schema.inputs, index)}
 
     def _as(self, name: str, wanted: int) -> str:
         """The tensor in that type, by a cast, or as a weight of its own."""
@@ -139,7 +139,7 @@ class _Conversion:
         return self._twins[name, wanted]
 
 
-def _takes(schema: defs.OpSchema, parameters: list[defs.OpSchema.FormalParameter], index: int) -> bool:
+def _takes(parameters: Sequence[defs.OpSchema.FormalParameter], index: int) -> bool:
     """Whether ONNX lets this input or output be bfloat16; the last parameter stands for all that follow it."""
     return "tensor(bfloat16)" in parameters[min(index, len(parameters) - 1)].types
 

@@ -40,7 +40,7 @@ from rectexport.runtime.shapes import ShapeRange
 BATCHES = (1, 8, 32)
 DIGITS = Path(__file__).resolve().parents[2] / "models" / "checkpoints" / "digits.pt"
 #: Net -> its entry in the zoo, options, image size.
-NETS: dict[str, tuple[str, dict[str, str], int]] = {
+NETS: dict[str, tuple[str, dict[str, Any], int]] = {
     "rf-resnet50": ("resnet50", {"conv": "rectified"}, 224),
     "c2sp": ("c2sp_resnet50_0_5x", {}, 224),
     "crelu": ("convpool_cnn_c_crelu", {}, 32),

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +89,16 @@ def _onnxruntime(section: Section, folder: Path, entry: dict[str, Any], provider
     if late := deadline.passed():
         section.skip(f"{entry['name']} on ONNX Runtime CUDA", late)
         return False
-    from rectexport.runtime.backends import BackendOptions
-
     try:
         package = Package.open(folder)
-        return _judge(section, entry, package, provider.open(package, BackendOptions()), "", "")
+        return _judge(section, entry, package, provider.open(package, _default_options()), "", "")
     except RectexportError as error:
         section.rows.append((entry["name"], "ONNX Runtime CUDA", "", "", "", "", f"FAILED: {error}"))
         return True
+
+
+def _default_options() -> Any:
+    return import_module("rectexport.runtime.backends").BackendOptions()
 
 
 def _judge(section: Section, entry: dict[str, Any], package: Package, runner: Runner, share: str, seconds: str) -> bool:
