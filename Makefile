@@ -8,7 +8,8 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ruff mypy unit test-py310 figures zoo bench costs selftest clean
+.PHONY: help demo test lint ruff mypy unit test-py310 \
+  figures zoo bench costs selftest gpu-packages gpu-test gpu-bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +95,21 @@ selftest: .venv/.stamp ## show that rectexport bench does not tell a model from 
 	$(BIN)/python -m benchmarks.selftest --anew
 	$(BIN)/python -m benchmarks.selftest --anew --loaded
 	$(BIN)/python -m benchmarks.selftest --anew --control --runs 10
+# The GPU's machine needs the runtime alone: what is exported, and the package itself, are laid out in build/gpu
+# where PyTorch is. Its Python is .venv's, where there is one, or the one on PATH: make gpu-test GPU_PYTHON=python3.10
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
+ON_GPU := PYTHONPATH="$(CURDIR)/build/gpu/site:$(CURDIR):$$PYTHONPATH" $(GPU_PYTHON)
+
+gpu-packages: .venv/.stamp ## export what gpu-test and gpu-bench run, into build/gpu (15 minutes, no GPU)
+	rm -rf build/gpu
+	$(BIN)/python -m pip install -q --no-index --no-deps --no-build-isolation --target build/gpu/site .
+	$(BIN)/python -m benchmarks.gpu.prepare
+
+gpu-test: ## on a GPU: engines of every precision, compared with the goldens (9 minutes)
+	$(ON_GPU) -m benchmarks.gpu.test
+
+gpu-bench: ## on a GPU: latency of every form (9 minutes)
+	$(ON_GPU) -m benchmarks.gpu.bench
 
 clean: ## remove what was built, and the environments
 	rm -rf .venv .venv310 build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from rectexport.cli import engine
 from rectexport.cli.command import RUN, Command
 from rectexport.cli.display import Progress, show_parity
 from rectexport.cli.failure import reported
@@ -18,9 +19,12 @@ from rectexport.runtime.environment import require
 
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
+    from rectexport.runtime.tensorrt.building import Built
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
+#: bfloat16 convolutions and pools exist since opset 22.
+DEFAULT_OPSETS = {"fp32": 18, "fp16": 18, "bf16": 22}
 IN, SHAPES, OUT, CHECKS = "What goes in", "Shapes", "What comes out", "Checks"
 
 
@@ -103,23 +107,33 @@ def export(
             rich_help_panel=OUT,
         ),
     ] = None,
-    opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 23.", rich_help_panel=OUT)] = 18,
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="ONNX opset, 18 to 23. Without it 18, or 22 with --bf16.",
+            show_default=False,
+            rich_help_panel=OUT,
+        ),
+    ] = None,
     rectify: Annotated[
         str,
         typer.Option(
             metavar="FORM",
             help="How rectification leaves: fold (constants; static H, W), graph (computed from the shapes), "
-            "auto (fold what is static).",
+            "auto (fold what is static), plugin (left to a TensorRT plugin, or to its function body).",
             rich_help_panel=OUT,
         ),
     ] = "auto",
     target: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Engine that even kernels and CReLUs are lowered for: onnxruntime, openvino, tensorrt, portable.",
+            help="Engine that even kernels and CReLUs are lowered for: onnxruntime, openvino, tensorrt, portable. "
+            "Without it tensorrt with --trt, else onnxruntime.",
+            show_default=False,
             rich_help_panel=OUT,
         ),
-    ] = "onnxruntime",
+    ] = None,
     fp16: Annotated[
         bool,
         typer.Option("--fp16", help="float16 in the graph; inputs and outputs stay float32.", rich_help_panel=OUT),
@@ -128,6 +142,27 @@ def export(
         bool,
         typer.Option("--report", help="Write report.html into the package, too.", rich_help_panel=OUT),
     ] = False,
+    bf16: Annotated[
+        bool,
+        typer.Option("--bf16", help="The same in bfloat16, for TensorRT: few CPUs run it.", rich_help_panel=OUT),
+    ] = False,
+    trt: Annotated[
+        bool,
+        typer.Option(
+            "--trt",
+            help="Build a TensorRT engine for this machine too; sets --target tensorrt.",
+            rich_help_panel=engine.PANEL,
+        ),
+    ] = False,
+    profile: engine.Profiles = None,
+    tf32: engine.Tf32 = False,
+    workspace: engine.Workspace = None,
+    timing_cache: engine.TimingCache = None,
+    version_compatible: engine.VersionCompatible = False,
+    hardware_compatibility: engine.Hardware = "none",
+    strip_plan: engine.StripPlan = False,
+    plugins: engine.Plugins = None,
+    layers: engine.Layers = None,
     atol: Annotated[
         list[str] | None,
         typer.Option(metavar="[OUTPUT:]VALUE", help="Also bound every element: absolute part.", rich_help_panel=CHECKS),
@@ -163,6 +198,7 @@ def export(
 
     - `rectexport net.pt` — a checkpoint that says what it is
     - `rectexport weights.pth --arch resnet50 --input x:1x3x224x224 -o out/net`
+    - `rectexport net.pt --trt --fp16` — with a TensorRT engine for this machine
     - `rectexport net.pt2 --min-shapes x:1x3x160x160 --opt-shapes x:1x3x224x224 --max-shapes x:32x3x320x320`
 
     **Exit codes**: 0 good · 1 bad input or model · 2 usage · 3 the package disagrees · 5 something is missing here
@@ -173,12 +209,29 @@ def export(
     again = ["rectexport", *(context.obj or ())]
     folder = out or Path("out") / model.stem
     with reported(again, as_json), progress:
+        precision = engine.graph_precision(fp16, bf16, tf32)
+        engine_flags = engine.EngineFlags(
+            profiles=tuple(profile or ()),
+            tf32=tf32,
+            workspace=workspace,
+            timing_cache=timing_cache,
+            version_compatible=version_compatible,
+            hardware_compatibility=hardware_compatibility,
+            strip_plan=strip_plan,
+            plugins=tuple(plugins or ()),
+            layers=layers,
+        )
+        if not trt:
+            engine_flags.check_unused()
+        elif not dry_run:
+            engine_flags.check_used()
         flags = {"input": input_shapes or (), "min": min_shapes or (), "opt": opt_shapes or (), "max": max_shapes or ()}
         choices = {
-            "opset": opset,
+            "opset": DEFAULT_OPSETS[precision] if opset is None else opset,
             "rectify": rectify,
-            "target": target,
+            "target": target or ("tensorrt" if trt else "onnxruntime"),
             "fp16": fp16,
+            "bf16": bf16,
             "guard": not no_guard,
             "report": report,
             "command": _without_out(again),
@@ -192,13 +245,15 @@ def export(
             {**choices, "atol": atol or (), "rtol": rtol or ()},
             dry_run,
         )
+        progress.stop()
+        built = engine.build_exported(console, folder, engine_flags) if trt and not isinstance(result, list) else None
     seconds = time.perf_counter() - begin
     if isinstance(result, list):
         console.print(f"dry run: nothing was written · {seconds:.1f} s")
         document: dict[str, Any] = {"dry_run": True, "seconds": round(seconds, 3), "plan": result}
     else:
-        _show(console, result, seconds, again)
-        document = _document(result, seconds)
+        _show(console, result, built, seconds, again)
+        document = _document(result, built, seconds)
     if as_json:
         typer.echo(json.dumps(document, indent=2))
 
@@ -247,18 +302,20 @@ def _run(
     return run_export(source, ShapeOptions(**shapes), out, options, log)
 
 
-def _show(console: Console, result: Exported, seconds: float, again: list[str]) -> None:
+def _show(console: Console, result: Exported, built: Built | None, seconds: float, again: list[str]) -> None:
     show_parity(console, result.parity)
+    if built is not None:
+        engine.show_built(console, built)
     folder = result.package.path
     console.print(f"Files in {folder}:", markup=False, soft_wrap=True)
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.glob("[!.]*")):
         console.print(f"  {path.name:<14}{path.stat().st_size / 1024:10.1f} KiB", markup=False)
     console.print("PASSED", style="bold green", end="")
     console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
 
 
-def _document(result: Exported, seconds: float) -> dict[str, Any]:
-    return {
+def _document(result: Exported, built: Built | None, seconds: float) -> dict[str, Any]:
+    document = {
         "passed": True,
         "seconds": round(seconds, 3),
         "package": str(result.package.path),
@@ -266,3 +323,4 @@ def _document(result: Exported, seconds: float) -> dict[str, Any]:
         "passes": [entry.as_dict() for entry in result.passes],
         "parity": result.parity.as_dict(),
     }
+    return document if built is None else {**document, "plan": engine.document(built)}

@@ -11,6 +11,7 @@ from rectexport.cli.failure import debugging, explain
 #: Command -> module whose `app` runs it. Anything else on the command line is a model to export.
 COMMANDS: dict[str, str] = {
     "bench": "rectexport.cli.bench",
+    "build": "rectexport.cli.build",
     "doctor": "rectexport.cli.doctor",
     "export": "rectexport.cli.export",
     "models": "rectexport.cli.models",

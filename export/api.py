@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rectexport.exporter import bfloat16
 from rectexport.exporter.inputs import ShapeOptions, forward_names
 from rectexport.exporter.log import Log
 from rectexport.exporter.pipeline import ExportOptions, run_export
@@ -27,10 +28,11 @@ def export(
     out: str | Path,
     dynamic_shapes: Any = None,
     *,
-    opset: int = ExportOptions.opset,
+    opset: int | None = None,
     rectify: str = ExportOptions.rectify,
     target: str = ExportOptions.target,
     fp16: bool = False,
+    bf16: bool = False,
     atol: float | None = None,
     rtol: float | None = None,
     guard: bool = True,
@@ -41,10 +43,12 @@ def export(
     model            a module (a copy is exported, in eval mode, on the CPU) or an exported program
     example_inputs   a tuple of tensors, as forward takes them
     dynamic_shapes   as torch.export.export takes it; None fixes every dimension
-    rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes)
+    rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes),
+                     or "plugin" (nodes with function bodies, which a TensorRT plugin may replace)
     target           the engine that even kernels and CReLUs are lowered for: "onnxruntime", "openvino",
                      "tensorrt" or "portable"
-    fp16             float16 in the graph, float32 inputs and outputs
+    fp16, bf16       float16 or bfloat16 in the graph, float32 inputs and outputs
+    opset            None: 18, or 22 with bf16, which convolutions have since then
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
     report           write report.html into the package, too; needs jinja2
 
@@ -53,10 +57,11 @@ def export(
     """
     source = _source(model, example_inputs, dynamic_shapes)
     options = ExportOptions(
-        opset=opset,
+        opset=(bfloat16.LEAST_OPSET if bf16 else ExportOptions.opset) if opset is None else opset,
         rectify=rectify,
         target=target,
         fp16=fp16,
+        bf16=bf16,
         atol={} if atol is None else {"": atol},
         rtol={} if rtol is None else {"": rtol},
         guard=guard,

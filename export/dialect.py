@@ -108,6 +108,26 @@ Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
 }}
 """
 
+#: The same for y in half precision: factors are exact in float32 only (49/20), so that is what is computed in.
+_RECTIFY_IN_FLOAT32 = f"""
+Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
+  factors = rectexport.RectificationMap <{_PASS_WINDOW}> (x, y)
+  y_float = Cast <to = 1> (y)
+  scaled = Mul (y_float, factors)
+  channel_shape = Constant <value_ints = [1, -1, 1, 1]> ()
+  shift = Reshape (bias, channel_shape)
+  shift_float = Cast <to = 1> (shift)
+  always = Constant <value_int: int = @empty_bias> ()
+  everywhere = Cast <to = 9> (always)
+  covered = Cast <to = 9> (factors)
+  shown = Or (everywhere, covered)
+  mask = Cast <to = 1> (shown)
+  masked = Mul (shift_float, mask)
+  sum = Add (scaled, masked)
+  z = CastLike (sum, y)
+}}
+"""
+
 
 def _symmetric_pad() -> str:
     groups = "\n".join(
@@ -175,8 +195,12 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], str, dict[str, int]]] = {
 @cache
 def function(name: str, opset: int) -> FunctionProto:
     """The body of one operator in standard ops of `opset`, which must equal the model's."""
+    return _parsed(BODIES[name], opset)
+
+
+def _parsed(body: str, opset: int) -> FunctionProto:
     header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}]>'
-    return parser.parse_function(header + BODIES[name])
+    return parser.parse_function(header + body)
 
 
 def default_opset(model: ModelProto) -> int:
@@ -212,6 +236,13 @@ def attach_functions(model: ModelProto) -> None:
     model.opset_import.extend(imports)
     if needed:
         model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+
+
+def compute_in_float32(model: ModelProto) -> None:
+    """Let the bodies of Rectify compute in float32, for a model whose tensors are half precision; in place."""
+    for entry in model.functions:
+        if (entry.domain, entry.name) == (DOMAIN, "Rectify"):
+            entry.CopyFrom(_parsed(_RECTIFY_IN_FLOAT32, default_opset(model)))
 
 
 def attributes(node: Any) -> dict[str, Any]:

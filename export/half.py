@@ -3,32 +3,38 @@
 Given   a float32 model             Result  the same graph in float16, casts where the two meet
 
 Stays in float32: the rectification factors, which are not float16 numbers (49/20), from their division to the
-multiplication by them; and any node with a weight beyond float16's range. Inputs and outputs keep their float32
+multiplication by them; any node with a weight beyond float16's range; and, where example inputs are given, the nodes
+that make or read a tensor whose values on them come near the end of that range. Inputs and outputs keep their float32
 type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper, shape_inference
 
-from rectexport.exporter.passes.rectification import SCALE_PREFIX
+from rectexport.exporter import dialect
+from rectexport.exporter.passes.rectification import SCALE_PREFIX, factor_nodes
 from rectexport.exporter.passes.result import PassResult, Tally
 from rectexport.exporter.passes.surgeon import close_graph, open_graph
+from rectexport.exporter.reference import run_inner
 from rectexport.runtime.environment import require
+from rectexport.runtime.runner import Array
 
 NAME = "float16"
+LIMIT = float(np.finfo(np.float16).max)
 
 
-def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
-    """Convert the model; a refusal is a node that stays in float32."""
+def run(model: ModelProto, feeds: Sequence[Mapping[str, Array]] = ()) -> tuple[ModelProto, PassResult]:
+    """Convert the model; a refusal is a node that stays in float32. `feeds` are example inputs."""
     tally = Tally(NAME)
-    prepared = _prepare(model)
-    for name, reason in _kept_nodes(prepared):
+    large = {name for feed in feeds for name in _large_tensors(model, feed)}
+    prepared = _prepare(model, large)
+    for name, reason in _kept_nodes(prepared, large):
         tally.refuse(name, reason)
-    factors = _factor_nodes(prepared)
+    factors = factor_nodes(prepared)
     kept = [*(entry.node for entry in tally.refused), *factors]
     converter = require("onnxruntime.transformers.float16")
     converted: ModelProto = converter.convert_float_to_float16(
@@ -37,51 +43,49 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     _drop_repeated_casts(converted)
     del converted.graph.value_info[:]  # the converter leaves float32 notes on tensors that are float16 now
     converted = close_graph(open_graph(converted), converted)  # it appends its casts; ONNX wants nodes in order
+    dialect.compute_in_float32(converted)
     tally.fire(f"{sum(entry.data_type == TensorProto.FLOAT16 for entry in converted.graph.initializer)} weights")
     return converted, tally.result()
 
 
-def _prepare(model: ModelProto) -> ModelProto:
+def _large_tensors(model: ModelProto, feed: Mapping[str, Array]) -> Iterator[str]:
+    """Float tensors that reach half of float16's range: another input may well go twice as far."""
+    names = [name for node in model.graph.node for name in node.output if name]
+    for name, value in run_inner(model, feed, names).items():
+        if value.dtype == np.float32 and value.size and not np.abs(value).max() < LIMIT / 2:
+            yield name
+
+
+def _prepare(model: ModelProto, large: Collection[str]) -> ModelProto:
     """A copy as the converter needs it: it knows nodes by name, and casts only tensors whose type is noted.
 
-    It rounds noted tensors to float16 even where a float32 node makes them; the factors lose their notes.
+    It rounds noted tensors to float16 even where a float32 node makes them; the factors lose their notes, and so do
+    the large tensors, which float32 nodes make and float32 nodes read.
     """
     copy: ModelProto = shape_inference.infer_shapes(model)
     for node in copy.graph.node:
         node.name = node.name or f"{node.op_type}.{node.output[0]}"
-    factors = set(_factor_nodes(copy))
-    made = {name for node in copy.graph.node if node.name in factors for name in node.output}
+    factors = set(factor_nodes(copy))
+    made = {name for node in copy.graph.node if node.name in factors for name in node.output} | set(large)
     noted = [value for value in copy.graph.value_info if value.name not in made]
     del copy.graph.value_info[:]
     copy.graph.value_info.extend(noted)
     return copy
 
 
-def _kept_nodes(model: ModelProto) -> Iterator[tuple[str, str]]:
-    limit = float(np.finfo(np.float16).max)
-    large = {
+def _kept_nodes(model: ModelProto, large: Collection[str]) -> Iterator[tuple[str, str]]:
+    weights = {
         entry.name
         for entry in model.graph.initializer
-        if entry.data_type == TensorProto.FLOAT and np.abs(numpy_helper.to_array(entry)).max(initial=0) > limit
+        if entry.data_type == TensorProto.FLOAT and np.abs(numpy_helper.to_array(entry)).max(initial=0) > LIMIT
     }
     for node in model.graph.node:
         if node.name.startswith(SCALE_PREFIX):
             yield node.name, "rectification factors stay exact"
-        elif large.intersection(node.input):
+        elif weights.intersection(node.input):
             yield node.name, "a weight is beyond float16's range"
-
-
-def _factor_nodes(model: ModelProto) -> list[str]:
-    """Names of the nodes that compute rectification factors from shapes."""
-    producers = {name: node for node in model.graph.node for name in node.output}
-    pending = [node.input[1] for node in model.graph.node if node.name.startswith(SCALE_PREFIX)]
-    found = {}
-    while pending:
-        node = producers.get(pending.pop())
-        if node is not None and node.op_type != "Shape" and node.name not in found:
-            found[node.name] = True
-            pending.extend(node.input)
-    return list(found)
+        elif not {*node.input, *node.output}.isdisjoint(large):
+            yield node.name, "its values come near the end of float16's range"
 
 
 def _drop_repeated_casts(model: ModelProto) -> None:

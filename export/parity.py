@@ -29,6 +29,7 @@ class ParityReport:
     cases: list[CaseReport] = field(default_factory=list)
     goldens: tuple[dict[str, Array], dict[str, Array]] = field(default_factory=lambda: ({}, {}))
     kept: dict[str, Array] = field(default_factory=dict)
+    backend: str = "onnxruntime CPU"
 
     @property
     def passed(self) -> bool:
@@ -40,7 +41,7 @@ class ParityReport:
         return {
             "passed": self.passed,
             "reference": self.reference,
-            "backend": "onnxruntime CPU",
+            "backend": self.backend,
             "tolerances": self.tolerance.as_dict(),
             "cases": [case.as_dict() for case in self.cases],
         }

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
-from rectexport.exporter import half, package_writer
+from rectexport.exporter import bfloat16, half, package_writer
 from rectexport.exporter.adapt import adapt_source
 from rectexport.exporter.dialect import default_opset
 from rectexport.exporter.guard import run_passes
@@ -23,7 +24,7 @@ from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.passes import RECTIFY_FORMS, Pass, PassResult, select_passes
 from rectexport.exporter.raising import RAISING
-from rectexport.exporter.reference import make_reference
+from rectexport.exporter.reference import Reference, make_reference
 from rectexport.exporter.rewrites import Rewrites
 from rectexport.exporter.source import Source
 from rectexport.exporter.tolerance import RELATIVE_L2, Tolerance
@@ -35,6 +36,7 @@ from rectexport.runtime.manifest import FILE_NAME
 from rectexport.runtime.package import MODEL, REWRITES, Package
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
+from rectexport.runtime.runner import Array
 from rectexport.runtime.shapes import format_shape
 
 
@@ -46,6 +48,7 @@ class ExportOptions:
     rectify: str = "auto"
     target: str = DEFAULT_TARGET
     fp16: bool = False
+    bf16: bool = False
     atol: Mapping[str, float] = field(default_factory=dict)
     rtol: Mapping[str, float] = field(default_factory=dict)
     guard: bool = True
@@ -58,6 +61,8 @@ class ExportOptions:
             raise UsageError(f"--rectify {self.rectify}: expected one of {', '.join(RECTIFY_FORMS)}")
         if self.target not in TARGETS:
             raise UsageError(f"--target {self.target}: expected one of {', '.join(TARGETS)}")
+        if self.fp16 and self.bf16:
+            raise UsageError("--fp16 and --bf16: one precision at a time")
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise UsageError(f"--opset {self.opset}: expected {MIN_OPSET}..{MAX_OPSET}, what torch's exporter covers")
 
@@ -76,10 +81,14 @@ class ExportOptions:
         operators = [entry for entry in OPERATORS if self.rectify == "auto" or entry.name != rectify_forms.NAME]
         return Lowering(load_costs(self.target), operators)
 
+    def passes(self) -> tuple[Pass, ...]:
+        """All passes over the graph. Raising first: what a model's code spells out is worth as much as our layers."""
+        return (RAISING, *select_passes(self.rectify, self.lowering().passes(), self.target))
+
     @property
     def precision(self) -> str:
-        """fp32 or fp16."""
-        return "fp16" if self.fp16 else "fp32"
+        """fp32, fp16 or bf16."""
+        return "fp16" if self.fp16 else "bf16" if self.bf16 else "fp32"
 
 
 @dataclass
@@ -118,7 +127,11 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
         with log.step("parity"):
             path = package_writer.write_model(folder, model, _notes(source, options))
             reference, tolerance = make_reference(source, traced), _tolerance(source, options)
-            report = check_parity(model, path, reference, traced.inputs, tolerance)
+            if options.bf16:
+                log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
+                report = _check_emulated(model, reference, traced.inputs, tolerance)
+            else:
+                report = check_parity(model, path, reference, traced.inputs, tolerance)
         if not report.passed:
             raise ParityError(_failure(report, out))
         with log.step("package"):
@@ -136,7 +149,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:
     """What run_export would do, without tracing or writing. Raises as it does for inputs that do not fit."""
     plan = plan_inputs(source, shapes)
-    passes = ", ".join(entry.name for entry in _passes(options))
+    passes = ", ".join(entry.name for entry in options.passes())
     return [
         *(f"input {_describe(entry)}" for entry in plan.inputs),
         f"opset {options.opset}, {options.precision}, for {options.target}, passes: {passes}",
@@ -144,24 +157,36 @@ def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: Ex
     ]
 
 
-def _passes(options: ExportOptions) -> tuple[Pass, ...]:
-    """Raising first: what a model's code spells out by hand is worth as much as our layers."""
-    return (RAISING, *select_passes(options.rectify, options.lowering().passes()))
-
-
 def _lower(traced: Traced, options: ExportOptions, rewrites: Rewrites, log: Log) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
     feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
-    passes = [rewrites.watched(entry) for entry in _passes(options)]
+    passes = [rewrites.watched(entry) for entry in options.passes()]
     model, results = run_passes(infer_shapes(traced.model), passes, feeds, log, options.guard)
-    left = [node for node in model.graph.node if node.domain == "rectexport"]
+    left = [node for node in model.graph.node if node.domain == "rectexport" and options.rectify != "plugin"]
     if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):
         raise BadInput("--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or graph")
-    if options.fp16:
-        model, result = rewrites.watched(Pass(half.NAME, half.run)).run(model)
+    if options.precision != "fp32":
+        model, result = rewrites.watched(_precision_pass(options, feeds)).run(model)
         results.append(result)
         log.say(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
     return model, results
+
+
+def _precision_pass(options: ExportOptions, feeds: Sequence[Mapping[str, Array]]) -> Pass:
+    if options.bf16:
+        return Pass(bfloat16.NAME, bfloat16.run)
+    return Pass(half.NAME, lambda model: half.run(model, feeds[:1]))
+
+
+def _check_emulated(
+    model: ModelProto, reference: Reference, inputs: Sequence[InputPlan], tolerance: Tolerance
+) -> ParityReport:
+    with TemporaryDirectory(prefix="rectexport-") as folder:
+        emulated = bfloat16.emulate(model)
+        path = package_writer.write_model(Path(folder), emulated, {})
+        report = check_parity(emulated, path, reference, inputs, tolerance)
+    report.backend = "onnxruntime CPU, bfloat16 emulated in float32"
+    return report
 
 
 def _check_bounds(options: ExportOptions, model: ModelProto) -> None:
@@ -186,7 +211,7 @@ def _describe(entry: InputPlan) -> str:
 def _tolerance(source: Source, options: ExportOptions) -> Tolerance:
     default = RELATIVE_L2[options.precision]
     asked = source.tolerances.get("relative_l2", default)
-    return Tolerance(max(asked, default) if options.fp16 else asked, options.atol, options.rtol)
+    return Tolerance(asked if options.precision == "fp32" else max(asked, default), options.atol, options.rtol)
 
 
 def _notes(source: Source, options: ExportOptions) -> dict[str, str]:

@@ -10,7 +10,7 @@ from rectexport.runtime.tolerance import Tolerance
 __all__ = ["RELATIVE_L2", "Tolerance", "parse_bounds"]
 
 #: Relative L2 against float64, by precision of the package.
-RELATIVE_L2 = {"fp32": 1e-5, "fp16": 5e-3}
+RELATIVE_L2 = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 2e-2}
 
 
 def parse_bounds(texts: Iterable[str], flag: str) -> dict[str, float]:

@@ -33,3 +33,7 @@ class MissingDependency(RectexportError, ImportError):
     """Something this machine lacks: a library, a device, a driver."""
 
     exit_code = 5
+
+
+class DeviceError(RectexportError):
+    """The GPU, or the engine on it, failed at what it was asked to do."""

@@ -76,6 +76,26 @@ def replaced_file(out: Path) -> Iterator[Path]:
         work.unlink(missing_ok=True)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, alone among all processes of this machine, while the block runs.
+
+    The operating system keeps the lock for the process, not the file for the lock: it is free again when its holder
+    ends, killed or not, and the empty file stays for the next. Raises BadInput where the file cannot be made.
+    """
+    import fcntl  # not on Windows, where nothing asks for a lock
+
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BadInput(f"{path.parent}: cannot be written here: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _make_sibling(out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

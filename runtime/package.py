@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import sha256
-from rectexport.runtime.manifest import Manifest, read_manifest
+from rectexport.runtime.files import locked, replaced_file, sha256
+from rectexport.runtime.manifest import FILE_NAME, Manifest, read_manifest
 from rectexport.runtime.runner import Array
 
 MODEL = "model.onnx"
@@ -17,6 +22,8 @@ GOLDENS = "goldens.npz"
 PARITY = "parity.json"
 REWRITES = "rewrites.json"
 LATENCY = "latency.json"
+#: Held by whoever changes a package; it is empty, belongs to no manifest, and may be deleted when nobody does.
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -37,9 +44,11 @@ class Package:
         """The ONNX file."""
         return self.path / MODEL
 
-    def verify_files(self) -> None:
-        """Compare every listed file with its sha256. Raises BadInput that names the first that differs."""
+    def verify_files(self, but: Collection[str] = ()) -> None:
+        """Compare every listed file `but` those with its sha256. Raises BadInput that names the first that differs."""
         for name, expected in self.manifest.files.items():
+            if name in but:
+                continue
             path = self.path / name
             if path.is_symlink() or not path.is_file():
                 raise BadInput(f"{path}: listed in the manifest but missing; copy the package again")
@@ -65,3 +74,52 @@ class Package:
         except Exception as error:  # numpy raises anything from BadZipFile to EOFError here
             raise BadInput(f"{path}: unreadable goldens: {error}") from None
         return found["input"], found["output"]
+
+
+@contextmanager
+def changing(path: str | Path) -> Iterator[Package]:
+    """The package as it is now, with the right to change it: others wait. Raises BadInput when it cannot be written."""
+    folder = Path(path)
+    Package.open(folder)  # a folder that is no package gets no lock file
+    with locked(folder / LOCK):
+        yield Package.open(folder)
+
+
+def add_files(path: str | Path, files: Mapping[str, Path], entries: Mapping[str, Any] | None = None) -> Package:
+    """Copy files into a package under the names given, and write the manifest anew with their hashes.
+
+    entries are set in the manifest's document; a list of entries that have a `file` replaces those of equal file and
+    keeps the others. The manifest is whole at any moment: a name that is replaced leaves it first and comes back with
+    the new hash, so that whoever is killed in between leaves a package without the file, not with a wrong one.
+
+    Raises BadInput when the package cannot be read or written. Does not lock: see `changing`.
+    """
+    package = Package.open(path)
+    document = json.loads(json.dumps(package.manifest.data))
+    if FILE_NAME in files:
+        raise BadInput(f"{package.path}: {FILE_NAME} is written by this function, not added")
+    if any(document["files"].pop(name, None) for name in files):
+        if isinstance(document.get("plans"), list):
+            document["plans"] = [entry for entry in document["plans"] if entry["file"] not in files]
+        _write_manifest(package.path, document)
+    for name, source in files.items():
+        with replaced_file(package.path / name) as work:
+            shutil.copyfile(source, work)
+        document["files"][name] = sha256(package.path / name)
+    for field, value in (entries or {}).items():
+        document[field] = _merged(document.get(field), value)
+    _write_manifest(package.path, document)
+    return Package.open(package.path)
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not (isinstance(old, list) and isinstance(new, list)):
+        return new
+    replaced = {entry["file"] for entry in new}
+    return [*(entry for entry in old if entry["file"] not in replaced), *new]
+
+
+def _write_manifest(folder: Path, document: Mapping[str, Any]) -> None:
+    text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    with replaced_file(folder / FILE_NAME) as work:
+        work.write_text(text, encoding="utf-8")

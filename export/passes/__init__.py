@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rectexport.exporter.passes import batch_norm, cleanup, inline, rectify_fold, rectify_graph
+from rectexport.exporter.passes import batch_norm, cleanup, global_mean, inline, rectify_fold, rectify_graph
 from rectexport.exporter.passes.result import Pass, PassResult, Refusal
 
 __all__ = ["PASSES", "PREPARE", "Pass", "PassResult", "Refusal", "select_passes"]
@@ -21,14 +21,27 @@ PASSES = (
 )
 
 #: Passes that each form of rectification leaves out.
-_LEFT_OUT = {"auto": (), "fold": (rectify_graph.NAME,), "graph": (rectify_fold.NAME,)}
+_LEFT_OUT = {
+    "auto": (),
+    "fold": (rectify_graph.NAME,),
+    "graph": (rectify_fold.NAME,),
+    "plugin": (rectify_fold.NAME, rectify_graph.NAME),
+}
 RECTIFY_FORMS = tuple(_LEFT_OUT)
+#: What one engine needs; before the others, which then see what it makes.
+_FOR_TARGET = {"tensorrt": (Pass(global_mean.NAME, global_mean.run),)}
+#: Passes that a form of rectification has in place of others.
+_REPLACED = {"plugin": {inline.NAME: Pass(inline.NAME, inline.run_but_plugins)}}
 
 
-def select_passes(rectify: str, lowering: Sequence[Pass] = ()) -> tuple[Pass, ...]:
+def select_passes(rectify: str, lowering: Sequence[Pass] = (), target: str = "") -> tuple[Pass, ...]:
     """The passes for a form of rectification: "auto" folds what is static, "fold" and "graph" do only that.
 
-    lowering goes after PREPARE: it matches dialect nodes, and what it leaves is for the passes that follow.
+    "plugin" leaves Rectify nodes, with their function bodies.
+
+    target adds what its engine needs. lowering goes after PREPARE: it matches dialect nodes, and what it leaves is
+    for the passes that follow.
     """
-    rest = (entry for entry in PASSES[len(PREPARE) :] if entry.name not in _LEFT_OUT[rectify])
-    return (*PREPARE, *lowering, *rest)
+    replaced = _REPLACED.get(rectify, {})
+    rest = (replaced.get(entry.name, entry) for entry in PASSES[len(PREPARE) :] if entry.name not in _LEFT_OUT[rectify])
+    return (*PREPARE, *_FOR_TARGET.get(target, ()), *lowering, *rest)

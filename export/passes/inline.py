@@ -2,11 +2,13 @@
 
 Given   y = rectexport.F(x…)        Result  y = the nodes of F's body, their constants folded
 
-Exact by definition: the body is what the node means. Must not fire for a target that runs the node itself
-(a TensorRT plugin of that name).
+Exact by definition: the body is what the node means. Must not fire for a target that runs the node itself: with
+--rectify plugin, Rectify stays a node with its body, for a TensorRT plugin of that name.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import onnx
 from onnx import ModelProto, inliner
@@ -16,16 +18,33 @@ from rectexport.exporter import dialect
 from rectexport.exporter.passes.result import PassResult, Tally
 
 NAME = "inline"
+#: What a TensorRT plugin computes.
+PLUGINS = ("Rectify",)
 
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Inline every dialect function."""
+    return _inline(model, ())
+
+
+def run_but_plugins(model: ModelProto) -> tuple[ModelProto, PassResult]:
+    """Inline every dialect function that no plugin computes."""
+    return _inline(model, PLUGINS)
+
+
+def _inline(model: ModelProto, left: Collection[str]) -> tuple[ModelProto, PassResult]:
     tally = Tally(NAME)
     for node in dialect.dialect_nodes(model.graph):
-        tally.fire(f"{node.op_type} {node.name or node.output[0]}")
+        if node.op_type not in left:
+            tally.fire(f"{node.op_type} {node.name or node.output[0]}")
     if not tally.fired:
         return model, tally.result()
-    wanted = [(entry.domain, entry.name) for entry in model.functions if entry.domain == dialect.DOMAIN]
+    spared = {name for operator in left for name in (operator, *dialect.CALLS.get(operator, ()))}
+    wanted = [
+        (entry.domain, entry.name)
+        for entry in model.functions
+        if entry.domain == dialect.DOMAIN and entry.name not in spared
+    ]
     inlined: ModelProto = inliner.inline_selected_functions(model, wanted)
     dialect.attach_functions(inlined)
     return _fold_constants(inlined), tally.result()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from rectexport.exporter.passes.surgeon import constant
 
@@ -36,6 +37,19 @@ def factors(node: gs.Node, size: tuple[int, int], out: tuple[int, int]) -> NDArr
     rows, columns = (taps(size[i], out[i], kernel[i], strides[i], pads[i], dilations[i]) for i in (0, 1))
     inside = np.outer(rows, columns)
     return np.where(inside > 0, node.attrs["numerator"] / np.maximum(inside, 1), 0.0)[None, None]
+
+
+def factor_nodes(model: ModelProto) -> list[str]:
+    """Names of the nodes that compute rectification factors from shapes."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    pending = [node.input[1] for node in model.graph.node if node.name.startswith(SCALE_PREFIX)]
+    found = {}
+    while pending:
+        node = producers.get(pending.pop())
+        if node is not None and node.op_type != "Shape" and node.name not in found:
+            found[node.name] = True
+            pending.extend(node.input)
+    return list(found)
 
 
 def unmistakable(r: NDArray[Any], channels: Any) -> NDArray[Any]:

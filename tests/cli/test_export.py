@@ -27,7 +27,9 @@ Command = Callable[..., Any]
 FLAGS = (
     *("--arch", "--trust-pickle", "--rectify-model", "--load-inputs"),
     *("--input", "--min-shapes", "--minShapes", "--opt-shapes", "--optShapes", "--max-shapes", "--maxShapes"),
-    *("--out", "--opset", "--rectify", "--target", "--fp16", "--report"),
+    *("--out", "--opset", "--rectify", "--target", "--fp16", "--bf16", "--report"),
+    *("--trt", "--profile", "--tf32", "--workspace", "--timing-cache", "--version-compatible"),
+    *("--hardware-compatibility", "--strip-plan", "--plugins", "--layers"),
     *("--atol", "--rtol", "--no-guard"),
     *("--dry-run", "--json", "--version", "--help"),
 )
@@ -82,7 +84,7 @@ def test_help_says_what_the_command_does_and_returns(page: str) -> None:
     flat = " ".join(page.split())
     for code in ("0 good", "1 bad input or model", "2 usage", "3 the package disagrees", "5 something is missing"):
         assert code in flat
-    titles = ["Arguments", "What goes in", "Shapes", "What comes out", "Checks", "The run"]
+    titles = ["Arguments", "What goes in", "Shapes", "What comes out", "TensorRT", "Checks", "The run"]
     assert re.findall(r"╭─ ([\w ]+?) ─", page) == titles
 
 

@@ -128,6 +128,31 @@ def test_nothing_is_noted_wrong() -> None:
         assert onnx.helper.tensor_dtype_to_np_dtype(noted[name]) == values[name].dtype, name
 
 
+def test_values_beyond_the_range() -> None:
+    """a and b exceed float16 on the example: what makes and reads them stays in float32, with no cast between.
+
+    Parity would not tell: ONNX Runtime's CPU provider computes most of float16 in float32.
+    """
+    model = build(
+        "(float[N,3] x) => (float[N,3] z)",
+        "a = MatMul(x, up)\n b = Relu(a)\n c = Mul(b, down)\n z = MatMul(c, w)",
+        up=np.full((3, 3), 5e4, np.float32),
+        down=np.full(3, 1e-5, np.float32),
+        w=normal(3, 3),
+    )
+    x = np.abs(normal(2, 3)) + 1
+    converted, result = half.run(model, [{"x": x}])
+    checker.check_model(converted)
+    assert {entry.reason for entry in result.refused} == {"its values come near the end of float16's range"}
+    assert [entry.node for entry in result.refused] == ["MatMul.a", "Relu.b", "Mul.c"]
+    assert relative_l2(outputs(model, {"x": x})[0], outputs(converted, {"x": x})[0]) <= 5e-3
+    kinds = {name: values.dtype for name, values in tensors(converted, {"x": x}).items()}
+    assert kinds["a"] == kinds["b"] == np.float32
+    first = operators(converted).index("MatMul")
+    assert operators(converted)[first : first + 3] == ["MatMul", "Relu", "Mul"]  # no cast between them
+    assert half.run(model, [{"x": x / 1e4}])[1].refused == ()
+
+
 @pytest.mark.parametrize("shapes", [ShapeOptions(), RANGE], ids=["static", "dynamic"])
 def test_digits(shapes: ShapeOptions, tmp_path: Path) -> None:
     result = exported(load_source(DIGITS), tmp_path / "digits", shapes, fp16=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.package import Package
+from rectexport.runtime.package import LOCK, Package, add_files, changing
 
 
 def test_an_exported_package_is_whole(exported: Path) -> None:
@@ -142,3 +143,52 @@ def test_goldens_that_are_missing(package: Path) -> None:
     (package / "goldens.npz").unlink()
     with pytest.raises(BadInput, match=r"goldens\.npz: unreadable goldens: .*No such file"):
         Package.open(package).goldens()
+
+
+def test_files_are_added_with_their_hashes(package: Path, tmp_path: Path) -> None:
+    before = json.loads((package / "manifest.json").read_text())
+    source = tmp_path / "figures"
+    source.write_text("1")
+    added = add_files(package, {"latency.json": source}, {"note": 1, "plans": [{"file": "a", "v": 1}]})
+    assert (package / "latency.json").read_text() == "1"
+    added.verify_files()
+    added = add_files(package, {}, {"plans": [{"file": "b"}, {"file": "a", "v": 2}]})
+    assert added.manifest.data["plans"] == [{"file": "b"}, {"file": "a", "v": 2}]
+    after = dict(added.manifest.data)
+    assert after.pop("note") == 1 and after.pop("plans") and after["files"].pop("latency.json")
+    assert after == before
+
+
+@pytest.mark.parametrize("step", ["shutil.copyfile", "sha256"], ids=["before the copy", "after it"])
+def test_whoever_stops_halfway_leaves_a_whole_package(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    source = tmp_path / "plan"
+    source.write_text("old")
+    add_files(package, {"a.plan": source}, {"plans": [{"file": "a.plan"}]})
+    source.write_text("new")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"rectexport.runtime.package.{step}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            add_files(package, {"a.plan": source}, {"plans": [{"file": "a.plan"}]})
+    left = Package.open(package)
+    left.verify_files()
+    assert "a.plan" not in left.manifest.files and not left.manifest.data["plans"]
+    assert not list(package.glob(".*.partial"))
+
+
+def test_the_manifest_is_not_added(package: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"manifest\.json is written by this function"):
+        add_files(package, {"manifest.json": tmp_path / "x"})
+
+
+def test_only_a_package_is_locked(package: Path, tmp_path: Path) -> None:
+    with changing(package) as opened:
+        assert opened.path == package and (package / LOCK).stat().st_size == 0
+    with pytest.raises(BadInput, match="not a package"), changing(tmp_path):
+        pass
+    assert not (tmp_path / LOCK).exists()

@@ -1,0 +1,207 @@
+"""What `rectexport MODEL --trt` and `rectexport build` share: the options of an engine, the wait, the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from rectexport.cli.failure import check_interrupted
+from rectexport.runtime.errors import RectexportError, UsageError
+from rectexport.runtime.package import Package
+from rectexport.runtime.tensorrt import versions
+from rectexport.runtime.tensorrt.building import Built, ensure_plan
+from rectexport.runtime.tensorrt.options import BuildOptions, parse_size
+from rectexport.runtime.tensorrt.profiles import Profile, describe, make_profiles
+from rectexport.runtime.tensorrt.trtexec import load_command
+
+if TYPE_CHECKING:
+    from rectexport.runtime.tensorrt.inspector import Layer
+    from rectexport.runtime.tensorrt.plans import Plan
+
+PANEL = "TensorRT"
+
+
+def _option(*flags: str, **settings: Any) -> Any:
+    return typer.Option(*flags, rich_help_panel=PANEL, **settings)
+
+
+Profiles = Annotated[
+    list[str] | None,
+    _option(
+        "--profile",
+        metavar="NAME:MIN..OPT..MAX",
+        help="Shapes to build for, or one NAME:SHAPE; repeatable. Without it the package's whole range.",
+    ),
+]
+Tf32 = Annotated[bool, _option("--tf32", help="Let float32 be multiplied in TF32 (about 10 bits).")]
+Workspace = Annotated[str | None, _option("--workspace", metavar="SIZE", help="Limit of scratch memory: 4G, 512M.")]
+TimingCache = Annotated[
+    Path | None, _option("--timing-cache", metavar="FILE", help="Kernel timings, read and kept: builds again faster.")
+]
+VersionCompatible = Annotated[
+    bool, _option("--version-compatible", help="A plan that later TensorRTs of the same major version take too.")
+]
+Hardware = Annotated[
+    str,
+    _option(
+        "--hardware-compatibility", metavar="LEVEL", help="none, ampere+ or same-compute-capability: more GPUs, slower."
+    ),
+]
+StripPlan = Annotated[
+    bool, _option("--strip-plan", help="A plan without weights, which loading takes from model.onnx (10.1 and later).")
+]
+Plugins = Annotated[
+    list[Path] | None, _option("--plugins", metavar="LIB.so", help="Library with TensorRT plugins; repeatable.")
+]
+Layers = Annotated[
+    Path | None,
+    _option("--layers", metavar="FILE", help="Write the engine's layers there, as the inspector tells them (JSON)."),
+]
+
+
+@dataclass(frozen=True)
+class EngineFlags:
+    """The options as they were typed."""
+
+    profiles: Sequence[str] = ()
+    shapes: tuple[Sequence[str], Sequence[str], Sequence[str]] = ((), (), ())
+    tf32: bool = False
+    workspace: str | None = None
+    timing_cache: Path | None = None
+    version_compatible: bool = False
+    hardware_compatibility: str = "none"
+    strip_plan: bool = False
+    plugins: Sequence[Path] = ()
+    layers: Path | None = None
+
+    def check_unused(self) -> None:
+        """Raise UsageError if anything but a default is here: without --trt nothing of it would happen."""
+        for name, value in vars(self).items():
+            if value != getattr(EngineFlags, name, None) and name != "shapes":
+                flag = "profile" if name == "profiles" else name.replace("_", "-")
+                raise UsageError(f"--{flag} is for an engine; add --trt")
+
+    def check_used(self) -> None:
+        """Find out now, not after the export, that there is no TensorRT, no GPU, or a value that does not parse."""
+        self._parsed(())
+        try:
+            versions.load()
+        except RectexportError as error:
+            raise type(error)(
+                f"{error}; or leave out --trt, and build on the machine that has it: rectexport build PACKAGE --trt"
+            ) from None
+
+    def options(self, package: Package) -> BuildOptions:
+        """Parsed, for this package. Raises UsageError."""
+        return self._parsed(make_profiles(package.manifest.inputs, self.profiles, *self.shapes))
+
+    def _parsed(self, profiles: tuple[Profile, ...]) -> BuildOptions:
+        return BuildOptions(
+            profiles=profiles,
+            tf32=self.tf32,
+            workspace=None if self.workspace is None else parse_size(self.workspace),
+            timing_cache=self.timing_cache,
+            version_compatible=self.version_compatible,
+            hardware_compatibility=self.hardware_compatibility,
+            strip_plan=self.strip_plan,
+            plugins=tuple(self.plugins),
+        )
+
+
+def build(console: Console, folder: Path, flags: EngineFlags, rebuild: bool = False) -> Built:
+    """Put a plan for this machine into the package, with a spinner meanwhile."""
+    package = Package.open(folder)
+    options = flags.options(package)
+    api = versions.load()
+    begin = time.perf_counter()
+    with spinner(console) as report:
+        built = ensure_plan(folder, options, api, rebuild=rebuild, layers_file=flags.layers, report=report)
+    check_interrupted()
+    console.print(Text(f"{'engine':<10}{time.perf_counter() - begin:7.2f} s", style="bold"))
+    return built
+
+
+def build_exported(console: Console, folder: Path, flags: EngineFlags) -> Built:
+    """The same after an export, whose package stays when the engine fails."""
+    try:
+        return build(console, folder, flags)
+    except RectexportError as error:
+        raise type(error)(
+            f"{error}. The package {folder} is whole, without a plan: rectexport build {folder} --trt"
+        ) from None
+
+
+def graph_precision(fp16: bool, bf16: bool, tf32: bool) -> str:
+    """What the graph's floats become: TF32 is a way to multiply float32. Raises UsageError for two at once."""
+    asked = [name for name, wanted in (("fp16", fp16), ("bf16", bf16), ("tf32", tf32)) if wanted]
+    if len(asked) > 1:
+        raise UsageError(f"--{' and --'.join(asked)}: one precision at a time")
+    return asked[0] if asked and not tf32 else "fp32"
+
+
+@contextmanager
+def spinner(console: Console) -> Iterator[Callable[[str], None]]:
+    """A spinner with the elapsed time; what it gives changes the text beside it. It goes away at the end."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("engine", total=None)
+        yield lambda text: progress.update(task, description=text)
+
+
+def show_built(console: Console, built: Built) -> None:
+    """What the plan is for, what runs in which precision, and how trtexec takes it."""
+    entry, path = built.plan.entry, built.package.path / built.plan.file
+    state = "built" if built.layers is not None else "was there already"
+    _say(
+        console,
+        f"{path} {state}: {entry['precision']}, {path.stat().st_size / 2**20:.1f} MiB, {entry['layers']} layers",
+    )
+    _say(
+        console,
+        f"  for {entry['gpu']} ({entry['compute_capability']}), TensorRT {entry['tensorrt']}, CUDA {entry['cuda']}",
+    )
+    for index, profile in enumerate(built.plan.profiles):
+        _say(console, f"  profile {index}: {describe(profile)}")
+    if built.share is not None:
+        _say(console, f"  {built.share.describe()}")
+    _say(console, f"  {_parity(entry['parity'])}")
+    if built.layers is not None and built.package.manifest.data.get("options", {}).get("rectify") == "plugin":
+        _say(console, f"  {_rectification(built.layers)}")
+    _say(console, f"  the same by trtexec: {entry['trtexec']}")
+    _say(console, f"  to time it: {load_command(built.plan.file, built.plan.profiles[0], _files(built.plan))}")
+
+
+def _parity(found: dict[str, float] | None) -> str:
+    if found is None:
+        return "not compared with PyTorch: no profile holds the shapes of the package's example"
+    return f"relative L2 from PyTorch on the example: {found['relative_l2']:.1e}, allowed {found['allowed']:.0e}"
+
+
+def _rectification(layers: Sequence[Layer]) -> str:
+    """Whether the plugin that the package was exported for is in the engine."""
+    count = sum("plugin" in layer.kind.lower() for layer in layers)
+    if count:
+        return f"{count} layers run by a plugin"
+    return "no layer runs by a plugin: rectification is computed by its function body (--plugins LIB.so, TensorRT 10.7)"
+
+
+def document(built: Built) -> dict[str, Any]:
+    """The plan's entry of the manifest, and whether this command built it."""
+    return {"built": built.layers is not None, **built.plan.entry}
+
+
+def _files(plan: Plan) -> list[str]:
+    return [entry["file"] for entry in plan.entry["plugins"]]
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(text), soft_wrap=True)

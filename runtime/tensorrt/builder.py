@@ -1,0 +1,171 @@
+"""From an ONNX file to a serialized engine, through Polygraphy and TensorRT's own API."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rectexport.runtime.errors import BadInput, RectexportError, UsageError
+from rectexport.runtime.tensorrt import cuda
+from rectexport.runtime.tensorrt.logger import Complaints, explain, parser_error
+from rectexport.runtime.tensorrt.monitor import Report, interruptible, make_monitor
+from rectexport.runtime.tensorrt.options import BuildOptions
+from rectexport.runtime.tensorrt.profiles import Profile
+from rectexport.runtime.tensorrt.versions import Api, require_builder
+
+#: The first GPUs with bfloat16 and TF32 (Ampere).
+_AMPERE = (8, 0)
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ONNX file, the precision that stands in its graph, and the nodes that stay in float32 all the same."""
+
+    path: Path
+    precision: str = "fp32"
+    kept: frozenset[str] = field(default_factory=frozenset)
+
+
+def check_support(model: Model, options: BuildOptions, api: Api, capability: tuple[int, int]) -> None:
+    """Refuse what this TensorRT or this GPU cannot do, before minutes are spent. Raises BadInput or UsageError."""
+    gpu = f"a GPU of compute capability {capability[0]}.{capability[1]}"
+    if model.precision == "bf16" and not api.bfloat16:
+        raise BadInput(
+            f"{model.path}: is bfloat16, which TensorRT {api.text} does not know; export with --fp16, or use 10"
+        )
+    if model.precision == "bf16" and capability < _AMPERE:
+        raise BadInput(f"{model.path}: is bfloat16, which {gpu} does not have (8.0 and later do); export with --fp16")
+    if options.tf32 and capability < _AMPERE:
+        raise UsageError(f"--tf32: {gpu} has none (8.0 and later do); build without it")
+    if options.tf32 and model.precision != "fp32":
+        raise UsageError(f"--tf32: is for float32 packages, and this one is {model.precision}")
+    if api.hardware(options.hardware_compatibility) is None:
+        raise UsageError(
+            f"--hardware-compatibility {options.hardware_compatibility}: not in TensorRT {api.text}; use ampere+"
+        )
+    if options.hardware_compatibility == "ampere+" and capability < _AMPERE:
+        raise UsageError(f"--hardware-compatibility ampere+: cannot be built on {gpu}")
+    if options.strip_plan and not (api.builder_flag("STRIP_PLAN") and hasattr(api.module, "OnnxParserRefitter")):
+        raise UsageError(
+            f"--strip-plan: TensorRT {api.text} cannot give a plan its weights back; it takes 10.1 or later"
+        )
+
+
+def build_engine(model: Model, options: BuildOptions, api: Api, report: Report = lambda text: None) -> bytes:
+    """Build; minutes. `report` is told each phase. Returns the plan.
+
+    Raises MissingDependency (Polygraphy, driver), BadInput for a model that TensorRT refuses, DeviceError when the
+    GPU does not suffice, UsageError for what this version or GPU cannot do.
+    """
+    require_builder()
+    check_support(model, options, api, cuda.driver().compute_capability)
+    cancelled = threading.Event()
+
+    def work() -> bytes:
+        cuda.driver().activate()  # the current context belongs to a thread
+        builder, network, parser = _parse(model, options, api, said)
+        report("building the engine")
+        return _serialize(builder, network, parser, model, options, api, make_monitor(api, report, cancelled))
+
+    with Complaints(api) as said:
+        try:
+            return interruptible(work, cancelled)
+        except RectexportError:
+            raise
+        except Exception as error:  # TensorRT's own come as TypeError, RuntimeError and PolygraphyException
+            raise explain(str(model.path), api, [*said.warnings, str(error), *said.errors]) from None
+
+
+def _parse(model: Model, options: BuildOptions, api: Api, said: Complaints) -> tuple[Any, Any, Any]:
+    trt, logger = api.module, said.logger
+    load_plugins(options.plugins, api, said)
+    builder = trt.Builder(logger)
+    network = builder.create_network(api.network_flags())
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(os.fspath(model.path)):
+        raise parser_error(model.path, api, parser, said.errors)
+    if not api.strongly_typed:
+        _keep_float32(network, model.kept, api)
+    return builder, network, parser
+
+
+def load_plugins(paths: Collection[Path], api: Api, said: Complaints) -> None:
+    """TensorRT's own plugins, and those of the libraries: through the registry, which also finds getCreators.
+
+    Raises BadInput for a library that does not load.
+    """
+    api.module.init_libnvinfer_plugins(said.logger, "")
+    registry = api.module.get_plugin_registry()
+    for path in paths:
+        try:
+            handle = registry.load_library(os.fspath(path.resolve()))  # a bare name would be looked up
+        except Exception:
+            handle = None
+        if handle is None:
+            reason = said.errors[-1] if said.errors else "no reason given"
+            raise BadInput(f"{path}: TensorRT {api.text} cannot load this plugin library: {reason[:300]}")
+
+
+def _keep_float32(network: Any, kept: Collection[str], api: Api) -> None:
+    """Before strong typing a graph's types are hints: hold the layers of these nodes to float32."""
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.name in kept:
+            layer.precision = api.module.float32
+            for output in range(layer.num_outputs):
+                layer.set_output_type(output, api.module.float32)
+
+
+def _serialize(
+    builder: Any, network: Any, parser: Any, model: Model, options: BuildOptions, api: Api, monitor: Any
+) -> bytes:
+    from polygraphy.logger import G_LOGGER
+
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1):  # the errors are TensorRT's, and its logger keeps them
+        from polygraphy.backend.trt import EngineBytesFromNetwork
+
+        cache = None if options.timing_cache is None else os.fspath(options.timing_cache)
+        create = _config(model, options, api, monitor)
+
+        def configure(builder: Any, network: Any) -> Any:
+            config = create(builder, network)
+            if not api.strongly_typed:
+                api.set_preview(config, "PROFILE_SHARING_0806")  # several contexts at one profile; 10 always can
+            if options.plugins:
+                api.set_preview(config, "ALIASED_PLUGIN_IO_10_03")  # the plugin works in place
+            return config
+
+        return bytes(EngineBytesFromNetwork((builder, network, parser), configure, save_timing_cache=cache)())
+
+
+def _config(model: Model, options: BuildOptions, api: Api, monitor: Any) -> Any:
+    from polygraphy.backend.trt import CreateConfig
+
+    trt, weak = api.module, not api.strongly_typed
+    cache, level = options.timing_cache, options.hardware_compatibility
+    return CreateConfig(
+        profiles=[_polygraphy(profile) for profile in options.profiles],
+        tf32=options.tf32,
+        fp16=weak and model.precision == "fp16",
+        precision_constraints="obey" if weak and model.kept else None,
+        load_timing_cache=os.fspath(cache) if cache and cache.exists() else None,
+        memory_pool_limits=None if options.workspace is None else {trt.MemoryPoolType.WORKSPACE: options.workspace},
+        hardware_compatibility_level=None if level == "none" else api.hardware(level),
+        version_compatible=options.version_compatible,
+        strip_plan=options.strip_plan,
+        progress_monitor=monitor,
+        profiling_verbosity=trt.ProfilingVerbosity.DETAILED,  # so that the inspector tells precisions; it costs nothing
+    )
+
+
+def _polygraphy(profile: Profile) -> Any:
+    from polygraphy.backend.trt import Profile as Shapes
+
+    shapes = Shapes()
+    for name, bounds in profile.items():
+        shapes.add(name, bounds.min, bounds.opt, bounds.max)
+    return shapes

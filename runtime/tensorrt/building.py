@@ -1,0 +1,162 @@
+"""Puts a plan for this machine into a package, once, however many processes ask for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import sha256
+from rectexport.runtime.package import MODEL, Package, add_files, changing
+from rectexport.runtime.tensorrt import trtexec
+from rectexport.runtime.tensorrt.acceptance import accept
+from rectexport.runtime.tensorrt.builder import Model, build_engine
+from rectexport.runtime.tensorrt.engine import Engine
+from rectexport.runtime.tensorrt.inspector import Layer, Share, check_share, measure_share, read_layers
+from rectexport.runtime.tensorrt.monitor import Report
+from rectexport.runtime.tensorrt.options import BuildOptions
+from rectexport.runtime.tensorrt.plans import FIELD, Machine, Plan, find_plan, plans_of, this_machine
+from rectexport.runtime.tensorrt.profiles import make_profiles
+from rectexport.runtime.tensorrt.versions import Api
+
+#: Passes that lower precision; what they refuse stays in float32.
+_PRECISION_PASSES = ("float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A plan in a package. `layers` and `share` are of this build, None when the plan was there already."""
+
+    package: Package
+    plan: Plan
+    layers: Sequence[Layer] | None = None
+    share: Share | None = None
+
+
+def ensure_plan(
+    path: Path,
+    options: BuildOptions,
+    api: Api,
+    *,
+    rebuild: bool = False,
+    layers_file: Path | None = None,
+    report: Report = lambda text: None,
+) -> Built:
+    """The plan of the package at `path` for this machine, with these options; built if it is not there.
+
+    rebuild builds it anyway. layers_file takes the engine inspector's JSON. Others that build in this package wait,
+    and find the plan. Raises what build_engine does, ParityError when the engine's answer to the package's example is
+    wrong, and BadInput for a package that was changed or cannot be written.
+    """
+    machine = this_machine(api)
+    options = replace(options, plugins=plugins_of(Package.open(path), options.plugins))
+    report("waiting for another build of this package")
+    with changing(path) as package:
+        if not rebuild:
+            plan = _present(package, options, machine)
+            if plan is not None:
+                return Built(package, plan)
+        _remove_leftovers(package)
+        return _build(package, options, api, machine, layers_file, report)
+
+
+def plugins_of(package: Package, given: Sequence[Path]) -> tuple[Path, ...]:
+    """The plugin libraries for a package: those given, or ours where its graph keeps rectification for it."""
+    if given or package.manifest.data.get("options", {}).get("rectify") != "plugin":
+        return tuple(given)
+    try:
+        found = import_module("rectexport.runtime.plugins").plugin_library()
+    except ImportError:
+        return ()
+    return () if found is None else (Path(found),)
+
+
+def default_options(package: Package) -> BuildOptions:
+    """For a plan that nobody gave options for: those of the package's newest plan, else its own range of shapes."""
+    plans = plans_of(package)
+    if not plans:
+        return BuildOptions(make_profiles(package.manifest.inputs))
+    recorded = {name: value for name, value in plans[-1].entry["options"].items() if name != "profiles"}
+    return BuildOptions(plans[-1].profiles, **recorded)
+
+
+def model_of(package: Package) -> Model:
+    """The package's ONNX file, with the precision and the nodes in float32 that the manifest records."""
+    data = package.manifest.data
+    refused = (
+        entry["node"]
+        for result in data.get("passes", ())
+        if result["name"] in _PRECISION_PASSES
+        for entry in result["refused"]
+    )
+    return Model(package.model_file, data.get("options", {}).get("precision", "fp32"), frozenset(refused))
+
+
+def _present(package: Package, options: BuildOptions, machine: Machine) -> Plan | None:
+    try:
+        plan = find_plan(package, machine, options.plugins)
+    except BadInput:
+        return None
+    same = plan.entry["options"] == options.recorded() and len(plan.entry["plugins"]) == len(options.plugins)
+    whole = (package.path / plan.file).is_file() and sha256(package.path / plan.file) == plan.entry["sha256"]
+    return plan if same and whole else None
+
+
+def _remove_leftovers(package: Package) -> None:
+    """Half-written plans of builders that were killed; nobody else writes while we hold the lock."""
+    for path in package.path.glob(".*.plan.*.partial"):
+        path.unlink(missing_ok=True)
+
+
+def _build(
+    package: Package, options: BuildOptions, api: Api, machine: Machine, layers_file: Path | None, report: Report
+) -> Built:
+    package.verify_files(but=[plan.file for plan in plans_of(package)])  # a broken plan is no reason not to build
+    begin, model = time.perf_counter(), model_of(package)
+    data = build_engine(model, options, api, report)
+    report("looking at what was built")
+    engine = Engine(data, api, machine.plan_name, options.plugins, options.version_compatible)
+    precision = "tf32" if options.tf32 else model.precision
+    try:
+        text = engine.inspect()
+        if layers_file is not None:
+            layers_file.write_text(text, encoding="utf-8")
+        layers = read_layers(text)
+        share = measure_share(layers, precision)
+        check_share(share, str(package.path))
+        report("comparing with the example")
+        if options.strip_plan:
+            engine.refit(package.model_file)
+        parity = accept(engine, package, precision)
+    finally:
+        engine.close()
+    entry = {
+        "file": machine.plan_name,
+        "backend": "tensorrt",
+        **machine.as_dict(),
+        "model": package.manifest.files[MODEL],
+        "precision": model.precision,
+        "options": options.recorded(),
+        "plugins": [{"file": path.name, "sha256": sha256(path)} for path in options.plugins],
+        "layers": len(layers),
+        "convolutions": share.as_dict(),
+        "parity": parity,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - begin, 1),
+        "trtexec": trtexec.build_command(MODEL, machine.plan_name, options, model.precision, api),
+    }
+    return Built(*_store(package, data, entry), layers, share)
+
+
+def _store(package: Package, data: bytes, entry: dict[str, Any]) -> tuple[Package, Plan]:
+    with TemporaryDirectory(prefix="rectexport-") as folder:
+        source = Path(folder) / "plan"
+        source.write_bytes(data)
+        entry["sha256"] = sha256(source)
+        return add_files(package.path, {entry["file"]: source}, {FIELD: [entry]}), Plan(entry)

@@ -1,0 +1,88 @@
+"""A deserialized engine: its tensors, its layers, its execution contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from rectexport.runtime.errors import DeviceError
+from rectexport.runtime.runner import TensorSpec
+from rectexport.runtime.shapes import ShapeRange
+from rectexport.runtime.tensorrt import cuda
+from rectexport.runtime.tensorrt.builder import load_plugins
+from rectexport.runtime.tensorrt.logger import Complaints, explain
+from rectexport.runtime.tensorrt.profiles import Profile
+from rectexport.runtime.tensorrt.versions import Api
+
+
+@final
+class Engine:
+    """Loads a plan; `name` stands in messages.
+
+    host_code allows the lean runtime that a version-compatible plan carries. Raises MissingDependency, DeviceError or
+    BadInput when TensorRT does not take the plan.
+    """
+
+    def __init__(self, plan: bytes, api: Api, name: str, plugins: Sequence[Path] = (), host_code: bool = False) -> None:
+        cuda.driver().activate()
+        self._api, self._name = api, name
+        self._said = Complaints(api)
+        load_plugins(plugins, api, self._said)
+        try:
+            self._runtime: Any = api.module.Runtime(self._said.logger)
+            if host_code:
+                self._runtime.engine_host_code_allowed = True
+            self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
+        except Exception as error:
+            raise explain(name, api, [str(error), *self._said.errors]) from None
+        if self._engine is None:
+            raise explain(name, api, self._said.errors)
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        mode = api.module.TensorIOMode
+        self.inputs = [self._spec(entry) for entry in names if self._engine.get_tensor_mode(entry) == mode.INPUT]
+        self.outputs = [self._spec(entry) for entry in names if self._engine.get_tensor_mode(entry) == mode.OUTPUT]
+        self.profiles = [self._profile(index) for index in range(self._engine.num_optimization_profiles)]
+
+    def _spec(self, name: str) -> TensorSpec:
+        dtype = np.dtype(self._api.module.nptype(self._engine.get_tensor_dtype(name))).name
+        shape = tuple(None if size < 0 else int(size) for size in self._engine.get_tensor_shape(name))
+        return TensorSpec(name, dtype, shape)
+
+    def _profile(self, index: int) -> Profile:
+        sides = {spec.name: self._engine.get_tensor_profile_shape(spec.name, index) for spec in self.inputs}
+        return {name: ShapeRange(*(tuple(map(int, shape)) for shape in shapes)) for name, shapes in sides.items()}
+
+    def inspect(self) -> str:
+        """The engine inspector's JSON."""
+        text = self._engine.create_engine_inspector().get_engine_information(
+            self._api.module.LayerInformationFormat.JSON
+        )
+        return str(text)
+
+    def create_context(self) -> Any:
+        """An execution context. Raises DeviceError when its memory cannot be had."""
+        context = self._engine.create_execution_context()
+        if context is None:
+            error = explain(self._name, self._api, self._said.errors)
+            raise DeviceError(f"no execution context: {error}")
+        return context
+
+    def refit(self, model: Path) -> None:
+        """Give a plan without weights those of the ONNX file. Raises BadInput when they do not fit."""
+        trt = self._api.module
+        refitter = trt.Refitter(self._engine, self._said.logger)
+        parser = trt.OnnxParserRefitter(refitter, self._said.logger)
+        if not (parser.refit_from_file(str(model)) and refitter.refit_cuda_engine()):
+            raise explain(f"{self._name}: its weights could not be taken from {model}", self._api, self._said.errors)
+
+    def last_error(self) -> str:
+        """TensorRT's last complaint."""
+        return str(self._said.errors[-1])[:400] if self._said.errors else "no reason given"
+
+    def close(self) -> None:
+        """Free it; contexts must be gone."""
+        self._engine = self._runtime = None
+        self._said.stop()

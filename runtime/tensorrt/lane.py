@@ -1,0 +1,167 @@
+"""One execution context with its stream, its buffers and its CUDA graph: what one inference at a time needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any, final
+
+import numpy as np
+
+from rectexport.runtime.errors import BadInput, DeviceError
+from rectexport.runtime.runner import Array
+from rectexport.runtime.shapes import Shape, format_shape
+from rectexport.runtime.tensorrt import cuda
+from rectexport.runtime.tensorrt.engine import Engine
+
+Shapes = Mapping[str, Shape]
+
+
+@final
+class Lane:
+    """Bound to one profile and one set of input shapes at a time; used by one thread at a time.
+
+    The first run of a shape goes layer by layer, as TensorRT wants it before a capture; from the second on, all
+    kernels are launched as one CUDA graph. An engine that cannot be captured (loops, conditions) keeps to layers.
+    """
+
+    def __init__(self, engine: Engine, graphs: bool) -> None:
+        self._driver = cuda.driver()
+        self._engine, self._graphs = engine, graphs
+        self._context = engine.create_context()
+        self._stream = self._driver.create_stream()
+        self._memory: dict[str, tuple[int, int]] = {}
+        self._profile: int | None = None
+        self._graph: int | None = None
+        self._runs = 0
+        self.shapes: Shapes = {}
+        self._outputs: dict[str, tuple[Shape, np.dtype[Any]]] = {}
+
+    def bind(self, profile: int, shapes: Shapes) -> None:
+        """Get ready for inputs of these shapes; forgets the graph of others."""
+        self._forget_graph()
+        self.shapes, self._runs = {}, 0
+        if profile != self._profile:
+            if not self._context.set_optimization_profile_async(profile, self._stream):
+                raise self._failure(f"profile {profile} cannot be used")
+            self._driver.synchronize(self._stream)
+            self._profile = profile
+        for spec in self._engine.inputs:
+            if not self._context.set_input_shape(spec.name, shapes[spec.name]):
+                raise self._failure(f"input {spec.name} cannot be {format_shape(shapes[spec.name])}")
+        self._outputs = {spec.name: (self._shape(spec.name), np.dtype(spec.dtype)) for spec in self._engine.outputs}
+        self.shapes = dict(shapes)
+
+    def _shape(self, name: str) -> Shape:
+        shape = tuple(int(size) for size in self._context.get_tensor_shape(name))
+        if min(shape, default=0) < 0:
+            raise BadInput(f"output {name}: its shape depends on the data, which this runner does not support")
+        return shape
+
+    def _use_own_memory(self) -> None:
+        sizes = {
+            spec.name: int(np.prod(self.shapes[spec.name], dtype=np.int64)) * np.dtype(spec.dtype).itemsize
+            for spec in self._engine.inputs
+        }
+        for name, (shape, dtype) in self._outputs.items():
+            sizes[name] = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        for name, size in sizes.items():
+            address, room = self._memory.get(name, (0, -1))
+            if size > room:
+                if address:
+                    self._driver.free(address)
+                    del self._memory[name]
+                address = self._driver.allocate(size)
+                self._memory[name] = address, size
+            self._set_address(name, address)
+
+    def _set_address(self, name: str, address: int) -> None:
+        if not self._context.set_tensor_address(name, address):
+            raise self._failure(f"tensor {name} cannot be at {address:#x}")
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Infer once on host arrays of the shapes that it is bound to, in the engine's dtypes."""
+        self.load(feeds)
+        self.enqueue()
+        results = {name: np.empty(shape, dtype) for name, (shape, dtype) in self._outputs.items()}
+        for name, array in results.items():
+            self._driver.download(array.ctypes.data, self._memory[name][0], array.nbytes, self._stream)
+        self._driver.synchronize(self._stream)
+        return results
+
+    def load(self, feeds: Mapping[str, Array]) -> None:
+        """Copy the inputs to the GPU."""
+        if self._runs == 0:
+            self._use_own_memory()
+        for name, array in feeds.items():
+            self._driver.upload(self._memory[name][0], array.ctypes.data, array.nbytes, self._stream)
+
+    def run_in_place(self, addresses: Mapping[str, int], allocate: Callable[[str, Shape, str], int]) -> None:
+        """Infer once on memory of the GPU; `allocate` gives the address of each output. Done on return."""
+        self._forget_graph()  # it would read and write elsewhere
+        self._runs = 0
+        for name, address in addresses.items():
+            self._set_address(name, address)
+        for name, (shape, dtype) in self._outputs.items():
+            self._set_address(name, allocate(name, shape, dtype.name))
+        self._enqueue_layers()
+        self._driver.synchronize(self._stream)
+
+    def enqueue(self) -> None:
+        """Put one inference into the stream."""
+        if self._graphs and self._graph is None and self._runs > 0:
+            self._capture()
+        if self._graph is None:
+            self._enqueue_layers()
+        else:
+            self._driver.launch(self._graph, self._stream)
+        self._runs += 1
+
+    def _capture(self) -> None:
+        self._driver.synchronize(self._stream)
+        try:
+            with self._driver.capture(self._stream) as graph:
+                self._enqueue_layers()
+        except DeviceError:
+            self._graphs = False
+        else:
+            (self._graph,) = graph
+
+    def _enqueue_layers(self) -> None:
+        if not self._context.execute_async_v3(self._stream):
+            raise self._failure("inference failed")
+
+    def time(self, count: int) -> list[float]:
+        """Milliseconds on the GPU of each of `count` inferences on what `load` has put there."""
+        events = [self._driver.create_event() for _ in range(count + 1)]
+        try:
+            self._driver.record(events[0], self._stream)
+            for event in events[1:]:
+                self.enqueue()
+                self._driver.record(event, self._stream)
+            return [self._driver.milliseconds(*pair) for pair in pairwise(events)]
+        finally:
+            for event in events:
+                self._driver.destroy_event(event)
+
+    @property
+    def captured(self) -> bool:
+        """Whether runs are launched as one CUDA graph."""
+        return self._graph is not None
+
+    def _failure(self, what: str) -> DeviceError:
+        return DeviceError(f"{what}: {self._engine.last_error()}")
+
+    def _forget_graph(self) -> None:
+        if self._graph is not None:
+            self._driver.destroy_graph(self._graph)
+            self._graph = None
+
+    def close(self) -> None:
+        """Free everything."""
+        self._forget_graph()
+        self._context = None
+        for address, _ in self._memory.values():
+            self._driver.free(address)
+        self._memory = {}
+        self._driver.destroy_stream(self._stream)

@@ -1,0 +1,110 @@
+"""TensorRT's log, kept, and what its complaints mean for a person."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, final
+
+from rectexport.runtime.errors import BadInput, DeviceError, MissingDependency, RectexportError
+from rectexport.runtime.tensorrt.versions import Api
+
+#: Messages that are kept for an explanation.
+_KEPT = 50
+_MEMORY = re.compile(
+    r"out ?of ?memory|insufficient memory|OutOfMemory|cudaErrorMemoryAllocation|CUDA.* failure.*: 2\b", re.I
+)
+#: cudaErrorInsufficientDriver.
+_DRIVER = re.compile(r"CUDA initialization failure with error: 35|insufficient for CUDA runtime", re.I)
+_NO_DEVICE = re.compile(r"CUDA initialization failure with error: 100|no CUDA-capable device", re.I)
+_WORKSPACE = re.compile(r"could not find any implementation|insufficient workspace", re.I)
+
+
+@final
+class Complaints:
+    """What TensorRT has said since this was made, for as long as it listens."""
+
+    def __init__(self, api: Api) -> None:
+        self.logger = _logger(api.module)
+        self.errors: deque[str] = deque(maxlen=_KEPT)
+        self.warnings: deque[str] = deque(maxlen=_KEPT)
+        self.logger.listeners.append(self)
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        if self in self.logger.listeners:
+            self.logger.listeners.remove(self)
+
+    def __enter__(self) -> Complaints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+@cache
+def _logger(trt: Any) -> Any:
+    """The one logger of this process: TensorRT keeps the first that it is given, wherever others go. Prints nothing."""
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.listeners: list[Complaints] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            kinds = trt.ILogger.Severity
+            for listener in tuple(self.listeners):
+                if severity in (kinds.INTERNAL_ERROR, kinds.ERROR):
+                    listener.errors.append(message)
+                elif severity == kinds.WARNING:
+                    listener.warnings.append(message)
+
+    return Logger()
+
+
+def explain(what: str, api: Api, messages: Iterable[str]) -> RectexportError:
+    """The error for a failed step: the known causes by what they need, any other in TensorRT's own words."""
+    text = "\n".join(messages)
+    said = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")[:400]
+    version = f"TensorRT {api.text}"
+    if _DRIVER.search(text):
+        return MissingDependency(
+            f"the NVIDIA driver is too old for {version}; update it (nvidia-smi shows which it is)"
+        )
+    if _NO_DEVICE.search(text):
+        return MissingDependency(f"no GPU: {version} finds none; look at CUDA_VISIBLE_DEVICES and nvidia-smi")
+    if _MEMORY.search(text):
+        return DeviceError(
+            f"{what}: out of GPU memory ({said}); free the GPU, give --workspace a smaller limit, or lower the largest "
+            "shapes of the profiles"
+        )
+    if _WORKSPACE.search(text):
+        return DeviceError(
+            f"{what}: {version} found no way to run a layer ({said}); raise --workspace, or leave it out: then all of "
+            "the GPU's memory may be used"
+        )
+    return BadInput(f"{what}: {version} refuses: {said}")
+
+
+def parser_error(path: object, api: Api, parser: Any, messages: Iterable[str]) -> RectexportError:
+    """The error for an ONNX file that the parser refuses: the node, the reason, the way out."""
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    if not errors:
+        return explain(f"{path}", api, messages)
+    error = errors[0]
+    node = _text(error, "node_name") or f"number {_text(error, 'node')}"
+    operator = _text(error, "node_operator")
+    which = f"node {node} ({operator})" if operator else f"node {node}"
+    reason = (_text(error, "desc") or str(error)).strip().splitlines()[0][:300]
+    return BadInput(
+        f"{path}, {which}: TensorRT {api.text} does not support it: {reason}. Export with another --opset or "
+        "--rectify form, replace the operator, or run this package on ONNX Runtime"
+    )
+
+
+def _text(error: Any, name: str) -> str:
+    """A property that newer parsers have; an empty text where it is missing."""
+    value = getattr(error, name, None)
+    return str(value()) if value is not None else ""

@@ -1,0 +1,183 @@
+"""Plans in a package: one plain file a machine, and what the manifest says of each.
+
+A plan is good for the GPU, the TensorRT and the model that it was built for, and for no other unless it was built to
+be. Everything is compared before a byte of it reaches TensorRT, which takes a plan for code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import sha256
+from rectexport.runtime.manifest import FILE_NAME
+from rectexport.runtime.package import MODEL, Package
+from rectexport.runtime.tensorrt import cuda
+from rectexport.runtime.tensorrt.profiles import Profile, from_dict
+from rectexport.runtime.tensorrt.versions import Api
+
+#: Field of the manifest.
+FIELD = "plans"
+_AGAIN = "copy or export the package again"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan depends on."""
+
+    gpu: str
+    compute_capability: tuple[int, int]
+    tensorrt: tuple[int, int, int]
+    cuda: tuple[int, int]
+
+    @property
+    def plan_name(self) -> str:
+        """model.nvidia-h100-80gb-hbm3.sm90.trt10.13.3.plan: machines that share a package do not share plans."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-")[:80] or "gpu"
+        return f"model.{slug}.sm{_join(self.compute_capability, '')}.trt{_join(self.tensorrt)}.plan"
+
+    def describe(self) -> str:
+        """NVIDIA H100 80GB HBM3 (9.0), TensorRT 10.13.3."""
+        return f"{self.gpu} ({_join(self.compute_capability)}), TensorRT {_join(self.tensorrt)}"
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain values, for the manifest."""
+        return {
+            "gpu": self.gpu,
+            "compute_capability": _join(self.compute_capability),
+            "tensorrt": _join(self.tensorrt),
+            "cuda": _join(self.cuda),
+        }
+
+
+def this_machine(api: Api) -> Machine:
+    """The GPU and the libraries of this process."""
+    driver = cuda.driver()
+    return Machine(driver.gpu, driver.compute_capability, api.version, driver.version)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One entry of the manifest."""
+
+    entry: dict[str, Any]
+
+    @property
+    def file(self) -> str:
+        """Its name in the package."""
+        return str(self.entry["file"])
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The shapes that it was built for."""
+        return tuple(from_dict(profile) for profile in self.entry["options"]["profiles"])
+
+    def mismatches(self, package: Package, machine: Machine, plugins: Sequence[Path]) -> list[str]:
+        """Why this plan is not for this machine or this model, a reason each; none when it is."""
+        entry = self.entry
+        found = []
+        if not self._runs_on(machine):
+            built = f"{entry['gpu']} ({entry['compute_capability']})"
+            found.append(f"it was built for {built}, and this is {machine.gpu} ({_join(machine.compute_capability)})")
+        if not self._runs_in(machine.tensorrt):
+            found.append(f"it was built by TensorRT {entry['tensorrt']}, and this is {_join(machine.tensorrt)}")
+        if entry["model"] != package.manifest.files[MODEL]:
+            found.append(f"it was built from another {MODEL}")
+        present = {path.name: path for path in plugins}
+        for plugin in entry["plugins"]:
+            path = present.get(plugin["file"])
+            if path is None:
+                found.append(f"it needs the plugin library {plugin['file']}; say where it is with --plugins")
+            elif sha256(path) != plugin["sha256"]:
+                found.append(f"it was built with another {plugin['file']} than {path}")
+        return found
+
+    def _runs_on(self, machine: Machine) -> bool:
+        level, built = self.entry["options"]["hardware_compatibility"], self.entry["compute_capability"]
+        if level == "ampere+":
+            return machine.compute_capability >= (8, 0)
+        if level == "same-compute-capability":
+            return built == _join(machine.compute_capability)
+        return (self.entry["gpu"], built) == (machine.gpu, _join(machine.compute_capability))
+
+    def _runs_in(self, version: tuple[int, int, int]) -> bool:
+        built = tuple(int(part) for part in self.entry["tensorrt"].split("."))
+        if self.entry["options"]["version_compatible"]:
+            return built[0] == version[0] and built <= version
+        return built == version
+
+    def read(self, package: Package) -> bytes:
+        """The plan's bytes, after their hash was compared. Raises BadInput: they must not reach TensorRT otherwise."""
+        path = package.path / self.file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BadInput(
+                f"{path}: cannot be read ({error.strerror}); build it again: {build_command(package)}"
+            ) from None
+        actual = sha256(path)
+        if actual != self.entry["sha256"] or actual != package.manifest.files.get(self.file):
+            raise BadInput(
+                f"{path}: sha256 {actual[:12]}… where the manifest says {str(self.entry['sha256'])[:12]}…: a plan is "
+                f"code, so it was not loaded; build it again: {build_command(package)} --rebuild"
+            )
+        return data
+
+
+def plans_of(package: Package) -> list[Plan]:
+    """The plans that the manifest lists. Raises BadInput for entries that are not what docs/package.md says."""
+    entries = package.manifest.data.get(FIELD, [])
+    try:
+        for entry in entries:
+            _check(entry)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{package.path / FILE_NAME}: {FIELD}: not a list of plans ({error!r}); {_AGAIN}") from None
+    return [Plan(entry) for entry in entries]
+
+
+def _check(entry: dict[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError for what the methods of Plan could not work with."""
+    texts = [entry[name] for name in ("file", "sha256", "gpu", "compute_capability", "tensorrt", "model")]
+    texts += [plugin[name] for plugin in entry["plugins"] for name in ("file", "sha256")]
+    options = entry["options"]
+    texts.append(options["hardware_compatibility"])
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text was expected")
+    if PurePosixPath(entry["file"]).name != entry["file"]:
+        raise ValueError(f"not a plain file name: {entry['file']!r:.80}")
+    if not isinstance(entry["parity"], dict | None):
+        raise TypeError("parity: an object or null was expected")
+    for flag in ("version_compatible", "strip_plan", "tf32"):
+        if not isinstance(options[flag], bool):
+            raise TypeError(f"{flag}: true or false was expected")
+    tuple(int(part) for part in entry["tensorrt"].split("."))
+    for profile in options["profiles"]:
+        from_dict(profile)
+
+
+def find_plan(package: Package, machine: Machine, plugins: Sequence[Path] = ()) -> Plan:
+    """The newest plan that fits. Raises BadInput that says of each plan why it does not, and how to build one."""
+    reasons = []
+    for plan in reversed(plans_of(package)):
+        wrong = plan.mismatches(package, machine, plugins)
+        if not wrong:
+            return plan
+        reasons.append(f"{plan.file}: {'; '.join(wrong)}")
+    why = f"holds no TensorRT plan for {machine.describe()}"
+    listed = f" ({' · '.join(reasons)})" if reasons else ""
+    raise BadInput(
+        f"{package.path}: {why}{listed}; build one here: {build_command(package)}, or load with rebuilding allowed"
+    )
+
+
+def build_command(package: Package) -> str:
+    """What to type for a plan of this machine."""
+    return f"rectexport build {package.path} --trt"
+
+
+def _join(numbers: Sequence[int], separator: str = ".") -> str:
+    return separator.join(map(str, numbers))

@@ -1,0 +1,153 @@
+"""Optimization profiles: the ranges of shapes that an engine is built for.
+
+--profile x:1x3x224x224..8x3x224x224..32x3x224x224    smallest, most common, largest; several inputs by commas
+--profile x:8x3x224x224                               one shape
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rectexport.runtime.errors import UsageError
+from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.shapes import (
+    MAX_DIMENSION,
+    Shape,
+    ShapeRange,
+    check_range,
+    format_shape,
+    parse_shape_flag,
+    parse_shape_flags,
+    resolve_names,
+)
+
+#: Range of every input, by name.
+Profile = dict[str, ShapeRange]
+
+
+def make_profiles(
+    inputs: Sequence[TensorEntry],
+    texts: Iterable[str] = (),
+    low: Iterable[str] = (),
+    opt: Iterable[str] = (),
+    high: Iterable[str] = (),
+) -> tuple[Profile, ...]:
+    """The profiles of --profile, or one of --min-shapes, --opt-shapes and --max-shapes within the package's range.
+
+    Raises UsageError when they do not parse, leave the range that the package was exported and checked for, or when
+    both kinds of options are given; also for a size without an upper bound, which an engine cannot have.
+    """
+    sides = {"--min-shapes": list(low), "--opt-shapes": list(opt), "--max-shapes": list(high)}
+    listed = [_parse(text, inputs) for text in texts]
+    if listed and any(sides.values()):
+        raise UsageError(
+            "--profile and --min-shapes, --opt-shapes, --max-shapes: give one kind, --profile as often as needed"
+        )
+    return tuple(listed or [_from_sides(sides, inputs)])
+
+
+def _from_sides(sides: Mapping[str, list[str]], inputs: Sequence[TensorEntry]) -> Profile:
+    names = [entry.name for entry in inputs]
+    given = {flag: resolve_names(parse_shape_flags(texts, flag), names, flag) for flag, texts in sides.items()}
+    profile = {}
+    for entry in inputs:
+        whole = _whole(entry)
+        least, usual, most = (
+            given[flag][entry.name].shape if entry.name in given[flag] else side
+            for flag, side in zip(sides, (whole.min, whole.opt, whole.max), strict=True)
+        )
+        if entry.name not in given["--opt-shapes"] and len(usual) == len(least) == len(most):
+            usual = tuple(min(max(u, a), b) for u, a, b in zip(usual, least, most, strict=True))
+        profile[entry.name] = _within(entry, check_range(entry.name, least, usual, most))
+    return profile
+
+
+def _parse(text: str, inputs: Sequence[TensorEntry]) -> Profile:
+    names, found = [entry.name for entry in inputs], {}
+    for part in re.split(r",(?![^\[]*\])", text):
+        steps = [step.strip() for step in part.split("..")]
+        if len(steps) not in (1, 3):
+            raise UsageError(
+                f"--profile {part!r}: expected NAME:MIN..OPT..MAX or NAME:SHAPE, "
+                "as in x:1x3x64x64..8x3x64x64..32x3x64x64"
+            )
+        first = parse_shape_flag(steps[0], "--profile")
+        name = next(iter(resolve_names({first.name: first}, names, "--profile")))
+        if name in found:
+            raise UsageError(f"--profile {text!r}: input {name} is given twice")
+        shapes = [first.shape, *(parse_shape_flag(step, "--profile").shape for step in steps[1:])]
+        found[name] = check_range(name, *(shapes * 3)[:3])
+    return {entry.name: _within(entry, found.get(entry.name) or _whole(entry)) for entry in inputs}
+
+
+def _whole(entry: TensorEntry) -> ShapeRange:
+    """The package's own range; a static input's is its shape."""
+    if entry.range is not None:
+        return entry.range
+    sizes = [size for size in entry.shape if isinstance(size, int)]
+    if len(sizes) != len(entry.shape):
+        raise UsageError(
+            f"input {entry.name} {format_shape(entry.shape)}: the package gives no range; say it with --profile"
+        )
+    return ShapeRange(tuple(sizes), tuple(sizes), tuple(sizes))
+
+
+def _within(entry: TensorEntry, asked: ShapeRange) -> ShapeRange:
+    whole = _whole(entry)
+    if not (whole.contains(asked.min) and whole.contains(asked.max)):
+        raise UsageError(
+            f"input {entry.name}: a profile of {_text(asked)} leaves what the package was exported for, "
+            f"{_text(whole)}; export it again with wider --min-shapes and --max-shapes"
+        )
+    if MAX_DIMENSION in asked.max:
+        raise UsageError(
+            f"input {entry.name}: an axis has no upper bound, and an engine needs one; "
+            f"say it, as in --max-shapes {entry.name}:{format_shape(asked.opt)}"
+        )
+    return asked
+
+
+def _text(bounds: ShapeRange) -> str:
+    return f"{format_shape(bounds.min)} .. {format_shape(bounds.max)}"
+
+
+def describe(profile: Profile) -> str:
+    """x 1x3x224x224 .. 32x3x224x224 (8x3x224x224)."""
+    parts = (
+        f"{name} {format_shape(bounds.opt)}"
+        if not bounds.dynamic_axes
+        else f"{name} {_text(bounds)} ({format_shape(bounds.opt)})"
+        for name, bounds in profile.items()
+    )
+    return ", ".join(parts)
+
+
+def as_dict(profile: Profile) -> dict[str, dict[str, list[int]]]:
+    """Plain values, for the manifest."""
+    return {
+        name: {side: list(getattr(bounds, side)) for side in ("min", "opt", "max")} for name, bounds in profile.items()
+    }
+
+
+def choose(profiles: Sequence[Profile], shapes: Mapping[str, Shape]) -> int | None:
+    """Index of the profile that holds these shapes and whose most common ones are nearest; None when none does."""
+    holding = [index for index, profile in enumerate(profiles) if _holds(profile, shapes)]
+    return min(holding, key=lambda index: _distance(profiles[index], shapes), default=None)
+
+
+def _holds(profile: Profile, shapes: Mapping[str, Shape]) -> bool:
+    return all(profile[name].contains(shape) for name, shape in shapes.items() if name in profile)
+
+
+def _distance(profile: Profile, shapes: Mapping[str, Shape]) -> int:
+    pairs = ((profile[name].opt, shape) for name, shape in shapes.items() if name in profile)
+    return sum(abs(a - b) for opt, shape in pairs for a, b in zip(opt, shape, strict=True))
+
+
+def from_dict(document: Mapping[str, Any]) -> Profile:
+    """What `as_dict` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    return {
+        name: ShapeRange(*(tuple(sides[side]) for side in ("min", "opt", "max"))) for name, sides in document.items()
+    }

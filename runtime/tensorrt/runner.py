@@ -1,0 +1,183 @@
+"""Runs the plan of a package on TensorRT."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.package import Package
+from rectexport.runtime.runner import Array, TensorSpec
+from rectexport.runtime.shapes import Shape, format_shape
+from rectexport.runtime.tensorrt import cuda, profiles, versions
+from rectexport.runtime.tensorrt.building import default_options, ensure_plan, plugins_of
+from rectexport.runtime.tensorrt.engine import Engine
+from rectexport.runtime.tensorrt.lane import Lane, Shapes
+from rectexport.runtime.tensorrt.plans import Plan, find_plan, this_machine
+from rectexport.runtime.tensorrt.versions import Api
+
+#: Contexts that are kept for shapes seen before; each holds its activations and its graph.
+MAX_IDLE = 8
+
+
+def open_runner(package: Package, options: Any = None, *, graphs: bool = True) -> TensorRTRunner:
+    """The package's plan for this machine, ready to run.
+
+    options may have `rebuild` (True: build a plan where none fits, which takes minutes), `plugins` (libraries with
+    TensorRT plugins), `progress` (told the phases of a build) and `device`; what is absent takes its default.
+    graphs=False launches kernel by kernel.
+
+    Raises MissingDependency without TensorRT or a GPU, UsageError for another device than 0, and BadInput with every
+    mismatch when no plan fits and none may be built, or when a plan is not what the manifest says.
+    """
+    device = getattr(options, "device", 0)
+    if device:
+        raise UsageError(f"TensorRT runs on the first GPU that is visible: set CUDA_VISIBLE_DEVICES={device}, device=0")
+    api = versions.load()
+    plugins = plugins_of(package, tuple(Path(path) for path in getattr(options, "plugins", ()) or ()))
+    try:
+        plan = find_plan(package, this_machine(api), plugins)
+    except BadInput:
+        if not getattr(options, "rebuild", False):
+            raise
+        report = getattr(options, "progress", _unheard)
+        built = ensure_plan(package.path, replace(default_options(package), plugins=plugins), api, report=report)
+        package, plan = built.package, built.plan
+    return TensorRTRunner(package, plan, api, plugins, graphs=graphs)
+
+
+def _unheard(text: str) -> None:
+    pass
+
+
+@final
+class TensorRTRunner:
+    """An engine and its execution contexts: as many as threads run at once, each kept for the shapes it last had.
+
+    graphs: launch an inference as one CUDA graph from the second run of a shape on.
+    """
+
+    def __init__(
+        self, package: Package, plan: Plan, api: Api, plugins: Sequence[Path] = (), *, graphs: bool = True
+    ) -> None:
+        data = plan.read(package)
+        options = plan.entry["options"]
+        name = f"{package.path / plan.file}"
+        self._engine: Engine | None = Engine(data, api, name, plugins, options["version_compatible"])
+        if options["strip_plan"]:
+            self._engine.refit(package.model_file)
+        self._graphs = graphs
+        self._idle: list[Lane] = []
+        self._lock = threading.Lock()
+        self._description = f"TensorRT {api.text}, {cuda.driver().gpu}"
+        manifest = package.manifest
+        self._inputs = [TensorSpec(entry.name, entry.dtype, entry.shape) for entry in manifest.inputs]
+        self._outputs = [TensorSpec(entry.name, entry.dtype, entry.shape) for entry in manifest.outputs]
+        self._dtypes = {spec.name: np.dtype(spec.dtype) for spec in (*self._engine.inputs, *self._engine.outputs)}
+
+    @property
+    def description(self) -> str:
+        return self._description
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        return self._outputs
+
+    @property
+    def device(self) -> int:
+        """The GPU's index: always the first that is visible."""
+        return 0
+
+    def layers(self) -> str:
+        """The engine inspector's JSON."""
+        return self._open().inspect()
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        ready = {name: np.asarray(array, self._dtypes[name], order="C") for name, array in feeds.items()}
+        with self.lane({name: array.shape for name, array in ready.items()}) as lane:
+            results = lane.run(ready)
+        # TensorRT before 10 has no int64; the model's dtypes are what a caller sees.
+        return {spec.name: results[spec.name].astype(spec.dtype, copy=False) for spec in self._outputs}
+
+    def run_on_device(self, feeds: Mapping[str, Any], allocate: Callable[[str, Shape, str], Any]) -> None:
+        """Infer once on arrays of this GPU, which have `pointer`, `shape` and `dtype`; nothing is copied.
+
+        Asks `allocate` (name, shape, dtype) for the array of every output. Raises BadInput for another dtype than the
+        engine's.
+        """
+        for name, array in feeds.items():
+            if np.dtype(array.dtype) != self._dtypes[name]:
+                raise BadInput(f"input {name}: the engine takes {self._dtypes[name]} on the GPU, got {array.dtype}")
+        kept: list[Any] = []
+
+        def address(name: str, shape: Shape, dtype: str) -> int:
+            kept.append(allocate(name, shape, dtype))
+            return int(kept[-1].pointer)
+
+        with self.lane({name: tuple(array.shape) for name, array in feeds.items()}) as lane:
+            lane.run_in_place({name: array.pointer for name, array in feeds.items()}, address)
+
+    @contextmanager
+    def lane(self, shapes: Shapes) -> Iterator[Lane]:
+        """A context bound to these shapes, for this thread alone while the block runs; not kept after an error."""
+        engine = self._open()
+        cuda.driver().activate()
+        profile = profiles.choose(engine.profiles, shapes)
+        if profile is None:
+            asked = ", ".join(f"{name} {format_shape(shape)}" for name, shape in shapes.items())
+            built = " or ".join(profiles.describe(entry) for entry in engine.profiles)
+            raise BadInput(f"{asked}: the plan was built for {built}; build it again with --profile {_flag(shapes)}")
+        lane = self._take(shapes) or Lane(engine, self._graphs)
+        try:
+            if lane.shapes != shapes:
+                lane.bind(profile, shapes)
+            yield lane
+        except BaseException:
+            lane.close()
+            raise
+        self._give_back(lane)
+
+    def _take(self, shapes: Shapes) -> Lane | None:
+        """An idle lane: one with these shapes, else the one longest idle when there are many."""
+        with self._lock:
+            for index in reversed(range(len(self._idle))):
+                if self._idle[index].shapes == shapes:
+                    return self._idle.pop(index)
+            return self._idle.pop(0) if len(self._idle) >= MAX_IDLE else None
+
+    def _give_back(self, lane: Lane) -> None:
+        with self._lock:
+            keep = self._engine is not None and len(self._idle) < MAX_IDLE
+            if keep:
+                self._idle.append(lane)
+        if not keep:
+            lane.close()
+
+    def _open(self) -> Engine:
+        if self._engine is None:
+            raise BadInput("the model was closed; load it again")
+        return self._engine
+
+    def close(self) -> None:
+        with self._lock:
+            engine, self._engine = self._engine, None
+            lanes, self._idle = self._idle, []
+        if engine is not None:
+            cuda.driver().activate()
+            for lane in lanes:
+                lane.close()
+            engine.close()
+
+
+def _flag(shapes: Shapes) -> str:
+    return ",".join(f"{name}:{format_shape(shape)}" for name, shape in shapes.items())

@@ -1,0 +1,64 @@
+"""The trtexec command that builds, or loads, the same engine."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from rectexport.runtime.shapes import format_shape
+from rectexport.runtime.tensorrt.options import BuildOptions
+from rectexport.runtime.tensorrt.profiles import Profile
+from rectexport.runtime.tensorrt.versions import HARDWARE, Api
+
+#: --hardware-compatibility -> trtexec's spelling.
+_LEVELS = {"ampere+": "ampere+", "same-compute-capability": "sameComputeCapability"}
+assert set(_LEVELS) | {"none"} == set(HARDWARE)
+
+
+def build_command(model: str, plan: str, options: BuildOptions, precision: str, api: Api) -> str:
+    """What to type for the plan; from 10 on strongly typed, as the plan is.
+
+    What trtexec cannot say before 10 are the layers that must stay in float32.
+    """
+    words = ["trtexec", f"--onnx={model}", f"--saveEngine={plan}"]
+    if api.version < (11, 0, 0):  # 11 has no weak typing, so no flag
+        words += ["--stronglyTyped"] if api.strongly_typed else [f"--{precision}"] if precision != "fp32" else []
+    if not options.tf32:
+        words.append("--noTF32")
+    words += _shapes(options.profiles if api.strongly_typed else options.profiles[:1])  # before 10 it knows one only
+    if options.workspace is not None:
+        words.append(f"--memPoolSize=workspace:{options.workspace / 2**20:g}")
+    if options.version_compatible:
+        words.append("--versionCompatible")
+    if options.hardware_compatibility != "none":
+        words.append(f"--hardwareCompatibilityLevel={_LEVELS[options.hardware_compatibility]}")
+    if options.strip_plan:
+        words.append("--stripWeights")
+    if options.timing_cache is not None:
+        words.append(f"--timingCacheFile={options.timing_cache}")
+    words += [f"--dynamicPlugins={path}" for path in options.plugins]
+    return shlex.join(words)
+
+
+def load_command(plan: str, profile: Profile, plugins: Sequence[object] = ()) -> str:
+    """What to type to time the plan at a profile's most common shapes."""
+    shapes = [f"--shapes={_side(profile, 'opt')}"] if _dynamic(profile) else []
+    return shlex.join(["trtexec", f"--loadEngine={plan}", *shapes, *(f"--dynamicPlugins={path}" for path in plugins)])
+
+
+def _shapes(profiles: Sequence[Profile]) -> list[str]:
+    words = []
+    for index, profile in enumerate(profiles):
+        if len(profiles) > 1:
+            words.append(f"--profile={index}")
+        if len(profiles) > 1 or _dynamic(profile):
+            words += [f"--{side}Shapes={_side(profile, side)}" for side in ("min", "opt", "max")]
+    return words
+
+
+def _dynamic(profile: Profile) -> bool:
+    return any(bounds.dynamic_axes for bounds in profile.values())
+
+
+def _side(profile: Profile, side: str) -> str:
+    return ",".join(f"{name}:{format_shape(getattr(bounds, side))}" for name, bounds in profile.items())

@@ -1,0 +1,156 @@
+"""TensorRT 8.6, 10 and 11 as far as this project calls them: a module each, with the names that version has.
+
+Which names exist is taken from the Python bindings of release 8.6, 10.13 and 11.1; an attribute that a version lacks
+raises AttributeError, as pybind11's classes do. A plan is JSON; running one runs its ONNX file in ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tests.runtime.tensorrt.fake_cuda import FakeCuda
+
+VERSIONS = ("8.6.1", "10.3.0", "10.13.3", "11.1.0")
+_FLAGS = (
+    "DEBUG",
+    "GPU_FALLBACK",
+    "REFIT",
+    "DISABLE_TIMING_CACHE",
+    "TF32",
+    "SPARSE_WEIGHTS",
+    "SAFETY_SCOPE",
+    "DIRECT_IO",
+)
+_FLAGS += ("VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME")
+_WEAK_FLAGS = ("FP16", "INT8", "FP8", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS")
+_DTYPES = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "int32": np.int32, "bool": np.bool_}
+
+
+@dataclass
+class State:
+    """What a test sets, and what it finds afterwards."""
+
+    refused_operator: str = ""
+    plugin_loads: bool = True
+    layer_names: tuple[str, ...] = ()
+    build: Callable[[], None] = lambda: None
+    build_errors: tuple[str, ...] = ()
+    inspector: str = ""
+    builder_fails: str = ""
+    builds: list[dict[str, Any]] = field(default_factory=list)
+    executions: int = 0
+    refits: int = 0
+    deserialized: int = 0
+    layers: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class World:
+    """What the parts of one made-up TensorRT know of each other."""
+
+    trt: Any
+    version: str
+    driver: FakeCuda
+    state: State
+
+    @property
+    def number(self) -> tuple[int, ...]:
+        """(10, 13, 3)."""
+        return tuple(map(int, self.version.split(".")))
+
+    @property
+    def strong(self) -> bool:
+        """Whether it has strong typing."""
+        return self.number >= (10,)
+
+    @property
+    def eleven(self) -> bool:
+        """Whether it has nothing else."""
+        return self.number >= (11,)
+
+    def complain(self, logger: Any, text: str) -> None:
+        """An error in the log."""
+        logger.log(self.trt.ILogger.Severity.ERROR, text)
+
+
+def session(model: bytes) -> Any:
+    """What stands in for TensorRT's kernels."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def make_tensorrt(version: str, driver: FakeCuda, state: State) -> ModuleType:
+    """The module `tensorrt` of that version."""
+    trt: Any = ModuleType("tensorrt")
+    world = World(trt, version, driver, state)
+    number, strong, eleven = world.number, world.strong, world.eleven
+    trt.__version__ = version
+
+    def enumeration(name: str, members: tuple[str, ...]) -> Any:
+        made = enum.IntEnum(name, {member: index for index, member in enumerate(members)})
+        setattr(trt, name, made)
+        return made
+
+    flags = (*_FLAGS, *(() if eleven else _WEAK_FLAGS))
+    flags += ("STRIP_PLAN", "REFIT_IDENTICAL", "WEIGHT_STREAMING") if strong else ()
+    flags += ("BF16",) if strong and not eleven else ()
+    enumeration("BuilderFlag", flags)
+    network_flags = (
+        ("STRONGLY_TYPED",) if eleven else ("EXPLICIT_BATCH", "STRONGLY_TYPED" if strong else "EXPLICIT_PRECISION")
+    )
+    enumeration("NetworkDefinitionCreationFlag", network_flags)
+    levels = ("NONE", "AMPERE_PLUS") + (("SAME_COMPUTE_CAPABILITY",) if number >= (10, 13) else ())
+    enumeration("HardwareCompatibilityLevel", levels)
+    enumeration("PreviewFeature", () if eleven else ("PROFILE_SHARING_0806",))
+    if number >= (10, 3):
+        enumeration("PreviewFeature", ("PROFILE_SHARING_0806",) * (not eleven) + ("ALIASED_PLUGIN_IO_10_03",))
+    enumeration("MemoryPoolType", ("WORKSPACE", "TACTIC_DRAM"))
+    enumeration("ProfilingVerbosity", ("LAYER_NAMES_ONLY", "NONE", "DETAILED"))
+    enumeration("TacticSource", ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"))
+    enumeration("LayerInformationFormat", ("ONELINE", "JSON"))
+    enumeration("TensorIOMode", ("NONE", "INPUT", "OUTPUT"))
+    enumeration("DeviceType", ("GPU", "DLA"))
+    enumeration("LayerType", ("CONVOLUTION", "SHAPE"))
+    enumeration("OnnxParserFlag", ("NATIVE_INSTANCENORM",))
+    dtypes = {**_DTYPES, **({"int64": np.int64} if strong else {})}
+    kinds = enumeration("DataType", (*dtypes, *(("bfloat16",) if strong else ())))
+    for kind in kinds:
+        setattr(trt, kind.name, kind)
+
+    def nptype(kind: Any) -> Any:
+        if kind.name not in dtypes:
+            raise TypeError("Could not resolve TensorRT datatype to an equivalent numpy datatype.")
+        return dtypes[kind.name]
+
+    trt.nptype = nptype
+
+    class ILogger:
+        Severity = enum.IntEnum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"])
+
+        def __init__(self) -> None:
+            pass
+
+    trt.ILogger = ILogger
+
+    class Registry:
+        def load_library(self, plugin_path: str) -> Any:
+            return object() if state.plugin_loads else None
+
+    trt.init_libnvinfer_plugins = lambda logger, namespace: True
+    trt.get_plugin_registry = Registry
+
+    from tests.runtime.tensorrt.fake_builder import add_builder
+    from tests.runtime.tensorrt.fake_runtime import add_runtime
+
+    add_builder(world)
+    add_runtime(world)
+    return trt  # type: ignore[no-any-return]

@@ -1,0 +1,97 @@
+"""Which TensorRT is here, and each reason why it cannot be used."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from types import ModuleType
+
+import pytest
+
+from rectexport.runtime.errors import MissingDependency
+from rectexport.runtime.tensorrt import cuda, versions
+from tests.runtime.tensorrt.fake_cuda import FakeCuda
+from tests.runtime.tensorrt.machines import Machine
+
+
+def test_a_whole_machine_lacks_nothing(every_version: Machine) -> None:
+    assert versions.absence() is None
+
+
+def test_no_tensorrt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    reason = versions.absence()
+    assert reason is not None and reason.startswith("TensorRT cannot be imported here (")
+    assert "pip install 'rectexport[gpu]'" in reason and "--system-site-packages" in reason
+
+
+def test_an_old_tensorrt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("tensorrt")
+    module.__version__ = "8.5.3.1"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    assert versions.absence() is not None and "TensorRT 8.5.3.1 is too old: 8.6, 10.x and 11.x" in str(
+        versions.absence()
+    )
+
+
+def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    cuda.driver.cache_clear()
+    with pytest.raises(MissingDependency, match=r"no NVIDIA driver: libcuda.so.1 cannot be loaded; .* --gpus all"):
+        cuda.driver()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (100, "no GPU: the NVIDIA driver is here but shows none; look at CUDA_VISIBLE_DEVICES"),
+        (803, "the NVIDIA driver is too old for the CUDA libraries that are installed beside it"),
+        (999, "the NVIDIA driver does not start"),
+    ],
+)
+def test_a_driver_that_does_not_start(status: int, reason: str) -> None:
+    fake = FakeCuda()
+    fake.status = status
+    with pytest.raises(MissingDependency) as refused:
+        cuda.Driver(fake)
+    assert str(refused.value).startswith(reason) and refused.value.exit_code == 5
+
+
+def test_a_driver_older_than_the_wheel(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "version", lambda name: "10.13.3" if name == "tensorrt-cu13" else None)
+    assert versions.absence() == (
+        "the NVIDIA driver is too old: it knows CUDA 12.8, and TensorRT 10.13.3 here is built for CUDA 13; "
+        "update the driver, or pip install 'tensorrt-cu12'"
+    )
+    machine.gpu.version = 13000
+    assert versions.absence() is None
+
+
+@pytest.mark.parametrize(
+    ("version", "typed", "flags", "plugin_first", "progress", "bfloat16", "levels"),
+    [
+        ("8.6.1", False, 1, False, False, False, (True, False)),
+        ("10.3.0", True, 2, False, True, True, (True, False)),
+        ("10.13.3", True, 2, True, True, True, (True, True)),
+        ("11.1.0", True, 1, True, True, True, (True, True)),
+    ],
+)
+def test_what_each_version_can_do(
+    machine: Machine,
+    version: str,
+    typed: bool,
+    flags: int,
+    plugin_first: bool,
+    progress: bool,
+    bfloat16: bool,
+    levels: tuple[bool, bool],
+) -> None:
+    machine.install(version)
+    api = versions.load()
+    assert (api.text, api.strongly_typed, api.network_flags()) == (version, typed, flags)
+    assert (api.plugin_first, api.progress, api.bfloat16) == (plugin_first, progress, bfloat16)
+    assert tuple(api.hardware(level) is not None for level in ("ampere+", "same-compute-capability")) == levels
+    assert (api.builder_flag("FP16") is not None) == (not version.startswith("11"))
