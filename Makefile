@@ -8,7 +8,7 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ruff mypy unit test-py310 figures zoo bench costs clean
+.PHONY: help demo test lint ruff mypy unit test-py310 native figures zoo bench costs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ demo: .venv/.stamp ## export the digits network, compare it with PyTorch, and me
 	$(BIN)/rectexport $(DIGITS) -o out/digits
 	$(BIN)/python -m rectexport.models.digits_accuracy $(DIGITS) out/digits
 
-test: lint unit test-py310 ## everything that a change must pass
+test: lint unit test-py310 native ## everything that a change must pass
 
 lint: ruff mypy ## style, formatting and types
 
@@ -76,6 +76,15 @@ on-py310: .venv310/.stamp
 	$(PYTHON310) -m venv .venv310
 	$(BIN310)/python -m pip install -q -c constraints.txt numpy onnxruntime typer rich pytest
 	@touch $@
+
+# For one architecture and PTX: the tests need no more, and all of them take minutes.
+native: .venv/.stamp ## the TensorRT plugin and its tests, as far as there are compilers
+	@if ! command -v cmake >/dev/null || ! command -v c++ >/dev/null; then \
+	  echo "native: skipped, cmake and a C++ compiler are not both on PATH"; exit 0; fi; set -ex; \
+	cmake -S . -B build/native -DPython3_EXECUTABLE='$(CURDIR)/$(BIN)/python' \
+	  -DCMAKE_CUDA_ARCHITECTURES='80-real;80-virtual'; \
+	cmake --build build/native --parallel 2; \
+	ctest --test-dir build/native --output-on-failure
 
 figures: .venv/.stamp ## measure again what docs/parity.md and docs/cost.md say (15 minutes)
 	$(BIN)/python -m benchmarks.parity
