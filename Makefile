@@ -8,7 +8,7 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ruff mypy unit test-py310 native figures zoo bench costs clean
+.PHONY: help demo test lint ruff clang-format mypy unit test-py310 native figures zoo bench costs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +34,14 @@ demo: .venv/.stamp ## export the digits network, compare it with PyTorch, and me
 
 test: lint unit test-py310 native ## everything that a change must pass
 
-lint: ruff mypy ## style, formatting and types
+lint: ruff clang-format mypy ## style, formatting and types
 
 ruff: .venv/.stamp ## style and formatting alone
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+clang-format: .venv/.stamp ## formatting of the native sources
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.cu' '*.h')
 
 # mypy knows neither the import hook of an editable install nor renamed folders, so the package is
 # laid out for it in build/typing: links to the folders, and the generated files as they were installed.

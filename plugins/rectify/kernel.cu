@@ -39,8 +39,8 @@ int rectify_launch(const RectifyParams& params, Stream stream) noexcept {
     void* arguments[] = {&copied, &plan};
     return with_vector(params, plan, [&](auto* vector) -> int {
         const auto kernel = &rectify_kernel<std::remove_pointer_t<decltype(vector)>>;
-        return cudaLaunchKernel(
-            reinterpret_cast<const void*>(kernel), as_dim3(plan.grid), as_dim3(plan.block), arguments, 0, stream);
+        return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), as_dim3(plan.grid), as_dim3(plan.block),
+                                arguments, 0, stream);
     });
 }
 

@@ -22,7 +22,8 @@ void check_shapes(const nvinfer1::Dims& y, const nvinfer1::Dims& x, const nvinfe
 bool supports(std::int32_t position, const nvinfer1::DynamicPluginTensorDesc* tensors, std::int32_t inputs) noexcept;
 
 // The kernel's parameters, y and bias left null. Throws std::invalid_argument for shapes that do not fit.
-RectifyParams parameters(
-    const Attributes& attributes, const nvinfer1::PluginTensorDesc* inputs, std::int32_t input_count);
+RectifyParams parameters(const Attributes& attributes,
+                         const nvinfer1::PluginTensorDesc* inputs,
+                         std::int32_t input_count);
 
 }  // namespace rectexport

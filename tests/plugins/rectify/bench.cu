@@ -1,6 +1,7 @@
 // Times the kernel beside a copy of the same pixels into a packed buffer, and beside a copy of the whole tensor.
 //
-// One line a shape, tab-separated; the first line names the columns. GB/s counts each pixel touched as read and written.
+// One line a shape, tab-separated; the first line names the columns. GB/s counts each pixel touched as read and
+// written.
 #include <algorithm>
 #include <type_traits>
 #include <vector>
@@ -107,8 +108,8 @@ void measure(const Shape& shape, std::int64_t batch, ElementType type, Layout la
     const double border = with_vector(params, plan, [&](auto* vector) {
         using Vector = std::remove_pointer_t<decltype(vector)>;
         return microseconds([&] {
-            copy_region<<<as_dim3(plan.grid), as_dim3(plan.block)>>>(
-                params, plan, reinterpret_cast<Vector*>(packed.get()));
+            copy_region<<<as_dim3(plan.grid), as_dim3(plan.block)>>>(params, plan,
+                                                                     reinterpret_cast<Vector*>(packed.get()));
         });
     });
     const double whole = microseconds([&] { must(rectify_copy(packed.get(), y.get(), bytes, nullptr), "copying y"); });

@@ -15,14 +15,17 @@ void check_axis(Tally& tally, const Axis& axis, const std::vector<std::int64_t>&
     const Span inside = interior(axis);
     for (std::int64_t index = 0; index < axis.out; ++index) {
         const std::int64_t expected = taps.at(static_cast<std::size_t>(index));
-        tally.check(valid_taps(axis, index) == expected, "valid_taps at " + std::to_string(index) + ": " + text_of(axis));
+        tally.check(valid_taps(axis, index) == expected,
+                    "valid_taps at " + std::to_string(index) + ": " + text_of(axis));
         const bool is_inside = inside.begin <= index && index < inside.end;
         tally.check(is_inside == (expected == axis.kernel), "interior: " + text_of(axis));
     }
 }
 
 // Every pixel of the region once, and exactly those whose windows overhang.
-void check_border(Tally& tally, const Window& window, const std::vector<std::int64_t>& rows,
+void check_border(Tally& tally,
+                  const Window& window,
+                  const std::vector<std::int64_t>& rows,
                   const std::vector<std::int64_t>& columns) {
     const Region border = window.border();
     const std::int64_t full = window.rows.kernel * window.columns.kernel;

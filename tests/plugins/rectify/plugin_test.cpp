@@ -35,8 +35,8 @@ public:
 
 // An ONNX node's attributes, as fields.
 struct Node {
-    std::map<std::string, Ints> ints{{"kernel_shape", {3, 3}}, {"strides", {1, 1}},  {"pads", {1, 1, 1, 1}},
-                                     {"dilations", {1, 1}},    {"numerator", {9}},   {"empty_bias", {1}}};
+    std::map<std::string, Ints> ints{{"kernel_shape", {3, 3}}, {"strides", {1, 1}}, {"pads", {1, 1, 1, 1}},
+                                     {"dilations", {1, 1}},    {"numerator", {9}},  {"empty_bias", {1}}};
 
     std::vector<PluginField> fields() const {
         std::vector<PluginField> all;
@@ -85,7 +85,8 @@ Dims dims(const std::vector<std::int64_t>& sizes) {
     return all;
 }
 
-PluginTensorDesc tensor(const std::vector<std::int64_t>& sizes, DataType type = DataType::kFLOAT,
+PluginTensorDesc tensor(const std::vector<std::int64_t>& sizes,
+                        DataType type = DataType::kFLOAT,
                         TensorFormat format = TensorFormat::kLINEAR) {
     return {dims(sizes), type, format, 1.0F};
 }
@@ -322,7 +323,8 @@ TEST_F(BuildTest, OnlyTheKernelsFormatsAreSupported) {
         {DataType::kBF16, TensorFormat::kLINEAR},  {DataType::kBF16, TensorFormat::kHWC8}};
     for (std::int32_t type = 0; type < EnumMax<DataType>(); ++type) {
         for (std::int32_t format = 0; format < EnumMax<TensorFormat>(); ++format) {
-            const std::pair<DataType, TensorFormat> pair{static_cast<DataType>(type), static_cast<TensorFormat>(format)};
+            const std::pair<DataType, TensorFormat> pair{static_cast<DataType>(type),
+                                                         static_cast<TensorFormat>(format)};
             DynamicPluginTensorDesc y{};
             y.desc = tensor({-1, 8, -1, -1}, pair.first, pair.second);
             EXPECT_EQ(build(*plugin).supportsFormatCombination(0, &y, 2, 1), good.count(pair) == 1)
@@ -399,10 +401,9 @@ std::vector<PluginTensorDesc> descriptions(const TensorCase& c) {
     const DataType types[] = {DataType::kFLOAT, DataType::kHALF, DataType::kBF16};
     const TensorFormat formats[] = {TensorFormat::kLINEAR, TensorFormat::kHWC, TensorFormat::kHWC8};
     const DataType type = types[static_cast<int>(p.type)];
-    std::vector<PluginTensorDesc> all{
-        tensor({p.batch, p.channels, p.window.rows.out, p.window.columns.out}, type,
-               formats[static_cast<int>(p.layout)]),
-        tensor({p.batch, 1, p.window.rows.size, p.window.columns.size}, type)};
+    std::vector<PluginTensorDesc> all{tensor({p.batch, p.channels, p.window.rows.out, p.window.columns.out}, type,
+                                             formats[static_cast<int>(p.layout)]),
+                                      tensor({p.batch, 1, p.window.rows.size, p.window.columns.size}, type)};
     if (!c.bias.empty()) {
         all.push_back(tensor({p.channels}, type));
     }
