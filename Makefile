@@ -8,7 +8,7 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ruff mypy unit test-py310 \
+.PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   figures zoo bench costs selftest gpu-packages gpu-test gpu-bench clean
 
 help: ## list the targets
@@ -33,13 +33,16 @@ demo: .venv/.stamp ## export the digits network, compare it with PyTorch, and me
 	$(BIN)/rectexport $(DIGITS) -o out/digits
 	$(BIN)/python -m rectexport.models.digits_accuracy $(DIGITS) out/digits
 
-test: lint unit test-py310 ## everything that a change must pass
+test: lint unit test-py310 native ## everything that a change must pass
 
-lint: ruff mypy ## style, formatting and types
+lint: ruff clang-format mypy ## style, formatting and types
 
 ruff: .venv/.stamp ## style and formatting alone
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+clang-format: .venv/.stamp ## formatting of the native sources
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.cu' '*.h')
 
 # mypy knows neither the import hook of an editable install nor renamed folders, so the package is
 # laid out for it in build/typing: links to the folders, and the generated files as they were installed.
@@ -77,6 +80,15 @@ on-py310: .venv310/.stamp
 	$(PYTHON310) -m venv .venv310
 	$(BIN310)/python -m pip install -q -c constraints.txt numpy onnxruntime typer rich pytest
 	@touch $@
+
+# For one architecture and PTX: the tests need no more, and all of them take minutes.
+native: .venv/.stamp ## the TensorRT plugin and its tests, as far as there are compilers
+	@if ! command -v cmake >/dev/null || ! command -v c++ >/dev/null; then \
+	  echo "native: skipped, cmake and a C++ compiler are not both on PATH"; exit 0; fi; set -ex; \
+	cmake -S . -B build/native -DPython3_EXECUTABLE='$(CURDIR)/$(BIN)/python' \
+	  -DCMAKE_CUDA_ARCHITECTURES='80-real;80-virtual'; \
+	cmake --build build/native --parallel 2; \
+	ctest --test-dir build/native --output-on-failure
 
 figures: .venv/.stamp ## measure again what docs/parity.md and docs/cost.md say (15 minutes)
 	$(BIN)/python -m benchmarks.parity

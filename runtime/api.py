@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ def load(
     progress: Callable[[str], None] = silent,
     prefer_nhwc: bool = False,
     cuda_graphs: bool = False,
+    rebuild: bool = False,
+    plugins: Sequence[str | Path] = (),
     model: Any = None,
 ) -> Session:
     """Open a package, check every file against its sha256, and make it ready to answer.
@@ -38,6 +40,8 @@ def load(
                  like any other
     progress     called with a line of text before each step
     prefer_nhwc, cuda_graphs  for cuda; see docs/runtime.md
+    rebuild      for tensorrt: build a plan where the package has none that fits this machine; see docs/tensorrt.md
+    plugins      for tensorrt: plugin libraries besides the package's own
 
     Raises BadInput for a folder that is not a whole package or a model that the engine refuses, UsageError for an
     unknown backend, MissingDependency for one that this machine lacks.
@@ -45,7 +49,16 @@ def load(
     package = Package.open(path)
     progress(f"checking {len(package.manifest.files)} files")
     package.verify_files()
-    options = BackendOptions(device, threads, prefer_nhwc, cuda_graphs, model, progress)
+    options = BackendOptions(
+        device=device,
+        threads=threads,
+        prefer_nhwc=prefer_nhwc,
+        cuda_graphs=cuda_graphs,
+        rebuild=rebuild,
+        plugins=plugins,
+        model=model,
+        progress=progress,
+    )
     runner, choice = choose_backend(package, backend, options)
     progress(f"opened on {choice.description}")
     try:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
+from pathlib import Path
 from typing import Any
 
 from rectexport.runtime import cuda_libraries
@@ -31,6 +29,8 @@ class BackendOptions:
     threads      of the CPU engines, 0 for their own choice
     prefer_nhwc  ONNX Runtime CUDA: convolutions in NHWC, with ONNX Runtime's own transposes around them
     cuda_graphs  ONNX Runtime CUDA: record each input shape once and replay it
+    rebuild      TensorRT: build a plan for this machine where the package has none that fits
+    plugins      TensorRT: plugin libraries besides the package's own
     model        torch: the module to run
     progress     called with a line of text before each step that takes time
     """
@@ -39,6 +39,8 @@ class BackendOptions:
     threads: int = 0
     prefer_nhwc: bool = False
     cuda_graphs: bool = False
+    rebuild: bool = False
+    plugins: Sequence[str | Path] = ()
     model: Any = None
     progress: Callable[[str], None] = silent
 
@@ -111,24 +113,15 @@ def _first(package: Package, options: BackendOptions) -> tuple[Runner, Choice]:
 
 
 def _no_tensorrt() -> str | None:
-    versions = _tensorrt_part("versions")
-    if versions is None:
-        return "not part of this build"
-    reason: str | None = versions.absence()
-    return reason
+    from rectexport.runtime.tensorrt.versions import absence
+
+    return absence()
 
 
 def _open_tensorrt(package: Package, options: BackendOptions) -> Runner:
-    part = _tensorrt_part("runner")
-    if part is None:
-        raise MissingDependency("backend tensorrt: not part of this build")
-    runner: Runner = part.open_runner(package, options)
-    return runner
+    from rectexport.runtime.tensorrt.runner import open_runner
 
-
-def _tensorrt_part(name: str) -> ModuleType | None:
-    module = f"rectexport.runtime.tensorrt.{name}"
-    return import_module(module) if find_spec("rectexport.runtime.tensorrt") else None
+    return open_runner(package, options)
 
 
 def _no_cuda() -> str | None:

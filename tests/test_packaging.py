@@ -97,6 +97,11 @@ def test_no_checkpoint_is_in_the_wheel(checkout, names):
     assert not [name for name in names if name.endswith(".pt") or "/checkpoints/" in name]
 
 
+def test_no_native_source_is_in_the_wheel(checkout, names):
+    assert list(checkout.glob("plugins/rectify/*.cu")), "there is no source to leave out"
+    assert not [name for name in names if "/plugins/rectify/" in name or name.endswith((".so", "CMakeLists.txt"))]
+
+
 def test_the_wheel_is_for_every_platform_and_python_3_10(wheel, unpacked):
     _, info = unpacked
     assert wheel.name.endswith("-py3-none-any.whl")

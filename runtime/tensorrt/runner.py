@@ -11,6 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
+from rectexport.runtime.backends import BackendOptions
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package import Package
 from rectexport.runtime.runner import Array, TensorSpec
@@ -26,34 +27,30 @@ from rectexport.runtime.tensorrt.versions import Api
 MAX_IDLE = 8
 
 
-def open_runner(package: Package, options: Any = None, *, graphs: bool = True) -> TensorRTRunner:
-    """The package's plan for this machine, ready to run.
+def open_runner(package: Package, options: BackendOptions | None = None, *, graphs: bool = True) -> TensorRTRunner:
+    """The package's plan for this machine, ready to run; with options.rebuild one is built where none fits.
 
-    options may have `rebuild` (True: build a plan where none fits, which takes minutes), `plugins` (libraries with
-    TensorRT plugins), `progress` (told the phases of a build) and `device`; what is absent takes its default.
     graphs=False launches kernel by kernel.
 
     Raises MissingDependency without TensorRT or a GPU, UsageError for another device than 0, and BadInput with every
     mismatch when no plan fits and none may be built, or when a plan is not what the manifest says.
     """
-    device = getattr(options, "device", 0)
-    if device:
-        raise UsageError(f"TensorRT runs on the first GPU that is visible: set CUDA_VISIBLE_DEVICES={device}, device=0")
+    options = options or BackendOptions()
+    if options.device:
+        raise UsageError(
+            f"TensorRT runs on the first GPU that is visible: set CUDA_VISIBLE_DEVICES={options.device}, device=0"
+        )
     api = versions.load()
-    plugins = plugins_of(package, tuple(Path(path) for path in getattr(options, "plugins", ()) or ()))
+    plugins = plugins_of(package, tuple(Path(path) for path in options.plugins))
     try:
         plan = find_plan(package, this_machine(api), plugins)
     except BadInput:
-        if not getattr(options, "rebuild", False):
+        if not options.rebuild:
             raise
-        report = getattr(options, "progress", _unheard)
-        built = ensure_plan(package.path, replace(default_options(package), plugins=plugins), api, report=report)
+        wanted = replace(default_options(package), plugins=plugins)
+        built = ensure_plan(package.path, wanted, api, report=options.progress)
         package, plan = built.package, built.plan
     return TensorRTRunner(package, plan, api, plugins, graphs=graphs)
-
-
-def _unheard(text: str) -> None:
-    pass
 
 
 @final

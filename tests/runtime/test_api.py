@@ -39,7 +39,7 @@ def test_options_reach_the_backend(exported: Path, monkeypatch: pytest.MonkeyPat
     )
     assert seen == [
         (exported, "auto", BackendOptions()),
-        (exported, "cuda", BackendOptions(1, 2, True, True, 3, said.append)),
+        (exported, "cuda", BackendOptions(1, 2, True, True, model=3, progress=said.append)),
     ]
     assert session.backend.name == "recorded"
     assert said[0].startswith("checking ") and said[1] == "opened on here" and said[2].startswith("warming up at x 4x1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rectexport.runtime.backends import BackendOptions
 from rectexport.runtime.errors import BadInput, DeviceError, ParityError, UsageError
 from rectexport.runtime.files import sha256
 from rectexport.runtime.package import Package
@@ -24,16 +24,6 @@ from rectexport.runtime.tensorrt.runner import TensorRTRunner, open_runner
 from tests.runtime.tensorrt.machines import Machine, edit_manifest
 
 pytest.importorskip("polygraphy")
-
-
-@dataclass
-class Options:
-    rebuild: bool = False
-    device: int = 0
-    said: list[str] = field(default_factory=list)
-
-    def progress(self, text: str) -> None:
-        self.said.append(text)
 
 
 def image(*shape: int, seed: int = 0) -> Any:
@@ -246,9 +236,9 @@ def test_a_mismatch_is_built_anew_when_allowed(
     machine.install("11.1.0")
     with pytest.raises(BadInput, match=r"it was built by TensorRT 10\.13\.3, and this is 11\.1\.0"):
         open_runner(Package.open(flexible))
-    options = Options(rebuild=True)
-    again = open_runner(Package.open(flexible), options)
-    assert "Building Engine 3/3" in options.said
+    said: list[str] = []
+    again = open_runner(Package.open(flexible), BackendOptions(rebuild=True, progress=said.append))
+    assert "Building Engine 3/3" in said
     assert again.description.startswith("TensorRT 11.1.0")
     assert machine.trt.builds[-1]["flags"] == ["TF32"]  # as the plan before
     again.close()
@@ -258,7 +248,7 @@ def test_a_mismatch_is_built_anew_when_allowed(
 def test_another_gpu_is_chosen_by_the_environment(opened: Callable[..., TensorRTRunner], flexible: Path) -> None:
     opened().close()
     with pytest.raises(UsageError, match="set CUDA_VISIBLE_DEVICES=2, device=0"):
-        open_runner(Package.open(flexible), Options(device=2))
+        open_runner(Package.open(flexible), BackendOptions(device=2))
 
 
 def test_a_tampered_plan_never_reaches_tensorrt(

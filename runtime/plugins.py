@@ -1,0 +1,39 @@
+"""Where the TensorRT plugin library is: built into the package, or named by the user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rectexport.runtime.errors import BadInput
+
+LIBRARY = "librectexport_rectify.so"
+_BUILT_IN = Path(__file__).resolve().parents[1] / "plugins" / LIBRARY
+_ELF = b"\x7fELF"
+
+
+def plugin_library(explicit: str | Path | None = None) -> Path | None:
+    """The library for `tensorrt.get_plugin_registry().load_library`, as an absolute path.
+
+    `explicit`, from `--plugins`, wins; otherwise the one that the package was built with. None where there is
+    neither: then models use the function bodies and need no library.
+
+    Raises BadInput when the file is missing, cannot be read, or is no shared library.
+    """
+    if explicit is None and not _BUILT_IN.is_file():
+        return None
+    path = _BUILT_IN if explicit is None else Path(explicit)
+    _check(path)
+    return path.resolve()
+
+
+def _check(path: Path) -> None:
+    if not path.exists():
+        raise BadInput(f"{path}: no such plugin library; build it as docs/plugin.md says, or leave --plugins out")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(_ELF))
+    except OSError as error:
+        reason = error.strerror or error
+        raise BadInput(f"{path}: the plugin library cannot be read: {reason}; give the file {LIBRARY}") from None
+    if start != _ELF:
+        raise BadInput(f"{path}: expected a shared library (ELF), found bytes {start!r}; give the file {LIBRARY}")
