@@ -112,7 +112,7 @@ def export(name: str, conv: str, choices: dict[str, Any]) -> dict[str, Any]:
     begin = time.perf_counter()
     result = run_export(source, ShapeOptions(), package_of(f"{name} {conv}"), ExportOptions(), Log())
     seconds = time.perf_counter() - begin
-    sizes = {"parameters": parameters(model), "rectified": rectified_layers(model)}
+    sizes: dict[str, Any] = {"parameters": parameters(model), "rectified": rectified_layers(model)}
     sizes |= {"seconds": seconds, "threads": torch.get_num_threads()}
     return {**sizes, **parity_of(result)}
 

@@ -15,6 +15,7 @@ from rectexport.cli import engine
 from rectexport.cli.command import RUN, Command
 from rectexport.cli.display import Progress, show_parity
 from rectexport.cli.failure import reported
+from rectexport.runtime.documents import strict
 from rectexport.runtime.environment import require
 
 if TYPE_CHECKING:
@@ -201,6 +202,10 @@ def export(
     - `rectexport net.pt --trt --fp16` — with a TensorRT engine for this machine
     - `rectexport net.pt2 --min-shapes x:1x3x160x160 --opt-shapes x:1x3x224x224 --max-shapes x:32x3x320x320`
 
+    **Other commands**: `bench` latency · `build` a TensorRT engine · `doctor` what a simplifier broke · `models` the zoo ·
+    `optimize` any ONNX file · `parity` compare a package · `report` a page about it · `verify` it where it is deployed;
+    `rectexport COMMAND --help` tells more.
+
     **Exit codes**: 0 good · 1 bad input or model · 2 usage · 3 the package disagrees · 5 something is missing here
     """
     begin = time.perf_counter()
@@ -321,6 +326,6 @@ def _document(result: Exported, built: Built | None, seconds: float) -> dict[str
         "package": str(result.package.path),
         "nodes": list(result.nodes),
         "passes": [entry.as_dict() for entry in result.passes],
-        "parity": result.parity.as_dict(),
+        "parity": strict(result.parity.as_dict()),
     }
     return document if built is None else {**document, "plan": engine.document(built)}

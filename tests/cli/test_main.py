@@ -130,3 +130,10 @@ def test_the_installed_command_answers(tmp_path: Path, command: list[str]) -> No
 
 def test_the_command_itself_is_the_exports(called: list[Any]) -> None:
     assert main.COMMANDS["export"] == export.__name__
+
+
+def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["--help"])
+    told = capsys.readouterr().out.partition("Other commands")[2].partition("Exit codes")[0]
+    assert [command for command in main.COMMANDS if command != "export" and f"{command} " not in told] == []

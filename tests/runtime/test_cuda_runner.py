@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -197,8 +198,9 @@ def test_nodes_on_the_cpu_are_refused_by_name(gpu: Make, exported: Path) -> None
     with pytest.raises(BadInput) as refused:
         CudaRunner(Package.open(exported), BackendOptions())
     message = str(refused.value)
-    assert "13 nodes would run on the CPU: conv2d.folded" in message
-    assert message.count(" (") == cuda_runner.NAMED and " and 8 more; " in message
+    count = re.search(r" (\d+) nodes would run on the CPU: conv2d", message)
+    assert count is not None and message.count(" (") == cuda_runner.NAMED
+    assert f" and {int(count[1]) - cuda_runner.NAMED} more; " in message
     gpu(on_cpu=["Gemm"])
     with pytest.raises(BadInput, match=r": 1 node would run on the CPU: \w+ \(Gemm\); the CUDA provider"):
         CudaRunner(Package.open(exported), BackendOptions())
