@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "export": "rectexport.cli.export",
     "models": "rectexport.cli.models",
     "optimize": "rectexport.cli.optimize",
+    "serve": "rectexport.cli.serve",
 }
 
 

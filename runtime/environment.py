@@ -19,6 +19,14 @@ EXTRAS = {
     "openvino": "openvino",
     "tensorrt": "gpu",
     "polygraphy": "gpu",
+    "google": "serve",
+    "grpc": "serve",
+    "httptools": "serve",
+    "orjson": "serve",
+    "prometheus_client": "serve",
+    "tritonclient": "serve",
+    "uvicorn": "serve",
+    "ray": "ray",
 }
 
 

@@ -1,0 +1,78 @@
+"""uvicorn's HTTP protocol, with an end to patience: a request must be here within a time, its head within a size.
+
+uvicorn waits forever for the rest of a request, and its parser takes a head of any length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from rectexport.runtime.environment import require
+
+#: Bytes of a request's line and headers.
+HEAD = 64 << 10
+
+
+def patient_for(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's protocol class for connections that get `seconds` for each request to arrive in."""
+    base: Any = require("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
+
+    class PatientProtocol(base):  # type: ignore[misc]  # uvicorn offers no other way in
+        _timer: asyncio.TimerHandle | None = None
+        _arriving = False
+        _head = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            self._start_timer()
+
+        def connection_lost(self, error: Exception | None) -> None:
+            self._stop_timer()
+            super().connection_lost(error)
+
+        def data_received(self, data: bytes) -> None:
+            self._arriving = True
+            super().data_received(data)
+            if not self._arriving:
+                self._stop_timer()
+            elif self._timer is None:
+                self._start_timer()
+            if self._head >= 0:
+                self._head += len(data)
+                if self._head > HEAD:
+                    self._give_up(b"431 Request Header Fields Too Large")
+
+        def on_message_begin(self) -> None:
+            self._head = 0
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._head = -1
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._arriving = False
+            super().on_message_complete()
+
+        def _start_timer(self) -> None:
+            self._timer = self.loop.call_later(seconds, self._too_slow)
+
+        def _stop_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+        def _too_slow(self) -> None:
+            self._timer = None
+            if self.flow is not None and self.flow.read_paused:  # it is the server that does not read
+                self._start_timer()
+            else:
+                self._give_up(b"408 Request Timeout")
+
+        def _give_up(self, status: bytes) -> None:
+            if not self.transport.is_closing():
+                self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                self.transport.close()
+
+    return PatientProtocol
