@@ -50,7 +50,7 @@ def serve(
     ] = False,
     token_file: Annotated[Path | None, typer.Option(help="File with the token that clients must send.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Serve beyond loopback without a token.")] = False,
-    max_body_mb: Annotated[int, typer.Option(help="Largest request body, in MiB.", min=1, rich_help_panel=_LIMITS)] = 64,
+    max_body_mb: Annotated[int, typer.Option(help="Largest body, in MiB.", min=1, rich_help_panel=_LIMITS)] = 64,
     max_requests: Annotated[int, typer.Option(help="Requests at a time.", min=1, rich_help_panel=_LIMITS)] = 2048,
     max_queue: Annotated[int, typer.Option(help="Requests waiting a model.", min=1, rich_help_panel=_LIMITS)] = 1024,
     deadline_s: Annotated[

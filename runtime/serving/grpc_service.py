@@ -216,7 +216,8 @@ def _parameters(parameters: Any) -> dict[str, Any] | None:
     """The protobuf's map as plain values; most requests have none."""
     if not parameters:
         return None
-    return {name: getattr(value, value.WhichOneof("parameter_choice") or "", None) for name, value in parameters.items()}
+    chosen = {name: (value, value.WhichOneof("parameter_choice")) for name, value in parameters.items()}
+    return {name: getattr(value, which) if which else None for name, (value, which) in chosen.items()}
 
 
 def _from_contents(contents: Any, tensor: Tensor, shape: tuple[int, ...]) -> Array:

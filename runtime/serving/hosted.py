@@ -13,8 +13,8 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.metrics import compare
 from rectexport.runtime.package import Package
 from rectexport.runtime.runner import Array
-from rectexport.runtime.session import Session
 from rectexport.runtime.serving.signature import Signature
+from rectexport.runtime.session import Session
 
 #: Rows alone and rows together may differ by rounding: engines take other kernels for other batch sizes.
 MIXING_TOLERANCE = 1e-3

@@ -10,6 +10,7 @@ from typing import Any, final
 from rectexport.runtime.serving.batcher import Outputs
 from rectexport.runtime.serving.codec import Codec
 from rectexport.runtime.serving.compression import decompressed
+from rectexport.runtime.serving.http_protocol import LEFT
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.repository import Served
 from rectexport.runtime.serving.service import Service
@@ -117,8 +118,7 @@ class HttpApp:
             model = service.repository.get(name, number)
             body = await self._body(receive, headers)
             request = self._codec.parse(body, _header_length(headers), model.signature)
-            answer = service.begin(model, request)
-            outputs = await (_unless_left(receive, answer) if model.batcher.waiting else answer)
+            outputs = await _unless_left(scope, receive, service.begin(model, request))
             content, length = self._codec.answer(request, outputs, model.name, model.version)
         except Refusal as error:
             refusal = error
@@ -177,23 +177,28 @@ class HttpApp:
         self._service.authorize(None if given is None else given.decode("latin-1"))
 
 
-async def _unless_left(receive: Receive, answer: asyncio.Future[Outputs]) -> Outputs:
-    """The answer; a client that leaves takes its request out of the queue."""
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        answer.cancel()
-
-    watcher = asyncio.ensure_future(watch())
+async def _unless_left(scope: Message, receive: Receive, answer: asyncio.Future[Outputs]) -> Outputs:
+    """The answer; a client that leaves takes its request out of the queue. Raises Refusal 499 when it did."""
+    left = scope.get("extensions", {}).get(LEFT)
+    watcher = None if left is not None else asyncio.ensure_future(_watch(receive, answer))
+    if left is not None:
+        left.add(answer)
     try:
         return await answer
     except asyncio.CancelledError:
-        if watcher.done():
-            raise Refusal(499, "the client left") from None
-        raise
+        raise Refusal(499, "the client left") from None
     finally:
-        watcher.cancel()
+        if watcher is None:
+            left.discard(answer)
+        else:
+            watcher.cancel()
+
+
+async def _watch(receive: Receive, answer: asyncio.Future[Outputs]) -> None:
+    """For servers without our extension."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    answer.cancel()
 
 
 def _header_length(headers: Headers) -> int | None:

@@ -76,7 +76,8 @@ class Repository:
         """A loaded model, the highest version where none is named. Raises Refusal 404."""
         found = self._loaded.get(name, {}).get(version) if version else self._newest.get(name)
         if found is None:
-            raise Refusal(404, f"no model {name[:100]!r}{f' version {version[:20]!r}' if version else ''} is loaded here")
+            which = f"{name[:100]!r} version {version[:20]!r}" if version else repr(name[:100])
+            raise Refusal(404, f"no model {which} is loaded here")
         return found
 
     def served(self) -> list[Served]:

@@ -99,9 +99,7 @@ def from_bytes(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], offset: 
     for extent in shape:
         count *= extent
     if size != count * dtype.itemsize:
-        raise Refusal(
-            400, f"input {name}: expected {count * dtype.itemsize} bytes for shape {list(shape)}, got {size}"
-        )
+        raise Refusal(400, f"input {name}: expected {count * dtype.itemsize} bytes for shape {list(shape)}, got {size}")
     array: Array = np.frombuffer(data, dtype, count, offset).reshape(shape)
     if dtype == np.bool_ and array.view(np.uint8).max(initial=0) > 1:
         raise Refusal(400, f"input {name}: BOOL bytes are 0 or 1")

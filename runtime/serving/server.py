@@ -176,6 +176,7 @@ def _web_server(service: Service, settings: Settings, log: Log) -> Any:
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         date_header=False,
         server_header=False,
         backlog=BACKLOG,

@@ -28,7 +28,13 @@ class Service:
     """Shared by the protocols of one server. draining: nothing new is begun."""
 
     def __init__(
-        self, repository: Repository, limits: Limits, log: Log, *, token: str | None = None, repository_api: bool = False
+        self,
+        repository: Repository,
+        limits: Limits,
+        log: Log,
+        *,
+        token: str | None = None,
+        repository_api: bool = False,
     ) -> None:
         self.repository, self.limits, self.log = repository, limits, log
         self.admission = Admission(limits.requests)

@@ -44,9 +44,7 @@ class Tensor:
     def of(cls, entry: TensorEntry) -> Tensor:
         """The same tensor as a manifest describes it."""
         shape = tuple(size if isinstance(size, int) else -1 for size in entry.shape)
-        bounds = tuple(
-            (size, size) if size >= 0 else _range(entry, axis, UNBOUNDED) for axis, size in enumerate(shape)
-        )
+        bounds = tuple((size, size) if size >= 0 else _range(entry, axis, UNBOUNDED) for axis, size in enumerate(shape))
         return cls(entry.name, DATATYPE_OF[entry.dtype], np.dtype(entry.dtype), shape, bounds)
 
     def check(self, datatype: object, shape: object) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ from rectexport.runtime.serving import frames
 from rectexport.runtime.serving.hosted import HostedModel, ModelSpec
 from rectexport.runtime.serving.worker import explain, facts
 
+#: Bytes up to which copying a batch together costs less than a system call that gathers it.
+SMALL = 64 << 10
 #: Arrays of each request of a batch, by input.
 Feeds = Mapping[str, Sequence[Array]]
 
@@ -109,8 +111,12 @@ class ProcessWorker:
             [name, arrays[0].dtype.name, (sum(len(array) for array in arrays), *arrays[0].shape[1:])]
             for name, arrays in feeds.items()
         ]
-        parts = [frames.flat(array) for arrays in feeds.values() for array in arrays]
-        self._transport.writelines([frames.head({"tensors": tensors}), *parts])
+        parts: list[Any] = [frames.head({"tensors": tensors})]
+        parts += [frames.flat(array) for arrays in feeds.values() for array in arrays]
+        if sum(map(len, parts)) <= SMALL:
+            self._transport.write(b"".join(parts))
+        else:
+            self._transport.writelines(parts)
         return ran
 
     def kill(self) -> None:
