@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "models": "rectexport.cli.models",
     "optimize": "rectexport.cli.optimize",
     "serve": "rectexport.cli.serve",
+    "triton": "rectexport.cli.triton",
 }
 
 

@@ -26,7 +26,7 @@ GOOD = [[2.0, 1.0, 0.0]]
 
 @pytest.fixture(scope="module")
 def served(serve: Callable[..., Running], trouble: Path) -> Running:
-    return serve(trouble, "--run-s", 1, "--deadline-s", 20, "--receive-s", 1)
+    return serve(trouble, "--run-s", 2, "--deadline-s", 20, "--receive-s", 1)
 
 
 def answer_of(row: list[float]) -> float:
@@ -113,7 +113,7 @@ def test_who_has_left_is_not_computed(served: Running) -> None:
         (found,) = json.loads(ask(served.http, "/v2/models/trouble/stats").body)["model_stats"]
         return found
 
-    busy = threading.Thread(target=ask, args=(served.http, INFER, json_body([[2, 1, 3e6]])))
+    busy = threading.Thread(target=ask, args=(served.http, INFER, json_body([[2, 1, 3e5]])))
     before = stats()["inference_count"]
     busy.start()
     time.sleep(0.1)
@@ -184,7 +184,7 @@ def test_inputs_of_many_clients_never_cross(served: Running) -> None:
 
 def test_too_many_and_no_more(serve: Callable[..., Running], trouble: Path) -> None:
     running = serve(trouble, "--max-queue", 2, "--max-requests", 6, "--grpc-port", -1)
-    slow = json_body([[2, 1, 1e6]])
+    slow = json_body([[2, 1, 2e5]])
     with ThreadPoolExecutor(12) as threads:
         answers = list(threads.map(lambda _: ask(running.http, INFER, slow), range(12)))
     refused = [answer for answer in answers if answer.status != 200]
@@ -199,7 +199,7 @@ def test_sigterm_finishes_what_was_begun(serve: Callable[..., Running], trouble:
     idle.request("GET", "/v2")
     idle.getresponse().read()
     with ThreadPoolExecutor(4) as threads:
-        slow = [threads.submit(ask, running.http, INFER, json_body([[2, 1, 2e6]])) for _ in range(4)]
+        slow = [threads.submit(ask, running.http, INFER, json_body([[2, 1, 4e5]])) for _ in range(4)]
         time.sleep(0.2)
         running.process.send_signal(signal.SIGTERM)
         assert [future.result().status for future in slow] == [200] * 4
