@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "export": "rectexport.cli.export",
     "models": "rectexport.cli.models",
     "optimize": "rectexport.cli.optimize",
+    "ray-config": "rectexport.cli.ray_config",
     "serve": "rectexport.cli.serve",
     "triton": "rectexport.cli.triton",
 }

@@ -6,17 +6,21 @@ import json
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from rectexport.cli.command import RUN, Command
 from rectexport.cli.failure import reported
+from rectexport.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from rectexport.runtime.serving.log import Log
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
-_LIMITS = "Limits"
+_LIMITS, _RAY = "Limits", "Ray Serve"
 
 
 @app.command(cls=Command)
@@ -65,6 +69,13 @@ def serve(
     drain_s: Annotated[
         float, typer.Option(help="Longest time to finish after SIGTERM.", min=1, rich_help_panel=_LIMITS)
     ] = 30.0,
+    ray: Annotated[bool, typer.Option("--ray", help="As a Ray Serve application.", rich_help_panel=_RAY)] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Ray to join, as auto. [default: one of this machine]", rich_help_panel=_RAY)
+    ] = None,
+    replicas: Annotated[str, typer.Option(help="Smallest and largest number.", rich_help_panel=_RAY)] = "2..8",
+    num_cpus: Annotated[float, typer.Option(help="Cores a replica reserves.", min=0, rich_help_panel=_RAY)] = 1.0,
+    num_gpus: Annotated[float, typer.Option(help="GPUs a replica reserves.", min=0, rich_help_panel=_RAY)] = 0.0,
     log_requests: Annotated[bool, typer.Option("--log-requests", help="A log line for every request.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN)
@@ -86,6 +97,22 @@ def serve(
         from rectexport.runtime.serving.server import Settings, read_token, run
         from rectexport.runtime.serving.sources import find_sources
 
+        log = Log(requests=log_requests)
+        if ray:
+            on_ray = {
+                "packages": tuple(packages),
+                "replicas": parse_replicas(replicas),
+                "num_cpus": num_cpus,
+                "num_gpus": num_gpus,
+                "backend": backend,
+                "max_batch": max_batch,
+                "max_delay_us": max_delay_us,
+                "threads": threads or 1,
+                "deadline_s": deadline_s,
+                "token_file": None if token_file is None else str(token_file.resolve()),
+            }
+            _run_on_ray(on_ray, host, port, address, insecure, log)
+            raise typer.Exit(0)
         limits = Limits(
             body=max_body_mb << 20,
             requests=max_requests,
@@ -110,9 +137,24 @@ def serve(
             insecure=insecure,
             limits=limits,
         )
-        answered = run(find_sources(packages), settings, Log(requests=log_requests))
+        answered = run(find_sources(packages), settings, log)
     seconds = time.perf_counter() - begin
     console.print("PASSED", style="bold green", end="")
     console.print(f" {answered} requests answered in {seconds:.1f} s · again: {shlex.join(again)}", markup=False)
     if as_json:
         typer.echo(json.dumps({"passed": True, "answered": answered, "seconds": round(seconds, 3)}))
+
+
+def parse_replicas(text: str) -> tuple[int, int]:
+    """2..8, or one number for both; raises UsageError."""
+    low, _, high = text.partition("..")
+    if not low.isdecimal() or not (high or low).isdecimal():
+        raise UsageError(f"--replicas {text!r}: expected a number, or two as in 2..8")
+    return int(low), int(high or low)
+
+
+def _run_on_ray(options: dict[str, Any], host: str, port: int, address: str | None, insecure: bool, log: Log) -> None:
+    from rectexport.runtime.serving.ray_app import RaySettings
+    from rectexport.runtime.serving.ray_host import run_on_ray
+
+    run_on_ray(RaySettings(**options), host, port, address=address, insecure=insecure, log=log)

@@ -27,6 +27,7 @@ EXTRAS = {
     "tritonclient": "serve",
     "uvicorn": "serve",
     "ray": "ray",
+    "yaml": "ray",
 }
 
 

@@ -70,26 +70,24 @@ class GrpcService:
         }
         methods = {
             name: self._grpc.unary_unary_rpc_method_handler(
-                self._guarded(method, open=name in ("ServerLive", "ServerReady")),
-                request_deserializer=getattr(self._pb, message).FromString,
+                self._guarded(method, getattr(self._pb, message), open=name in ("ServerLive", "ServerReady")),
                 response_serializer=lambda reply: reply.SerializeToString(),
             )
             for name, (method, message) in unary.items()
         }
         methods["ModelStreamInfer"] = self._grpc.stream_stream_rpc_method_handler(
             self._stream,
-            request_deserializer=self._pb.ModelInferRequest.FromString,
             response_serializer=self._pb.ModelStreamInferResponse.SerializeToString,
         )
         return self._grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    def _guarded(self, method: Callable[[Any, str], Any], open: bool) -> Callable[[Any, Any], Any]:
-        async def handle(message: Any, context: Any) -> Any:
+    def _guarded(self, method: Callable[[Any, str], Any], kind: Any, open: bool) -> Callable[[bytes, Any], Any]:
+        async def handle(data: bytes, context: Any) -> Any:
             try:
                 metadata = dict(context.invocation_metadata())
                 if not open:
                     self._service.authorize(metadata.get("authorization"))
-                return await method(message, self._service.request_id(metadata.get("x-request-id")))
+                return await method(_message(kind, data), self._service.request_id(metadata.get("x-request-id")))
             except Refusal as refusal:
                 await context.abort(getattr(self._grpc.StatusCode, refusal.grpc_code), str(refusal))
 
@@ -161,14 +159,16 @@ class GrpcService:
         finally:
             service.ended(model, "grpc", refusal, began, id)
 
-    async def _stream(self, messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """Answers in the order of the requests; a refused one does not end the stream."""
         try:
             self._service.authorize(dict(context.invocation_metadata()).get("authorization"))
         except Refusal as refusal:
             await context.abort(getattr(self._grpc.StatusCode, refusal.grpc_code), str(refusal))
-        async for message in messages:
+        async for data in messages:
+            message = self._pb.ModelInferRequest()
             try:
+                message = _message(self._pb.ModelInferRequest, data)
                 reply = await self._infer(message, self._service.request_id(None))
                 yield self._pb.ModelStreamInferResponse(infer_response=reply)
             except Refusal as refusal:
@@ -210,6 +210,14 @@ class GrpcService:
             reply.outputs.add(name=wanted.name, datatype=DATATYPE_OF[array.dtype.name], shape=array.shape)
             reply.raw_output_contents.append(array.tobytes())
         return reply
+
+
+def _message(kind: Any, data: bytes) -> Any:
+    """Parsed here, because grpc calls a message that it cannot parse an error of the server."""
+    try:
+        return kind.FromString(data)
+    except require("google.protobuf.message").DecodeError:
+        raise Refusal(400, f"not a {kind.DESCRIPTOR.name}") from None
 
 
 def _parameters(parameters: Any) -> dict[str, Any] | None:

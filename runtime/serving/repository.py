@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.package import Package
 from rectexport.runtime.serving.batcher import Batcher
 from rectexport.runtime.serving.hosted import ModelSpec
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import Log
 from rectexport.runtime.serving.pool import Pool
 from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.request import InferRequest, assemble
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.sources import Source
 from rectexport.runtime.serving.statistics import Statistics
@@ -32,7 +34,8 @@ class Served:
     signature: Signature
     pool: Pool
     batcher: Batcher
-    statistics: Statistics = field(default_factory=Statistics)
+    statistics: Statistics
+    probe: InferRequest
 
     @property
     def ready(self) -> bool:
@@ -128,6 +131,11 @@ class Repository:
             entries.append({"name": source.name, "version": source.version, "state": state, "reason": reason})
         return entries
 
+    async def probe(self) -> None:
+        """Infer with every model, on its own goldens. Raises Refusal when one does not answer."""
+        for model in self.served():
+            await model.batcher.submit(model.probe)
+
     async def drain(self) -> None:
         """Wait until all that was taken in is answered."""
         await asyncio.gather(*(model.batcher.idle() for model in self.served()))
@@ -170,7 +178,9 @@ class Repository:
         pool.on_trouble = lambda line: self._log.event("worker", **names, text=line)
         self._log.event("loaded", **names, **facts)
         statistics = Statistics()
-        return Served(*key, signature, pool, Batcher(signature, pool, self._limits, statistics), statistics)
+        batcher = Batcher(signature, pool, self._limits, statistics)
+        probe = assemble(signature, Package.open(spec.path).goldens()[0])
+        return Served(*key, signature, pool, batcher, statistics, probe)
 
     async def _retire(self, models: Sequence[Served], reason: str) -> None:
         for model in models:

@@ -1,0 +1,182 @@
+"""Serving under load on loopback; writes the figures and plots of docs/serving.md.
+
+    python -m benchmarks.serving                all of it, in about eight minutes, on an idle machine
+    python -m benchmarks.serving --only tiny    one part: tiny, resnet, first or ray; the others' figures are kept
+
+The client runs on the same machine and takes its share of the cores. ray needs the extra `ray`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks import serving_report
+from benchmarks.common import DIGITS, ROOT, THREADS, child, machine, rectified_resnet
+from benchmarks.load import feeds_of, http_message
+
+PACKAGES = ROOT / "out" / "serving-bench"
+RESULTS = ROOT / "docs" / "serving.json"
+PARTS = ("tiny", "resnet", "first", "ray")
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network, how it is loaded and for how long."""
+
+    name: str
+    threads: int
+    rows: tuple[int, ...]
+    connections: tuple[int, ...]
+    seconds: float
+
+    @property
+    def package(self) -> Path:
+        """Where its package is."""
+        return PACKAGES / self.name
+
+
+TINY = Net("tiny", 1, (1, 4, 16, 64), (1, 4, 16, 64), 2.0)
+RESNET = Net("resnet50", THREADS, (1, 8, 32), (1, 8, 32), 6.0)
+#: Host -> words for `rectexport serve`.
+HOSTS = {"workers": (), "no batching": ("--max-batch", "1"), "in process": ("--in-process",)}
+KINDS = ("json", "binary", "grpc")
+
+
+def main() -> None:
+    """Measure what was asked for, then write the page's figures from all there is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure these parts alone")
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for part in () if options.report else options.only or PARTS:
+        prepare()
+        document[part] = {"date": date.today().isoformat(), "machine": machine(), **measure(part)}
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    serving_report.write(document, ROOT / "docs")
+
+
+def measure(part: str) -> dict[str, Any]:
+    """One part's figures."""
+    if part == "tiny":
+        return under_load(TINY)
+    if part == "resnet":
+        return under_load(RESNET)
+    if part == "first":
+        return {"nets": {net.name: first_requests(net) for net in (TINY, RESNET)}}
+    return under_ray(TINY)
+
+
+def prepare() -> None:
+    """Export both networks with a dynamic batch, unless that was done before."""
+    import torch
+
+    import rectexport
+    from rectexport.models.checkpoint import build, read_checkpoint
+
+    if not TINY.package.exists():
+        model = build(read_checkpoint(DIGITS)).eval()
+        batch = torch.export.Dim("batch", max=64)
+        rectexport.export(model, (torch.randn(2, 1, 8, 8),), TINY.package, dynamic_shapes=({0: batch},))
+    if not RESNET.package.exists():
+        batch = torch.export.Dim("batch", max=32)
+        shapes = ({0: batch},)
+        rectexport.export(rectified_resnet(), (torch.randn(2, 3, 224, 224),), RESNET.package, dynamic_shapes=shapes)
+
+
+def under_load(net: Net) -> dict[str, Any]:
+    """Every host, protocol and number of connections, and the session alone before and after."""
+    words = (str(net.package), str(net.threads), str(net.seconds * 2), *map(str, net.rows))
+    raw = [child("serving_raw", *words)]
+    rows = []
+    for host, options in HOSTS.items():
+        with server(net, *options) as (web, rpc):
+            for kind in KINDS:
+                for connections in net.connections:
+                    rows.append({"host": host, "kind": kind, "connections": connections})
+                    rows[-1].update(load(kind, rpc if kind == "grpc" else web, net, connections))
+                    print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    raw.append(child("serving_raw", *words))
+    return {"raw": raw, "rows": rows}
+
+
+def load(kind: str, address: str, net: Net, connections: int, model: str = "m") -> dict[str, Any]:
+    """Figures of one load, from a process of its own."""
+    return child("load", kind, address, model, str(net.package), str(connections), str(net.seconds))
+
+
+@contextmanager
+def server(net: Net, *options: str) -> Iterator[tuple[str, str]]:
+    """Addresses of a server that has just become ready."""
+    command = [sys.executable, "-m", "rectexport", "serve", f"m={net.package}", "--port", "0", "--grpc-port", "0"]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([*command, "--threads", str(net.threads), *options], stderr=log, cwd=ROOT)
+        try:
+            yield _addresses(process, log)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _addresses(process: subprocess.Popen[bytes], log: Any) -> tuple[str, str]:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        log.seek(0)
+        for line in log.read().splitlines():
+            entry = json.loads(line) if line.startswith("{") else {}
+            if entry.get("event") == "serving":
+                return entry["http"], entry["grpc"]
+        time.sleep(0.02)
+    raise SystemExit(f"the server did not start: {log.read()}")
+
+
+def first_requests(net: Net, starts: int = 5) -> list[list[float]]:
+    """Milliseconds of the first ten requests after each of several starts, one connection."""
+    messages = [http_message("/v2/models/m/infer", feeds, True) for feeds in feeds_of(net.package)]
+    found = []
+    for _ in range(starts):
+        with server(net) as (web, _):
+            connection = http.client.HTTPConnection(web)
+            connection.connect()
+            times = []
+            for turn in range(10):
+                begin = time.perf_counter()
+                connection.sock.sendall(messages[turn % len(messages)])
+                response = http.client.HTTPResponse(connection.sock)
+                response.begin()
+                response.read()
+                times.append((time.perf_counter() - begin) * 1e3)
+            connection.close()
+            found.append(times)
+    return found
+
+
+def under_ray(net: Net) -> dict[str, Any]:
+    """The same load on Ray Serve, through its default proxy and through HAProxy."""
+    from benchmarks.serving_ray import ray_server
+
+    rows = []
+    for host, fast in (("Ray, default proxy", False), ("Ray, HAProxy", True)):
+        with ray_server(net.package, fast) as web:
+            for connections in net.connections:
+                rows.append({"host": host, "kind": "binary", "connections": connections})
+                rows[-1].update(load("binary", web, net, connections))
+                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    return {"rows": rows}
+
+
+if __name__ == "__main__":
+    main()
