@@ -8,7 +8,7 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ruff mypy unit test-py310 figures zoo bench costs clean
+.PHONY: help demo test lint ruff mypy unit test-py310 figures zoo bench costs serve-bench serve-faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ help: ## list the targets
 	@if [ -f $@ ]; then rm $@; else rm -rf .venv; $(PYTHON) -m venv .venv; fi
 	@echo "Installing into .venv: some minutes, most of them for PyTorch"
 	$(BIN)/python -m pip install -q -c constraints.txt torch scikit-build-core
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,serve,dev]'
 	@touch $@
 
 demo: .venv/.stamp ## export the digits network, compare it with PyTorch, and measure its accuracy
@@ -89,6 +89,12 @@ bench: .venv/.stamp ## measure all forms; docs/benchmarks.md and its plots (15 m
 
 costs: .venv/.stamp ## the same, and replace the cost tables that forms are chosen by
 	$(BIN)/python -m benchmarks.forms --write-costs
+
+serve-bench: .venv/.stamp ## measure serving under load; docs/serving.md (ten minutes, on an idle machine)
+	$(BIN)/python -m benchmarks.serving --only tiny --only resnet --only first
+
+serve-faults: .venv/.stamp ## serving under faults, at length: kill -9, malformed requests, memory (ten minutes)
+	$(BIN)/pytest tests/runtime/serving/long_faults.py
 
 clean: ## remove what was built, and the environments
 	rm -rf .venv .venv310 build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis

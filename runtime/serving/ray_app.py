@@ -95,13 +95,8 @@ def build(arguments: dict[str, Any]) -> Any:
     """A Ray Serve application. Raises UsageError for arguments that RaySettings does not take."""
     serve = require("ray.serve")
     try:
-        settings = RaySettings(
-            **{
-                **arguments,
-                "packages": tuple(arguments["packages"]),
-                "replicas": tuple(arguments.get("replicas", (2, 8))),
-            }
-        )
+        pairs = {name: tuple(arguments[name]) for name in ("packages", "replicas") if name in arguments}
+        settings = RaySettings(**{**arguments, **pairs})
     except TypeError as error:
         raise UsageError(f"{IMPORT_PATH}: {error}") from None
     settings.check()
