@@ -58,7 +58,7 @@ def http_body(feeds: dict[str, Any], binary: bool) -> tuple[bytes, bytes]:
     """Body and headers of one infer request."""
     entries = []
     for name, array in feeds.items():
-        entry = {"name": name, "shape": list(array.shape), "datatype": "FP32"}
+        entry: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": "FP32"}
         if binary:
             entry["parameters"] = {"binary_data_size": array.nbytes}
         else:

@@ -95,7 +95,6 @@ def serve(
         from rectexport.runtime.serving.limits import Limits
         from rectexport.runtime.serving.log import Log
         from rectexport.runtime.serving.server import Settings, read_token, run
-        from rectexport.runtime.serving.sources import find_sources
 
         log = Log(requests=log_requests)
         if ray:
@@ -137,7 +136,7 @@ def serve(
             insecure=insecure,
             limits=limits,
         )
-        answered = run(find_sources(packages), settings, log)
+        answered = run(packages, settings, log)
     seconds = time.perf_counter() - begin
     console.print("PASSED", style="bold green", end="")
     console.print(f" {answered} requests answered in {seconds:.1f} s · again: {shlex.join(again)}", markup=False)

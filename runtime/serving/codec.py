@@ -92,7 +92,11 @@ class Codec:
         parts: list[Any] = []
         for wanted in request.wanted:
             array = np.ascontiguousarray(outputs[wanted.name])
-            entry = {"name": wanted.name, "datatype": DATATYPE_OF[array.dtype.name], "shape": array.shape}
+            entry: dict[str, Any] = {
+                "name": wanted.name,
+                "datatype": DATATYPE_OF[array.dtype.name],
+                "shape": array.shape,
+            }
             if wanted.binary:
                 entry["parameters"] = {"binary_data_size": array.nbytes}
                 parts.append(array.data.cast("B") if array.size else b"")

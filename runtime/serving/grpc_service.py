@@ -139,7 +139,7 @@ class GrpcService:
 
     async def _infer(self, message: Any, id: str) -> Any:
         service, began = self._service, time.perf_counter()
-        service.enter()
+        service.enter("grpc")
         model: Served | None = None
         refusal: Refusal | None = None
         try:

@@ -111,7 +111,7 @@ class HttpApp:
         if scope["method"] != "POST":
             raise Refusal(405, "expected POST")
         self._authorize(headers)
-        service.enter()
+        service.enter("http")
         model: Served | None = None
         refusal: Refusal | None = None
         try:
@@ -230,8 +230,6 @@ def _refused(refusal: Refusal) -> list[tuple[bytes, bytes]]:
         fields.append((b"retry-after", b"1"))
     if refusal.status == 401:
         fields.append((b"www-authenticate", b"Bearer"))
-    if refusal.status == 413:
-        fields.append((b"connection", b"close"))  # the rest of the body is not worth reading
     return fields
 
 

@@ -48,7 +48,7 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
     """uvicorn's protocol class for connections that get `seconds` for each request to arrive in."""
     base: Any = require("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
 
-    class PatientProtocol(base):  # type: ignore[misc]  # uvicorn offers no other way in
+    class PatientProtocol(base):  # uvicorn offers no other way in
         _timer: asyncio.TimerHandle | None = None
         _arriving = False
         _head = 0
@@ -88,6 +88,9 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
         def on_message_complete(self) -> None:
             self._arriving = False
             super().on_message_complete()
+
+        def timeout_keep_alive_handler(self) -> None:
+            self.transport.abort()  # close() would wait for a client that never reads its last answer
 
         def _start_timer(self) -> None:
             self._timer = self.loop.call_later(seconds, self._too_slow)

@@ -17,7 +17,6 @@ from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import Log
 from rectexport.runtime.serving.server import Settings, make_repository, read_token
 from rectexport.runtime.serving.service import Service
-from rectexport.runtime.serving.sources import find_sources
 
 NAME = "rectexport"
 IMPORT_PATH = "rectexport.runtime.serving.ray_app:build"
@@ -85,7 +84,7 @@ class ReplicaServer:
             backend=chosen.backend, max_batch=chosen.max_batch, threads=chosen.threads, in_process=True, limits=limits
         )
         log = Log()
-        repository = make_repository(find_sources(chosen.packages), settings, log)
+        repository = make_repository(chosen.packages, settings, log)
         await repository.load_all()
         self.service = Service(repository, limits, log, token=token)
         return HttpApp(self.service)
@@ -96,7 +95,7 @@ def build(arguments: dict[str, Any]) -> Any:
     serve = require("ray.serve")
     try:
         pairs = {name: tuple(arguments[name]) for name in ("packages", "replicas") if name in arguments}
-        settings = RaySettings(**{**arguments, **pairs})
+        settings = RaySettings(**(arguments | pairs))
     except TypeError as error:
         raise UsageError(f"{IMPORT_PATH}: {error}") from None
     settings.check()
@@ -104,7 +103,7 @@ def build(arguments: dict[str, Any]) -> Any:
     class Rectexport:
         """One replica."""
 
-        async def __init__(self, settings: RaySettings) -> None:
+        async def __init__(self, settings: RaySettings) -> None:  # type: ignore[misc]  # Ray awaits it
             self._server = ReplicaServer(settings)
             self._http = await self._server.start()
 

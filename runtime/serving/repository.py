@@ -55,11 +55,11 @@ class Served:
 
 @final
 class Repository:
-    """Loads sources with workers made by `make`. All methods belong to the event loop's thread."""
+    """Loads what `find` finds with workers made by `make`. All methods belong to the event loop's thread."""
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        find: Callable[[], Sequence[Source]],
         make: Callable[[ModelSpec], Worker],
         *,
         spec: ModelSpec,
@@ -67,7 +67,8 @@ class Repository:
         limits: Limits,
         log: Log,
     ) -> None:
-        self._sources = list(sources)
+        self._find = find
+        self._sources: list[Source] = []
         self._make, self._spec, self._instances = make, spec, instances
         self._limits, self._log = limits, log
         self._loaded: dict[str, dict[str, Served]] = {}
@@ -99,15 +100,17 @@ class Repository:
 
     async def load_all(self) -> None:
         """Load every source; raises BadInput for the first that cannot be served."""
+        self._sources = list(self._find())
         for name in dict.fromkeys(source.name for source in self._sources):
             await self._load(name)
 
     async def load(self, name: str) -> None:
-        """Load all versions of one model anew; what is loaded goes on until they are ready. Raises Refusal."""
-        if not any(source.name == name for source in self._sources):
-            raise Refusal(404, f"no model {name[:100]!r} in this repository")
+        """Load all versions of one model anew, as they are now; what is loaded goes on until then. Raises Refusal."""
         async with self._changing:
             try:
+                self._sources = list(self._find())
+                if not any(source.name == name for source in self._sources):
+                    raise Refusal(404, f"no model {name[:100]!r} in this repository")
                 await self._load(name)
             except RectexportError as error:
                 raise Refusal(400, f"{name} cannot be loaded: {error}") from None

@@ -22,7 +22,7 @@ from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import LibraryLines, Log
 from rectexport.runtime.serving.repository import Repository
 from rectexport.runtime.serving.service import Service
-from rectexport.runtime.serving.sources import Source
+from rectexport.runtime.serving.sources import find_sources
 from rectexport.runtime.serving.workers import ProcessWorker, ThreadWorker
 from rectexport.runtime.stopwatch import usable_cores
 
@@ -68,18 +68,21 @@ def read_token(path: Path) -> str:
     return token
 
 
-def make_repository(sources: Sequence[Source], settings: Settings, log: Log) -> Repository:
-    """The models, not loaded yet. Belongs to the running event loop."""
+def make_repository(words: Sequence[str], settings: Settings, log: Log) -> Repository:
+    """The models that the words name (see find_sources), not loaded yet. Belongs to the running event loop."""
     threads = settings.threads or max(1, usable_cores() // settings.instances)
     spec = ModelSpec("", settings.backend, threads, settings.max_batch)
     make = ThreadWorker if settings.in_process else ProcessWorker
-    return Repository(sources, make, spec=spec, instances=settings.instances, limits=settings.limits, log=log)
+    return Repository(
+        lambda: find_sources(words), make, spec=spec, instances=settings.instances, limits=settings.limits, log=log
+    )
 
 
-def run(sources: Sequence[Source], settings: Settings, log: Log) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what was begun; gives the number of requests answered.
+def run(words: Sequence[str], settings: Settings, log: Log) -> int:
+    """Serve what find_sources finds for the words, until SIGTERM or SIGINT; then finish what was begun.
 
-    Raises UsageError, BadInput for a package or an address that cannot be used, and MissingDependency.
+    Gives the number of requests answered. Raises UsageError, BadInput for a package or an address that cannot be
+    used, and MissingDependency.
     """
     settings.check()
     require("uvicorn")
@@ -87,13 +90,13 @@ def run(sources: Sequence[Source], settings: Settings, log: Log) -> int:
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    return asyncio.run(_serve(sources, settings, log))
+    return asyncio.run(_serve(words, settings, log))
 
 
-async def _serve(sources: Sequence[Source], settings: Settings, log: Log) -> int:
+async def _serve(words: Sequence[str], settings: Settings, log: Log) -> int:
     with contextlib.ExitStack() as stack:
         link = stack.enter_context(_listen(settings.host, settings.port))
-        repository = make_repository(sources, settings, log)
+        repository = make_repository(words, settings, log)
         stack.callback(repository.close)
         await repository.load_all()
         service = Service(

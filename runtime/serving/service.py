@@ -58,11 +58,15 @@ class Service:
         if not hmac.compare_digest(given.strip().encode(), self._token) or scheme.lower() != "bearer":
             raise Refusal(401, "expected the header Authorization: Bearer TOKEN")
 
-    def enter(self) -> None:
-        """Begin a request; raises Refusal 429 or 503. Every one that is begun must be ended."""
-        if self.draining:
-            raise Refusal(503, "the server is going down")
-        self.admission.enter()
+    def enter(self, protocol: str) -> None:
+        """Begin a request; raises Refusal 429 or 503, counted. Every one that is begun must be ended."""
+        try:
+            if self.draining:
+                raise Refusal(503, "the server is going down")
+            self.admission.enter()
+        except Refusal as refusal:
+            self.metrics.ended("", "", protocol, refusal.label, 0.0)
+            raise
 
     def request_id(self, given: str | None) -> str:
         """The client's id where it is a short printable word, else one of ours."""

@@ -203,7 +203,7 @@ class ThreadWorker:
         assert self._model is not None
         begin = time.perf_counter()
         joined = {name: np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for name, arrays in feeds.items()}
-        outputs = self._model.run({name: np.require(array, requirements="CA") for name, array in joined.items()})
+        outputs = self._model.run({name: np.require(array, requirements=("C", "A")) for name, array in joined.items()})
         return Ran(outputs, time.perf_counter() - begin)
 
 
