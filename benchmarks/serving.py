@@ -37,6 +37,7 @@ class Net:
     """A network, how it is loaded and for how long."""
 
     name: str
+    shape: tuple[int, ...]
     threads: int
     rows: tuple[int, ...]
     connections: tuple[int, ...]
@@ -48,8 +49,8 @@ class Net:
         return PACKAGES / self.name
 
 
-TINY = Net("tiny", 1, (1, 4, 16, 64), (1, 4, 16, 64), 2.0)
-RESNET = Net("resnet50", THREADS, (1, 8, 32), (1, 8, 32), 6.0)
+TINY = Net("tiny", (1, 8, 8), 1, (1, 4, 16, 64), (1, 4, 16, 64), 2.0)
+RESNET = Net("resnet50", (3, 224, 224), THREADS, (1, 8, 32), (1, 8, 32), 6.0)
 #: Host -> words for `rectexport serve`.
 HOSTS = {"workers": (), "no batching": ("--max-batch", "1"), "in process": ("--in-process",)}
 KINDS = ("json", "binary", "grpc")
@@ -63,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in () if options.report else options.only or PARTS:
-        prepare()
+        prepare(TINY, *((RESNET,) if part in ("resnet", "first") else ()))
         document[part] = {"date": date.today().isoformat(), "machine": machine(), **measure(part)}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     serving_report.write(document, ROOT / "docs")
@@ -80,21 +81,18 @@ def measure(part: str) -> dict[str, Any]:
     return under_ray(TINY)
 
 
-def prepare() -> None:
-    """Export both networks with a dynamic batch, unless that was done before."""
+def prepare(*nets: Net) -> None:
+    """Export networks with a dynamic batch, unless that was done before."""
     import torch
 
     import rectexport
     from rectexport.models.checkpoint import build, read_checkpoint
 
-    if not TINY.package.exists():
-        model = build(read_checkpoint(DIGITS)).eval()
-        batch = torch.export.Dim("batch", max=64)
-        rectexport.export(model, (torch.randn(2, 1, 8, 8),), TINY.package, dynamic_shapes=({0: batch},))
-    if not RESNET.package.exists():
-        batch = torch.export.Dim("batch", max=32)
-        shapes = ({0: batch},)
-        rectexport.export(rectified_resnet(), (torch.randn(2, 3, 224, 224),), RESNET.package, dynamic_shapes=shapes)
+    for net in nets:
+        if not net.package.exists():
+            model = build(read_checkpoint(DIGITS)).eval() if net is TINY else rectified_resnet()
+            batch = torch.export.Dim("batch", max=net.rows[-1])
+            rectexport.export(model, (torch.randn(2, *net.shape),), net.package, dynamic_shapes=({0: batch},))
 
 
 def under_load(net: Net) -> dict[str, Any]:

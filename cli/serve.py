@@ -146,10 +146,11 @@ def serve(
 
 def parse_replicas(text: str) -> tuple[int, int]:
     """2..8, or one number for both; raises UsageError."""
-    low, _, high = text.partition("..")
-    if not low.isdecimal() or not (high or low).isdecimal():
+    low, dots, high = text.partition("..")
+    numbers = (low, high) if dots else (low, low)
+    if not all(number.isdecimal() for number in numbers):
         raise UsageError(f"--replicas {text!r}: expected a number, or two as in 2..8")
-    return int(low), int(high or low)
+    return int(numbers[0]), int(numbers[1])
 
 
 def _run_on_ray(options: dict[str, Any], host: str, port: int, address: str | None, insecure: bool, log: Log) -> None:

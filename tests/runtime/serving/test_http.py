@@ -159,7 +159,7 @@ def test_models_come_and_go(served: Running, expected: tuple[Any, Any]) -> None:
 def guarded(serve: Callable[..., Running], exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Running:
     file = tmp_path_factory.mktemp("token") / "token"
     file.write_text(TOKEN + "\n")
-    words = ("--token-file", file, "--max-body-mb", 1, "--receive-s", 1, "--grpc-port", -1, "--log-requests")
+    words = ("--token-file", file, "--max-body-mb", 1, "--grpc-port", -1, "--log-requests")
     return serve(exported, "--in-process", *words)
 
 
