@@ -138,6 +138,9 @@ class Batcher:
 
     def _start(self, worker: Worker, batch: list[Pending]) -> None:
         self._running += 1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         begin = time.perf_counter()
         feeds = {name: [pending.request.feeds[name] for pending in batch] for name in self._signature.inputs}
         watch = self._loop.call_later(self._limits.run, worker.kill)
