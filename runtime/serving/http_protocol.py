@@ -50,7 +50,7 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
 
     class PatientProtocol(base):  # uvicorn offers no other way in
         _timer: asyncio.TimerHandle | None = None
-        _arriving = False
+        _arriving = _ended_here = False
         _head = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:
@@ -65,13 +65,13 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
             super().connection_lost(error)
 
         def data_received(self, data: bytes) -> None:
-            self._arriving = True
+            self._arriving, self._ended_here = True, False
             super().data_received(data)
             if not self._arriving:
                 self._stop_timer()
             elif self._timer is None:
                 self._start_timer()
-            if self._head >= 0:
+            if self._head >= 0 and not self._ended_here:  # else part of data was a request before it
                 self._head += len(data)
                 if self._head > HEAD:
                     self._give_up(b"431 Request Header Fields Too Large")
@@ -86,7 +86,7 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
-            self._arriving = False
+            self._arriving, self._ended_here = False, True
             super().on_message_complete()
 
         def timeout_keep_alive_handler(self) -> None:

@@ -107,10 +107,7 @@ class ProcessWorker:
             return ran
         self._answer = loop.create_future()
         self._answer.add_done_callback(lambda answer: _deliver(answer, ran))
-        tensors = [
-            [name, arrays[0].dtype.name, (sum(len(array) for array in arrays), *arrays[0].shape[1:])]
-            for name, arrays in feeds.items()
-        ]
+        tensors = [[name, arrays[0].dtype.name, _joined_shape(arrays)] for name, arrays in feeds.items()]
         parts: list[Any] = [frames.head({"tensors": tensors})]
         parts += [frames.flat(array) for arrays in feeds.values() for array in arrays]
         if sum(map(len, parts)) <= SMALL:
@@ -136,6 +133,12 @@ class ProcessWorker:
             self._process.kill()
             threading.Thread(target=self._process.wait, daemon=True).start()  # no zombie is left
         self.lost()
+
+
+def _joined_shape(arrays: Sequence[Array]) -> tuple[int, ...]:
+    if len(arrays) == 1:
+        return arrays[0].shape
+    return (sum(len(array) for array in arrays), *arrays[0].shape[1:])
 
 
 def _deliver(answer: asyncio.Future[Any], ran: asyncio.Future[Ran]) -> None:

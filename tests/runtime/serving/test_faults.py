@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rectexport.runtime.files import sha256
 from tests.runtime.serving.conftest import Running, ask, json_body
 
 INFER = "/v2/models/trouble/infer"
@@ -211,11 +214,6 @@ def test_sigterm_finishes_what_was_begun(serve: Callable[..., Running], trouble:
 
 
 def test_a_package_that_answers_otherwise_is_not_served(trouble: Path, tmp_path: Path) -> None:
-    import shutil
-    import sys
-
-    from rectexport.runtime.files import sha256
-
     package = Path(shutil.copytree(trouble, tmp_path / "wrong"))
     np.savez(
         package / "goldens.npz",
@@ -227,3 +225,33 @@ def test_a_package_that_answers_otherwise_is_not_served(trouble: Path, tmp_path:
     command = [sys.executable, "-m", "rectexport", "serve", package, "--port", "0", "--grpc-port", "0"]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 1 and "from the golden" in ran.stderr and "FAILED" in ran.stderr
+
+
+def test_rows_that_depend_on_each_other_are_not_put_together(
+    serve: Callable[..., Running], trouble: Path, tmp_path: Path
+) -> None:
+    """A model that centres its batch: together, every row would get another answer than alone."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    package = Path(shutil.copytree(trouble, tmp_path / "mixing"))
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["x", "mean"], ["away"]),
+        helper.make_node("ReduceMax", ["away", "last"], ["y"], keepdims=1),
+    ]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", k]) for n, k in (("x", 3), ("y", 1))]
+    constants = [numpy_helper.from_array(np.array([axis]), name) for axis, name in ((0, "axes"), (1, "last"))]
+    graph = helper.make_graph(nodes, "mixing", values[:1], values[1:], constants)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), package / "model.onnx"
+    )
+    x = np.array([[1, 2, 3], [6, 5, 4]], np.float32)
+    np.savez(package / "goldens.npz", **{"input.x": x, "output.y": (x - x.mean(0)).max(1, keepdims=True)})
+    document = json.loads((package / "manifest.json").read_text())
+    document["files"] = {name: sha256(package / name) for name in document["files"]}
+    (package / "manifest.json").write_text(json.dumps(document))
+    running = serve(package, "--grpc-port", -1)
+    loaded = running.events("loaded")[0]
+    assert loaded["max_batch"] == 0 and "depends on the rows beside it" in loaded["remark"]
+    assert ask(running.http, "/v2/models/mixing/infer", json_body(x)).tensor("y").ravel().tolist() == [-0.5, 2.5]
