@@ -101,7 +101,7 @@ class Client:
         return {name: result.as_numpy(name) for name in names}
 
     def _input(self, name: str, array: Array) -> Any:
-        given = self._library.InferInput(name, array.shape, DATATYPE_OF[array.dtype.name])
+        given = self._library.InferInput(name, array.shape, DATATYPE_OF[array.dtype])
         given.set_data_from_numpy(array)
         return given
 

@@ -94,7 +94,7 @@ class Codec:
             array = np.ascontiguousarray(outputs[wanted.name])
             entry: dict[str, Any] = {
                 "name": wanted.name,
-                "datatype": DATATYPE_OF[array.dtype.name],
+                "datatype": DATATYPE_OF[array.dtype],
                 "shape": array.shape,
             }
             if wanted.binary:

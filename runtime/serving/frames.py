@@ -30,7 +30,7 @@ def head(header: Header) -> bytes:
 
 def described(arrays: Mapping[str, Array]) -> list[Any]:
     """The header's `tensors` for arrays that are sent whole."""
-    return [[name, array.dtype.name, array.shape] for name, array in arrays.items()]
+    return [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
 
 
 def flat(array: Array) -> memoryview:

@@ -207,7 +207,7 @@ class GrpcService:
         reply = self._pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
         for wanted in request.wanted:
             array = outputs[wanted.name]
-            reply.outputs.add(name=wanted.name, datatype=DATATYPE_OF[array.dtype.name], shape=array.shape)
+            reply.outputs.add(name=wanted.name, datatype=DATATYPE_OF[array.dtype], shape=array.shape)
             reply.raw_output_contents.append(array.tobytes())
         return reply
 

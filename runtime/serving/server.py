@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -99,6 +100,8 @@ async def _serve(words: Sequence[str], settings: Settings, log: Log) -> int:
         repository = make_repository(words, settings, log)
         stack.callback(repository.close)
         await repository.load_all()
+        gc.collect()
+        gc.freeze()  # what is here now stays: the collector need not look at it again for every few requests
         service = Service(
             repository, settings.limits, log, token=settings.token, repository_api=settings.repository_api
         )

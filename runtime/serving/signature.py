@@ -26,7 +26,7 @@ DATATYPES = {
     "FP32": "float32",
     "FP64": "float64",
 }
-DATATYPE_OF = {dtype: datatype for datatype, dtype in DATATYPES.items()}
+DATATYPE_OF = {np.dtype(dtype): datatype for datatype, dtype in DATATYPES.items()}
 UNBOUNDED = 2**31 - 1
 
 
@@ -45,7 +45,8 @@ class Tensor:
         """The same tensor as a manifest describes it."""
         shape = tuple(size if isinstance(size, int) else -1 for size in entry.shape)
         bounds = tuple((size, size) if size >= 0 else _range(entry, axis, UNBOUNDED) for axis, size in enumerate(shape))
-        return cls(entry.name, DATATYPE_OF[entry.dtype], np.dtype(entry.dtype), shape, bounds)
+        dtype = np.dtype(entry.dtype)
+        return cls(entry.name, DATATYPE_OF[dtype], dtype, shape, bounds)
 
     def check(self, datatype: object, shape: object) -> tuple[int, ...]:
         """The shape as a tuple; raises Refusal 400 with expected and actual when it or the datatype does not fit."""

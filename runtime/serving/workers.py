@@ -107,7 +107,7 @@ class ProcessWorker:
             return ran
         self._answer = loop.create_future()
         self._answer.add_done_callback(lambda answer: _deliver(answer, ran))
-        tensors = [[name, arrays[0].dtype.name, _joined_shape(arrays)] for name, arrays in feeds.items()]
+        tensors = [[name, arrays[0].dtype.str, _joined_shape(arrays)] for name, arrays in feeds.items()]
         parts: list[Any] = [frames.head({"tensors": tensors})]
         parts += [frames.flat(array) for arrays in feeds.values() for array in arrays]
         if sum(map(len, parts)) <= SMALL:
