@@ -23,7 +23,7 @@ import uvloop
 from rectexport.runtime.package import Package
 
 INPUTS = 4
-WARM_UP_SECONDS = 0.5
+WARM_UP_SECONDS = 0.8
 
 
 @dataclass

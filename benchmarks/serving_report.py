@@ -82,6 +82,8 @@ def _plot(title: str, rows: Sequence[Mapping[str, Any]], limit: float, path: Pat
     for host, style in STYLES.items():
         for kind, colour in COLOURS.items():
             found = [row for row in rows if (row["host"], row["kind"]) == (host, kind)]
+            if not found:
+                continue
             places = [row["connections"] for row in found]
             options: dict[str, Any] = {"linestyle": style, "color": colour, "marker": "o", "markersize": 3}
             rates.plot(places, [row["rate"] for row in found], label=f"{kind}, {host}", **options)
