@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from dataclasses import dataclass, field
@@ -133,6 +134,35 @@ async def http_load(
     return samples
 
 
+def one_connection(address: str, model: str, package: Path, seconds: float, *, binary: bool) -> Samples:
+    """The same over one connection, with a blocking socket: an event loop would add its own time to each answer."""
+    host, _, port = address.rpartition(":")
+    messages = [http_message(f"/v2/models/{model}/infer", feeds, binary) for feeds in feeds_of(package)]
+    start = time.perf_counter() + WARM_UP_SECONDS
+    samples = Samples(start, start + seconds)
+    with socket.create_connection((host, int(port))) as link:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        turn, going = 0, True
+        while going:
+            turn += 1
+            began = time.perf_counter()
+            link.sendall(messages[turn % len(messages)])
+            going = samples.add(began, _read_answer(link))
+    return samples
+
+
+def _read_answer(link: socket.socket) -> bool:
+    """Read one answer to its end; whether it is a good one."""
+    data = link.recv(1 << 16)
+    while (head := data.find(b"\r\n\r\n")) < 0:
+        data += link.recv(1 << 16)
+    at = data.find(b"content-length: ") + 16
+    size = head + 4 + int(data[at : data.find(b"\r", at)])
+    while len(data) < size:
+        data += link.recv(1 << 16)
+    return data.startswith(b"HTTP/1.1 200")
+
+
 async def grpc_load(address: str, model: str, package: Path, connections: int, seconds: float) -> Samples:
     """Load over gRPC, one channel of its own for each connection."""
     import grpc
@@ -170,6 +200,8 @@ async def load(kind: str, address: str, model: str, package: Path, connections: 
     """One of the three kinds."""
     if kind == "grpc":
         return await grpc_load(address, model, package, connections, seconds)
+    if connections == 1:
+        return one_connection(address, model, package, seconds, binary=kind == "binary")
     return await http_load(address, model, package, connections, seconds, binary=kind == "binary")
 
 

@@ -19,6 +19,8 @@ import numpy as np
 from rectexport.runtime.runner import Array
 
 _LENGTH = struct.Struct("<I")
+#: Bytes up to which a frame is sent in one piece.
+SMALL = 64 << 10
 Header = dict[str, Any]
 
 
@@ -38,12 +40,15 @@ def flat(array: Array) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
+def gathered(parts: list[Any]) -> list[Any]:
+    """Small parts as one: a system call, and waking the other side, cost more than the copy."""
+    return [b"".join(parts)] if sum(map(len, parts)) <= SMALL else parts
+
+
 def send(link: socket.socket, header: Header, arrays: Iterable[Array] = ()) -> None:
     """Write one frame to a blocking socket."""
-    link.sendall(head(header))
-    for array in arrays:
-        if array.size:
-            link.sendall(flat(array))
+    for part in gathered([head(header), *(flat(array) for array in arrays if array.size)]):
+        link.sendall(part)
 
 
 def receive(link: socket.socket) -> tuple[Header, dict[str, Array]] | None:

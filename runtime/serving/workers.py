@@ -23,8 +23,6 @@ from rectexport.runtime.serving import frames
 from rectexport.runtime.serving.hosted import HostedModel, ModelSpec
 from rectexport.runtime.serving.worker import explain, facts
 
-#: Bytes up to which copying a batch together costs less than a system call that gathers it.
-SMALL = 64 << 10
 #: Arrays of each request of a batch, by input.
 Feeds = Mapping[str, Sequence[Array]]
 
@@ -110,10 +108,7 @@ class ProcessWorker:
         tensors = [[name, arrays[0].dtype.str, _joined_shape(arrays)] for name, arrays in feeds.items()]
         parts: list[Any] = [frames.head({"tensors": tensors})]
         parts += [frames.flat(array) for arrays in feeds.values() for array in arrays]
-        if sum(map(len, parts)) <= SMALL:
-            self._transport.write(b"".join(parts))
-        else:
-            self._transport.writelines(parts)
+        self._transport.writelines(frames.gathered(parts))
         return ran
 
     def kill(self) -> None:
