@@ -1,7 +1,7 @@
 """Serving under load on loopback; writes the figures and plots of docs/serving.md.
 
     python -m benchmarks.serving                all of it, in about eight minutes, on an idle machine
-    python -m benchmarks.serving --only tiny    one part: tiny, resnet, first or ray; the others' figures are kept
+    python -m benchmarks.serving --only tiny    one part; the others' figures are kept
 
 The client runs on the same machine and takes its share of the cores. ray needs the extra `ray`.
 """
@@ -28,7 +28,8 @@ from benchmarks.load import feeds_of, http_message
 
 PACKAGES = ROOT / "out" / "serving-bench"
 RESULTS = ROOT / "docs" / "serving.json"
-PARTS = ("tiny", "resnet", "first", "ray")
+PARTS = ("paired", "tiny", "resnet", "first", "ray")
+ROUNDS = 4
 START_SECONDS = 120.0
 
 
@@ -68,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in () if options.report else options.only or PARTS:
-        prepare(TINY, *((RESNET,) if part in ("resnet", "first") else ()))
+        prepare(TINY, *((RESNET,) if part in ("paired", "resnet", "first") else ()))
         document[part] = {"date": date.today().isoformat(), "machine": machine(), **measure(part)}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     serving_report.write(document, ROOT / "docs")
@@ -80,6 +81,8 @@ def measure(part: str) -> dict[str, Any]:
         return under_load(TINY)
     if part == "resnet":
         return under_load(RESNET)
+    if part == "paired":
+        return paired()
     if part == "first":
         return {"nets": {net.name: first_requests(net) for net in (TINY, RESNET)}}
     return under_ray(TINY)
@@ -117,6 +120,23 @@ def under_load(net: Net) -> dict[str, Any]:
                     print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     raw.append(child("serving_raw", *words))
     return {"raw": raw, "rows": rows}
+
+
+def paired() -> dict[str, Any]:
+    """The session and the server in turn, so that whatever else the machine does meets both: the goals' figures."""
+    latency, throughput = [], []
+    with server(TINY) as (workers, _), server(TINY, "--in-process") as (threads, _), server(RESNET) as (web, _):
+        for _ in range(ROUNDS):
+            raw = child("serving_raw", str(TINY.package), str(TINY.threads), "1", "1")["1"]["p50_ms"]
+            served = {
+                host: load("binary", address, TINY, 1)["p50_ms"]
+                for host, address in (("workers", workers), ("in process", threads))
+            }
+            latency.append({"session": raw, **served})
+            raw = child("serving_raw", str(RESNET.package), str(RESNET.threads), "6", "32")["32"]["rate"]
+            throughput.append({"session": raw, "workers": load("binary", web, RESNET, 32)["rate"]})
+            print(json.dumps([latency[-1], throughput[-1]]), file=sys.stderr, flush=True)
+    return {"latency": latency, "throughput": throughput}
 
 
 def load(kind: str, address: str, net: Net, connections: int, model: str = "m") -> dict[str, Any]:

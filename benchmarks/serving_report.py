@@ -20,6 +20,8 @@ COLOURS = {"json": "tab:orange", "binary": "tab:blue", "grpc": "tab:green"}
 def write(document: Mapping[str, Any], docs: Path) -> None:
     """Replace the figures in docs/serving.md, and draw the plots."""
     sections = [_load_section(part, document[part], docs) for part in ("tiny", "resnet") if part in document]
+    if "paired" in document:
+        sections.insert(0, _paired_section(document["paired"]))
     if "first" in document:
         sections.append(_first_section(document["first"]["nets"]))
     if "ray" in document:
@@ -30,6 +32,25 @@ def write(document: Mapping[str, Any], docs: Path) -> None:
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     page.write_text(before + BEGIN + "\n" + "\n\n".join(sections) + "\n\n" + END + after, encoding="utf-8")
     print(f"wrote {page}")
+
+
+def _paired_section(part: Mapping[str, Any]) -> str:
+    added = {
+        host: np.median([row[host] - row["session"] for row in part["latency"]]) for host in ("workers", "in process")
+    }
+    session = np.median([row["session"] for row in part["latency"]])
+    shares = [row["workers"] / row["session"] for row in part["throughput"]]
+    rates = [float(np.median([row[name] for row in part["throughput"]])) for name in ("session", "workers")]
+    return f"""### Against session.run, in turn
+
+Medians of {len(shares)} rounds, each of the session alone and then the server, binary over HTTP.
+
+- Added at one connection, tiny net, p50: {added["workers"]:.2f} ms by workers, {added["in process"]:.2f} ms in process,
+  to {session:.2f} ms of session.run.
+- RF-ResNet-50, 32 connections: {np.median(shares):.0%} of the session's rate at batch 32
+  ({rates[1]:.1f} to {rates[0]:.1f} images/s; over the rounds {min(shares):.0%} – {max(shares):.0%}).
+
+{part["machine"]}"""
 
 
 _HEADINGS = ("host", "protocol", "connections", "requests/s", "p50, ms", "p90, ms", "p99, ms")
@@ -59,13 +80,8 @@ def _load_section(name: str, part: Mapping[str, Any], docs: Path) -> str:
     limit = max(rate for rate, _ in raw.values())
     best = max(part["rows"], key=lambda row: row["rate"])
     failed = sum(row["failed"] for row in part["rows"])
-    added = [
-        f"{row['p50_ms'] - raw[1][1]:.2f} ms ({row['host']}, {row['kind']})"
-        for row in part["rows"]
-        if row["connections"] == 1 and row["host"] != "no batching"
-    ]
     facts = (
-        f"Added to session.run at one connection, p50: {', '.join(added)}. Best: {best['rate']:.0f} requests/s "
+        f"Best: {best['rate']:.0f} requests/s "
         f"({best['host']}, {best['kind']}, {best['connections']} connections), {best['rate'] / limit:.0%} of the "
         f"session's best batched rate. Requests that failed: {failed}."
     )

@@ -96,6 +96,9 @@ def test_a_worker_answers_fails_and_dies(trouble: Path, kind: Any) -> None:
         worker.kill()
 
     run(test)
+    for thread in threading.enumerate():
+        if thread.name == "rectexport-worker":  # left behind in the engine, which must not outlive the interpreter
+            thread.join()
 
 
 @pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
