@@ -95,7 +95,8 @@ def build(arguments: dict[str, Any]) -> Any:
     serve = require("ray.serve")
     try:
         pairs = {name: tuple(arguments[name]) for name in ("packages", "replicas") if name in arguments}
-        settings = RaySettings(**(arguments | pairs))
+        values: dict[str, Any] = {**arguments, **pairs}
+        settings = RaySettings(**values)
     except TypeError as error:
         raise UsageError(f"{IMPORT_PATH}: {error}") from None
     settings.check()
