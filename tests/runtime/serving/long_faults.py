@@ -1,6 +1,6 @@
 """The long counts: `make serve-faults` runs this file, which no other run collects; each test prints its figures.
 
-kill -9 of workers under 50 connections of 2 000 requests each, 1 000 malformed requests over each protocol, and
+kill -9 of workers under 50 connections of 2 000 requests each, and of Ray's replicas where Ray is installed; 1 000 malformed requests over each protocol, and
 memory over 200 000 requests.
 """
 
@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,7 @@ from tests.runtime.serving.conftest import Running, ask, json_body
 
 CONNECTIONS, REQUESTS, KILLS = 50, 2000, 10
 MALFORMED = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-BACK_WITHIN = 2.0
-
-
-def workers(running: Running) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(running.process.pid)], capture_output=True, text=True).stdout
-    return [int(word) for word in found.split()]
+BACK_WITHIN, RAY_BACK_WITHIN = 2.0, 10.0
 
 
 def resident_mb(pids: list[int]) -> float:
@@ -43,25 +39,42 @@ def resident_mb(pids: list[int]) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def test_kill_9_under_load(serve: Callable[..., Running], exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with load(exported) as session:
-        shape = session.package.goldens()[0]["x"].shape[1:]
+@dataclass
+class UnderFire:
+    """What clients saw while `strike` was called again and again, and the seconds until the next answer after each."""
+
+    seen: Counter[str]
+    gaps: list[float]
+
+
+def under_fire(
+    address: str,
+    package: Path,
+    strike: Callable[[], None],
+    *,
+    model: str,
+    connections: int,
+    requests: int,
+    strikes: int,
+    pause: float,
+) -> UnderFire:
+    """Distinct inputs over many connections, each answer compared with the session's."""
+    with load(package) as session:
+        shape = session.package.goldens()[0]["x"].shape
         rng = np.random.default_rng(0)
-        inputs = [rng.standard_normal((1, *shape)).astype(np.float32) for _ in range(64)]
+        inputs = [rng.standard_normal(shape).astype(np.float32) for _ in range(64)]
         expected = [session(x) for x in inputs]
         output = session.package.manifest.outputs[0].name
-    served = serve(f"digits={exported}")
     seen: Counter[str] = Counter()
     answered_at: list[float] = []
-    retry = Retry(attempts=40, longest=0.5)
+    retry = Retry(attempts=60, longest=0.5)
 
     async def connection(client: Any, seed: int) -> None:
-        turns = np.random.default_rng(seed).integers(0, len(inputs), REQUESTS)
-        for turn in turns:
-            given_input = client_library.InferInput("x", inputs[turn].shape, "FP32")
-            given_input.set_data_from_numpy(inputs[turn])
+        for turn in np.random.default_rng(seed).integers(0, len(inputs), requests):
+            tensor = client_library.InferInput("x", inputs[turn].shape, "FP32")
+            tensor.set_data_from_numpy(inputs[turn])
             try:
-                result = await retry.awaited(lambda: client.infer("digits", [given_input]))  # noqa: B023
+                result = await retry.awaited(lambda: client.infer(model, [tensor]))  # noqa: B023
             except Exception as error:
                 seen[f"lost: {error}"] += 1
                 continue
@@ -69,35 +82,86 @@ def test_kill_9_under_load(serve: Callable[..., Running], exported: Path, capsys
             seen["right" if good else "wrong"] += 1
             answered_at.append(time.monotonic())
 
-    async def killer() -> list[float]:
-        """Kill every worker, again and again; gives the seconds until the next answer after each time."""
+    async def striker() -> list[float]:
         gaps = []
-        for _ in range(KILLS):
-            await asyncio.sleep(1.5)
-            for pid in workers(served):
-                os.kill(pid, signal.SIGKILL)
+        for _ in range(strikes):
+            await asyncio.sleep(pause)
+            strike()
             await asyncio.sleep(0.02)  # answers on their way
-            killed = time.monotonic()
-            while not answered_at or answered_at[-1] < killed:
+            struck = time.monotonic()
+            while not answered_at or answered_at[-1] < struck:
                 await asyncio.sleep(0.005)
-            gaps.append(time.monotonic() - killed)
+            gaps.append(time.monotonic() - struck)
         return gaps
 
-    async def load_and_kill() -> list[float]:
-        # A session of its own for each connection, as clients on 50 machines have.
-        clients = [client_library.InferenceServerClient(served.http) for _ in range(CONNECTIONS)]
-        killing = asyncio.ensure_future(killer())
+    async def all_of_it() -> list[float]:
+        # A session of its own for each connection, as clients on as many machines have.
+        clients = [client_library.InferenceServerClient(address) for _ in range(connections)]
+        striking = asyncio.ensure_future(striker())
         await asyncio.gather(*(connection(client, seed) for seed, client in enumerate(clients)))
-        gaps = await killing
+        gaps = await striking
         for client in clients:
             await client.close()
         return gaps
 
-    gaps = asyncio.run(load_and_kill())
+    return UnderFire(seen, asyncio.run(all_of_it()))
+
+
+def kill_9(pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def children(running: Running) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(running.process.pid)], capture_output=True, text=True).stdout
+    return [int(word) for word in found.split()]
+
+
+def replicas() -> list[int]:
+    found = subprocess.run(["pgrep", "-f", "^ray::.*rectexport"], capture_output=True, text=True).stdout
+    return [int(word) for word in found.split()]
+
+
+def test_kill_9_of_workers(serve: Callable[..., Running], exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    served = serve(f"digits={exported}")
+    found = under_fire(
+        served.http,
+        exported,
+        lambda: kill_9(children(served)),
+        model="digits",
+        connections=CONNECTIONS,
+        requests=REQUESTS,
+        strikes=KILLS,
+        pause=1.5,
+    )
     with capsys.disabled():
-        print(f"\nkill -9: {dict(seen)} of {CONNECTIONS * REQUESTS}; {KILLS} kills, back after {np.round(gaps, 2)} s")
-    assert seen == {"right": CONNECTIONS * REQUESTS}
-    assert len(served.events("worker")) >= KILLS and max(gaps) < BACK_WITHIN
+        print(
+            f"\nkill -9 of workers: {dict(found.seen)} of {CONNECTIONS * REQUESTS}; back after {np.round(found.gaps, 2)} s"
+        )
+    assert found.seen == {"right": CONNECTIONS * REQUESTS}
+    assert len(served.events("worker")) >= KILLS and max(found.gaps) < BACK_WITHIN
+
+
+def test_kill_9_of_ray_replicas(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every replica at once; Ray starts new ones."""
+    pytest.importorskip("ray.serve")
+    from benchmarks.serving_ray import MODEL, ray_server
+
+    with ray_server(exported, False) as address:
+        found = under_fire(
+            address,
+            exported,
+            lambda: kill_9(replicas()),
+            model=MODEL,
+            connections=10,
+            requests=500,
+            strikes=2,
+            pause=2.0,
+        )
+    with capsys.disabled():
+        print(f"\nkill -9 of all Ray replicas: {dict(found.seen)} of 5000; back after {np.round(found.gaps, 2)} s")
+    assert found.seen == {"right": 5000}
+    assert max(found.gaps) < RAY_BACK_WITHIN
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +218,7 @@ def test_memory_over_200_000_requests(
         assert not samples.failed
         (stats,) = json.loads(ask(served.http, "/v2/models/digits/stats").body)["model_stats"]
         answered = stats["inference_count"]
-        sizes.append((answered, resident_mb([served.process.pid, *workers(served)])))
+        sizes.append((answered, resident_mb([served.process.pid, *children(served)])))
     first = next(size for count, size in sizes if count >= 20_000)
     with capsys.disabled():
         print(f"\nmemory: {first:.1f} MiB after the first 20 000 requests, {sizes[-1][1]:.1f} MiB after {answered}")

@@ -72,6 +72,7 @@ def deployed(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield address
 
 
+@pytest.mark.slow
 def test_a_deployment_answers(deployed: str, exported: Path) -> None:
     with load(exported) as session:
         x = np.random.default_rng(3).standard_normal(session.package.goldens()[0]["x"].shape).astype(np.float32)
@@ -90,6 +91,7 @@ def replica_pids() -> list[int]:
     return [int(word) for word in found.split()]
 
 
+@pytest.mark.slow
 def test_a_killed_replica_is_replaced(deployed: str, exported: Path) -> None:
     with load(exported) as session:
         feeds: dict[str, Any] = session.package.goldens()[0]
