@@ -24,6 +24,7 @@ from rectexport.runtime.serving.log import LibraryLines, Log
 from rectexport.runtime.serving.repository import Repository
 from rectexport.runtime.serving.service import Service
 from rectexport.runtime.serving.sources import find_sources
+from rectexport.runtime.serving.warm_up import warm_up
 from rectexport.runtime.serving.workers import ProcessWorker, ThreadWorker
 from rectexport.runtime.stopwatch import usable_cores
 
@@ -126,6 +127,7 @@ class _Host:
         serving = loop.create_task(self._web.serve(sockets=[link]))
         while not self._web.started and not serving.done():
             await asyncio.sleep(0.01)
+        await warm_up(self._service, host, port, self._settings.token)
         self._log.event("serving", http=f"{host}:{port}", grpc=rpc_port and f"{host}:{rpc_port}")
         await serving
         if rpc is not None:

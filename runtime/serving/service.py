@@ -45,6 +45,12 @@ class Service:
         self._token = None if token is None else token.encode()
         self._ids = map(f"{os.urandom(4).hex()}-{{}}".format, itertools.count(1))
 
+    def forget(self) -> None:
+        """Start counting anew."""
+        self.metrics, self.answered = Metrics(self.repository), 0
+        for model in self.repository.served():
+            model.statistics.clear()
+
     @property
     def ready(self) -> bool:
         """Whether an inference would succeed: each model has a worker that has inferred."""

@@ -43,6 +43,11 @@ class Statistics:
         """Times that the engine was run with success."""
         return sum(tally.count for tally in self.batches.values())
 
+    def clear(self) -> None:
+        """Start counting anew."""
+        for name, value in vars(Statistics()).items():
+            setattr(self, name, value)
+
     def ran(self, rows: int, seconds: float, requests: int, waited: float) -> None:
         """A batch succeeded: its rows, the engine's seconds, its requests and how long they waited in all."""
         self.rows += rows
