@@ -55,9 +55,9 @@ HOSTS = {"workers": (), "no batching": ("--max-batch", "1"), "in process": ("--i
 KINDS = ("json", "binary", "grpc")
 ALL = tuple((host, kind) for host in HOSTS for kind in KINDS)
 SOME = (*(("workers", kind) for kind in KINDS), ("no batching", "binary"), ("in process", "binary"))
-TINY = Net("tiny", (1, 8, 8), 1, (1, 4, 16, 64), ALL, dict.fromkeys((1, 4, 16, 64), 1.8))
+TINY = Net("tiny", (1, 8, 8), 1, (1, 4, 16, 64), ALL, dict.fromkeys((1, 4, 16, 64), 1.5))
 #: Its batches of 32 take most of a second: more of them, so that where the time is cut matters little.
-RESNET = Net("resnet50", (3, 224, 224), THREADS, (1, 8, 32), SOME, {1: 4.0, 8: 4.0, 32: 12.0})
+RESNET = Net("resnet50", (3, 224, 224), THREADS, (1, 8, 32), SOME, {1: 4.0, 8: 4.0, 32: 10.0})
 RAW_SECONDS = 6.0
 
 

@@ -106,9 +106,13 @@ def _plot(title: str, rows: Sequence[Mapping[str, Any]], limit: float, path: Pat
             latencies.plot(places, [row["p50_ms"] for row in found], **options)
     rates.axhline(limit, color="grey", linewidth=0.8, label="session.run, best batch")
     rates.set(xscale="log", xlabel="connections", ylabel="requests/s", title=title)
-    rates.set_ylim(bottom=0, top=min(limit, 3 * max(row["rate"] for row in rows)) * 1.1)
+    rates.set_ylim(bottom=0, top=min(limit * 1.1, 1.4 * max(row["rate"] for row in rows)))
     latencies.set(xscale="log", yscale="log", xlabel="connections", ylabel="p50, ms", title="Latency")
-    figure.legend(*rates.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7)
+    for axes in (rates, latencies):
+        places = sorted({row["connections"] for row in rows})
+        axes.set_xticks(places, [str(place) for place in places])
+        axes.minorticks_off()
+    figure.legend(*rates.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7, handlelength=4)
     figure.savefig(path, metadata={"Date": None})
 
 
