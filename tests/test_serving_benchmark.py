@@ -10,9 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for library in ("orjson", "tritonclient.grpc", "uvloop"):
-    pytest.importorskip(library)
-
 from benchmarks import load, serving_report
 from benchmarks.serving import ALL, RESNET, TINY
 from rectexport.runtime.manifest import TensorEntry
