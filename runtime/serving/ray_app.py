@@ -94,8 +94,7 @@ def build(arguments: dict[str, Any]) -> Any:
     """A Ray Serve application. Raises UsageError for arguments that RaySettings does not take."""
     serve = require("ray.serve")
     try:
-        pairs = {name: tuple(arguments[name]) for name in ("packages", "replicas") if name in arguments}
-        values: dict[str, Any] = {**arguments, **pairs}
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
         settings = RaySettings(**values)
     except TypeError as error:
         raise UsageError(f"{IMPORT_PATH}: {error}") from None
