@@ -7,11 +7,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, final
 
-import numpy as np
-
 from rectexport.runtime.environment import require
 from rectexport.runtime.runner import Array
 from rectexport.runtime.serving.batcher import Outputs
+from rectexport.runtime.serving.grpc_codec import from_contents, parse, plain
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.repository import Served
 from rectexport.runtime.serving.request import (
@@ -24,24 +23,10 @@ from rectexport.runtime.serving.request import (
     read_timeout,
 )
 from rectexport.runtime.serving.service import Service
-from rectexport.runtime.serving.signature import DATATYPE_OF, Tensor
+from rectexport.runtime.serving.signature import DATATYPE_OF
 from rectexport.runtime.serving.triton_config import model_config
 
 SERVICE = "inference.GRPCInferenceService"
-#: The typed list of InferTensorContents that holds a datatype's values; FP16 has none.
-_CONTENTS = {
-    "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-}
 
 
 @final
@@ -87,7 +72,7 @@ class GrpcService:
                 metadata = dict(context.invocation_metadata())
                 if not open:
                     self._service.authorize(metadata.get("authorization"))
-                return await method(_message(kind, data), self._service.request_id(metadata.get("x-request-id")))
+                return await method(parse(kind, data), self._service.request_id(metadata.get("x-request-id")))
             except Refusal as refusal:
                 await context.abort(getattr(self._grpc.StatusCode, refusal.grpc_code), str(refusal))
 
@@ -168,7 +153,7 @@ class GrpcService:
         async for data in messages:
             message = self._pb.ModelInferRequest()
             try:
-                message = _message(self._pb.ModelInferRequest, data)
+                message = parse(self._pb.ModelInferRequest, data)
                 reply = await self._infer(message, self._service.request_id(None))
                 yield self._pb.ModelStreamInferResponse(infer_response=reply)
             except Refusal as refusal:
@@ -187,16 +172,16 @@ class GrpcService:
                 raise Refusal(400, f"no input {entry.name[:100]!r}; the model takes {', '.join(signature.inputs)}")
             if tensor.name in feeds:
                 raise Refusal(400, f"input {tensor.name} is given twice")
-            check_parameters(_parameters(entry.parameters), f"input {tensor.name}")
+            check_parameters(plain(entry.parameters), f"input {tensor.name}")
             shape = tensor.check(entry.datatype, list(entry.shape))
             if raw:
                 data = raw[index]
                 feeds[tensor.name] = from_bytes(data, tensor.dtype, shape, 0, tensor.name, len(data))
             else:
-                feeds[tensor.name] = _from_contents(entry.contents, tensor, shape)
-        parameters = check_parameters(_parameters(message.parameters), "request")
+                feeds[tensor.name] = from_contents(entry.contents, tensor, shape)
+        parameters = check_parameters(plain(message.parameters), "request")
         for output in message.outputs:
-            check_parameters(_parameters(output.parameters), f"output {output.name[:100]}")
+            check_parameters(plain(output.parameters), f"output {output.name[:100]}")
         names = [check_output(signature, output.name) for output in message.outputs] or list(signature.outputs)
         if len(set(names)) != len(names):
             raise Refusal(400, "outputs: one is asked for twice")
@@ -210,35 +195,3 @@ class GrpcService:
             reply.outputs.add(name=wanted.name, datatype=DATATYPE_OF[array.dtype], shape=array.shape)
             reply.raw_output_contents.append(array.tobytes())
         return reply
-
-
-def _message(kind: Any, data: bytes) -> Any:
-    """Parsed here, because grpc calls a message that it cannot parse an error of the server."""
-    try:
-        return kind.FromString(data)
-    except require("google.protobuf.message").DecodeError:
-        raise Refusal(400, f"not a {kind.DESCRIPTOR.name}") from None
-
-
-def _parameters(parameters: Any) -> dict[str, Any] | None:
-    """The protobuf's map as plain values; most requests have none."""
-    if not parameters:
-        return None
-    chosen = {name: (value, value.WhichOneof("parameter_choice")) for name, value in parameters.items()}
-    return {name: getattr(value, which) if which else None for name, (value, which) in chosen.items()}
-
-
-def _from_contents(contents: Any, tensor: Tensor, shape: tuple[int, ...]) -> Array:
-    """A tensor given as typed values."""
-    field = _CONTENTS.get(tensor.datatype)
-    if field is None:
-        raise Refusal(400, f"input {tensor.name}: {tensor.datatype} goes as raw_input_contents alone")
-    values = np.array(getattr(contents, field))
-    if values.size != int(np.prod(shape, dtype=object)):
-        raise Refusal(400, f"input {tensor.name}: {values.size} values in {field} for shape {list(shape)}")
-    if tensor.dtype.kind in "iu":
-        limits = np.iinfo(tensor.dtype)
-        if not (limits.min <= values.min() and values.max() <= limits.max):
-            raise Refusal(400, f"input {tensor.name}: a value does not fit {tensor.datatype}")
-    array: Array = values.astype(tensor.dtype).reshape(shape)
-    return array

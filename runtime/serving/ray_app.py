@@ -94,7 +94,9 @@ def build(arguments: dict[str, Any]) -> Any:
     """A Ray Serve application. Raises UsageError for arguments that RaySettings does not take."""
     serve = require("ray.serve")
     try:
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()
+        }
         settings = RaySettings(**values)
     except TypeError as error:
         raise UsageError(f"{IMPORT_PATH}: {error}") from None

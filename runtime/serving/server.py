@@ -21,11 +21,12 @@ from rectexport.runtime.serving.http_app import HttpApp
 from rectexport.runtime.serving.http_protocol import patient_for
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import LibraryLines, Log
+from rectexport.runtime.serving.process_worker import ProcessWorker
 from rectexport.runtime.serving.repository import Repository
 from rectexport.runtime.serving.service import Service
 from rectexport.runtime.serving.sources import find_sources
+from rectexport.runtime.serving.thread_worker import ThreadWorker
 from rectexport.runtime.serving.warm_up import warm_up
-from rectexport.runtime.serving.workers import ProcessWorker, ThreadWorker
 from rectexport.runtime.stopwatch import usable_cores
 
 BACKLOG = 1024

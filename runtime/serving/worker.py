@@ -1,6 +1,6 @@
 """A worker process: one model, one batch at a time, over a socket that it inherits.
 
-Started by worker_process.py as `python -m rectexport.runtime.serving.worker FD SPEC`. It ends when the socket does.
+Started by process_worker.py as `python -m rectexport.runtime.serving.worker FD SPEC`. It ends when the socket does.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ import pytest
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.serving import frames
 from rectexport.runtime.serving.hosted import ModelSpec
-from rectexport.runtime.serving.workers import ModelFailed, ProcessWorker, ThreadWorker, WorkerDied
+from rectexport.runtime.serving.process_worker import ProcessWorker
+from rectexport.runtime.serving.thread_worker import ThreadWorker
+from rectexport.runtime.serving.workers import ModelFailed, WorkerDied
 from tests.runtime.serving.conftest import run
 
 ARRAYS = {
