@@ -91,7 +91,7 @@ costs: .venv/.stamp ## the same, and replace the cost tables that forms are chos
 	$(BIN)/python -m benchmarks.forms --write-costs
 
 serve-bench: .venv/.stamp ## measure serving under load; docs/serving.md (ten minutes, on an idle machine)
-	$(BIN)/python -m benchmarks.serving --only paired --only tiny --only resnet --only first
+	$(BIN)/python -m benchmarks.serving --only latency --only throughput --only tiny --only resnet --only first
 
 serve-faults: .venv/.stamp ## serving under faults, at length: kill -9, malformed requests, memory (ten minutes)
 	$(BIN)/pytest tests/runtime/serving/long_faults.py

@@ -2,9 +2,10 @@
 
     python -m benchmarks.load KIND ADDRESS MODEL PACKAGE CONNECTIONS SECONDS
 
-KIND is json, binary or grpc. Requests are bytes made beforehand, of several different inputs, so that the client
-costs as little as it can beside a server that it shares the machine with; what it prints is one JSON line. Every
-answer must have the status and the size of a good one; answers are compared with the session's in the tests.
+KIND is json, binary or grpc; over one connection also health, which infers nothing. Requests are bytes made
+beforehand, of several different inputs, so that the client costs as little as it can beside a server that it shares
+the machine with; what it prints is one JSON line. Every answer must have the status and the size of a good one;
+answers are compared with the session's in the tests.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import uvloop
 from rectexport.runtime.package import Package
 
 INPUTS = 4
+HEALTH = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 WARM_UP_SECONDS = 0.8
 
 
@@ -123,8 +125,7 @@ async def http_load(
     """Load over HTTP for `seconds`, after a warm-up that is not counted."""
     loop = asyncio.get_running_loop()
     host, _, port = address.rpartition(":")
-    path = f"/v2/models/{model}/infer"
-    messages = [http_message(path, feeds, binary) for feeds in feeds_of(package)]
+    messages = http_messages(model, package, "binary" if binary else "json")
     start = time.perf_counter() + WARM_UP_SECONDS
     samples = Samples(start, start + seconds)
     ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
@@ -134,10 +135,15 @@ async def http_load(
     return samples
 
 
-def one_connection(address: str, model: str, package: Path, seconds: float, *, binary: bool) -> Samples:
+def http_messages(model: str, package: Path, kind: str) -> list[bytes]:
+    """Infer requests of different inputs."""
+    path = f"/v2/models/{model}/infer"
+    return [http_message(path, feeds, kind == "binary") for feeds in feeds_of(package)]
+
+
+def one_connection(address: str, messages: list[bytes], seconds: float) -> Samples:
     """The same over one connection, with a blocking socket: an event loop would add its own time to each answer."""
     host, _, port = address.rpartition(":")
-    messages = [http_message(f"/v2/models/{model}/infer", feeds, binary) for feeds in feeds_of(package)]
     start = time.perf_counter() + WARM_UP_SECONDS
     samples = Samples(start, start + seconds)
     with socket.create_connection((host, int(port))) as link:
@@ -201,7 +207,8 @@ async def load(kind: str, address: str, model: str, package: Path, connections: 
     if kind == "grpc":
         return await grpc_load(address, model, package, connections, seconds)
     if connections == 1:
-        return one_connection(address, model, package, seconds, binary=kind == "binary")
+        messages = [HEALTH] if kind == "health" else http_messages(model, package, kind)
+        return one_connection(address, messages, seconds)
     return await http_load(address, model, package, connections, seconds, binary=kind == "binary")
 
 

@@ -28,7 +28,7 @@ from benchmarks.load import feeds_of, http_message
 
 PACKAGES = ROOT / "out" / "serving-bench"
 RESULTS = ROOT / "docs" / "serving.json"
-PARTS = ("paired", "tiny", "resnet", "first", "ray")
+PARTS = ("latency", "throughput", "tiny", "resnet", "first", "ray")
 ROUNDS = 4
 START_SECONDS = 120.0
 
@@ -69,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in () if options.report else options.only or PARTS:
-        prepare(TINY, *((RESNET,) if part in ("paired", "resnet", "first") else ()))
+        prepare(TINY, *((RESNET,) if part in ("throughput", "resnet", "first") else ()))
         document[part] = {"date": date.today().isoformat(), "machine": machine(), **measure(part)}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     serving_report.write(document, ROOT / "docs")
@@ -81,8 +81,10 @@ def measure(part: str) -> dict[str, Any]:
         return under_load(TINY)
     if part == "resnet":
         return under_load(RESNET)
-    if part == "paired":
-        return paired()
+    if part == "throughput":
+        return in_turn()
+    if part == "latency":
+        return one_by_one()
     if part == "first":
         return {"nets": {net.name: first_requests(net) for net in (TINY, RESNET)}}
     return under_ray(TINY)
@@ -122,21 +124,31 @@ def under_load(net: Net) -> dict[str, Any]:
     return {"raw": raw, "rows": rows}
 
 
-def paired() -> dict[str, Any]:
-    """The session and the server in turn, so that whatever else the machine does meets both: the goals' figures."""
-    latency, throughput = [], []
-    with server(TINY) as (workers, _), server(TINY, "--in-process") as (threads, _), server(RESNET) as (web, _):
+def in_turn() -> dict[str, Any]:
+    """The session and the server in turn, so that whatever else the machine does meets both: rates of RF-ResNet-50."""
+    rounds = []
+    with server(RESNET) as (web, _):
         for _ in range(ROUNDS):
-            raw = child("serving_raw", str(TINY.package), str(TINY.threads), "1", "1")["1"]["p50_ms"]
-            served = {
-                host: load("binary", address, TINY, 1)["p50_ms"]
-                for host, address in (("workers", workers), ("in process", threads))
-            }
-            latency.append({"session": raw, **served})
             raw = child("serving_raw", str(RESNET.package), str(RESNET.threads), "6", "32")["32"]["rate"]
-            throughput.append({"session": raw, "workers": load("binary", web, RESNET, 32)["rate"]})
-            print(json.dumps([latency[-1], throughput[-1]]), file=sys.stderr, flush=True)
-    return {"latency": latency, "throughput": throughput}
+            rounds.append({"session": raw, "workers": load("binary", web, RESNET, 32)["rate"]})
+            print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
+    return {"rounds": rounds}
+
+
+def one_by_one() -> dict[str, Any]:
+    """The same for one connection and the tiny net: median milliseconds, also of a request that infers nothing."""
+    rounds = []
+    with server(TINY) as (workers, _), server(TINY, "--in-process") as (threads, _):
+        for _ in range(ROUNDS):
+            found = {
+                "session": child("serving_raw", str(TINY.package), str(TINY.threads), "1", "1")["1"]["p50_ms"],
+                "health": load("health", workers, TINY, 1)["p50_ms"],
+                "workers": load("binary", workers, TINY, 1)["p50_ms"],
+                "in process": load("binary", threads, TINY, 1)["p50_ms"],
+            }
+            rounds.append(found)
+            print(json.dumps(found), file=sys.stderr, flush=True)
+    return {"rounds": rounds}
 
 
 def load(kind: str, address: str, net: Net, connections: int, model: str = "m") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from benchmarks.common import table
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 TITLES = {"tiny": "A tiny net (digits, 1×8×8)", "resnet": "RF-ResNet-50, 3×224×224", "ray": "The tiny net on Ray Serve"}
+_NAMES = {"session": "session.run", "health": "a request that infers nothing"}
 STYLES = {"workers": "-", "no batching": ":", "in process": "--"}
 COLOURS = {"json": "tab:orange", "binary": "tab:blue", "grpc": "tab:green"}
 
@@ -20,8 +21,10 @@ COLOURS = {"json": "tab:orange", "binary": "tab:blue", "grpc": "tab:green"}
 def write(document: Mapping[str, Any], docs: Path) -> None:
     """Replace the figures in docs/serving.md, and draw the plots."""
     sections = [_load_section(part, document[part], docs) for part in ("tiny", "resnet") if part in document]
-    if "paired" in document:
-        sections.insert(0, _paired_section(document["paired"]))
+    if "throughput" in document:
+        sections.insert(0, _throughput_section(document["throughput"]))
+    if "latency" in document:
+        sections.insert(0, _latency_section(document["latency"]))
     if "first" in document:
         sections.append(_first_section(document["first"]["nets"]))
     if "ray" in document:
@@ -34,21 +37,27 @@ def write(document: Mapping[str, Any], docs: Path) -> None:
     print(f"wrote {page}")
 
 
-def _paired_section(part: Mapping[str, Any]) -> str:
-    added = {
-        host: np.median([row[host] - row["session"] for row in part["latency"]]) for host in ("workers", "in process")
-    }
-    session = np.median([row["session"] for row in part["latency"]])
-    shares = [row["workers"] / row["session"] for row in part["throughput"]]
-    rates = [float(np.median([row[name] for row in part["throughput"]])) for name in ("session", "workers")]
-    return f"""### Against session.run, in turn
+def _latency_section(part: Mapping[str, Any]) -> str:
+    rounds = part["rounds"]
+    medians = {name: float(np.median([row[name] for row in rounds])) for name in rounds[0]}
+    added = {host: medians[host] - medians["session"] for host in ("workers", "in process")}
+    figures = ", ".join(f"{_NAMES.get(name, name)} {ms:.2f} ms" for name, ms in medians.items())
+    return f"""### One connection, against session.run
 
-Medians of {len(shares)} rounds, each of the session alone and then the server, binary over HTTP.
+Medians of {len(rounds)} rounds of each in turn, the tiny net, binary over HTTP, p50: {figures}. So workers add
+{added["workers"]:.2f} ms to session.run, and a thread of the server adds {added["in process"]:.2f} ms.
 
-- Added at one connection, tiny net, p50: {added["workers"]:.2f} ms by workers, {added["in process"]:.2f} ms in process,
-  to {session:.2f} ms of session.run.
-- RF-ResNet-50, 32 connections: {np.median(shares):.0%} of the session's rate at batch 32
-  ({rates[1]:.1f} to {rates[0]:.1f} images/s; over the rounds {min(shares):.0%} – {max(shares):.0%}).
+{part["machine"]}"""
+
+
+def _throughput_section(part: Mapping[str, Any]) -> str:
+    rounds = part["rounds"]
+    shares = [row["workers"] / row["session"] for row in rounds]
+    session, workers = (float(np.median([row[name] for row in rounds])) for name in ("session", "workers"))
+    return f"""### RF-ResNet-50 over 32 connections, against session.run
+
+Medians of {len(rounds)} rounds of each in turn: {workers:.1f} images/s served, {session:.1f} by the session alone at
+batch 32. Served by alone: {np.median(shares):.0%}, over the rounds {min(shares):.0%} – {max(shares):.0%}.
 
 {part["machine"]}"""
 

@@ -59,16 +59,14 @@ def test_the_page(tmp_path: Path) -> None:
         parts[name] = {"machine": "a machine", "raw": [raw, raw], "rows": rows}
     parts["first"] = {"nets": {"tiny": [[3.0] * 10, [1.0] * 10]}}
     parts["ray"] = {"machine": "a machine", "rows": parts["tiny"]["rows"][:1]}
-    parts["paired"] = {
-        "machine": "a machine",
-        "latency": [{"session": 0.1, "workers": 0.4, "in process": 0.3}],
-        "throughput": [{"session": 20.0, "workers": 19.0}],
-    }
+    times = {"session": 0.1, "health": 0.05, "workers": 0.4, "in process": 0.3}
+    parts["latency"] = {"machine": "a machine", "rounds": [times]}
+    parts["throughput"] = {"machine": "a machine", "rounds": [{"session": 20.0, "workers": 19.0}]}
     document = json.loads(json.dumps(parts))
     for _ in range(2):
         serving_report.write(document, tmp_path)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert "0.30 ms by workers, 0.20 ms in process" in text and "95% of the session's rate" in text
+    assert "workers add\n0.30 ms to session.run" in text and "alone: 95%, over" in text
     assert text.count("| workers | json | 1 | 50 |") == 2 + 1
     assert len(ALL) == 9 and (tmp_path / "serving-tiny.svg").exists() and (tmp_path / "serving-resnet.svg").exists()
