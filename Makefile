@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  figures zoo bench costs selftest gpu-packages gpu-test gpu-bench clean
+  figures zoo bench costs selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ help: ## list the targets
 	@if [ -f $@ ]; then rm $@; else rm -rf .venv; $(PYTHON) -m venv .venv; fi
 	@echo "Installing into .venv: some minutes, most of them for PyTorch"
 	$(BIN)/python -m pip install -q -c constraints.txt torch scikit-build-core
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,serve,dev]'
 	@touch $@
 
 demo: .venv/.stamp ## export the digits network, compare it with PyTorch, and measure its accuracy
@@ -107,6 +107,7 @@ selftest: .venv/.stamp ## show that rectexport bench does not tell a model from 
 	$(BIN)/python -m benchmarks.selftest --anew
 	$(BIN)/python -m benchmarks.selftest --anew --loaded
 	$(BIN)/python -m benchmarks.selftest --anew --control --runs 10
+
 # The GPU's machine needs the runtime alone: what is exported, and the package itself, are laid out in build/gpu
 # where PyTorch is. Its Python is .venv's, where there is one, or the one on PATH: make gpu-test GPU_PYTHON=python3.10
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
@@ -122,6 +123,12 @@ gpu-test: ## on a GPU: engines of every precision, compared with the goldens (9 
 
 gpu-bench: ## on a GPU: latency of every form (9 minutes)
 	$(ON_GPU) -m benchmarks.gpu.bench
+
+serve-bench: .venv/.stamp ## measure serving under load; docs/serving.md (ten minutes, on an idle machine)
+	$(BIN)/python -m benchmarks.serving --only latency --only throughput --only tiny --only resnet --only first
+
+serve-faults: .venv/.stamp ## serving under faults, at length: kill -9, malformed requests, memory (ten minutes)
+	$(BIN)/pytest tests/runtime/serving/long_faults.py
 
 clean: ## remove what was built, and the environments
 	rm -rf .venv .venv310 build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis

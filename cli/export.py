@@ -202,8 +202,9 @@ def export(
     - `rectexport net.pt --trt --fp16` — with a TensorRT engine for this machine
     - `rectexport net.pt2 --min-shapes x:1x3x160x160 --opt-shapes x:1x3x224x224 --max-shapes x:32x3x320x320`
 
-    **Other commands**: `bench` latency · `build` a TensorRT engine · `doctor` what a simplifier broke · `models` the zoo ·
-    `optimize` any ONNX file · `parity` compare a package · `report` a page about it · `verify` it where it is deployed;
+    **Other commands**: `bench` latency · `build` a TensorRT engine · `doctor` what a simplifier broke · `models` the
+    zoo · `optimize` any ONNX file · `parity` compare a package · `ray-config` for Ray Serve · `report` a page about it
+    · `serve` packages over HTTP and gRPC · `triton` a model repository · `verify` a package where it is deployed;
     `rectexport COMMAND --help` tells more.
 
     **Exit codes**: 0 good · 1 bad input or model · 2 usage · 3 the package disagrees · 5 something is missing here

@@ -17,7 +17,10 @@ COMMANDS: dict[str, str] = {
     "models": "rectexport.cli.models",
     "optimize": "rectexport.cli.optimize",
     "parity": "rectexport.cli.parity",
+    "ray-config": "rectexport.cli.ray_config",
     "report": "rectexport.cli.report",
+    "serve": "rectexport.cli.serve",
+    "triton": "rectexport.cli.triton",
     "verify": "rectexport.cli.verify",
 }
 

@@ -23,6 +23,15 @@ EXTRAS = {
     "matplotlib": "parity",
     "PIL": "parity",
     "jinja2": "report",
+    "google": "serve",
+    "grpc": "serve",
+    "httptools": "serve",
+    "orjson": "serve",
+    "prometheus_client": "serve",
+    "tritonclient": "serve",
+    "uvicorn": "serve",
+    "ray": "ray",
+    "yaml": "ray",
 }
 
 

@@ -1,0 +1,220 @@
+"""Serving under load on loopback; writes the figures and plots of docs/serving.md.
+
+    python -m benchmarks.serving                all of it, in about eight minutes, on an idle machine
+    python -m benchmarks.serving --only tiny    one part; the others' figures are kept
+
+The client runs on the same machine and takes its share of the cores. ray needs the extra `ray`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks import serving_report
+from benchmarks.common import DIGITS, ROOT, THREADS, child, machine, rectified_resnet
+from benchmarks.load import feeds_of, http_message
+
+PACKAGES = ROOT / "out" / "serving-bench"
+RESULTS = ROOT / "docs" / "serving.json"
+PARTS = ("latency", "throughput", "tiny", "resnet", "first", "ray")
+ROUNDS = 4
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network and how it is loaded: by which hosts and protocols, over how many connections, for how many seconds."""
+
+    name: str
+    shape: tuple[int, ...]
+    threads: int
+    rows: tuple[int, ...]
+    series: tuple[tuple[str, str], ...]
+    seconds: dict[int, float]
+
+    @property
+    def package(self) -> Path:
+        """Where its package is."""
+        return PACKAGES / self.name
+
+
+#: Host -> words for `rectexport serve`.
+HOSTS = {"workers": (), "no batching": ("--max-batch", "1"), "in process": ("--in-process",)}
+KINDS = ("json", "binary", "grpc")
+ALL = tuple((host, kind) for host in HOSTS for kind in KINDS)
+SOME = (*(("workers", kind) for kind in KINDS), ("no batching", "binary"), ("in process", "binary"))
+TINY = Net("tiny", (1, 8, 8), 1, (1, 4, 16, 64), ALL, dict.fromkeys((1, 4, 16, 64), 1.5))
+#: Its batches of 32 take most of a second: more of them, so that where the time is cut matters little.
+RESNET = Net("resnet50", (3, 224, 224), THREADS, (1, 8, 32), SOME, {1: 4.0, 8: 4.0, 32: 10.0})
+RAW_SECONDS = 6.0
+
+
+def main() -> None:
+    """Measure what was asked for, then write the page's figures from all there is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure these parts alone")
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for part in () if options.report else options.only or PARTS:
+        prepare(TINY, *((RESNET,) if part in ("throughput", "resnet", "first") else ()))
+        document[part] = {"date": date.today().isoformat(), "machine": machine(), **measure(part)}
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    serving_report.write(document, ROOT / "docs")
+
+
+def measure(part: str) -> dict[str, Any]:
+    """One part's figures."""
+    if part == "tiny":
+        return under_load(TINY)
+    if part == "resnet":
+        return under_load(RESNET)
+    if part == "throughput":
+        return in_turn()
+    if part == "latency":
+        return one_by_one()
+    if part == "first":
+        return {"nets": {net.name: first_requests(net) for net in (TINY, RESNET)}}
+    return under_ray(TINY)
+
+
+def prepare(*nets: Net) -> None:
+    """Export networks with a dynamic batch, unless that was done before."""
+    for net in nets:
+        if not net.package.exists():
+            _export(net)
+
+
+def _export(net: Net) -> None:
+    import torch
+
+    import rectexport
+    from rectexport.models.checkpoint import build, read_checkpoint
+
+    model = build(read_checkpoint(DIGITS)).eval() if net is TINY else rectified_resnet()
+    batch = torch.export.Dim("batch", max=net.rows[-1])
+    rectexport.export(model, (torch.randn(2, *net.shape),), net.package, dynamic_shapes=({0: batch},))
+
+
+def under_load(net: Net) -> dict[str, Any]:
+    """Every host, protocol and number of connections, and the session alone before and after."""
+    words = (str(net.package), str(net.threads), str(RAW_SECONDS), *map(str, net.rows))
+    raw = [child("serving_raw", *words)]
+    rows = []
+    for host, options in HOSTS.items():
+        with server(net, *options) as (web, rpc):
+            for kind in (kind for where, kind in net.series if where == host):
+                for connections in net.seconds:
+                    rows.append({"host": host, "kind": kind, "connections": connections})
+                    rows[-1].update(load(kind, rpc if kind == "grpc" else web, net, connections))
+                    print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    raw.append(child("serving_raw", *words))
+    return {"raw": raw, "rows": rows}
+
+
+def in_turn() -> dict[str, Any]:
+    """The session and the server in turn, so that whatever else the machine does meets both: rates of RF-ResNet-50."""
+    rounds = []
+    with server(RESNET) as (web, _):
+        for _ in range(ROUNDS):
+            raw = child("serving_raw", str(RESNET.package), str(RESNET.threads), "6", "32")["32"]["rate"]
+            rounds.append({"session": raw, "workers": load("binary", web, RESNET, 32)["rate"]})
+            print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
+    return {"rounds": rounds}
+
+
+def one_by_one() -> dict[str, Any]:
+    """The same for one connection and the tiny net: median milliseconds, also of a request that infers nothing."""
+    rounds = []
+    with server(TINY) as (workers, _), server(TINY, "--in-process") as (threads, _):
+        for _ in range(ROUNDS):
+            found = {
+                "session": child("serving_raw", str(TINY.package), str(TINY.threads), "1", "1")["1"]["p50_ms"],
+                "health": load("health", workers, TINY, 1)["p50_ms"],
+                "workers": load("binary", workers, TINY, 1)["p50_ms"],
+                "in process": load("binary", threads, TINY, 1)["p50_ms"],
+            }
+            rounds.append(found)
+            print(json.dumps(found), file=sys.stderr, flush=True)
+    return {"rounds": rounds}
+
+
+def load(kind: str, address: str, net: Net, connections: int, model: str = "m") -> dict[str, Any]:
+    """Figures of one load, from a process of its own."""
+    return child("load", kind, address, model, str(net.package), str(connections), str(net.seconds[connections]))
+
+
+@contextmanager
+def server(net: Net, *options: str) -> Iterator[tuple[str, str]]:
+    """Addresses of a server that has just become ready."""
+    command = [sys.executable, "-m", "rectexport", "serve", f"m={net.package}", "--port", "0", "--grpc-port", "0"]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([*command, "--threads", str(net.threads), *options], stderr=log, cwd=ROOT)
+        try:
+            yield _addresses(process, log)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _addresses(process: subprocess.Popen[bytes], log: Any) -> tuple[str, str]:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        log.seek(0)
+        for line in log.read().splitlines():
+            entry = json.loads(line) if line.startswith("{") else {}
+            if entry.get("event") == "serving":
+                return entry["http"], entry["grpc"]
+        time.sleep(0.02)
+    raise SystemExit(f"the server did not start: {log.read()}")
+
+
+def first_requests(net: Net, starts: int = 5) -> list[list[float]]:
+    """Milliseconds of the first ten requests after each of several starts, one connection."""
+    messages = [http_message("/v2/models/m/infer", feeds, True) for feeds in feeds_of(net.package)]
+    found = []
+    for _ in range(starts):
+        with server(net) as (web, _):
+            connection = http.client.HTTPConnection(web)
+            connection.connect()
+            times = []
+            for turn in range(10):
+                begin = time.perf_counter()
+                connection.sock.sendall(messages[turn % len(messages)])
+                response = http.client.HTTPResponse(connection.sock)
+                response.begin()
+                response.read()
+                times.append((time.perf_counter() - begin) * 1e3)
+            connection.close()
+            found.append(times)
+    return found
+
+
+def under_ray(net: Net) -> dict[str, Any]:
+    """The same load on Ray Serve, through its default proxy and through HAProxy."""
+    from benchmarks.serving_ray import ray_server
+
+    rows = []
+    for host, fast in (("Ray, default proxy", False), ("Ray, HAProxy", True)):
+        with ray_server(net.package, fast) as web:
+            for connections in net.seconds:
+                rows.append({"host": host, "kind": "binary", "connections": connections})
+                rows[-1].update(load("binary", web, net, connections))
+                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    return {"rows": rows}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The figures of docs/serving.md: tables and plots between its markers, from what benchmarks.serving measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.common import table
+
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
+TITLES = {"tiny": "A tiny net (digits, 1×8×8)", "resnet": "RF-ResNet-50, 3×224×224", "ray": "The tiny net on Ray Serve"}
+_NAMES = {"session": "session.run", "health": "a request that infers nothing"}
+STYLES = {"workers": "-", "no batching": ":", "in process": "--"}
+COLOURS = {"json": "tab:orange", "binary": "tab:blue", "grpc": "tab:green"}
+
+
+def write(document: Mapping[str, Any], docs: Path) -> None:
+    """Replace the figures in docs/serving.md, and draw the plots."""
+    sections = [_load_section(part, document[part], docs) for part in ("tiny", "resnet") if part in document]
+    if "throughput" in document:
+        sections.insert(0, _throughput_section(document["throughput"]))
+    if "latency" in document:
+        sections.insert(0, _latency_section(document["latency"]))
+    if "first" in document:
+        sections.append(_first_section(document["first"]["nets"]))
+    if "ray" in document:
+        rows = [_cells(row) for row in document["ray"]["rows"]]
+        sections.append(f"### {TITLES['ray']}\n\n{table(_HEADINGS, rows)}\n\n{document['ray']['machine']}")
+    page = docs / "serving.md"
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    page.write_text(before + BEGIN + "\n" + "\n\n".join(sections) + "\n\n" + END + after, encoding="utf-8")
+    print(f"wrote {page}")
+
+
+def _latency_section(part: Mapping[str, Any]) -> str:
+    rounds = part["rounds"]
+    medians = {name: float(np.median([row[name] for row in rounds])) for name in rounds[0]}
+    added = {host: medians[host] - medians["session"] for host in ("workers", "in process")}
+    figures = ", ".join(f"{_NAMES.get(name, name)} {ms:.2f} ms" for name, ms in medians.items())
+    return f"""### One connection, against session.run
+
+Medians of {len(rounds)} rounds of each in turn, the tiny net, binary over HTTP, p50: {figures}. So workers add
+{added["workers"]:.2f} ms to session.run, and a thread of the server adds {added["in process"]:.2f} ms.
+
+{part["machine"]}"""
+
+
+def _throughput_section(part: Mapping[str, Any]) -> str:
+    rounds = part["rounds"]
+    shares = [row["workers"] / row["session"] for row in rounds]
+    session, workers = (float(np.median([row[name] for row in rounds])) for name in ("session", "workers"))
+    return f"""### RF-ResNet-50 over 32 connections, against session.run
+
+Medians of {len(rounds)} rounds of each in turn: {workers:.1f} images/s served, {session:.1f} by the session alone at
+batch 32. Served by alone: {np.median(shares):.0%}, over the rounds {min(shares):.0%} – {max(shares):.0%}.
+
+{part["machine"]}"""
+
+
+_HEADINGS = ("host", "protocol", "connections", "requests/s", "p50, ms", "p90, ms", "p99, ms")
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    times = [f"{row[name]:.2f}" for name in ("p50_ms", "p90_ms", "p99_ms")]
+    return [row["host"], row["kind"], str(row["connections"]), f"{row['rate']:.0f}", *times]
+
+
+def _raw(part: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
+    """Rows -> best rate and median milliseconds of the session alone, over the two times it was measured."""
+    sizes = [int(rows) for rows in part["raw"][0]]
+    return {
+        rows: (
+            max(found[str(rows)]["rate"] for found in part["raw"]),
+            float(np.median([found[str(rows)]["p50_ms"] for found in part["raw"]])),
+        )
+        for rows in sizes
+    }
+
+
+def _load_section(name: str, part: Mapping[str, Any], docs: Path) -> str:
+    raw = _raw(part)
+    alone = [["session.run alone", "", f"batch {rows}", f"{rate:.0f}", f"{ms:.2f}"] for rows, (rate, ms) in raw.items()]
+    rows = [[*cells, "", ""] for cells in alone] + [_cells(row) for row in part["rows"]]
+    limit = max(rate for rate, _ in raw.values())
+    best = max(part["rows"], key=lambda row: row["rate"])
+    failed = sum(row["failed"] for row in part["rows"])
+    facts = (
+        f"Best: {best['rate']:.0f} requests/s "
+        f"({best['host']}, {best['kind']}, {best['connections']} connections), {best['rate'] / limit:.0%} of the "
+        f"session's best batched rate. Requests that failed: {failed}."
+    )
+    plot = f"serving-{name}.svg"
+    _plot(TITLES[name], part["rows"], limit, docs / plot)
+    return (
+        f"### {TITLES[name]}\n\n{facts}\n\n![{TITLES[name]}]({plot})\n\n{table(_HEADINGS, rows)}\n\n{part['machine']}"
+    )
+
+
+def _plot(title: str, rows: Sequence[Mapping[str, Any]], limit: float, path: Path) -> None:
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    rates, latencies = figure.subplots(1, 2)
+    for host, style in STYLES.items():
+        for kind, colour in COLOURS.items():
+            found = [row for row in rows if (row["host"], row["kind"]) == (host, kind)]
+            if not found:
+                continue
+            places = [row["connections"] for row in found]
+            options: dict[str, Any] = {"linestyle": style, "color": colour, "marker": "o", "markersize": 3}
+            rates.plot(places, [row["rate"] for row in found], label=f"{kind}, {host}", **options)
+            latencies.plot(places, [row["p50_ms"] for row in found], **options)
+    rates.axhline(limit, color="grey", linewidth=0.8, label="session.run, best batch")
+    rates.set(xscale="log", xlabel="connections", ylabel="requests/s", title=title)
+    rates.set_ylim(bottom=0, top=min(limit * 1.1, 1.4 * max(row["rate"] for row in rows)))
+    latencies.set(xscale="log", yscale="log", xlabel="connections", ylabel="p50, ms", title="Latency")
+    for axes in (rates, latencies):
+        places = sorted({row["connections"] for row in rows})
+        axes.set_xticks(places, [str(place) for place in places])
+        axes.minorticks_off()
+    figure.legend(*rates.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7, handlelength=4)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _first_section(nets: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    rows = []
+    for name, starts in nets.items():
+        medians = np.median(np.array(starts), axis=0)
+        rows.append([name, *(f"{medians[turn]:.2f}" for turn in (0, 1, 2, 4, 9))])
+    headings = ("net", "first, ms", "second", "third", "fifth", "tenth")
+    count = len(next(iter(nets.values())))
+    return f"### The first requests after a start\n\nMedians of {count} starts.\n\n{table(headings, rows)}"

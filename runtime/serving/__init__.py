@@ -1,0 +1,1 @@
+"""Packages behind the Open Inference Protocol v2: one codec, one batcher, hosts of different size."""

@@ -1,0 +1,198 @@
+"""Puts requests of one model together: no delay when idle, grouped by shape, results never mixed.
+
+A free worker takes what waits. Only while requests keep coming in does a batch wait for company, until it has as
+many rows as the last one had with those that waited behind it, and never longer than max_delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from rectexport.runtime.runner import Array
+from rectexport.runtime.serving.limits import Limits
+from rectexport.runtime.serving.pool import Pool
+from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.request import InferRequest
+from rectexport.runtime.serving.signature import Signature
+from rectexport.runtime.serving.statistics import Statistics
+from rectexport.runtime.serving.workers import ModelFailed, Ran, Worker, WorkerDied
+
+#: Event loops keep time in milliseconds; a shorter timer would fire at once.
+TICK = 1e-3
+Outputs = dict[str, Array]
+Key = tuple[tuple[int, ...], ...]
+
+
+@dataclass(eq=False)
+class Pending:
+    """A request between its arrival and its answer; alone once a run that it was part of went wrong."""
+
+    request: InferRequest
+    answer: asyncio.Future[Outputs]
+    arrived: float
+    expiry: asyncio.TimerHandle
+    queue: deque[Pending] | None = None
+    alone: bool = False
+
+
+@final
+class Batcher:
+    """One for each model version. submit() gives a future; cancelling it takes the request out of the queue."""
+
+    def __init__(self, signature: Signature, pool: Pool, limits: Limits, statistics: Statistics) -> None:
+        self._signature, self._pool, self._limits, self._statistics = signature, pool, limits, statistics
+        self._groups: dict[Key, deque[Pending]] = {}
+        self._retries: deque[Pending] = deque()
+        self._running = 0
+        self._expected, self._last_end = 1, 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self.waiting = self._rows = 0
+        pool.on_idle = self._pump
+
+    def submit(self, request: InferRequest) -> asyncio.Future[Outputs]:
+        """Take a request in. The future gives outputs by name, or a Refusal. Raises Refusal 429 when too many wait."""
+        if self.waiting >= self._limits.queue:
+            raise Refusal(429, f"{self.waiting} requests wait for this model; try again later")
+        answer: asyncio.Future[Outputs] = self._loop.create_future()
+        seconds = min(request.timeout or self._limits.deadline, self._limits.deadline)
+        expiry = self._loop.call_later(max(seconds, TICK), _expire, answer, seconds)
+        pending = Pending(request, answer, time.perf_counter(), expiry)
+        group = self._groups.get(request.key)
+        if group is None:
+            group = self._groups[request.key] = deque()
+        self._enqueue(pending, group)
+        answer.add_done_callback(lambda answer: self._answered(pending))
+        self._pump()
+        return answer
+
+    async def idle(self) -> None:
+        """Wait until nothing waits and nothing runs."""
+        while self.waiting or self._running:
+            await asyncio.sleep(0.01)
+
+    def _answered(self, pending: Pending) -> None:
+        """However it ended: no timer is left, and a request that nobody waits for is not computed."""
+        pending.expiry.cancel()
+        if pending.queue is not None:
+            pending.queue.remove(pending)
+            self._left(pending, pending.queue)
+
+    def _enqueue(self, pending: Pending, queue: deque[Pending]) -> None:
+        queue.append(pending)
+        pending.queue = queue
+        self.waiting += 1
+        self._rows += pending.request.rows
+
+    def _left(self, pending: Pending, queue: deque[Pending]) -> None:
+        pending.queue = None
+        self.waiting -= 1
+        self._rows -= pending.request.rows
+        if not queue and queue is not self._retries:
+            self._groups.pop(pending.request.key, None)
+
+    def _pump(self) -> None:
+        """Give batches to idle workers."""
+        while self.waiting and self._pool.has_idle and not self._holds_back():
+            worker = self._pool.acquire()
+            self._start(worker, self._take())
+
+    def _holds_back(self) -> bool:
+        """Whether to wait for company; sets a timer for when that must end."""
+        if self._retries or not self._signature.max_batch or self._limits.max_delay <= 0:
+            return False
+        now = time.perf_counter()
+        if now - self._last_end > self._limits.max_delay:  # idle, or waited long enough
+            return False
+        if self._rows >= min(self._expected, self._signature.max_batch):
+            return False
+        if self._timer is None:
+            self._timer = self._loop.call_later(max(self._limits.max_delay, TICK), self._stop_waiting)
+        return True
+
+    def _stop_waiting(self) -> None:
+        self._timer = None
+        self._last_end = 0.0
+        self._pump()
+
+    def _take(self) -> list[Pending]:
+        """The oldest request, and those behind it that fit into one run with it."""
+        if self._retries:
+            pending = self._retries.popleft()
+            self._left(pending, self._retries)
+            return [pending]
+        group = min(self._groups.values(), key=lambda group: group[0].arrived)
+        batch = [group.popleft()]
+        rows = batch[0].request.rows
+        self._left(batch[0], group)
+        while group and rows + group[0].request.rows <= self._signature.max_batch:
+            batch.append(group.popleft())
+            rows += batch[-1].request.rows
+            self._left(batch[-1], group)
+        return batch
+
+    def _start(self, worker: Worker, batch: list[Pending]) -> None:
+        self._running += 1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        begin = time.perf_counter()
+        feeds = {name: [pending.request.feeds[name] for pending in batch] for name in self._signature.inputs}
+        watch = self._loop.call_later(self._limits.run, worker.kill)
+        ran = worker.run(feeds)
+        ran.add_done_callback(lambda ran: self._ended(ran, worker, batch, begin, watch))
+
+    def _ended(
+        self, ran: asyncio.Future[Ran], worker: Worker, batch: list[Pending], begin: float, watch: asyncio.TimerHandle
+    ) -> None:
+        watch.cancel()
+        self._running -= 1
+        error = ran.exception()
+        rows = sum(pending.request.rows for pending in batch)
+        self._expected, self._last_end = rows + self.waiting, time.perf_counter()
+        if error is None:
+            self._statistics.ran(
+                rows, ran.result().seconds, len(batch), sum(begin - pending.arrived for pending in batch)
+            )
+            _share_out(ran.result().outputs, batch)
+        else:
+            self._failed(error, batch)
+        self._pool.release(worker)
+        self._pump()
+
+    def _failed(self, error: BaseException, batch: Sequence[Pending]) -> None:
+        """Once more, each alone: then only the one that is to blame fails again."""
+        for pending in batch:
+            if pending.answer.done():
+                continue
+            if not pending.alone and (len(batch) > 1 or isinstance(error, WorkerDied)):
+                pending.alone = True
+                self._enqueue(pending, self._retries)
+            elif isinstance(error, ModelFailed):
+                pending.answer.set_exception(Refusal(500, f"the model failed: {error}"))
+            else:
+                pending.answer.set_exception(Refusal(503, "a worker died twice on this request"))
+
+
+def _expire(answer: asyncio.Future[Outputs], seconds: float) -> None:
+    if not answer.done():
+        answer.set_exception(Refusal(504, f"no answer within the deadline of {seconds:g} s"))
+
+
+def _share_out(outputs: Outputs, batch: Sequence[Pending]) -> None:
+    """Each request gets its own rows."""
+    if len(batch) == 1:
+        if not batch[0].answer.done():
+            batch[0].answer.set_result(outputs)
+        return
+    start = 0
+    for pending in batch:
+        end = start + pending.request.rows
+        if not pending.answer.done():
+            pending.answer.set_result({name: array[start:end] for name, array in outputs.items()})
+        start = end

@@ -1,0 +1,59 @@
+"""What gRPC's messages hold, as plain values and arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.runner import Array
+from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.signature import Tensor
+
+#: The typed list of InferTensorContents that holds a datatype's values; FP16 has none.
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+
+
+def parse(kind: Any, data: bytes) -> Any:
+    """A message from its bytes; raises Refusal 400. grpc itself would call it an error of the server."""
+    try:
+        return kind.FromString(data)
+    except require("google.protobuf.message").DecodeError:
+        raise Refusal(400, f"not a {kind.DESCRIPTOR.name}") from None
+
+
+def plain(parameters: Any) -> dict[str, Any] | None:
+    """The protobuf's map as plain values; most requests have none."""
+    if not parameters:
+        return None
+    chosen = {name: (value, value.WhichOneof("parameter_choice")) for name, value in parameters.items()}
+    return {name: getattr(value, which) if which else None for name, (value, which) in chosen.items()}
+
+
+def from_contents(contents: Any, tensor: Tensor, shape: tuple[int, ...]) -> Array:
+    """A tensor given as typed values."""
+    field = _CONTENTS.get(tensor.datatype)
+    if field is None:
+        raise Refusal(400, f"input {tensor.name}: {tensor.datatype} goes as raw_input_contents alone")
+    values = np.array(getattr(contents, field))
+    if values.size != int(np.prod(shape, dtype=object)):
+        raise Refusal(400, f"input {tensor.name}: {values.size} values in {field} for shape {list(shape)}")
+    if tensor.dtype.kind in "iu":
+        limits = np.iinfo(tensor.dtype)
+        if not (limits.min <= values.min() and values.max() <= limits.max):
+            raise Refusal(400, f"input {tensor.name}: a value does not fit {tensor.datatype}")
+    array: Array = values.astype(tensor.dtype).reshape(shape)
+    return array

@@ -1,0 +1,197 @@
+"""The Open Inference Protocol v2 over gRPC, with the messages that tritonclient brings."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, final
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.runner import Array
+from rectexport.runtime.serving.batcher import Outputs
+from rectexport.runtime.serving.grpc_codec import from_contents, parse, plain
+from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.repository import Served
+from rectexport.runtime.serving.request import (
+    InferRequest,
+    Wanted,
+    assemble,
+    check_output,
+    check_parameters,
+    from_bytes,
+    read_timeout,
+)
+from rectexport.runtime.serving.service import Service
+from rectexport.runtime.serving.signature import DATATYPE_OF
+from rectexport.runtime.serving.triton_config import model_config
+
+SERVICE = "inference.GRPCInferenceService"
+
+
+@final
+class GrpcService:
+    """The methods of GRPCInferenceService that are served; the others are UNIMPLEMENTED."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._pb = require("tritonclient.grpc.service_pb2")
+        self._grpc = require("grpc")
+
+    def handlers(self) -> Any:
+        """For grpc.Server.add_generic_rpc_handlers."""
+        unary = {
+            "ServerLive": (self._live, "ServerLiveRequest"),
+            "ServerReady": (self._ready, "ServerReadyRequest"),
+            "ModelReady": (self._model_ready, "ModelReadyRequest"),
+            "ServerMetadata": (self._server_metadata, "ServerMetadataRequest"),
+            "ModelMetadata": (self._model_metadata, "ModelMetadataRequest"),
+            "ModelConfig": (self._model_config, "ModelConfigRequest"),
+            "ModelStatistics": (self._statistics, "ModelStatisticsRequest"),
+            "RepositoryIndex": (self._index, "RepositoryIndexRequest"),
+            "RepositoryModelLoad": (self._load, "RepositoryModelLoadRequest"),
+            "RepositoryModelUnload": (self._unload, "RepositoryModelUnloadRequest"),
+            "ModelInfer": (self._infer, "ModelInferRequest"),
+        }
+        methods = {
+            name: self._grpc.unary_unary_rpc_method_handler(
+                self._guarded(method, getattr(self._pb, message), open=name in ("ServerLive", "ServerReady")),
+                response_serializer=lambda reply: reply.SerializeToString(),
+            )
+            for name, (method, message) in unary.items()
+        }
+        methods["ModelStreamInfer"] = self._grpc.stream_stream_rpc_method_handler(
+            self._stream,
+            response_serializer=self._pb.ModelStreamInferResponse.SerializeToString,
+        )
+        return self._grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _guarded(self, method: Callable[[Any, str], Any], kind: Any, open: bool) -> Callable[[bytes, Any], Any]:
+        async def handle(data: bytes, context: Any) -> Any:
+            try:
+                metadata = dict(context.invocation_metadata())
+                if not open:
+                    self._service.authorize(metadata.get("authorization"))
+                return await method(parse(kind, data), self._service.request_id(metadata.get("x-request-id")))
+            except Refusal as refusal:
+                await context.abort(getattr(self._grpc.StatusCode, refusal.grpc_code), str(refusal))
+
+        return handle
+
+    async def _live(self, message: Any, id: str) -> Any:
+        return self._pb.ServerLiveResponse(live=True)
+
+    async def _ready(self, message: Any, id: str) -> Any:
+        return self._pb.ServerReadyResponse(ready=self._service.ready)
+
+    async def _model_ready(self, message: Any, id: str) -> Any:
+        return self._pb.ModelReadyResponse(ready=self._service.repository.get(message.name, message.version).ready)
+
+    async def _server_metadata(self, message: Any, id: str) -> Any:
+        return self._pb.ServerMetadataResponse(**self._service.metadata())
+
+    async def _model_metadata(self, message: Any, id: str) -> Any:
+        repository = self._service.repository
+        model = repository.get(message.name, message.version)
+        versions = [message.version] if message.version else repository.versions(message.name)
+        return self._pb.ModelMetadataResponse(**model.metadata(versions))
+
+    async def _model_config(self, message: Any, id: str) -> Any:
+        model = self._service.repository.get(message.name, message.version)
+        return self._pb.ModelConfigResponse(config=model_config(message.name, model.signature))
+
+    async def _statistics(self, message: Any, id: str) -> Any:
+        found = self._service.statistics(message.name, message.version)
+        return self._pb.ModelStatisticsResponse(model_stats=[self._pb.ModelStatistics(**entry) for entry in found])
+
+    async def _index(self, message: Any, id: str) -> Any:
+        entries = self._service.repository.index()
+        return self._pb.RepositoryIndexResponse(
+            models=[self._pb.RepositoryIndexResponse.ModelIndex(**entry) for entry in entries]
+        )
+
+    async def _load(self, message: Any, id: str) -> Any:
+        self._service.check_repository_api()
+        if message.parameters:
+            raise Refusal(400, "load takes no parameters here: a package is served as it is")
+        await self._service.repository.load(message.model_name)
+        return self._pb.RepositoryModelLoadResponse()
+
+    async def _unload(self, message: Any, id: str) -> Any:
+        self._service.check_repository_api()
+        await self._service.repository.unload(message.model_name)
+        return self._pb.RepositoryModelUnloadResponse()
+
+    async def _infer(self, message: Any, id: str) -> Any:
+        service, began = self._service, time.perf_counter()
+        service.enter("grpc")
+        model: Served | None = None
+        refusal: Refusal | None = None
+        try:
+            model = service.repository.get(message.model_name, message.model_version)
+            request = self._parse(message, model)
+            return self._answer(request, await service.begin(model, request), model)
+        except Refusal as error:
+            refusal = error
+            raise
+        except asyncio.CancelledError:
+            refusal = Refusal(499, "the client left")
+            raise
+        except Exception as error:
+            service.log.event("internal_error", id=id, error=type(error).__name__)
+            refusal = Refusal(500, "internal error")
+            raise refusal from None
+        finally:
+            service.ended(model, "grpc", refusal, began, id)
+
+    async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        """Answers in the order of the requests; a refused one does not end the stream."""
+        try:
+            self._service.authorize(dict(context.invocation_metadata()).get("authorization"))
+        except Refusal as refusal:
+            await context.abort(getattr(self._grpc.StatusCode, refusal.grpc_code), str(refusal))
+        async for data in messages:
+            message = self._pb.ModelInferRequest()
+            try:
+                message = parse(self._pb.ModelInferRequest, data)
+                reply = await self._infer(message, self._service.request_id(None))
+                yield self._pb.ModelStreamInferResponse(infer_response=reply)
+            except Refusal as refusal:
+                reply = self._pb.ModelInferResponse(id=message.id)
+                yield self._pb.ModelStreamInferResponse(error_message=str(refusal), infer_response=reply)
+
+    def _parse(self, message: Any, model: Served) -> InferRequest:
+        signature = model.signature
+        raw = message.raw_input_contents
+        if raw and len(raw) != len(message.inputs):
+            raise Refusal(400, f"{len(message.inputs)} inputs with {len(raw)} raw_input_contents")
+        feeds: dict[str, Array] = {}
+        for index, entry in enumerate(message.inputs):
+            tensor = signature.inputs.get(entry.name)
+            if tensor is None:
+                raise Refusal(400, f"no input {entry.name[:100]!r}; the model takes {', '.join(signature.inputs)}")
+            if tensor.name in feeds:
+                raise Refusal(400, f"input {tensor.name} is given twice")
+            check_parameters(plain(entry.parameters), f"input {tensor.name}")
+            shape = tensor.check(entry.datatype, list(entry.shape))
+            if raw:
+                data = raw[index]
+                feeds[tensor.name] = from_bytes(data, tensor.dtype, shape, 0, tensor.name, len(data))
+            else:
+                feeds[tensor.name] = from_contents(entry.contents, tensor, shape)
+        parameters = check_parameters(plain(message.parameters), "request")
+        for output in message.outputs:
+            check_parameters(plain(output.parameters), f"output {output.name[:100]}")
+        names = [check_output(signature, output.name) for output in message.outputs] or list(signature.outputs)
+        if len(set(names)) != len(names):
+            raise Refusal(400, "outputs: one is asked for twice")
+        wanted = tuple(Wanted(name, True) for name in names)
+        return assemble(signature, feeds, id=message.id, wanted=wanted, timeout=read_timeout(parameters))
+
+    def _answer(self, request: InferRequest, outputs: Outputs, model: Served) -> Any:
+        reply = self._pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+        for wanted in request.wanted:
+            array = outputs[wanted.name]
+            reply.outputs.add(name=wanted.name, datatype=DATATYPE_OF[array.dtype], shape=array.shape)
+            reply.raw_output_contents.append(array.tobytes())
+        return reply

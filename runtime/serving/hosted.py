@@ -1,0 +1,117 @@
+"""A session that has proven that it answers before anyone asks it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from rectexport.runtime.api import load
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.metrics import compare
+from rectexport.runtime.package import Package
+from rectexport.runtime.runner import Array
+from rectexport.runtime.serving.signature import Signature
+from rectexport.runtime.session import Session
+
+#: Rows alone and rows together may differ by rounding: engines take other kernels for other batch sizes.
+MIXING_TOLERANCE = 1e-3
+WARM_RUNS = 3
+Feeds = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a worker needs to know to open a model; values that JSON can carry."""
+
+    path: str
+    backend: str | None = None
+    threads: int = 0
+    max_batch: int | None = None
+
+    def signature(self) -> Signature:
+        """What the manifest says, nothing opened. Raises BadInput."""
+        manifest = Package.open(self.path).manifest
+        return Signature.of(manifest.inputs, manifest.outputs, self.max_batch)
+
+
+def open_session(spec: ModelSpec) -> Session:
+    """The one place where serving opens a package."""
+    options: dict[str, Any] = {} if spec.backend is None else {"backend": spec.backend}
+    return load(spec.path, threads=spec.threads, **options)
+
+
+@final
+class HostedModel:
+    """Opens a package and runs real inferences: its goldens, and every extreme of batch size that will be used.
+
+    Raises BadInput when the package cannot be opened, or when its answers are not the reference's.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        begin = time.perf_counter()
+        self._session = open_session(spec)
+        self.signature = spec.signature()
+        self.remark = ""
+        feeds = self._check_goldens()
+        if self.signature.max_batch:
+            self._check_rows(feeds)
+        self._warm(feeds)
+        self.seconds = time.perf_counter() - begin
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Infer once. Raises BadInput when the engine fails or gives another number of rows than it got."""
+        outputs = self._session.run(feeds)
+        if self.signature.max_batch:
+            rows = next(iter(feeds.values())).shape[0]
+            for name, array in outputs.items():
+                if array.ndim == 0 or array.shape[0] != rows:
+                    raise BadInput(f"output {name}: {rows} rows went in, shape {list(array.shape)} came out")
+        return outputs
+
+    def _check_goldens(self) -> Feeds:
+        package = self._session.package
+        feeds, expected = package.goldens()
+        actual = self._session.run(feeds)
+        tolerance = package.manifest.tolerances.get("relative_l2", MIXING_TOLERANCE)
+        for name, reference in expected.items():
+            if reference.shape != actual[name].shape:
+                raise BadInput(
+                    f"{package.path}: output {name}: golden of shape {list(reference.shape)}, "
+                    f"got {list(actual[name].shape)}"
+                )
+            distance = compare(reference, actual[name]).relative_l2
+            if not distance <= tolerance:
+                raise BadInput(
+                    f"{package.path}: output {name}: relative L2 {distance:.1e} from the golden, "
+                    f"expected at most {tolerance:.1e}: not served"
+                )
+        return feeds
+
+    def _check_rows(self, feeds: Feeds) -> None:
+        """Give up putting requests together when rows of one run do not answer as they do alone."""
+        least = max(tensor.bounds[0][0] for tensor in self.signature.inputs.values())
+        if 2 * least > self.signature.max_batch:
+            self.signature = self.signature.unbatched()
+            return
+        one = {name: array[:least] for name, array in feeds.items()}
+        other = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in one.items()}
+        together = self._session.run({name: np.concatenate((one[name], other[name])) for name in one})
+        for start, alone in ((0, self._session.run(one)), (least, self._session.run(other))):
+            for name, array in alone.items():
+                rows = together[name][start : start + least]
+                if rows.shape != array.shape or not compare(array, rows).relative_l2 <= MIXING_TOLERANCE:
+                    self.remark = f"output {name} of a row depends on the rows beside it: requests are run one by one"
+                    self.signature = self.signature.unbatched()
+                    return
+
+    def _warm(self, feeds: Feeds) -> None:
+        """Meet the smallest and the largest batch before a client does."""
+        for _ in range(WARM_RUNS):
+            self.run(feeds)
+        if self.signature.max_batch:
+            least = max(tensor.bounds[0][0] for tensor in self.signature.inputs.values())
+            for rows in (self.signature.max_batch, *[least] * WARM_RUNS):
+                self.run({name: np.resize(array, (rows, *array.shape[1:])) for name, array in feeds.items()})

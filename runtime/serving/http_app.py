@@ -1,0 +1,241 @@
+"""The Open Inference Protocol v2 over HTTP, as one bare ASGI application: any ASGI server can be its host."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, final
+
+from rectexport.runtime.serving.batcher import Outputs
+from rectexport.runtime.serving.codec import Codec
+from rectexport.runtime.serving.compression import decompressed
+from rectexport.runtime.serving.http_protocol import LEFT
+from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.repository import Served
+from rectexport.runtime.serving.service import Service
+from rectexport.runtime.serving.triton_config import as_dict, model_config
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = dict[bytes, bytes]
+Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
+
+_JSON = [(b"content-type", b"application/json")]
+_BYTES = (b"content-type", b"application/octet-stream")
+_HEADER_LENGTH = b"inference-header-content-length"
+
+
+@final
+class HttpApp:
+    """scope, receive, send. Health needs no token, so that any probe can ask; all else does where there is one."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._codec = Codec()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        headers: Headers = dict(scope["headers"])
+        id = self._service.request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
+        try:
+            status, body, extra = await self._route(scope, receive, headers, id)
+        except Refusal as refusal:
+            if refusal.status == 499:
+                return
+            status, body, extra = refusal.status, self._codec.dumps({"error": str(refusal)}), _refused(refusal)
+        except Exception as error:
+            self._service.log.event("internal_error", id=id, error=type(error).__name__)
+            status, body, extra = 500, b'{"error":"internal error"}', _JSON
+        length = str(len(body)).encode()
+        fields = [*extra, (b"content-length", length), (b"x-request-id", id.encode())]
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _route(self, scope: Message, receive: Receive, headers: Headers, id: str) -> Answer:
+        path = scope["path"].strip("/").split("/")
+        match path:
+            case ["v2", "models", name, "infer"]:
+                return await self._infer(scope, receive, headers, id, name, "")
+            case ["v2", "models", name, "versions", number, "infer"]:
+                return await self._infer(scope, receive, headers, id, name, number)
+            case ["v2", "repository", *rest]:
+                return await self._repository(scope, receive, headers, rest)
+        if scope["method"] not in ("GET", "HEAD"):
+            raise Refusal(405, "expected GET")
+        if path[:2] == ["v2", "health"]:
+            return self._health(path[2:])
+        self._authorize(headers)
+        if path == ["metrics"]:
+            return 200, self._service.metrics.text(), [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
+        return 200, self._codec.dumps(self._describe(path)), _JSON
+
+    def _health(self, path: list[str]) -> Answer:
+        if path not in (["live"], ["ready"]):
+            raise Refusal(404, "no such path")
+        good = path == ["live"] or self._service.ready
+        return 200 if good else 503, b"", _JSON
+
+    def _describe(self, path: list[str]) -> Any:
+        """All that is only looked up."""
+        service, repository = self._service, self._service.repository
+        match path:
+            case ["v2"]:
+                return service.metadata()
+            case ["v2", "models", "stats"]:
+                return {"model_stats": service.statistics()}
+            case ["v2", "models", name, *rest]:
+                number, what = _version(rest)
+                if what == "stats":
+                    return {"model_stats": service.statistics(name, number)}
+                model = repository.get(name, number)
+                if what == "":
+                    return model.metadata([number] if number else repository.versions(name))
+                if what == "config":
+                    return as_dict(model_config(name, model.signature))
+                if what == "ready":
+                    if not model.ready:
+                        raise Refusal(503, f"model {name} is not ready")
+                    return {"name": name, "ready": True}
+        raise Refusal(404, "no such path")
+
+    async def _infer(
+        self, scope: Message, receive: Receive, headers: Headers, id: str, name: str, number: str
+    ) -> Answer:
+        service, began = self._service, time.perf_counter()
+        if scope["method"] != "POST":
+            raise Refusal(405, "expected POST")
+        self._authorize(headers)
+        service.enter("http")
+        model: Served | None = None
+        refusal: Refusal | None = None
+        try:
+            model = service.repository.get(name, number)
+            body = await self._body(receive, headers)
+            request = self._codec.parse(body, _header_length(headers), model.signature)
+            outputs = await _unless_left(scope, receive, service.begin(model, request))
+            content, length = self._codec.answer(request, outputs, model.name, model.version)
+        except Refusal as error:
+            refusal = error
+            raise
+        except BaseException:
+            refusal = Refusal(500, "internal error")
+            raise
+        finally:
+            service.ended(model, "http", refusal, began, id)
+        if length is None:
+            return 200, content, _JSON
+        return 200, content, [_BYTES, (_HEADER_LENGTH, str(length).encode())]
+
+    async def _repository(self, scope: Message, receive: Receive, headers: Headers, path: list[str]) -> Answer:
+        service = self._service
+        if scope["method"] != "POST":
+            raise Refusal(405, "expected POST")
+        self._authorize(headers)
+        body = await self._body(receive, headers)
+        match path:
+            case ["index"]:
+                return 200, self._codec.dumps(service.repository.index()), _JSON
+            case ["models", name, ("load" | "unload") as action]:
+                service.check_repository_api()
+                if action == "load":
+                    if body and self._codec.document(body).get("parameters"):
+                        raise Refusal(400, "load takes no parameters here: a package is served as it is")
+                    await service.repository.load(name)
+                else:
+                    await service.repository.unload(name)
+                return 200, b"", _JSON
+        raise Refusal(404, "no such path")
+
+    async def _body(self, receive: Receive, headers: Headers) -> bytes:
+        limit = self._service.limits.body
+        if headers.get(b"content-length", b"0").isdigit() and int(headers.get(b"content-length", b"0")[:19]) > limit:
+            raise Refusal(413, f"the body has more than {limit} bytes")
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            chunks, size = [body], len(body)
+            while message.get("more_body"):
+                message = await receive()
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > limit:
+                    raise Refusal(413, f"the body has more than {limit} bytes")
+            body = b"".join(chunks)
+        if message["type"] == "http.disconnect":
+            raise Refusal(499, "the client left")
+        encoding = headers.get(b"content-encoding")
+        return body if encoding is None else decompressed(body, encoding.lower(), limit)
+
+    def _authorize(self, headers: Headers) -> None:
+        given = headers.get(b"authorization")
+        self._service.authorize(None if given is None else given.decode("latin-1"))
+
+
+async def _unless_left(scope: Message, receive: Receive, answer: asyncio.Future[Outputs]) -> Outputs:
+    """The answer; a client that leaves takes its request out of the queue. Raises Refusal 499 when it did."""
+    left = scope.get("extensions", {}).get(LEFT)
+    watcher = None if left is not None else asyncio.ensure_future(_watch(receive, answer))
+    if left is not None:
+        left.add(answer)
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        raise Refusal(499, "the client left") from None
+    finally:
+        if watcher is None:
+            left.discard(answer)
+        else:
+            watcher.cancel()
+
+
+async def _watch(receive: Receive, answer: asyncio.Future[Outputs]) -> None:
+    """For servers without our extension."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    answer.cancel()
+
+
+def _header_length(headers: Headers) -> int | None:
+    value = headers.get(_HEADER_LENGTH)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 18:
+        raise Refusal(400, "Inference-Header-Content-Length: expected a number of bytes")
+    return int(value)
+
+
+def _version(rest: list[str]) -> tuple[str, str]:
+    """Version and what is asked for, from what follows a model's name."""
+    match rest:
+        case ["versions", number]:
+            return number, ""
+        case ["versions", number, ("ready" | "config" | "stats") as what]:
+            return number, what
+        case [("ready" | "config" | "stats") as what]:
+            return "", what
+        case []:
+            return "", ""
+    raise Refusal(404, "no such path")
+
+
+def _refused(refusal: Refusal) -> list[tuple[bytes, bytes]]:
+    fields = list(_JSON)
+    if refusal.status in (429, 503):
+        fields.append((b"retry-after", b"1"))
+    if refusal.status == 401:
+        fields.append((b"www-authenticate", b"Bearer"))
+    return fields
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,115 @@
+"""uvicorn's HTTP protocol, with what it lacks for this server.
+
+An end to patience: uvicorn waits forever for the rest of a request, and its parser takes a head of any length.
+One system call for an answer: uvicorn writes head and body apart. And a client that leaves is noticed without a
+task of its own for each request that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, final
+
+from rectexport.runtime.environment import require
+
+#: Bytes of a request's line and headers.
+HEAD = 64 << 10
+#: The ASGI extension that this protocol offers: a set of futures that are cancelled when the client leaves.
+LEFT = "rectexport.left"
+
+
+@final
+class Corked:
+    """A transport that writes once for all that was written in one turn of the event loop."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def patient_for(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's protocol class for connections that get `seconds` for each request to arrive in."""
+    base: Any = require("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
+
+    class PatientProtocol(base):  # uvicorn offers no other way in
+        _timer: asyncio.TimerHandle | None = None
+        _arriving = _ended_here = False
+        _head = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(Corked(transport, self.loop))
+            self._left: set[asyncio.Future[Any]] = set()
+            self._start_timer()
+
+        def connection_lost(self, error: Exception | None) -> None:
+            self._stop_timer()
+            for answer in self._left:
+                answer.cancel()
+            super().connection_lost(error)
+
+        def data_received(self, data: bytes) -> None:
+            self._arriving, self._ended_here = True, False
+            super().data_received(data)
+            if not self._arriving:
+                self._stop_timer()
+            elif self._timer is None:
+                self._start_timer()
+            if self._head >= 0 and not self._ended_here:  # else part of data was a request before it
+                self._head += len(data)
+                if self._head > HEAD:
+                    self._give_up(b"431 Request Header Fields Too Large")
+
+        def on_message_begin(self) -> None:
+            self._head = 0
+            super().on_message_begin()
+            self.scope["extensions"] = {LEFT: self._left}
+
+        def on_headers_complete(self) -> None:
+            self._head = -1
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._arriving, self._ended_here = False, True
+            super().on_message_complete()
+
+        def timeout_keep_alive_handler(self) -> None:
+            self.transport.abort()  # close() would wait for a client that never reads its last answer
+
+        def _start_timer(self) -> None:
+            self._timer = self.loop.call_later(seconds, self._too_slow)
+
+        def _stop_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+        def _too_slow(self) -> None:
+            self._timer = None
+            if self.flow is not None and self.flow.read_paused:  # it is the server that does not read
+                self._start_timer()
+            else:
+                self._give_up(b"408 Request Timeout")
+
+        def _give_up(self, status: bytes) -> None:
+            if not self.transport.is_closing():
+                self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                self.transport.close()
+
+    return PatientProtocol

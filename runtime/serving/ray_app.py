@@ -1,0 +1,120 @@
+"""The same server as a Ray Serve deployment: one HttpApp with its batcher in each replica.
+
+`build` is what serve.yaml imports; `rectexport ray-config` writes the file, `rectexport serve --ray` does without it.
+A replica is a process that Ray watches and replaces, so models run in threads of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import UsageError
+from rectexport.runtime.serving.http_app import HttpApp
+from rectexport.runtime.serving.limits import Limits
+from rectexport.runtime.serving.log import Log
+from rectexport.runtime.serving.server import Settings, make_repository, read_token
+from rectexport.runtime.serving.service import Service
+
+NAME = "rectexport"
+IMPORT_PATH = "rectexport.runtime.serving.ray_app:build"
+#: Requests that a replica takes at a time; more wait at the proxy.
+ONGOING = 256
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """What `build` is given: plain values, for they stand in serve.yaml. Paths must hold on every node."""
+
+    packages: tuple[str, ...]
+    replicas: tuple[int, int] = (2, 8)
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    backend: str | None = None
+    max_batch: int | None = None
+    max_delay_us: int = 500
+    threads: int = 1
+    deadline_s: float = 30.0
+    token_file: str | None = None
+    target_ongoing: int = 32
+
+    def check(self) -> None:
+        """Raises UsageError for numbers of replicas that make no sense."""
+        low, high = self.replicas
+        if not 1 <= low <= high:
+            raise UsageError(f"--replicas {low}..{high}: expected 1 <= smallest <= largest")
+
+    def deployment_options(self) -> dict[str, Any]:
+        """Options of the deployment, as serve.yaml spells them too."""
+        return {
+            "max_ongoing_requests": ONGOING,
+            "autoscaling_config": {
+                "min_replicas": self.replicas[0],
+                "max_replicas": self.replicas[1],
+                "target_ongoing_requests": self.target_ongoing,
+            },
+            "ray_actor_options": {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus},
+            "health_check_period_s": 5,
+            "health_check_timeout_s": 30,
+            "graceful_shutdown_timeout_s": 30,
+        }
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `build` that differ from the defaults."""
+        default = asdict(RaySettings(()))
+        found = {name: value for name, value in asdict(self).items() if value != default[name]}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+@dataclass
+class ReplicaServer:
+    """What a replica holds; made in the replica's own event loop."""
+
+    settings: RaySettings
+    service: Service = field(init=False)
+
+    async def start(self) -> HttpApp:
+        """Load every package and run it."""
+        chosen = self.settings
+        token = None if chosen.token_file is None else read_token(Path(chosen.token_file))
+        limits = replace(Limits(), deadline=chosen.deadline_s, max_delay=chosen.max_delay_us * 1e-6)
+        settings = Settings(
+            backend=chosen.backend, max_batch=chosen.max_batch, threads=chosen.threads, in_process=True, limits=limits
+        )
+        log = Log()
+        repository = make_repository(chosen.packages, settings, log)
+        await repository.load_all()
+        self.service = Service(repository, limits, log, token=token)
+        return HttpApp(self.service)
+
+
+def build(arguments: dict[str, Any]) -> Any:
+    """A Ray Serve application. Raises UsageError for arguments that RaySettings does not take."""
+    serve = require("ray.serve")
+    try:
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()
+        }
+        settings = RaySettings(**values)
+    except TypeError as error:
+        raise UsageError(f"{IMPORT_PATH}: {error}") from None
+    settings.check()
+
+    class Rectexport:
+        """One replica."""
+
+        async def __init__(self, settings: RaySettings) -> None:  # type: ignore[misc]  # Ray awaits it
+            self._server = ReplicaServer(settings)
+            self._http = await self._server.start()
+
+        def __serve_build_asgi_app__(self) -> HttpApp:
+            return self._http
+
+        async def check_health(self) -> None:
+            """Ray replaces a replica whose inference fails or hangs."""
+            await self._server.service.repository.probe()
+
+    deployment = serve.deployment(name=NAME, **settings.deployment_options())(serve.ingress()(Rectexport))
+    return deployment.bind(settings)

@@ -1,0 +1,193 @@
+"""The models that a server has: by name and version, loaded, unloaded and replaced while others go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.package import Package
+from rectexport.runtime.serving.batcher import Batcher
+from rectexport.runtime.serving.hosted import ModelSpec
+from rectexport.runtime.serving.limits import Limits
+from rectexport.runtime.serving.log import Log
+from rectexport.runtime.serving.pool import Pool
+from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.request import InferRequest, assemble
+from rectexport.runtime.serving.signature import Signature
+from rectexport.runtime.serving.sources import Source
+from rectexport.runtime.serving.statistics import Statistics
+from rectexport.runtime.serving.workers import Worker
+
+#: Largest batch where neither the package nor the command line says one.
+MAX_BATCH = 64
+
+
+@dataclass
+class Served:
+    """One loaded version."""
+
+    name: str
+    version: str
+    signature: Signature
+    pool: Pool
+    batcher: Batcher
+    statistics: Statistics
+    probe: InferRequest
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker is there that has inferred."""
+        return bool(self.pool.workers)
+
+    def metadata(self, versions: Sequence[str]) -> dict[str, Any]:
+        """The protocol's model metadata."""
+        return {
+            "name": self.name,
+            "versions": list(versions),
+            "platform": "rectexport",
+            "inputs": [tensor.metadata() for tensor in self.signature.inputs.values()],
+            "outputs": [tensor.metadata() for tensor in self.signature.outputs.values()],
+        }
+
+
+@final
+class Repository:
+    """Loads what `find` finds with workers made by `make`. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        find: Callable[[], Sequence[Source]],
+        make: Callable[[ModelSpec], Worker],
+        *,
+        spec: ModelSpec,
+        instances: int = 1,
+        limits: Limits,
+        log: Log,
+    ) -> None:
+        self._find = find
+        self._sources: list[Source] = []
+        self._make, self._spec, self._instances = make, spec, instances
+        self._limits, self._log = limits, log
+        self._loaded: dict[str, dict[str, Served]] = {}
+        self._newest: dict[str, Served] = {}
+        self._reasons: dict[tuple[str, str], str] = {}
+        self._changing = asyncio.Lock()
+
+    def get(self, name: str, version: str = "") -> Served:
+        """A loaded model, the highest version where none is named. Raises Refusal 404."""
+        found = self._loaded.get(name, {}).get(version) if version else self._newest.get(name)
+        if found is None:
+            which = f"{name[:100]!r} version {version[:20]!r}" if version else repr(name[:100])
+            raise Refusal(404, f"no model {which} is loaded here")
+        return found
+
+    def served(self) -> list[Served]:
+        """Everything loaded."""
+        return [model for versions in self._loaded.values() for model in versions.values()]
+
+    def versions(self, name: str) -> list[str]:
+        """Loaded versions of a model, lowest first."""
+        return sorted(self._loaded.get(name, {}), key=int)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every loaded model can infer, and at least one is loaded."""
+        models = self.served()
+        return bool(models) and all(model.ready for model in models)
+
+    async def load_all(self) -> None:
+        """Load every source; raises BadInput for the first that cannot be served."""
+        self._sources = list(self._find())
+        for name in dict.fromkeys(source.name for source in self._sources):
+            await self._load(name)
+
+    async def load(self, name: str) -> None:
+        """Load all versions of one model anew, as they are now; what is loaded goes on until then. Raises Refusal."""
+        async with self._changing:
+            try:
+                self._sources = list(self._find())
+                if not any(source.name == name for source in self._sources):
+                    raise Refusal(404, f"no model {name[:100]!r} in this repository")
+                await self._load(name)
+            except RectexportError as error:
+                raise Refusal(400, f"{name} cannot be loaded: {error}") from None
+
+    async def unload(self, name: str) -> None:
+        """Serve a model no longer; what it is computing is finished. Raises Refusal 404."""
+        async with self._changing:
+            if name not in self._loaded:
+                raise Refusal(404, f"no model {name[:100]!r} is loaded here")
+            gone = self._loaded.pop(name)
+            del self._newest[name]
+            await self._retire(list(gone.values()), "unloaded")
+
+    def index(self) -> list[dict[str, str]]:
+        """The protocol's repository index: every source with its state."""
+        entries = []
+        for source in self._sources:
+            model = self._loaded.get(source.name, {}).get(source.version)
+            reason = self._reasons.get((source.name, source.version), "")
+            state = "READY" if model and model.ready else "UNAVAILABLE"
+            entries.append({"name": source.name, "version": source.version, "state": state, "reason": reason})
+        return entries
+
+    async def probe(self) -> None:
+        """Infer with every model, on its own goldens. Raises Refusal when one does not answer."""
+        for model in self.served():
+            await model.batcher.submit(model.probe)
+
+    async def drain(self) -> None:
+        """Wait until all that was taken in is answered."""
+        await asyncio.gather(*(model.batcher.idle() for model in self.served()))
+
+    def close(self) -> None:
+        """End all workers."""
+        for model in self.served():
+            model.pool.close()
+
+    async def _load(self, name: str) -> None:
+        fresh: dict[str, Served] = {}
+        try:
+            for source in self._sources:
+                if source.name == name:
+                    fresh[source.version] = await self._open(source)
+        except BaseException:
+            for model in fresh.values():
+                model.pool.close()
+            raise
+        old = self._loaded.get(name, {})
+        self._loaded[name] = fresh
+        self._newest[name] = fresh[max(fresh, key=int)]
+        await self._retire(list(old.values()), "")
+
+    async def _open(self, source: Source) -> Served:
+        key = (source.name, source.version)
+        limit = self._spec.max_batch or MAX_BATCH
+        spec = replace(self._spec, path=str(source.path.resolve()), max_batch=limit)
+        pool = Pool(lambda: self._make(spec), self._instances)
+        try:
+            signature = spec.signature()
+            facts = await pool.start()
+        except RectexportError as error:
+            self._reasons[key] = str(error)
+            raise
+        if signature.max_batch and not facts["max_batch"]:
+            signature = signature.unbatched()
+        self._reasons.pop(key, None)
+        names = {"model": source.name, "version": source.version}
+        pool.on_trouble = lambda line: self._log.event("worker", **names, text=line)
+        self._log.event("loaded", **names, **facts)
+        statistics = Statistics()
+        batcher = Batcher(signature, pool, self._limits, statistics)
+        probe = assemble(signature, Package.open(spec.path).goldens()[0])
+        return Served(*key, signature, pool, batcher, statistics, probe)
+
+    async def _retire(self, models: Sequence[Served], reason: str) -> None:
+        for model in models:
+            if reason:
+                self._reasons[(model.name, model.version)] = reason
+            await model.batcher.idle()
+            model.pool.close()

@@ -1,0 +1,106 @@
+"""One inference, between the codec that reads it and the batcher that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rectexport.runtime.runner import Array
+from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.signature import Signature
+
+#: The protocol's parameter for a request's own deadline is in microseconds.
+MICROSECONDS = 1e-6
+_UNSUPPORTED = {
+    "shared_memory_region": "shared memory is not supported; send the tensor's bytes",
+    "classification": "classification is not supported; ask for the output itself",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An output that the client asked for; binary or as JSON concerns HTTP alone."""
+
+    name: str
+    binary: bool
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """A checked request. Requests of equal key may share a run; timeout is in seconds, None for the server's own."""
+
+    id: str
+    feeds: dict[str, Array]
+    wanted: tuple[Wanted, ...]
+    rows: int
+    key: tuple[tuple[int, ...], ...]
+    timeout: float | None = None
+
+
+def assemble(
+    signature: Signature,
+    feeds: dict[str, Array],
+    *,
+    id: str = "",
+    wanted: tuple[Wanted, ...] = (),
+    timeout: float | None = None,
+) -> InferRequest:
+    """Put checked tensors together. Raises Refusal 400 for a missing input or inputs of different batch size."""
+    if len(feeds) != len(signature.inputs):
+        missing = next(name for name in signature.inputs if name not in feeds)
+        raise Refusal(400, f"input {missing} is missing; the model takes {', '.join(signature.inputs)}")
+    ordered = {name: feeds[name] for name in signature.inputs}
+    rows = 1
+    if signature.max_batch:
+        sizes = {array.shape[0] for array in ordered.values()}
+        if len(sizes) != 1:
+            raise Refusal(400, f"the inputs differ in batch size: {', '.join(map(str, sorted(sizes)))}")
+        rows = sizes.pop()
+        key = tuple(array.shape[1:] for array in ordered.values())
+    else:
+        key = tuple(array.shape for array in ordered.values())
+    return InferRequest(id, ordered, wanted, rows, key, timeout)
+
+
+def check_output(signature: Signature, name: object) -> str:
+    """The name of an output that the model has, or Refusal 400."""
+    if not isinstance(name, str) or name not in signature.outputs:
+        raise Refusal(400, f"no output {str(name)[:100]!r}; the model gives {', '.join(signature.outputs)}")
+    return name
+
+
+def check_parameters(parameters: Any, where: str) -> dict[str, Any]:
+    """The protocol's free-form parameters, or Refusal 400 for what is no object or asks for what is not done here."""
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise Refusal(400, f"{where}: expected parameters to be an object")
+    for name, reason in _UNSUPPORTED.items():
+        if name in parameters:
+            raise Refusal(400, f"{where}: {reason}")
+    return parameters
+
+
+def read_timeout(parameters: dict[str, Any]) -> float | None:
+    """The request's own deadline in seconds; 0 and none mean the server's. Raises Refusal 400."""
+    value = parameters.get("timeout")
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise Refusal(400, "parameter timeout: expected whole microseconds")
+    return value * MICROSECONDS or None
+
+
+def from_bytes(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int, name: str, size: int) -> Array:
+    """An array over the bytes of a tensor, not copied; raises Refusal 400 when their number does not fit the shape."""
+    count = 1
+    for extent in shape:
+        count *= extent
+    if size != count * dtype.itemsize:
+        raise Refusal(400, f"input {name}: expected {count * dtype.itemsize} bytes for shape {list(shape)}, got {size}")
+    array: Array = np.frombuffer(data, dtype, count, offset).reshape(shape)
+    if dtype == np.bool_ and array.view(np.uint8).max(initial=0) > 1:
+        raise Refusal(400, f"input {name}: BOOL bytes are 0 or 1")
+    return array

@@ -1,0 +1,205 @@
+"""One server process: HTTP and gRPC in one event loop, from the first socket to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.serving.grpc_service import GrpcService
+from rectexport.runtime.serving.hosted import ModelSpec
+from rectexport.runtime.serving.http_app import HttpApp
+from rectexport.runtime.serving.http_protocol import patient_for
+from rectexport.runtime.serving.limits import Limits
+from rectexport.runtime.serving.log import LibraryLines, Log
+from rectexport.runtime.serving.process_worker import ProcessWorker
+from rectexport.runtime.serving.repository import Repository
+from rectexport.runtime.serving.service import Service
+from rectexport.runtime.serving.sources import find_sources
+from rectexport.runtime.serving.thread_worker import ThreadWorker
+from rectexport.runtime.serving.warm_up import warm_up
+from rectexport.runtime.stopwatch import usable_cores
+
+BACKLOG = 1024
+LEAST_TOKEN = 16
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to serve. port 0 takes a free one; grpc_port None serves HTTP alone; threads 0 shares the cores out."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    grpc_port: int | None = 8001
+    backend: str | None = None
+    max_batch: int | None = None
+    instances: int = 1
+    threads: int = 0
+    in_process: bool = False
+    repository_api: bool = False
+    token: str | None = None
+    insecure: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    def check(self) -> None:
+        """Raises UsageError for an address that others can reach without a token."""
+        if self.host not in LOOPBACK and self.token is None and not self.insecure:
+            raise UsageError(
+                f"--host {self.host}: anyone who reaches this address could use the server; "
+                "give --token-file F, or --insecure if something else keeps them out"
+            )
+
+
+def read_token(path: Path) -> str:
+    """A token from a file. Raises BadInput when it cannot be read or is too short to keep anyone out."""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: no token can be read: {error}") from None
+    if len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise BadInput(f"{path}: a token has at least {LEAST_TOKEN} printable ASCII characters, without spaces")
+    return token
+
+
+def make_repository(words: Sequence[str], settings: Settings, log: Log) -> Repository:
+    """The models that the words name (see find_sources), not loaded yet. Belongs to the running event loop."""
+    threads = settings.threads or max(1, usable_cores() // settings.instances)
+    spec = ModelSpec("", settings.backend, threads, settings.max_batch)
+    make = ThreadWorker if settings.in_process else ProcessWorker
+    return Repository(
+        lambda: find_sources(words), make, spec=spec, instances=settings.instances, limits=settings.limits, log=log
+    )
+
+
+def run(words: Sequence[str], settings: Settings, log: Log) -> int:
+    """Serve what find_sources finds for the words, until SIGTERM or SIGINT; then finish what was begun.
+
+    Gives the number of requests answered. Raises UsageError, BadInput for a package or an address that cannot be
+    used, and MissingDependency.
+    """
+    settings.check()
+    require("uvicorn")
+    with contextlib.suppress(ImportError):  # there is none for Windows
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    return asyncio.run(_serve(words, settings, log))
+
+
+async def _serve(words: Sequence[str], settings: Settings, log: Log) -> int:
+    with contextlib.ExitStack() as stack:
+        link = stack.enter_context(_listen(settings.host, settings.port))
+        repository = make_repository(words, settings, log)
+        stack.callback(repository.close)
+        await repository.load_all()
+        gc.collect()
+        gc.freeze()  # what is here now stays: the collector need not look at it again for every few requests
+        service = Service(
+            repository, settings.limits, log, token=settings.token, repository_api=settings.repository_api
+        )
+        await _Host(service, settings, log).serve(link)
+        return service.answered
+
+
+@final
+class _Host:
+    """uvicorn and grpc side by side, and the signals that end them."""
+
+    def __init__(self, service: Service, settings: Settings, log: Log) -> None:
+        self._service, self._settings, self._log = service, settings, log
+        self._web = _web_server(service, settings, log)
+
+    async def serve(self, link: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        rpc, rpc_port = await self._start_grpc()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        host, port = link.getsockname()[:2]
+        serving = loop.create_task(self._web.serve(sockets=[link]))
+        while not self._web.started and not serving.done():
+            await asyncio.sleep(0.01)
+        await warm_up(self._service, host, port, self._settings.token)
+        self._log.event("serving", http=f"{host}:{port}", grpc=rpc_port and f"{host}:{rpc_port}")
+        await serving
+        if rpc is not None:
+            await rpc.stop(self._settings.limits.drain)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._service.repository.drain(), self._settings.limits.drain)
+        self._log.event("stopped", answered=self._service.answered)
+
+    def _stop(self) -> None:
+        """Once: begin nothing new, finish the rest. Twice: now."""
+        if self._service.draining:
+            self._web.force_exit = True
+        self._log.event("draining", inside=self._service.admission.inside)
+        self._service.draining = True
+        self._web.should_exit = True
+
+    async def _start_grpc(self) -> tuple[Any, int | None]:
+        if self._settings.grpc_port is None:
+            return None, None
+        grpc = require("grpc")
+        body = self._settings.limits.body
+        options = [
+            ("grpc.max_receive_message_length", body),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers((GrpcService(self._service).handlers(),))
+        address = f"{self._bracketed}:{self._settings.grpc_port}"
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise BadInput(f"{address}: gRPC cannot listen here; is the port taken? choose another with --grpc-port")
+        await server.start()
+        return server, port
+
+    @property
+    def _bracketed(self) -> str:
+        host = self._settings.host
+        return f"[{host}]" if ":" in host else host
+
+
+def _web_server(service: Service, settings: Settings, log: Log) -> Any:
+    uvicorn = require("uvicorn")
+    for name in ("uvicorn", "uvicorn.error", "asyncio", "grpc"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [LibraryLines(log)], False
+    config = uvicorn.Config(
+        HttpApp(service),
+        http=patient_for(settings.limits.receive),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        date_header=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(settings.limits.drain),
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # signals are ours: gRPC has to drain as well
+    return server
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise BadInput(f"{host}:{port}: cannot listen here: {error.strerror}; choose another --port") from None

@@ -1,0 +1,114 @@
+"""What a served model takes and gives, in the protocol's terms, checked before anything is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.serving.refusal import Refusal
+
+#: The protocol's datatypes that rectexport's tensors have -> numpy.
+DATATYPES = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+}
+DATATYPE_OF = {np.dtype(dtype): datatype for datatype, dtype in DATATYPES.items()}
+UNBOUNDED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output; bounds are the smallest and largest size of each axis."""
+
+    name: str
+    datatype: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]  # -1 where dynamic
+    bounds: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, entry: TensorEntry) -> Tensor:
+        """The same tensor as a manifest describes it."""
+        shape = tuple(size if isinstance(size, int) else -1 for size in entry.shape)
+        bounds = tuple((size, size) if size >= 0 else _range(entry, axis, UNBOUNDED) for axis, size in enumerate(shape))
+        dtype = np.dtype(entry.dtype)
+        return cls(entry.name, DATATYPE_OF[dtype], dtype, shape, bounds)
+
+    def check(self, datatype: object, shape: object) -> tuple[int, ...]:
+        """The shape as a tuple; raises Refusal 400 with expected and actual when it or the datatype does not fit."""
+        if datatype != self.datatype:
+            raise Refusal(400, f"input {self.name}: expected datatype {self.datatype}, got {str(datatype)[:40]!r}")
+        if not isinstance(shape, (list, tuple)) or not all(type(size) is int for size in shape):
+            raise Refusal(400, f"input {self.name}: expected a shape, a list of whole numbers")
+        if len(shape) != len(self.bounds):
+            raise Refusal(400, f"input {self.name}: expected shape {self.expected}, got {_short(shape)}")
+        for size, (low, high) in zip(shape, self.bounds, strict=True):
+            if not low <= size <= high:
+                raise Refusal(400, f"input {self.name}: expected shape {self.expected}, got {_short(shape)}")
+        return tuple(shape)
+
+    @property
+    def expected(self) -> str:
+        """[1..64, 3, 8, 8]."""
+        sizes = [
+            str(low) if low == high else f"{low}.." if high == UNBOUNDED else f"{low}..{high}"
+            for low, high in self.bounds
+        ]
+        return f"[{', '.join(sizes)}]"
+
+    def metadata(self) -> dict[str, Any]:
+        """As the protocol's model metadata lists it."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs by name, and how many rows may share one run; 0 rows: requests are never put together."""
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    max_batch: int
+
+    @classmethod
+    def of(cls, inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry], limit: int | None = None) -> Signature:
+        """From a manifest's entries; limit lowers the largest batch, and raises it nowhere.
+
+        Requests may share a run when axis 0 of every input and output is the same dynamic dimension.
+        """
+        first = {entry.shape[0] if entry.shape else 0 for entry in (*inputs, *outputs)}
+        batchable = len(first) == 1 and isinstance(next(iter(first)), str)
+        largest = min(_range(entry, 0, UNBOUNDED)[1] for entry in inputs) if batchable else 0
+        return cls(
+            {entry.name: Tensor.of(entry) for entry in inputs},
+            {entry.name: Tensor.of(entry) for entry in outputs},
+            largest if limit is None else min(largest, limit),
+        )
+
+    def unbatched(self) -> Signature:
+        """The same model, each request run alone."""
+        return Signature(self.inputs, self.outputs, 0)
+
+
+def _range(entry: TensorEntry, axis: int, unbounded: int) -> tuple[int, int]:
+    if entry.range is None:
+        return 1, unbounded
+    return entry.range.min[axis], entry.range.max[axis]
+
+
+def _short(shape: Sequence[int]) -> str:
+    text = ", ".join(str(size)[:20] for size in shape[:12])
+    return f"[{text}{', …' if len(shape) > 12 else ''}]"

@@ -1,0 +1,175 @@
+"""Checks a Triton model repository: does each config.pbtxt parse, and is it true of the model beside it?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import BadInput, RectexportError
+from rectexport.runtime.manifest import FILE_NAME
+from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.package import Package
+from rectexport.runtime.runner import TensorSpec
+from rectexport.runtime.serving.signature import DATATYPES
+from rectexport.runtime.serving.triton_config import BACKENDS, WARM_UP_FOLDER
+from rectexport.runtime.serving.triton_repository import CONFIG
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, and with which model."""
+
+    model: str
+    text: str
+
+
+def check_repository(folder: Path) -> tuple[list[str], list[Finding]]:
+    """The models in it, and what is wrong with them. Raises BadInput when there are none."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder")
+    models = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+    if not models:
+        raise BadInput(f"{folder}: no model repository: there is no NAME/{CONFIG} in it")
+    findings = [Finding(model.name, text) for model in models for text in _check_model(model)]
+    return [model.name for model in models], findings
+
+
+def _check_model(folder: Path) -> Iterator[str]:
+    pb, text_format = require("tritonclient.grpc.model_config_pb2"), require("google.protobuf.text_format")
+    try:
+        config = text_format.Parse((folder / CONFIG).read_text(encoding="utf-8"), pb.ModelConfig())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        yield f"{CONFIG}: {error}"
+        return
+    yield from _Check(folder, config, pb).findings()
+
+
+@final
+class _Check:
+    """One model's configuration against its files."""
+
+    def __init__(self, folder: Path, config: Any, pb: Any) -> None:
+        self._folder, self._config, self._pb = folder, config, pb
+        self._types = {pb.DataType.Value(f"TYPE_{name}"): dtype for name, dtype in DATATYPES.items()}
+
+    def findings(self) -> Iterator[str]:
+        """Everything that is wrong."""
+        config = self._config
+        if config.name not in ("", self._folder.name):
+            yield f"name {config.name!r} in a folder named {self._folder.name!r}"
+        if config.max_batch_size < 0:
+            yield f"max_batch_size {config.max_batch_size}: expected 0 or more"
+        if config.max_batch_size == 0 and config.HasField("dynamic_batching"):
+            yield "dynamic_batching with max_batch_size 0: nothing is ever batched"
+        for group in config.instance_group:
+            if group.count < 0:
+                yield f"instance_group: count {group.count}"
+        for side in ("input", "output"):
+            yield from self._tensors(side)
+        yield from self._backend()
+        yield from self._warm_up()
+
+    def _backend(self) -> Iterator[str]:
+        config = self._config
+        platforms = {platform: backend for backend, (platform, _) in BACKENDS.items()}
+        backend = config.backend or platforms.get(config.platform, "")
+        if backend not in BACKENDS:
+            yield f"backend {backend or config.platform!r}: expected one of {', '.join(BACKENDS)}"
+            return
+        platform, file = BACKENDS[backend]
+        if config.platform not in ("", platform):
+            yield f"platform {config.platform!r} with backend {backend!r}: expected {platform!r}"
+        versions = sorted(path for path in self._folder.iterdir() if path.is_dir() and path.name.isdecimal())
+        if not versions:
+            yield "no version: expected a folder named with a whole number"
+        for version in versions:
+            if not (version / (config.default_model_filename or file)).is_file():
+                yield f"{version.name}/{config.default_model_filename or file} is missing"
+            else:
+                yield from (f"version {version.name}: {text}" for text in self._against_model(version))
+
+    def _tensors(self, side: str) -> Iterator[str]:
+        tensors = getattr(self._config, side)
+        if not tensors:
+            yield f"no {side}"
+        names = [tensor.name for tensor in tensors]
+        yield from (f"{side} {name!r} is listed twice" for name in sorted(set(names)) if names.count(name) > 1)
+        for tensor in tensors:
+            if tensor.data_type not in self._types:
+                yield f"{side} {tensor.name}: data_type {self._pb.DataType.Name(tensor.data_type)}"
+            if not tensor.dims and not self._config.max_batch_size:
+                yield f"{side} {tensor.name}: no dims"
+            if any(size != -1 and size < 1 for size in tensor.dims):
+                yield f"{side} {tensor.name}: dims {list(tensor.dims)}: expected -1 or sizes from 1"
+
+    def _against_model(self, version: Path) -> Iterator[str]:
+        try:
+            inputs, outputs, most = _model(version)
+        except RectexportError as error:
+            yield str(error)
+            return
+        if most is not None and self._config.max_batch_size > most:
+            yield f"max_batch_size {self._config.max_batch_size}: the package takes at most {most}"
+        for side, specs in (("input", inputs), ("output", outputs)):
+            listed = {tensor.name: tensor for tensor in getattr(self._config, side)}
+            yield from (f"no {side} {name!r} in the model" for name in listed.keys() - {spec.name for spec in specs})
+            for spec in specs:
+                if spec.name in listed:
+                    yield from self._tensor(side, listed[spec.name], spec)
+                else:
+                    yield f"{side} {spec.name!r} of the model is not listed"
+
+    def _tensor(self, side: str, listed: Any, spec: TensorSpec) -> Iterator[str]:
+        dtype = self._types.get(listed.data_type)
+        if dtype not in (None, spec.dtype):
+            yield f"{side} {spec.name}: {self._pb.DataType.Name(listed.data_type)}, the model has {spec.dtype}"
+        sizes = [size if isinstance(size, int) else -1 for size in spec.shape]
+        if self._config.max_batch_size > 0:
+            if sizes[:1] != [-1]:
+                most = self._config.max_batch_size
+                yield f"{side} {spec.name}: max_batch_size {most} with a fixed batch of {sizes[:1]}"
+            sizes = sizes[1:]
+        dims = list(listed.dims)
+        fits = len(dims) == len(sizes) and all(size in (-1, given) for given, size in zip(dims, sizes, strict=True))
+        if not fits:
+            yield f"{side} {spec.name}: dims {dims}, the model has {sizes}"
+
+    def _warm_up(self) -> Iterator[str]:
+        inputs = {tensor.name: tensor for tensor in self._config.input}
+        for sample in self._config.model_warmup:
+            where = f"model_warmup {sample.name!r}"
+            if not 1 <= sample.batch_size <= max(self._config.max_batch_size, 1):
+                yield f"{where}: batch_size {sample.batch_size}"
+            yield from (f"{where}: no input {name!r}" for name in sample.inputs.keys() ^ inputs.keys())
+            for entry in sample.inputs.values():
+                if not entry.input_data_file or entry.data_type not in self._types:
+                    continue
+                file = self._folder / WARM_UP_FOLDER / entry.input_data_file
+                size = math.prod(entry.dims) * np.dtype(self._types[entry.data_type]).itemsize
+                if not file.is_file() or file.stat().st_size != size:
+                    yield f"{where}: {WARM_UP_FOLDER}/{entry.input_data_file}: expected a file of {size} bytes"
+
+
+def _model(version: Path) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec], int | None]:
+    """Inputs, outputs, and the largest batch where a package says one: from the ONNX file if there is one."""
+    most = None
+    packaged = (version / FILE_NAME).is_file()
+    if packaged:
+        package = Package.open(version)
+        package.verify_files()
+        ranges = [entry.range for entry in package.manifest.inputs if entry.range and entry.range.max]
+        most = min((bounds.max[0] for bounds in ranges), default=None)
+    if (version / "model.onnx").is_file():
+        runner = OnnxRuntimeRunner(version / "model.onnx", threads=1, optimize=False)
+        return runner.inputs, runner.outputs, most
+    if not packaged:
+        raise BadInput("neither model.onnx nor a manifest to compare the configuration with")
+    tensors = package.manifest.inputs, package.manifest.outputs
+    inputs, outputs = ([TensorSpec(e.name, e.dtype, e.shape) for e in entries] for entries in tensors)
+    return inputs, outputs, most

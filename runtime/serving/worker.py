@@ -1,0 +1,53 @@
+"""A worker process: one model, one batch at a time, over a socket that it inherits.
+
+Started by process_worker.py as `python -m rectexport.runtime.serving.worker FD SPEC`. It ends when the socket does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+
+from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.serving import frames
+from rectexport.runtime.serving.hosted import HostedModel, ModelSpec
+
+
+def main() -> None:
+    """Open the model, say so, then answer frames until the server goes."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an engine prints belongs to the log
+    link = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        model = HostedModel(ModelSpec(**json.loads(sys.argv[2])))
+    except Exception as error:
+        frames.send(link, {"error": explain(error)})
+        return
+    frames.send(link, {"ready": facts(model)})
+    while (frame := frames.receive(link)) is not None:
+        begin = time.perf_counter()
+        try:
+            outputs = model.run(frame[1])
+        except Exception as error:
+            frames.send(link, {"error": explain(error)})
+            continue
+        seconds = time.perf_counter() - begin
+        frames.send(link, {"seconds": seconds, "tensors": frames.described(outputs)}, outputs.values())
+
+
+def facts(model: HostedModel) -> dict[str, object]:
+    """What the server wants to know of an opened model."""
+    return {"max_batch": model.signature.max_batch, "seconds": model.seconds, "remark": model.remark}
+
+
+def explain(error: Exception) -> str:
+    """One line; whatever an engine raises, the worker lives on."""
+    text = str(error).strip().splitlines()
+    line = text[0][:500] if text else ""
+    return line if isinstance(error, RectexportError) and line else f"{type(error).__name__}: {line}"
+
+
+if __name__ == "__main__":
+    main()

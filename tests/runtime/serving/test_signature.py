@@ -1,0 +1,66 @@
+"""What a model takes, in the protocol's terms."""
+
+from __future__ import annotations
+
+import pytest
+
+from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.signature import UNBOUNDED, Signature
+from rectexport.runtime.shapes import ShapeRange
+
+
+def entry(name: str, *shape: int | str, high: int | None = None) -> TensorEntry:
+    bounds = None
+    if high is not None:
+        least = tuple(1 if isinstance(size, str) else size for size in shape)
+        bounds = ShapeRange(least, least, tuple(high if isinstance(size, str) else size for size in shape))
+    return TensorEntry(name, "float32", shape, bounds)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "limit", "rows"),
+    [
+        ([entry("x", "batch", 3, high=16)], [entry("y", "batch", 2)], None, 16),
+        ([entry("x", "batch", 3, high=16)], [entry("y", "batch", 2)], 4, 4),
+        ([entry("x", "batch", 3, high=16)], [entry("y", "batch", 2)], 64, 16),
+        ([entry("x", "n", high=16), entry("z", "n", high=8)], [entry("y", "n")], None, 8),
+        ([entry("x", "batch", 3)], [entry("y", "batch", 2)], None, UNBOUNDED),
+        ([entry("x", 4, 3)], [entry("y", 4, 2)], None, 0),
+        ([entry("x", "batch", 3, high=16)], [entry("y", 10)], None, 0),
+        ([entry("x", "batch", high=16), entry("z", "other", high=16)], [entry("y", "batch")], None, 0),
+        ([entry("x", "batch", high=16)], [entry("y")], None, 0),
+    ],
+)
+def test_requests_share_a_run_where_axis_0_is_one_dynamic_dimension(
+    inputs: list[TensorEntry], outputs: list[TensorEntry], limit: int | None, rows: int
+) -> None:
+    assert Signature.of(inputs, outputs, limit).max_batch == rows
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "said"),
+    [
+        ("FP64", [2, 3, 4], "expected datatype FP32, got 'FP64'"),
+        (None, [2, 3, 4], "expected datatype FP32"),
+        ("FP32", [2, 3], r"expected shape \[1..8, 3, 4..6\], got \[2, 3\]"),
+        ("FP32", [9, 3, 4], r"got \[9, 3, 4\]"),
+        ("FP32", [0, 3, 4], r"got \[0, 3, 4\]"),
+        ("FP32", [2, 3, 7], r"got \[2, 3, 7\]"),
+        ("FP32", [2.0, 3, 4], "whole numbers"),
+        ("FP32", [True, 3, 4], "whole numbers"),
+        ("FP32", "2,3,4", "whole numbers"),
+        ("FP32", None, "whole numbers"),
+        ("FP32", [10**30] * 40, "…"),
+    ],
+)
+def test_what_does_not_fit_is_refused(signature: Signature, datatype: object, shape: object, said: str) -> None:
+    with pytest.raises(Refusal, match=said) as refused:
+        signature.inputs["x"].check(datatype, shape)
+    assert refused.value.status == 400
+    assert "input x" in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_what_fits_is_a_tuple(signature: Signature) -> None:
+    assert signature.inputs["x"].check("FP32", [8, 3, 6]) == (8, 3, 6)
+    assert signature.inputs["x"].metadata() == {"name": "x", "datatype": "FP32", "shape": [-1, 3, -1]}

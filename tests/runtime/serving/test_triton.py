@@ -1,0 +1,145 @@
+"""Model repositories: what is written is true, and what is untrue is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.serving.sources import Source, find_sources
+from rectexport.runtime.serving.triton_check import check_repository
+from rectexport.runtime.serving.triton_config import Deployment
+from rectexport.runtime.serving.triton_repository import CONFIG, write_model
+
+pb = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+text_format = pytest.importorskip("google.protobuf.text_format")
+
+
+@pytest.fixture
+def repository(trouble: Path, tmp_path: Path) -> Path:
+    write_model(Source("t", "1", trouble), tmp_path / "repo", Deployment(instances=2, max_delay_us=100))
+    return tmp_path / "repo"
+
+
+def config(repository: Path) -> object:
+    return text_format.Parse((repository / "t" / CONFIG).read_text(), pb.ModelConfig())
+
+
+def test_what_is_written(repository: Path, trouble: Path) -> None:
+    found = config(repository)
+    assert (found.name, found.backend, found.max_batch_size) == ("t", "onnxruntime", 8)
+    assert found.input[0].dims == [3] and found.input[0].data_type == pb.TYPE_FP32
+    assert found.instance_group[0].count == 2 and found.dynamic_batching.max_queue_delay_microseconds == 100
+    sample = found.model_warmup[0].inputs["x"]
+    assert sample.dims == [3]
+    warm = np.fromfile(repository / "t" / "warmup" / sample.input_data_file, np.float32)
+    np.testing.assert_array_equal(warm, [2, 1, 2])
+    for name in ("model.onnx", "manifest.json", "goldens.npz"):
+        assert (repository / "t/1" / name).read_bytes() == (trouble / name).read_bytes()
+    assert check_repository(repository) == (["t"], [])
+
+
+def test_versions_stay_beside_each_other(repository: Path, trouble: Path) -> None:
+    write_model(Source("t", "2", trouble), repository, Deployment())
+    write_model(Source("t", "2", trouble), repository, Deployment())
+    assert check_repository(repository) == (["t"], [])
+    found = [(source.name, source.version) for source in find_sources([str(repository)])]
+    assert found == [("t", "1"), ("t", "2")]
+
+
+def test_a_fixed_batch_gives_no_batching(trouble: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from rectexport.runtime.files import sha256
+
+    package = Path(shutil.copytree(trouble, tmp_path / "fixed"))
+    model = onnx.load(package / "model.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(model, package / "model.onnx")
+    document = json.loads((package / "manifest.json").read_text())
+    for entry in document["inputs"] + document["outputs"]:
+        entry["shape"][0] = 2
+        entry.pop("range", None)
+    document["files"]["model.onnx"] = sha256(package / "model.onnx")
+    (package / "manifest.json").write_text(json.dumps(document))
+    write_model(Source("t", "1", package), tmp_path / "repo", Deployment())
+    found = config(tmp_path / "repo")
+    assert found.max_batch_size == 0 and found.input[0].dims == [2, 3] and not found.HasField("dynamic_batching")
+    assert check_repository(tmp_path / "repo") == (["t"], [])
+    path = tmp_path / "repo" / "t" / CONFIG
+    path.write_text(path.read_text().replace("max_batch_size: 0", "") + "max_batch_size: 4\n")
+    _, findings = check_repository(tmp_path / "repo")
+    assert any("with a fixed batch of [2]" in finding.text for finding in findings)
+
+
+def replaced(old: str, new: str) -> Callable[[Path], None]:
+    def change(repository: Path) -> None:
+        path = repository / "t" / CONFIG
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return change
+
+
+FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "syntax": (replaced('name: "t"', 'name "t"'), "config.pbtxt: 1:6"),
+    "unknown field": (replaced('name: "t"', 'nam: "t"'), 'has no field named "nam"'),
+    "name": (replaced('name: "t"', 'name: "u"'), "name 'u' in a folder named 't'"),
+    "negative batch": (replaced("max_batch_size: 8", "max_batch_size: -1"), "max_batch_size -1"),
+    "batch too large": (replaced("max_batch_size: 8", "max_batch_size: 9"), "the package takes at most 8"),
+    "no batch": (replaced("max_batch_size: 8", ""), "dims [3], the model has [-1, 3]"),
+    "batching without": (replaced("max_batch_size: 8", ""), "nothing is ever batched"),
+    "missing type": (replaced("  data_type: TYPE_FP32\n", ""), "data_type TYPE_INVALID"),
+    "wrong type": (replaced("TYPE_FP32", "TYPE_FP64"), "TYPE_FP64, the model has float32"),
+    "wrong dims": (replaced("dims: 3", "dims: 4"), "dims [4], the model has [3]"),
+    "dynamic dims": (replaced("dims: 3", "dims: -1"), "dims [-1], the model has [3]"),
+    "zero dims": (replaced("dims: 3", "dims: 0"), "expected -1 or sizes from 1"),
+    "unknown input": (replaced('name: "x"', 'name: "z"'), "no input 'z' in the model"),
+    "missing output": (replaced('name: "y"', 'name: "z"'), "output 'y' of the model is not listed"),
+    "backend": (replaced('backend: "onnxruntime"', 'backend: "onnx"'), "backend 'onnx': expected one of"),
+    "platform": (replaced("onnxruntime_onnx", "tensorrt_plan"), "platform 'tensorrt_plan' with backend"),
+    "file name": (replaced("model.onnx", "net.onnx"), "1/net.onnx is missing"),
+    "warm-up batch": (replaced("batch_size: 1\n", "batch_size: 9\n"), "batch_size 9"),
+    "warm-up file": (lambda repository: (repository / "t/warmup/input0").write_bytes(b"\0"), "expected a file of 12"),
+    "no version": (lambda repository: shutil.rmtree(repository / "t/1"), "no version"),
+    "changed model": (lambda repository: (repository / "t/1/model.onnx").write_bytes(b"no model"), "sha256"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found(repository: Path, fault: str) -> None:
+    change, said = FAULTS[fault]
+    change(repository)
+    _, findings = check_repository(repository)
+    assert any(said in finding.text for finding in findings), findings
+
+
+def test_what_cannot_be_written(trouble: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"has no model\.plan"):
+        write_model(Source("t", "1", trouble), tmp_path / "repo", Deployment("tensorrt"))
+    with pytest.raises(UsageError, match="expected one of onnxruntime, tensorrt"):
+        write_model(Source("t", "1", trouble), tmp_path / "repo", Deployment("onnx"))
+    (tmp_path / "repo" / "t").mkdir(parents=True)
+    (tmp_path / "repo" / "t" / "thesis.tex").touch()
+    with pytest.raises(BadInput, match="already holds other files"):
+        write_model(Source("t", "1", trouble), tmp_path / "repo", Deployment())
+    for folder in (tmp_path / "nothing", trouble):
+        with pytest.raises(BadInput):
+            check_repository(folder)
+
+
+def test_names_and_versions_of_sources(trouble: Path, tmp_path: Path) -> None:
+    found = find_sources([str(trouble), f"a={trouble}", f"a/7={trouble}", f"a={trouble}"])
+    assert [(s.name, s.version) for s in found] == [("trouble", "1"), ("a", "1"), ("a", "7"), ("a", "8")]
+    for bad in (["a/0="], ["a/x="], ["a b="], ["a/1=", "a/1="]):
+        with pytest.raises(UsageError):
+            find_sources([word + str(trouble) for word in bad])
+    for missing in ("nothing", "."):
+        with pytest.raises(BadInput):
+            find_sources([str(tmp_path / missing)])

@@ -1,0 +1,116 @@
+"""Workers of both kinds answer alike, and frames carry what numpy can hold."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.serving import frames
+from rectexport.runtime.serving.hosted import ModelSpec
+from rectexport.runtime.serving.process_worker import ProcessWorker
+from rectexport.runtime.serving.thread_worker import ThreadWorker
+from rectexport.runtime.serving.workers import ModelFailed, WorkerDied
+from tests.runtime.serving.conftest import run
+
+ARRAYS = {
+    "scalar": np.array(7, np.int64),
+    "empty": np.zeros((0, 3), np.float32),
+    "half": np.arange(6, dtype=np.float16).reshape(1, 2, 3),
+    "flags": np.array([True, False]),
+    "strided": np.arange(12, dtype=np.float64).reshape(3, 4)[:, ::2],
+}
+
+
+def same(got: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return list(got) == list(expected) and all(
+        got[name].dtype == array.dtype and got[name].shape == array.shape and np.array_equal(got[name], array)
+        for name, array in expected.items()
+    )
+
+
+def test_frames_between_blocking_sockets() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        header = {"tensors": frames.described(ARRAYS), "more": [1]}
+        threading.Thread(target=frames.send, args=(ours, header, ARRAYS.values())).start()
+        frame = frames.receive(theirs)
+        assert frame is not None
+        assert frame[0]["more"] == [1] and same(frame[1], ARRAYS)
+        ours.close()
+        assert frames.receive(theirs) is None
+
+
+def test_frames_into_the_event_loop() -> None:
+    async def test() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        got: list[Any] = []
+        lost = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        protocol = frames.FrameProtocol(lambda header, arrays: got.append(arrays), lost.set)
+        await loop.create_connection(lambda: protocol, sock=ours)
+        large = {"large": np.arange(300_000, dtype=np.float32)}
+        for arrays in (ARRAYS, large, {}):
+            await loop.run_in_executor(
+                None, frames.send, theirs, {"tensors": frames.described(arrays)}, list(arrays.values())
+            )
+        theirs.close()
+        await lost.wait()
+        assert len(got) == 3 and all(map(same, got, (ARRAYS, large, {})))
+
+    run(test)
+
+
+@pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
+def test_a_worker_answers_fails_and_dies(trouble: Path, kind: Any) -> None:
+    async def test() -> None:
+        worker = kind(ModelSpec(str(trouble), threads=1))
+        gone = asyncio.Event()
+        worker.lost = gone.set
+        facts = await worker.start()
+        assert facts["max_batch"] == 8 and facts["seconds"] > 0 and facts["remark"] == ""
+        rows = [np.array([[2, 1, 0]], np.float32), np.array([[3, 2, 0], [4, 0, 0]], np.float32)]
+        ran = await worker.run({"x": rows})
+        expected = np.array([[np.log(2) + 1], [np.log(3) + 2], [np.log(4)]])
+        np.testing.assert_allclose(ran.outputs["y"], expected, rtol=1e-6)
+        with pytest.raises(ModelFailed, match="ONNX Runtime could not run"):
+            await worker.run({"x": [np.array([[2, 9, 0]], np.float32)]})
+        hanging = worker.run({"x": [np.array([[2, 1, 1e6]], np.float32)]})
+        await asyncio.sleep(0.05)
+        if kind is ProcessWorker:
+            os.kill(worker.pid, signal.SIGKILL)
+        else:
+            worker.kill()
+        with pytest.raises(WorkerDied):
+            await hanging
+        await gone.wait()
+        with pytest.raises(WorkerDied):
+            await worker.run({"x": rows})
+        worker.kill()
+
+    run(test)
+    for thread in threading.enumerate():
+        if thread.name == "rectexport-worker":  # left behind in the engine, which must not outlive the interpreter
+            thread.join()
+
+
+@pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
+def test_a_package_that_cannot_be_opened(package: Path, kind: Any) -> None:
+    (package / "model.onnx").write_bytes(b"no model")
+
+    async def test() -> None:
+        worker = kind(ModelSpec(str(package), threads=1))
+        with pytest.raises(BadInput, match="sha256"):
+            await worker.start()
+        worker.kill()
+
+    run(test)
