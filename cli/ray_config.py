@@ -28,7 +28,7 @@ def ray_config(
     replicas: Annotated[str, typer.Option(help="Smallest and largest number of replicas.")] = "2..8",
     num_cpus: Annotated[float, typer.Option(help="Cores a replica reserves.", min=0)] = 1.0,
     num_gpus: Annotated[float, typer.Option(help="GPUs a replica reserves.", min=0)] = 0.0,
-    backend: Annotated[str | None, typer.Option(help="Engine to run on. [default: that of rectexport.load]")] = None,
+    backend: Annotated[str, typer.Option(metavar="NAME", help="Engine to run on.")] = "auto",
     max_batch: Annotated[
         int | None, typer.Option(help="Most rows of one run. [default: the package's, at most 64]", min=1)
     ] = None,

@@ -45,7 +45,7 @@ def serve(
     ] = 500,
     instances: Annotated[int, typer.Option(help="Worker processes for each model.", min=1)] = 1,
     threads: Annotated[int, typer.Option(help="Engine threads a worker; 0 shares the cores out.", min=0)] = 0,
-    backend: Annotated[str | None, typer.Option(help="Engine to run on. [default: that of rectexport.load]")] = None,
+    backend: Annotated[str, typer.Option(metavar="NAME", help="Engine to run on.")] = "auto",
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Run models in threads of the server: nothing outlives a crash.")
     ] = False,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from rectexport.runtime.api import load
+from rectexport.runtime.backends import AUTO
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.metrics import compare
 from rectexport.runtime.package import Package
@@ -27,7 +28,7 @@ class ModelSpec:
     """What a worker needs to know to open a model; values that JSON can carry."""
 
     path: str
-    backend: str | None = None
+    backend: str = AUTO
     threads: int = 0
     max_batch: int | None = None
 
@@ -39,8 +40,7 @@ class ModelSpec:
 
 def open_session(spec: ModelSpec) -> Session:
     """The one place where serving opens a package."""
-    options: dict[str, Any] = {} if spec.backend is None else {"backend": spec.backend}
-    return load(spec.path, threads=spec.threads, **options)
+    return load(spec.path, spec.backend, threads=spec.threads)
 
 
 @final

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.backends import AUTO
 from rectexport.runtime.environment import require
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.serving.http_app import HttpApp
@@ -32,7 +33,7 @@ class RaySettings:
     replicas: tuple[int, int] = (2, 8)
     num_cpus: float = 1.0
     num_gpus: float = 0.0
-    backend: str | None = None
+    backend: str = AUTO
     max_batch: int | None = None
     max_delay_us: int = 500
     threads: int = 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+from rectexport.runtime.backends import AUTO
 from rectexport.runtime.environment import require
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.serving.grpc_service import GrpcService
@@ -41,7 +42,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     grpc_port: int | None = 8001
-    backend: str | None = None
+    backend: str = AUTO
     max_batch: int | None = None
     instances: int = 1
     threads: int = 0

@@ -73,7 +73,7 @@ def test_frames_into_the_event_loop() -> None:
 @pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
 def test_a_worker_answers_fails_and_dies(trouble: Path, kind: Any) -> None:
     async def test() -> None:
-        worker = kind(ModelSpec(str(trouble), threads=1))
+        worker = kind(ModelSpec(str(trouble), "onnxruntime", threads=1))
         gone = asyncio.Event()
         worker.lost = gone.set
         facts = await worker.start()
