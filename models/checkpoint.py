@@ -7,7 +7,6 @@ tolerances: {"relative_l2": 1e-5}; labels: names of the classes, or None.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from rectexport.models.registry import create_model
 from rectexport.models.weights import load_weights
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import replaced_file
 
 FORMAT = "rectexport-checkpoint"
 VERSION = 1
@@ -50,13 +50,8 @@ def save_checkpoint(
         "labels": None if labels is None else [str(label) for label in labels],
     }
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(checkpoint, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced_file(path) as temporary, temporary.open("wb") as stream:
+        torch.save(checkpoint, stream)  # to a stream: a path's name would be stored in the file
 
 
 def _plain(value: Any, name: str) -> Any:

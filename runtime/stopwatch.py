@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from rectexport.runtime.environment import version
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.temporary import scratch_folder
 
 LEAST_ROUNDS = 3
 #: Seconds before every burst. ONNX Runtime's threads spin for 20 to 50 ms after a run: without a pause the ratios of
@@ -93,10 +93,10 @@ def measure(
     Raises BadInput when a model cannot be loaded or run.
     """
     end = time.perf_counter() + seconds
-    with TemporaryDirectory(prefix="rectexport-") as folder, ExitStack() as stack:
+    with scratch_folder() as folder, ExitStack() as stack:
         workers = {}
         for index, (name, data) in enumerate(models.items()):
-            path = Path(folder) / f"{index}.onnx"
+            path = folder / f"{index}.onnx"
             path.write_bytes(data)
             workers[name] = stack.enter_context(_worker(path, name, engine, threads or usable_cores()))
         rounds: dict[str, list[float]] = {name: [] for name in workers}
