@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from rectexport.cli.command import RUN, Command
 from rectexport.cli.display import Progress, show_parity
-from rectexport.cli.failure import reported
+from rectexport.cli.failure import reported, show_passed
 from rectexport.runtime.environment import require
 
 if TYPE_CHECKING:
@@ -248,8 +247,7 @@ def _show(console: Console, result: Exported, seconds: float, again: list[str]) 
     console.print(f"Files in {folder}:", markup=False, soft_wrap=True)
     for path in sorted(folder.iterdir()):
         console.print(f"  {path.name:<14}{path.stat().st_size / 1024:10.1f} KiB", markup=False)
-    console.print("PASSED", style="bold green", end="")
-    console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
+    show_passed(console, seconds, again)
 
 
 def _document(result: Exported, seconds: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.texts import printable
 
 #: What ends a command in good order: Ctrl-C, a supervisor, a closed terminal.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -55,15 +56,22 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
         if isinstance(error, typer.Exit) or (debugging() and not isinstance(error, RectexportError)):
             raise
         text, code = explain(error)
+        text = printable(text)
         console = Console(stderr=True, highlight=False)
         console.print("error: ", style="bold red", end="")
         console.print(text, markup=False, soft_wrap=True)
         console.print("FAILED", style="bold red", end="")
         seconds = time.perf_counter() - begin
-        console.print(f" after {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
+        console.print(f" after {seconds:.1f} s · again: {printable(shlex.join(again))}", markup=False, soft_wrap=True)
         if as_json:
             print_failure(text, type(error).__name__, code)
         raise typer.Exit(code) from None
+
+
+def show_passed(console: Console, seconds: float, again: Sequence[str]) -> None:
+    """The last line of a command that went well."""
+    console.print("PASSED", style="bold green", end="")
+    console.print(f" in {seconds:.1f} s · again: {printable(shlex.join(again))}", markup=False, soft_wrap=True)
 
 
 def check_interrupted() -> None:

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from rectexport.cli.failure import debugging, explain
+from rectexport.runtime.texts import printable
 
 #: Command -> module whose `app` runs it. Anything else on the command line is a model to export.
 COMMANDS: dict[str, str] = {
     "doctor": "rectexport.cli.doctor",
     "export": "rectexport.cli.export",
+    "keygen": "rectexport.cli.keygen",
     "models": "rectexport.cli.models",
     "optimize": "rectexport.cli.optimize",
+    "sign": "rectexport.cli.sign",
 }
 
 
@@ -31,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debugging():
             raise
         text, code = explain(error)
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {printable(text)}", file=sys.stderr)
         raise SystemExit(code) from None
 
 

@@ -79,7 +79,7 @@ def _parse(texts: list[str] | None) -> dict[str, Any]:
             raise UsageError(f"--option {text!r}: expected NAME=VALUE")
         try:
             options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             options[name] = value
     return options
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rectexport.exporter.source import Source
+from rectexport.runtime.archives import check_archive
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.runner import Array
 from rectexport.runtime.shapes import (
@@ -22,8 +25,10 @@ from rectexport.runtime.shapes import (
     parse_shape_flags,
     resolve_names,
 )
+from rectexport.runtime.texts import brief
 
 SEED = 20
+MAX_EXAMPLE, MAX_RANK = 1 << 30, 32
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,12 @@ def flag_name(option: str) -> str:
 
 
 def random_input(shape: Shape, dtype: str, seed: int = SEED) -> Array:
-    """A seeded standard normal array; small whole numbers for integer types."""
+    """A seeded standard normal array; small whole numbers for integer types.
+
+    Raises BadInput for one of more than MAX_EXAMPLE elements, which only a damaged or hostile model asks for.
+    """
+    if len(shape) > MAX_RANK or math.prod(shape) > MAX_EXAMPLE:
+        raise BadInput(f"an input of shape {brief(list(shape))}: more than {MAX_EXAMPLE} elements, or {MAX_RANK} axes")
     generator = np.random.default_rng(seed)
     if np.dtype(dtype).kind == "f":
         return generator.standard_normal(shape).astype(dtype)
@@ -173,6 +183,8 @@ def _array(value: object, name: str) -> Array:
 
 
 def _load_npz(path: Path) -> dict[str, Array]:
+    if zipfile.is_zipfile(path):
+        check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: _array(arrays[name], name) for name in arrays.files}

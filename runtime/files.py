@@ -54,10 +54,10 @@ def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
 def replaced_file(out: Path) -> Iterator[Path]:
     """A temporary sibling of `out` that takes its place when the block ends well, and vanishes otherwise.
 
-    Raises BadInput when `out` is a folder or cannot be written.
+    Raises BadInput when `out` is a folder or a device, or cannot be written.
     """
-    if out.is_dir():
-        raise BadInput(f"{out}: is a folder; name a file with -o")
+    if out.exists() and not out.is_file():
+        raise BadInput(f"{out}: is {'a folder' if out.is_dir() else 'a device'}; name a file with -o")
     with ExitStack() as stack:
         work = _enter(stack, out, temporary_file(out.parent, out.name))
         yield work

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from rectexport.runtime.archives import check_archive
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import sha256
-from rectexport.runtime.manifest import Manifest, read_manifest
+from rectexport.runtime.manifest import FILE_NAME, Manifest, read_manifest
 from rectexport.runtime.runner import Array
 
 MODEL = "model.onnx"
 GOLDENS = "goldens.npz"
+SIGNATURE = "manifest.sig"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,14 @@ class Package:
         return self.path / MODEL
 
     def verify_files(self) -> None:
-        """Compare every listed file with its sha256. Raises BadInput that names the first that differs."""
+        """Compare every file with its sha256 in the manifest.
+
+        Raises BadInput that names the first that differs, is missing, or is there without being listed: a model
+        may refer to any file of its folder.
+        """
+        for path in sorted(self.path.iterdir()):
+            if path.name not in (*self.manifest.files, FILE_NAME, SIGNATURE):
+                raise BadInput(f"{path}: not listed in the manifest, so nothing vouches for it; take it out of the package")
         for name, expected in self.manifest.files.items():
             path = self.path / name
             if path.is_symlink() or not path.is_file():
@@ -51,6 +60,7 @@ class Package:
         """Inputs and the reference's outputs, by tensor name. Raises BadInput when they cannot be read."""
         path = self.path / GOLDENS
         found: dict[str, dict[str, Array]] = {"input": {}, "output": {}}
+        check_archive(path)
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 for key in arrays.files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from rectexport.exporter import dialect
+
+
+#: A ConstantOfShape beyond this stays one: a few bytes in the file may ask for more than the memory holds.
+MAX_ELEMENTS = 1 << 24
 
 
 def open_graph(model: ModelProto) -> gs.Graph:
@@ -51,7 +56,8 @@ def constant(tensor: gs.Tensor) -> NDArray[Any] | None:
     if node.op == "ConstantOfShape":
         shape, fill = constant(node.inputs[0]), node.attrs.get("value")
         value = np.float32(0) if fill is None else _values(fill).reshape(-1)[0]
-        return None if shape is None else np.full(tuple(shape), value)
+        small = shape is not None and 0 <= math.prod(map(int, shape.flat)) <= MAX_ELEMENTS
+        return np.full(tuple(shape), value) if shape is not None and small else None
     return None
 
 
