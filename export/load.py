@@ -188,7 +188,9 @@ def _load_torchscript(path: Path, options: LoadOptions) -> Source:
     try:
         model = torch.jit.load(path, map_location="cpu").float().eval()
     except Exception as error:
-        raise BadInput(f"{path}: not a TorchScript file that torch {torch.__version__} loads: {first_line(error)}") from None
+        raise BadInput(
+            f"{path}: not a TorchScript file that torch {torch.__version__} loads: {first_line(error)}"
+        ) from None
     names = [value.debugName().partition(".")[0] for value in list(model.graph.inputs())[1:]]
     return Source("torchscript", model, "TorchScript", path, names)
 

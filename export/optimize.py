@@ -114,9 +114,7 @@ def prepare(model: ModelProto) -> ModelProto:
             model = version_converter.convert_version(model, dialect.LEAST_OPSET)
         except Exception as error:
             opset = dialect.default_opset(model)
-            raise BadInput(
-                f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {first_line(error)}"
-            ) from None
+            raise BadInput(f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {first_line(error)}") from None
     return infer_shapes(model)
 
 

@@ -44,7 +44,9 @@ class Package:
         """
         for path in sorted(self.path.iterdir()):
             if path.name not in (*self.manifest.files, FILE_NAME, SIGNATURE):
-                raise BadInput(f"{path}: not listed in the manifest, so nothing vouches for it; take it out of the package")
+                raise BadInput(
+                    f"{path}: not listed in the manifest, so nothing vouches for it; take it out of the package"
+                )
         for name, expected in self.manifest.files.items():
             path = self.path / name
             if path.is_symlink() or not path.is_file():
@@ -60,8 +62,8 @@ class Package:
         """Inputs and the reference's outputs, by tensor name. Raises BadInput when they cannot be read."""
         path = self.path / GOLDENS
         found: dict[str, dict[str, Array]] = {"input": {}, "output": {}}
-        check_archive(path)
         try:
+            check_archive(path)
             with np.load(path, allow_pickle=False) as arrays:
                 for key in arrays.files:
                     side, _, name = key.partition(".")

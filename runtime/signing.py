@@ -96,7 +96,9 @@ def _read_key(path: Path, *, private: bool) -> Any:
     what = "private" if private else "public"
     try:
         content = path.read_bytes()
-        key = serialization.load_pem_private_key(content, None) if private else serialization.load_pem_public_key(content)
+        key = (
+            serialization.load_pem_private_key(content, None) if private else serialization.load_pem_public_key(content)
+        )
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:  # a password is asked for, another algorithm, no PEM

@@ -14,7 +14,6 @@ from onnx import ModelProto
 
 from rectexport.exporter import dialect
 
-
 #: A ConstantOfShape beyond this stays one: a few bytes in the file may ask for more than the memory holds.
 MAX_ELEMENTS = 1 << 24
 

@@ -59,7 +59,13 @@ def examine(foreign: Foreign) -> Report:
 
 
 def _apply(
-    entry: Pass, model: ModelProto, feeds: Feeds, expected: Sequence[Any] | None, valid: bool, report: Report, where: str = ""
+    entry: Pass,
+    model: ModelProto,
+    feeds: Feeds,
+    expected: Sequence[Any] | None,
+    valid: bool,
+    report: Report,
+    where: str = "",
 ) -> ModelProto:
     try:
         rewritten, result = entry.run(model)
@@ -101,7 +107,9 @@ def _equal(wanted: Any, got: Any) -> bool:
     if np.array_equal(wanted, got, equal_nan=wanted.dtype.kind in "fc"):
         return True
     distance = np.linalg.norm((wanted.astype(np.float64) - got.astype(np.float64)).ravel())
-    return wanted.dtype.kind == "f" and bool(distance <= RELATIVE_L2 * np.linalg.norm(wanted.astype(np.float64).ravel()))
+    return wanted.dtype.kind == "f" and bool(
+        distance <= RELATIVE_L2 * np.linalg.norm(wanted.astype(np.float64).ravel())
+    )
 
 
 def _valid(model: ModelProto) -> bool:

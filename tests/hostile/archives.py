@@ -43,7 +43,7 @@ def _names() -> Iterator[Case]:
         for name, entry in names.items():
             content = _read(source())
             top = next(iter(content)).partition("/")[0]
-            extra = f"{top}/{list(content)[0].partition('/')[2].upper()}" if name == "twice" else entry
+            extra = f"{top}/{next(iter(content)).partition('/')[2].upper()}" if name == "twice" else entry
             yield Case(f"entry-{name}.{kind}", _zipped({**content, extra: b"x"}), says=("not an archive that is safe",))
 
 
@@ -59,7 +59,9 @@ def _layouts() -> Iterator[Case]:
     yield Case("directory-only.pt", data(whole[-22:]))
     yield Case("empty.zip.pt", data(b"PK\5\6" + bytes(18)))
     yield Case("strange.pt", _zipped({"hello": b"world"}))
-    yield Case("bomb-overlapping.pt", data(_overlapping(1 << 20, 2000)), says=("the most that a file of this size may",))
+    yield Case(
+        "bomb-overlapping.pt", data(_overlapping(1 << 20, 2000)), says=("the most that a file of this size may",)
+    )
     yield Case("bomb-lie.pt", data(_lying(DIGITS.read_bytes())), says=("not an archive that is safe",))
     yield Case("many.pt", data(_overlapping(1, 65_000)))
     deflated = _read(whole) | {"archive/data/zeros": bytes(64 << 20)}
@@ -105,12 +107,20 @@ def _programs() -> Iterator[Case]:
         "number": (model, lambda _: b"1" * 10_000),
     }
     for target in (
-        *("torch.os.system", "torch.ops.load_library", "torch.ops.aten.from_file.default", "torch.ops.aten.save.default"),
+        *(
+            "torch.os.system",
+            "torch.ops.load_library",
+            "torch.ops.aten.from_file.default",
+            "torch.ops.aten.save.default",
+        ),
         *("torch.ops.aten.__class__", "torch.ops.profiler._record_function_enter", "torch.hub.load", "os.system"),
         *("_operator.methodcaller", "_operator.call", "builtins.eval", "math.__loader__", "#aten:conv2d"),
         *("torch.ops.aten.nothing.default", "torch.ops.higher_order.__getattr__", "torch.ops.c10d.barrier.default"),
     ):
-        edits[f"calls {target}".replace(" ", "-")] = (model, _replacing(b"torch.ops.aten.conv2d.default", target.encode()))
+        edits[f"calls {target}".replace(" ", "-")] = (
+            model,
+            _replacing(b"torch.ops.aten.conv2d.default", target.encode()),
+        )
     for name, size in {"zero": 0, "negative": -1, "huge": 1 << 40, "beyond": 1 << 70}.items():
         edits[f"size-{name}"] = (model, _replacing(b'{"as_int": 8}', json.dumps({"as_int": size}).encode()))
     for name, (entry, edit) in edits.items():
@@ -151,7 +161,9 @@ class Saves(Plain):
 
 def _scripts() -> Iterator[Case]:
     shape = ("--input", "x:1x1x8x8")
-    yield Case("saves.torchscript.pt", lambda path: torch.jit.script(Saves()).save(str(path)), (*EXPORT, *shape), says=TRUSTED)
+    yield Case(
+        "saves.torchscript.pt", lambda path: torch.jit.script(Saves()).save(str(path)), (*EXPORT, *shape), says=TRUSTED
+    )
     code = "code/__torch__/tests/hostile/archives.py"
     returned = b"    return torch.relu("
     lines = {
@@ -211,7 +223,9 @@ def _edited(source: Callable[[], bytes], entry: str, edit: Callable[[bytes], byt
         entries = _read(source())
         name = f"{next(iter(entries)).partition('/')[0]}/{entry}"
         changed = edit(entries.get(name, b""))
-        _zipped({**{key: value for key, value in entries.items() if key != name}, **({name: changed} if changed else {})})(path)
+        _zipped(
+            {**{key: value for key, value in entries.items() if key != name}, **({name: changed} if changed else {})}
+        )(path)
 
     return write
 

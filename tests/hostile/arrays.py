@@ -51,7 +51,9 @@ def cases() -> Iterator[Case]:
     yield Case("pickle.npz", data(pickle.dumps(Calls(os.system, TOUCH))), FEED)
     yield Case("garbage.npz", data(b"\xff" * 100), FEED)
     yield Case("folder.npz", lambda path: path.mkdir(), FEED)
-    yield Case("bomb.npz", _npz({"x.npy": _npy("<f4", (1, 1, 4096, 4096), bytes(1 << 26))}, zipfile.ZIP_DEFLATED), FEED, (1, 2))
+    yield Case(
+        "bomb.npz", _npz({"x.npy": _npy("<f4", (1, 1, 4096, 4096), bytes(1 << 26))}, zipfile.ZIP_DEFLATED), FEED, (1, 2)
+    )
 
 
 def _safetensors() -> dict[str, bytes]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tests.hostile.case import DOCTOR, EXPORT, OPTIMIZE, Case, Write
@@ -56,13 +56,25 @@ def _table() -> dict[str, tuple[ModelProto | bytes, Sequence[int], tuple[str, ..
         "unknown-domain": (_model([helper.make_node("Explode", ["x"], ["y"], domain="com.evil")]), bad, ()),
         "no-input-name": (_model([_node("Conv", " w", "y")]), bad, ()),
         "too-many-inputs": (_model([_node("Relu", "x x x", "y")]), bad, ()),
-        "wrong-attribute": (_model([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1 << 40] * 4)], w=WEIGHT), bad, ()),
-        "negative-pads": (_model([helper.make_node("Conv", ["x", "w"], ["y"], pads=[-(1 << 62)] * 4)], w=WEIGHT), bad, ()),
+        "wrong-attribute": (
+            _model([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1 << 40] * 4)], w=WEIGHT),
+            bad,
+            (),
+        ),
+        "negative-pads": (
+            _model([helper.make_node("Conv", ["x", "w"], ["y"], pads=[-(1 << 62)] * 4)], w=WEIGHT),
+            bad,
+            (),
+        ),
         "zero-strides": (_model([helper.make_node("Conv", ["x", "w"], ["y"], strides=[0, 0])], w=WEIGHT), bad, ()),
         "zero-groups": (_model([helper.make_node("Conv", ["x", "w"], ["y"], group=0)], w=WEIGHT), bad, ()),
         "huge-groups": (_model([helper.make_node("Conv", ["x", "w"], ["y"], group=1 << 62)], w=WEIGHT), bad, ()),
         "short-pads": (_model([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1])], w=WEIGHT), bad, ()),
-        "text-attribute": (_model([helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="\x1b[2J")], w=WEIGHT), bad, ()),
+        "text-attribute": (
+            _model([helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="\x1b[2J")], w=WEIGHT),
+            bad,
+            (),
+        ),
         "float-strides": (_model([helper.make_node("Conv", ["x", "w"], ["y"], strides=[1.5, 1.5])], w=WEIGHT), bad, ()),
         "opset-0": (_model([_node("Relu", "x", "y")], opset=0), bad, ()),
         "opset-huge": (_model([_node("Relu", "x", "y")], opset=1 << 40), bad, ()),
@@ -116,7 +128,11 @@ def _table() -> dict[str, tuple[ModelProto | bytes, Sequence[int], tuple[str, ..
         "dialect-axis": (_dialect("CRelu", "x", axis=1 << 40), bad, ()),
         "dialect-text": (_dialect("CRelu", "x", axis="a"), bad, ()),
         "dialect-window": (_dialect("Rectify", "x x w", **WINDOW, numerator=9, empty_bias=0), ANY, ()),
-        "dialect-window-zero": (_dialect("Rectify", "x x w", **{**WINDOW, "dilations": [0, 0]}, numerator=9, empty_bias=0), ANY, ()),
+        "dialect-window-zero": (
+            _dialect("Rectify", "x x w", **{**WINDOW, "dilations": [0, 0]}, numerator=9, empty_bias=0),
+            ANY,
+            (),
+        ),
         "garbage": (b"\xff" * 1000, bad, ()),
         "nothing": (b"", bad, ()),
         "text": (b"not a model", bad, ()),
@@ -142,8 +158,13 @@ def _model(
     kind: int = FLOAT,
     **weights: np.ndarray[Any, Any],
 ) -> ModelProto:
-    values = [helper.make_tensor_value_info(name, kind, sizes) for name, sizes in (("x", shape), ("y", [None] * len(shape)))]
-    stored = [numpy_helper.from_array(value.astype(value.dtype if value.dtype == np.int64 else np.float32), name.rstrip("_")) for name, value in weights.items()]
+    values = [
+        helper.make_tensor_value_info(name, kind, sizes) for name, sizes in (("x", shape), ("y", [None] * len(shape)))
+    ]
+    stored = [
+        numpy_helper.from_array(value.astype(value.dtype if value.dtype == np.int64 else np.float32), name.rstrip("_"))
+        for name, value in weights.items()
+    ]
     graph = helper.make_graph(nodes, "g", values[:1], values[1:], stored)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
@@ -198,7 +219,12 @@ def _filled(shape: list[int]) -> ModelProto:
 
 
 def _range() -> ModelProto:
-    nodes = [_node("Range", "a b d", "c"), _node("ReduceSum", "c", "t"), _node("Cast", "t", "f"), _node("Add", "x f", "y")]
+    nodes = [
+        _node("Range", "a b d", "c"),
+        _node("ReduceSum", "c", "t"),
+        _node("Cast", "t", "f"),
+        _node("Add", "x f", "y"),
+    ]
     nodes[2].attribute.append(helper.make_attribute("to", FLOAT))
     a, b, d = (np.array(value, np.int64) for value in (0, 1 << 40, 1))
     return _model(nodes, a=a, b=b, d=d)
@@ -223,7 +249,9 @@ def _branches(depth: int) -> ModelProto:
     graph = _leaf("b0")
     for level in range(1, depth):
         node = helper.make_node("If", ["c"], [f"b{level}"], then_branch=graph, else_branch=_leaf(f"b{level - 1}"))
-        graph = helper.make_graph([node], f"g{level}", [], [helper.make_tensor_value_info(f"b{level}", FLOAT, [None] * 4)])
+        graph = helper.make_graph(
+            [node], f"g{level}", [], [helper.make_tensor_value_info(f"b{level}", FLOAT, [None] * 4)]
+        )
     node = helper.make_node("If", ["c"], ["y"], then_branch=graph, else_branch=_leaf("z"))
     model = _model([node])
     model.graph.initializer.append(helper.make_tensor("c", TensorProto.BOOL, [], [True]))
@@ -231,7 +259,9 @@ def _branches(depth: int) -> ModelProto:
 
 
 def _leaf(name: str) -> GraphProto:
-    return helper.make_graph([_node("Relu", "x", name)], name, [], [helper.make_tensor_value_info(name, FLOAT, [None] * 4)])
+    return helper.make_graph(
+        [_node("Relu", "x", name)], name, [], [helper.make_tensor_value_info(name, FLOAT, [None] * 4)]
+    )
 
 
 def _raw_branches(depth: int) -> bytes:
@@ -253,7 +283,7 @@ def _varint(value: int) -> bytes:
 
 def _chain(length: int) -> ModelProto:
     names = ["x", *(f"t{index}" for index in range(length - 1)), "y"]
-    return _model([_node("Neg", a, b) for a, b in zip(names, names[1:], strict=False)])
+    return _model([_node("Neg", a, b) for a, b in itertools.pairwise(names)])
 
 
 def _loop(trips: int) -> ModelProto:
@@ -301,7 +331,9 @@ def _spoofed() -> ModelProto:
     """An operator of our name and another meaning."""
     model = _dialect("CRelu", "x", axis=1)
     body = [_node("Neg", "a", "n"), helper.make_node("Concat", ["n", "n"], ["b"], axis=1)]
-    model.functions.append(helper.make_function("rectexport", "CRelu", ["a"], ["b"], body, [helper.make_opsetid("", 18)], ["axis"]))
+    model.functions.append(
+        helper.make_function("rectexport", "CRelu", ["a"], ["b"], body, [helper.make_opsetid("", 18)], ["axis"])
+    )
     return model
 
 

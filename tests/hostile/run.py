@@ -64,7 +64,10 @@ def check(case: Case, warm: Warm, folder: Path) -> list[str]:
         case.write(file)
         before = _tree(here)
         ended = warm.run(
-            [word.format(file=case.name if case.words != LOAD else file, here=here) if "{" in word[:6] else word for word in case.words],
+            [
+                word.format(file=case.name if case.words != LOAD else file, here=here) if "{" in word[:6] else word
+                for word in case.words
+            ],
             here,
             seconds=SECONDS,
             megabytes=MEGABYTES,
@@ -137,7 +140,9 @@ def main() -> None:
                     faults += 1
                     print(f"{group}: {case.label!r:.200}: {fault}", flush=True)
         warm.close()
-    print(f"{counts.total()} hostile inputs ({', '.join(f'{n} {count}' for n, count in counts.items())}), {faults} faults")
+    print(
+        f"{counts.total()} hostile inputs ({', '.join(f'{n} {count}' for n, count in counts.items())}), {faults} faults"
+    )
     sys.exit(faults > 0)
 
 

@@ -1,4 +1,4 @@
-"""The hostile corpus: nothing runs, nothing is left, and every refusal is one clear message. `make hostile` has more."""
+"""The hostile corpus: nothing runs, nothing is left, every refusal is one clear message. `make hostile` has more."""
 
 from __future__ import annotations
 

@@ -12,7 +12,18 @@ from tests.hostile.graphs import ESCAPES
 from tests.hostile.packages import tiny
 
 SHAPES = (
-    *("x:", "x:0", "x:-1", "x:1x", "x:1x1x8x8x", "x:99999999999999999999", "x:" + "9" * 5000, "x:1e3", "x:[1,1,8", ":1"),
+    *(
+        "x:",
+        "x:0",
+        "x:-1",
+        "x:1x",
+        "x:1x1x8x8x",
+        "x:99999999999999999999",
+        "x:" + "9" * 5000,
+        "x:1e3",
+        "x:[1,1,8",
+        ":1",
+    ),
     *("x:1099511627776x1x8x8", "x:65536x65536x65536x65536", "x:1x1x8x8:object", "x:1x1x8x8:float32:float32", "y:1"),
     *("x:１x1x8x8", "x:1x1x8x8,x:1x1x8x8", "\x1b[2J:1x1", "x:" + "1x" * 5000 + "1", "x:" + "[" * 5000, "x:1x1x8x8\n"),
 )
@@ -31,9 +42,20 @@ def cases() -> Iterator[Case]:
             yield Case(f"option-{index}.onnx", tiny, (*EXPORT, "--target", text), (1, 2))
             yield Case(f"json-{index}.onnx", tiny, (*EXPORT, "--rectify", text, "--json"), (1, 2))
             yield Case(f"no-file-{index}", lambda path: None, (text, "-o", "out"), (1, 2))
-    for name, option in {"deep": "(" * 10_000, "code": "__import__('os').system('touch canary')", "power": "9**9**9"}.items():
-        yield Case(f"zoo-{name}.pt", lambda path: None, ("models", "save", "digits", "{file}", "--option", f"conv={option}"), (1, 2))
-    yield Case("zoo-width.pt", lambda path: None, ("models", "save", "digits", "{file}", "--option", "width=1e30"), (1, 2))
+    for name, option in {
+        "deep": "(" * 10_000,
+        "code": "__import__('os').system('touch canary')",
+        "power": "9**9**9",
+    }.items():
+        yield Case(
+            f"zoo-{name}.pt",
+            lambda path: None,
+            ("models", "save", "digits", "{file}", "--option", f"conv={option}"),
+            (1, 2),
+        )
+    yield Case(
+        "zoo-width.pt", lambda path: None, ("models", "save", "digits", "{file}", "--option", "width=1e30"), (1, 2)
+    )
     yield from _files()
     yield from _outputs()
 
@@ -91,7 +113,12 @@ def _outputs() -> Iterator[Case]:
     }.items():
         yield Case(f"out-{name}.onnx", _beside, ("{file}", "-o", out))
         if name != "below-file":
-            yield Case(f"optimized-{name}.onnx", _beside, ("optimize", "{file}", "-o", out), (0, 1) if name in ("link", "file") else (1,))
+            yield Case(
+                f"optimized-{name}.onnx",
+                _beside,
+                ("optimize", "{file}", "-o", out),
+                (0, 1) if name in ("link", "file") else (1,),
+            )
 
 
 def _beside(path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rectexport.runtime.errors import BadInput
 from rectexport.runtime import files
+from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import replaced_directory, sha256
 
 OURS = '{"format": "rectexport-package"}'

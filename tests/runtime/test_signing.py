@@ -55,7 +55,9 @@ def test_another_key(package: Path, key: Path, tmp_path: Path) -> None:
         check_signature(Package.open(package), other)
 
 
-@pytest.mark.parametrize("change", [lambda d: d["files"].update({"model.onnx": "0" * 64}), lambda d: d.update(created="")])
+@pytest.mark.parametrize(
+    "change", [lambda d: d["files"].update({"model.onnx": "0" * 64}), lambda d: d.update(created="")]
+)
 def test_a_changed_manifest(package: Path, key: Path, public: Path, change) -> None:
     sign_package(Package.open(package), key)
     document = json.loads((package / "manifest.json").read_text())
@@ -100,7 +102,12 @@ def test_keys_that_are_none(package: Path, key: Path, public: Path, tmp_path: Pa
     locked = serialization.BestAvailableEncryption(b"secret")
     (tmp_path / "locked").write_bytes(other.private_bytes(encoding, kind, locked))
     (tmp_path / "text").write_text("hello")
-    for name, said in (("ec", "another kind"), ("locked", "password"), ("text", "not the private"), ("no", "cannot be read")):
+    for name, said in (
+        ("ec", "another kind"),
+        ("locked", "password"),
+        ("text", "not the private"),
+        ("no", "cannot be read"),
+    ):
         with pytest.raises(BadInput, match=said):
             sign_package(Package.open(package), tmp_path / name)
     with pytest.raises(BadInput, match="not the private"):
