@@ -17,6 +17,7 @@ import rectexport.models.ops  # noqa: F401  a saved program may call our ops
 from rectexport.exporter.inputs import random_input
 from rectexport.exporter.onnx_file import first_line, numeric_type, read_onnx
 from rectexport.exporter.program_archive import check_program_archive
+from rectexport.exporter.quiet import quiet
 from rectexport.exporter.source import Source
 from rectexport.exporter.torchscript_archive import check_torchscript_archive
 from rectexport.models import checkpoint as checkpoints
@@ -171,7 +172,8 @@ def _load_program(path: Path, options: LoadOptions) -> Source:
     if not options.trust_pickle:
         check_program_archive(path)
     try:
-        program = torch.export.load(path)
+        with quiet():
+            program = torch.export.load(path)
     except Exception as error:
         raise BadInput(f"{path}: not a .pt2 that torch {torch.__version__} loads: {first_line(error)}") from None
     examples = program.example_inputs[0] if program.example_inputs else None

@@ -12,6 +12,7 @@ import onnx
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, checker
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
+from rectexport.exporter.dialect_check import dialect_faults
 from rectexport.runtime.errors import BadInput
 
 #: The most that protobuf reads as one message.
@@ -35,7 +36,8 @@ def read_onnx(path: Path, check: bool = True) -> ModelProto:
         tensors = list(_tensors(model))
     except Exception as error:  # protobuf's own, and RecursionError
         raise BadInput(f"{path}: not an ONNX file: {first_line(error)}") from None
-    for fault in (*_recursions(model), *_outside(path.parent, tensors)):
+    nodes = list(all_nodes(model))
+    for fault in (*_recursions(model), *_outside(path.parent, tensors), *dialect_faults(model, nodes)):
         raise BadInput(f"{path}: {fault}")
     try:
         load_external_data_for_model(model, str(path.parent))

@@ -25,7 +25,9 @@ def verdict(dependencies: list[dict[str, Any]]) -> tuple[list[str], bool]:
         lines.append("FAILED: nothing could be looked up: is the vulnerability service reachable from here?")
     else:
         ended = "FAILED" if found else "PASSED"
-        lines.append(f"{ended}: {len(audited)} packages looked up, {len(found)} vulnerabilities, {len(skipped)} not looked up")
+        lines.append(
+            f"{ended}: {len(audited)} packages looked up, {len(found)} vulnerabilities, {len(skipped)} not looked up"
+        )
     return lines, bool(audited) and not found
 
 

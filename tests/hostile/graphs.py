@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from tests.hostile.case import DOCTOR, EXPORT, OPTIMIZE, Case, Write
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
-ANY = (0, 1, 3)
+ANY = (0, 1, 2, 3)
 ESCAPES = {
     "escape": "\x1b]0;owned\x07\x1b[2J\x1b[31m",
     "newlines": "a\r\nPASSED\nerror: b",
@@ -34,8 +34,10 @@ def cases() -> Iterator[Case]:
     """All of them, each with the three commands that read ONNX."""
     for name, (model, codes, says) in _table().items():
         for words in (EXPORT, OPTIMIZE, DOCTOR):
-            told = says if words is not DOCTOR else ()
-            yield Case(f"{name}.onnx", _saved(model), words, codes, told)
+            if words is DOCTOR and codes == (1,) and not says:
+                yield Case(f"{name}.onnx", _saved(model), words, ANY)  # it runs nothing, and may find nothing wrong
+            else:
+                yield Case(f"{name}.onnx", _saved(model), words, codes, says)
     for name, (model, says) in _places().items():
         for words in (EXPORT, OPTIMIZE, DOCTOR):
             yield Case(f"place-{name}.onnx", _saved(model), words, says=(says,) if says else ())
@@ -371,7 +373,7 @@ def _places() -> dict[str, tuple[ModelProto, str]]:
         "nul": (_external("a\0b"), ""),
         "beyond": (_external("weights.data", offset=1 << 40), "ends before"),
         "huge": (_external("weights.data", length=1 << 40), "ends before"),
-        "negative": (_external("weights.data", offset=-4), "ends before"),
+        "negative": (_external("weights.data", offset=-4), ""),
         "word": (_external("weights.data", offset="x"), ""),
         "short": (_external("weights.data", length=4), ""),
         "escape": (_external("\x1b[2J../x"), ""),

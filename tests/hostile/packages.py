@@ -98,7 +98,7 @@ def _folders() -> dict[str, Callable[[Path], object]]:
         return spoil
 
     def linked(path: Path) -> None:
-        kept = path.with_name(f"../{path.parent.name}-{path.name}")
+        kept = path.parent.parent / f"{path.parent.name}-{path.name}"
         shutil.copy(path.parent / "goldens.npz", kept)
         path.symlink_to(kept)
 

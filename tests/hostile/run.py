@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections import Counter
@@ -86,8 +85,8 @@ def _ending(case: Case, ended: Ended) -> Iterator[str]:
         yield f"ended with {ended.code}, expected {' or '.join(map(str, case.codes))}: {said[-300:]!r}"
     if "Traceback" in said or "internal error" in said:
         yield f"said {said[-600:]!r}"
-    if hold := re.search(r"[^\n -~\u00a0-\u202d\u202f-\uffff]|\u202e", said):
-        yield f"wrote {hold[0]!r} to the terminal"
+    if hold := next((sign for sign in said if not sign.isprintable() and sign != "\n"), None):
+        yield f"wrote {hold!r} to the terminal"
     if ended.code in (1, 2, 3):
         if max(map(len, ended.err.splitlines() or [""])) > LONGEST:
             yield f"a line of {max(map(len, ended.err.splitlines()))} characters"
@@ -98,7 +97,7 @@ def _ending(case: Case, ended: Ended) -> Iterator[str]:
 
 
 def _traces(here: Path, before: dict[str, int], passed: bool) -> Iterator[str]:
-    after = {name: size for name, size in _tree(here).items() if name not in ("out", "err")}
+    after = {name: size for name, size in _tree(here).items() if name not in (".out", ".err")}
     allowed = ("out", "out.onnx", "zoo-", "optimized-") if passed else ()
     for name in sorted(after.keys() - before.keys()):
         if not name.startswith(allowed or ("\0",)):

@@ -70,7 +70,7 @@ class Warm:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
-        out, err = ((folder / name).read_text(errors="replace") for name in ("out", "err"))
+        out, err = ((folder / name).read_text(errors="replace") for name in (".out", ".err"))
         return Ended(answer["code"], answer["seconds"], answer["megabytes"], out, err)
 
     def close(self) -> None:

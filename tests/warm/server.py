@@ -4,7 +4,7 @@ Reads one JSON request a line from stdin and answers each with one line. A reque
 
     words    the command line after `rectexport`, or ["load", FOLDER] for rectexport.load
     also     another command line to run at the same time, or null
-    folder   where to run it; its files `out` and `err` get what it prints
+    folder   where to run it; its files `.out` and `.err` get what it prints
     seconds  wall clock that it may take
     bytes    address space that it may take beyond what this process has
     fault    what to do to it (see rectexport's tests/faults), or null
@@ -59,7 +59,7 @@ def _start(words: list[str], request: dict[str, Any], suffix: str) -> int:
     code = CODE_OF_A_BUG
     try:
         os.chdir(request["folder"])
-        for number, name in ((1, "out"), (2, "err")):
+        for number, name in ((1, ".out"), (2, ".err")):
             os.dup2(os.open(f"{name}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.environ.update(request.get("environment") or {})
         resource.setrlimit(resource.RLIMIT_AS, (_address_space() + request["bytes"],) * 2)
