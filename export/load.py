@@ -135,7 +135,9 @@ def _from_checkpoint(path: Path, value: Mapping[str, Any], options: LoadOptions)
 
 def _bound(path: Path, name: object, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise BadInput(f"{path}: tolerances: {brief(name)}: expected a finite number >= 0, got {brief(value)}")
+        raise BadInput(
+            f"{path}: tolerances: {name if isinstance(name, str) else brief(name)}: expected a finite number >= 0, got {brief(value)}"
+        )
     return float(value)
 
 

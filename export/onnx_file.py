@@ -17,6 +17,8 @@ from rectexport.runtime.errors import BadInput
 
 #: The most that protobuf reads as one message.
 MAX_BYTES = 2**31 - 1
+#: Characters in the name of an input or output, which stands in manifests, archives and messages.
+MAX_NAME = 1000
 #: The most nodes that a function may stand for when all that it calls is put in its place, as engines do.
 MAX_INLINED = 1_000_000
 
@@ -37,6 +39,9 @@ def read_onnx(path: Path, check: bool = True) -> ModelProto:
     except Exception as error:  # protobuf's own, and RecursionError
         raise BadInput(f"{path}: not an ONNX file: {first_line(error)}") from None
     nodes = list(all_nodes(model))
+    long = next((value.name for value in (*model.graph.input, *model.graph.output) if len(value.name) > MAX_NAME), None)
+    if long:
+        raise BadInput(f"{path}: the name {long:.40}… has {len(long)} characters; inputs and outputs have {MAX_NAME}")
     for fault in (*_recursions(model), *_outside(path.parent, tensors), *dialect_faults(model, nodes)):
         raise BadInput(f"{path}: {fault}")
     try:

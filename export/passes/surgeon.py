@@ -21,6 +21,8 @@ G_LOGGER.severity = G_LOGGER.CRITICAL + 1
 
 #: A ConstantOfShape beyond this stays one: a few bytes in the file may ask for more than the memory holds.
 MAX_ELEMENTS = 1 << 24
+#: From this version of the format on, a stored value needs no input of its name, and graphsurgeon writes none.
+LEAST_IR_VERSION = 4
 #: The passes make arrays of a plane's size; a larger side is taken for unknown.
 MAX_SIDE = 1 << 16
 
@@ -37,7 +39,7 @@ def close_graph(graph: gs.Graph, model: ModelProto) -> ModelProto:
     """The graph as a model again, with the header of `model`; unused nodes and functions are gone."""
     graph.cleanup(remove_unused_graph_inputs=False).toposort()
     result = gs.export_onnx(graph, do_type_check=False)
-    result.ir_version = model.ir_version
+    result.ir_version = max(model.ir_version, LEAST_IR_VERSION)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
     result.metadata_props.extend(model.metadata_props)
     dialect.attach_functions(result)

@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper
 
+from rectexport.exporter.quiet import quiet
+
 Feeds = dict[str, Any]
 
 
@@ -56,10 +58,12 @@ def torch_models() -> Iterator[Foreign]:
 
     for name, layer, inputs in _layers():
         buffer = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program: Any = torch.onnx.export(layer.eval(), tuple(inputs), dynamo=True, verbose=False)
-            program.save(buffer)
+        try:
+            with quiet():
+                program: Any = torch.onnx.export(layer.eval(), tuple(inputs), dynamo=True, verbose=False)
+        except torch.onnx.OnnxExporterError:
+            continue  # RReLU, which torch.onnx does not know
+        program.save(buffer)
         model = onnx.load_from_string(buffer.getvalue())
         yield Foreign(f"torch/{name}", model, _fed(model, [value.numpy() for value in inputs]))
 

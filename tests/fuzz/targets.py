@@ -73,7 +73,7 @@ def ours(call: Callable[[], Any]) -> Any:
     return None
 
 
-@examples(300)
+@examples(100)
 @given(st.one_of(st.binary(), st.text().map(str.encode), changed(GOOD).map(lambda value: json.dumps(value).encode())))
 def manifest(content: bytes) -> None:
     """Any bytes are a manifest, or refused with a reason."""
@@ -157,7 +157,7 @@ def checkpoint_fields(fields: Any) -> None:
         ours(lambda: load_source(path, LoadOptions()))
 
 
-@examples(40)
+@examples(25)
 @given(models())
 def passes(model: ModelProto) -> None:
     """Raising, folding, lowering and cleaning up keep what a graph computes, at two sizes."""

@@ -116,7 +116,7 @@ def _table() -> dict[str, tuple[ModelProto | bytes, Sequence[int], tuple[str, ..
         "branches-500": (_raw_branches(500), bad, ()),
         "branches-10000": (_raw_branches(10_000), bad, ()),
         "branches-20": (_branches(20), ANY, ()),
-        "chain-10000": (_chain(10_000), ANY, ()),
+        "chain-1000": (_chain(1000), ANY, ()),
         "loop-without-end": (_loop(0), ANY, ()),
         "function-recursion": (_functions({"F": "F"}), bad, ("calls itself",)),
         "function-ring": (_functions({"F": "G", "G": "H", "H": "F"}), bad, ("calls itself",)),
