@@ -191,4 +191,4 @@ def _load_npz(path: Path) -> dict[str, Array]:
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file (--load-inputs)") from None
     except Exception as error:  # numpy raises anything from BadZipFile to AttributeError here
-        raise BadInput(f"{path}: not a readable .npz of arrays (--load-inputs): {error}") from None
+        raise BadInput(f"{path}: not a readable .npz of arrays (--load-inputs): {str(error)[:300]}") from None

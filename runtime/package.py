@@ -72,5 +72,5 @@ class Package:
                         raise ValueError(f"{key!r} is no array named input.NAME or output.NAME")
                     found[side][name] = value
         except Exception as error:  # numpy raises anything from BadZipFile to EOFError here
-            raise BadInput(f"{path}: unreadable goldens: {error}") from None
+            raise BadInput(f"{path}: unreadable goldens: {str(error)[:300]}") from None
         return found["input"], found["output"]
