@@ -135,9 +135,8 @@ def _from_checkpoint(path: Path, value: Mapping[str, Any], options: LoadOptions)
 
 def _bound(path: Path, name: object, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise BadInput(
-            f"{path}: tolerances: {name if isinstance(name, str) else brief(name)}: expected a finite number >= 0, got {brief(value)}"
-        )
+        key = name if isinstance(name, str) else brief(name)
+        raise BadInput(f"{path}: tolerances: {key:.100}: expected a finite number >= 0, got {brief(value)}")
     return float(value)
 
 

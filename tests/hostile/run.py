@@ -62,15 +62,9 @@ def check(case: Case, warm: Warm, folder: Path) -> list[str]:
         file = here / case.name
         case.write(file)
         before = _tree(here)
-        ended = warm.run(
-            [
-                word.format(file=case.name if case.words != LOAD else file, here=here) if "{" in word[:6] else word
-                for word in case.words
-            ],
-            here,
-            seconds=SECONDS,
-            megabytes=MEGABYTES,
-        )
+        target = str(file) if case.words == LOAD else case.name
+        filled = [word.replace("{file}", target).replace("{here}", str(here)) for word in case.words]
+        ended = warm.run(filled, here, seconds=SECONDS, megabytes=MEGABYTES)
         return [*_ending(case, ended), *_traces(here, before, ended.code == 0), *_escapes(folder)]
     finally:
         shutil.rmtree(here)
@@ -88,8 +82,9 @@ def _ending(case: Case, ended: Ended) -> Iterator[str]:
     if hold := next((sign for sign in said if not sign.isprintable() and sign != "\n"), None):
         yield f"wrote {hold!r} to the terminal"
     if ended.code in (1, 2, 3):
-        if max(map(len, ended.err.splitlines() or [""])) > LONGEST:
-            yield f"a line of {max(map(len, ended.err.splitlines()))} characters"
+        long = [line for line in ended.err.splitlines() if len(line) > LONGEST and "again: " not in line]
+        if long:
+            yield f"a line of {len(long[0])} characters"
         if case.words[0] not in ("load", "doctor") and ended.err.count("error: ") + ended.err.count("Error ") < 1:
             yield f"no message: {ended.err[-300:]!r}"
         if missing := [words for words in case.says if words not in ended.err]:
