@@ -39,7 +39,6 @@ def main() -> None:
         import_module(module)
     import_module("rectexport.models.registry").model_names()
     for words in sys.argv[1:]:  # what these import or compile is there for all that follow
-        _wait(_start(json.loads(words), {"folder": os.getcwd(), "seconds": 60, "bytes": 1 << 34}, "warm"), 60)
         _command(json.loads(words))
     print("ready", flush=True)
     for line in sys.stdin:
