@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 import typer
@@ -46,6 +47,13 @@ def test_debugging_is_asked_for(monkeypatch: pytest.MonkeyPatch, value: str | No
     assert debugging() is wanted
 
 
+def code_of(action: Callable[[], None]) -> int:
+    """The exit code of a command that does this."""
+    with pytest.raises(typer.Exit) as ended, reported(["rectexport"], as_json=False):
+        action()
+    return ended.value.exit_code
+
+
 @pytest.mark.parametrize(
     ("number", "said", "code"),
     [
@@ -58,22 +66,25 @@ def test_signals_end_a_command_in_order(
     number: signal.Signals, said: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(typer.Exit) as ended, reported(["rectexport"], as_json=False):
+
+    def receive() -> None:
         os.kill(os.getpid(), number)
         time.sleep(10)
-    assert ended.value.exit_code == code
+
+    assert code_of(receive) == code
     assert said in capsys.readouterr().err
     assert signal.getsignal(number) == before
 
 
 def test_a_swallowed_signal_is_remembered() -> None:
-    with pytest.raises(typer.Exit) as ended, reported(["rectexport"], as_json=False):
+    def swallow() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "the second ends the process at once"
         check_interrupted()
-    assert ended.value.exit_code == 143
+
+    assert code_of(swallow) == 143
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def called(*names: str) -> ModelProto:
     """A model in which each function calls the next, twice, and the last an operator or the first of that name."""
     model = plain()
     imports = [helper.make_opsetid("", 18), helper.make_opsetid("f", 1)]
-    for name, inner in zip(names, names[1:], strict=False):
+    for name, inner in pairwise(names):
         nodes = [helper.make_node(inner, [a], [b], domain="f" if inner in names[:-1] else "") for a, b in ("am", "mb")]
         model.functions.append(helper.make_function("f", name, ["a"], ["b"], nodes, imports))
     model.graph.node[0].CopyFrom(helper.make_node(names[0], ["x"], ["y"], domain="f"))
@@ -75,7 +76,7 @@ def test_the_dialect_must_be_ours(tmp_path: Path) -> None:
     other = ModelProto()
     other.CopyFrom(ours)
     other.functions[0].node[0].op_type = "Neg"
-    with pytest.raises(BadInput, match="function rectexport.CRelu of its own"):
+    with pytest.raises(BadInput, match=r"function rectexport\.CRelu of its own"):
         read_onnx(saved(other, tmp_path))
     for change, said in (
         (lambda node: node.input.append("x"), "expected 1 inputs"),

@@ -53,7 +53,7 @@ def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_ENTRIES", 3)
     path = tmp_path / "a.zip"
     path.write_bytes(zipped(("a", bytes(100_000)), compression=zipfile.ZIP_DEFLATED))
-    with pytest.raises(BadInput, match="hold 100000 bytes, and .* is the most"):
+    with pytest.raises(BadInput, match=r"hold 100000 bytes, and .* is the most"):
         check_archive(path)
     path.write_bytes(zipped(("a", bytes(2000))))  # not compressed: it is as large as it says
     check_archive(path)
