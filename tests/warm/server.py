@@ -69,9 +69,11 @@ def _start(words: list[str], request: dict[str, Any], suffix: str) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)  # whatever happens: this is a copy of the server
 
 
 def _command(words: list[str]) -> int:
