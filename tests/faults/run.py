@@ -30,7 +30,7 @@ Fault = dict[str, Any]
 Tree = dict[str, bytes] | None
 DIGITS = str(ROOT / "models/checkpoints/digits.pt")
 #: Command lines that write something. The first is run first and its output is what stands there when the second is
-#: interrupted; {out} is where they write, {here} the folder with tiny.onnx, a package and script.pt.
+#: interrupted; {out} is where they write, {here} the folder with the models.
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "export": (["{here}/tiny.onnx", "-o", "{out}", "--target", "portable"], ["{here}/tiny.onnx", "-o", "{out}"]),
     "export-script": (
@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "export-torch": (["{here}/tiny.onnx", "-o", "{out}"], [DIGITS, "-o", "{out}"]),
     "optimize": (
         ["optimize", "{here}/tiny.onnx", "-o", "{out}"],
-        ["optimize", "{here}/package/model.onnx", "-o", "{out}"],
+        ["optimize", "{here}/other.onnx", "-o", "{out}"],
     ),
     "models": (
         ["models", "save", "digits", "{out}", "--seed", "0"],
@@ -86,14 +86,17 @@ class Place:
         return [*beside, *(path.name for path in self.temporary.iterdir())]
 
 
-def prepare(folder: Path) -> Place:
-    """The models that the commands work on, and a warm process."""
+def prepare(folder: Path, torch: bool = True) -> Place:
+    """The models that the commands work on, and a process that is warm, for exports from torch if asked."""
     tiny(folder / "tiny.onnx")
-    honest(folder)
+    tiny(folder / "other.onnx", weight=2.0)
     (folder / "tmp").mkdir()
-    script = [str(folder / "honest.torchscript.pt"), "--input", "x:1x1x8x8", "-o", str(folder / "scripted")]
-    place = Place(folder, folder / "tmp", Warm(folder, [DIGITS, "-o", str(folder / "package")], script))
-    return place
+    warm_up = [[str(folder / "tiny.onnx"), "-o", str(folder / "package")]]
+    if torch:
+        honest(folder)
+        script = [str(folder / "honest.torchscript.pt"), "--input", "x:1x1x8x8", "-o", str(folder / "scripted")]
+        warm_up += [[DIGITS, "-o", str(folder / "digits")], script]
+    return Place(folder, folder / "tmp", Warm(folder, *warm_up))
 
 
 def same(found: Tree, expected: Tree) -> bool:

@@ -173,8 +173,8 @@ def _copied(package: Path, spoil: Callable[[Path], object]) -> Write:
     return write
 
 
-def tiny(path: Path) -> None:
+def tiny(path: Path, weight: float = 1.0) -> None:
     """An honest model of a few hundred bytes."""
-    model = graphs._conv(1.0)
+    model = graphs._conv(weight)
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
     onnx.save(model, path)

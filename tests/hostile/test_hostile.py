@@ -16,15 +16,22 @@ from tests.hostile.run import build, check
 from tests.warm.client import Warm
 
 
-def test_every_case(tmp_path: Path) -> None:
+#: One of so many is tried with every change.
+SHARE = 5
+
+
+def test_a_part_of_the_corpus(tmp_path: Path) -> None:
     warm = Warm(tmp_path)
     try:
-        faults, count = [], 0
+        faults, count, tried = [], 0, 0
         for group, cases in build(tmp_path, warm, flips=2):
             for case in cases:
                 count += 1
+                if count % SHARE:
+                    continue
+                tried += 1
                 faults += [f"{group}: {case.label!r:.200}: {fault}" for fault in check(case, warm, tmp_path)]
     finally:
         warm.close()
-    assert count > 500
+    assert tried > 150
     assert not faults, "\n".join(faults)
