@@ -20,6 +20,7 @@ from rectexport.runtime.texts import printable
 #: What ends a command in good order: Ctrl-C, a supervisor, a closed terminal.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _received: list[int] = []
+LONGEST = 2000
 
 
 def debugging() -> bool:
@@ -45,6 +46,11 @@ def _interruption(number: int = signal.SIGINT, *_: object) -> tuple[str, int]:
     return f"{how}; nothing was written", 128 + number
 
 
+def shorten(text: str) -> str:
+    """At most LONGEST characters: a stranger's file, or a slip of the keyboard, can make a message very long."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
 @contextmanager
 def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
     """Turn whatever the block raises into two lines on stderr, a document on stdout if asked, and an exit code."""
@@ -56,7 +62,7 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
         if isinstance(error, typer.Exit) or (debugging() and not isinstance(error, RectexportError)):
             raise
         text, code = explain(error)
-        text = printable(text)
+        text = shorten(printable(text))
         console = Console(stderr=True, highlight=False)
         console.print("error: ", style="bold red", end="")
         console.print(text, markup=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from rectexport.runtime.archives import check_archive
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.runner import Array
 from rectexport.runtime.shapes import (
+    MAX_RANK,
     Shape,
     ShapeFlag,
     ShapeRange,
@@ -28,7 +29,7 @@ from rectexport.runtime.shapes import (
 from rectexport.runtime.texts import brief
 
 SEED = 20
-MAX_EXAMPLE, MAX_RANK = 1 << 30, 32
+MAX_EXAMPLE = 1 << 30
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ DTYPES = ("float32", "float64", "float16", "int64", "int32", "int8", "uint8", "b
 #: No tensor that fits a machine is larger; a typo is caught before anything is allocated.
 MAX_DIMENSION = 2**31 - 1
 MAX_ELEMENTS = 2**40
+MAX_RANK = 32
 #: The name may hold colons itself, as TensorFlow's do (images:0:1x3x224x224): a dtype starts with a letter.
 _ENTRY = re.compile(r"(?:(?P<name>.+?)\s*:\s*)?(?P<dims>\[[^\]]*\]|[0-9][0-9xX]*)(?:\s*:\s*(?P<dtype>[a-z][a-z0-9]*))?")
 
@@ -61,6 +62,8 @@ def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
         raise UsageError(f"{flag} {text!r:.200}: expected positive whole numbers between 'x', as in x:1x3x224x224")
     # Digits are counted first: Python refuses to read a number of thousands of them.
     shape = tuple(int(part) if len(part) < 20 else MAX_DIMENSION + 1 for part in dims)
+    if len(shape) > MAX_RANK:
+        raise UsageError(f"{flag} {text!r:.200}: {len(shape)} axes, more than {MAX_RANK}")
     if min(shape) < 1 or max(shape) > MAX_DIMENSION:
         raise UsageError(f"{flag} {text!r:.200}: every dimension must lie in 1..{MAX_DIMENSION}")
     if math.prod(shape) > MAX_ELEMENTS:

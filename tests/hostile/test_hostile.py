@@ -15,7 +15,6 @@ pytest.importorskip("torch")
 from tests.hostile.run import build, check
 from tests.warm.client import Warm
 
-
 #: One of so many is tried with every change.
 SHARE = 5
 
