@@ -19,8 +19,8 @@ def test_a_sample_of_onnx_models() -> None:
     nodes = [foreign for foreign in node_models() if "expanded" not in foreign.name]
     near = [foreign for foreign in nodes if any(word in foreign.name for word in NEAR)]
     small = [foreign for foreign in stored_models() if "light" not in foreign.name]
-    sample = list(chain(islice(near, 0, None, 4), islice(nodes, 0, None, 40), islice(small, 0, None, 4)))
-    assert len(sample) > 80
+    sample = list(chain(islice(near, 0, None, 12), islice(nodes, 0, None, 120), islice(small, 0, None, 12)))
+    assert len(sample) > 25
     reports = {foreign.name: examine(foreign) for foreign in sample}
     faults = [f"{name}: {fault}" for name, report in reports.items() for fault in report.faults]
     assert not faults, "\n".join(faults)
