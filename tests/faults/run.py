@@ -176,7 +176,7 @@ def faults(place: Place, name: str, step: int, times: int, generator: random.Ran
         yield {"at": at, "do": "remove", "path": ("tiny.onnx", "work", "tmp/nothing")[at // step % 3]}, True
     seconds = place.run(COMMANDS[name][1]).seconds
     for index in range(times):
-        yield {"after": generator.uniform(0, seconds), "signal": SIGNALS[index % 3]}, bool(index % 4)
+        yield {"after": generator.uniform(0.01, seconds), "signal": SIGNALS[index % 3]}, bool(index % 4)
     for size in (2000, 20_000):
         yield {"do": "limit", "bytes": size}, True
     yield {"do": "clock"}, True

@@ -12,6 +12,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["rectexport"]):
+    import rectexport.exporter.load  # what the targets import when they run
+    import rectexport.exporter.optimize
+    import rectexport.exporter.tolerance  # noqa: F401
     from tests.fuzz.targets import TARGETS
 
 
@@ -28,6 +31,7 @@ def main() -> None:
         "-rss_limit_mb=4096",
         "-timeout=60",
         "-max_len=8192",
+        "-len_control=0",
     ]
     atheris.Setup(arguments, lambda data: fuzz_one(data) and None)
     atheris.Fuzz()

@@ -38,6 +38,7 @@ def main() -> None:
     for module in MODULES:
         import_module(module)
     import_module("rectexport.models.registry").model_names()
+    import_module("tests.faults.inject")
     for words in sys.argv[1:]:  # what these import or compile is there for all that follow
         _command(json.loads(words))
     print("ready", flush=True)
