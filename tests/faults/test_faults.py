@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_old_or_new_and_nothing_else(place: Place, name: str) -> None:
     new = expected(place, name)
     said = []
-    for fault, existing in faults(place, name, 23, 2, random.Random(5)):
+    for fault, existing in faults(place, name, 31, 2, random.Random(5)):
         said += [f"{fault}: {line}" for line in interrupt(place, name, fault, new, existing)]
     said += two_at_once(place, name, new)
     assert not said, "\n".join(said)
