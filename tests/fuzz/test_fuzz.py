@@ -1,4 +1,4 @@
-"""A short run of every fuzz target, over what has failed before and over something new. `make fuzz` takes longer."""
+"""A short run of every fuzz target, over what was saved from longer ones and over something new; `make fuzz`."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def test_something_new(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(SAVED.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_what_has_failed_before(path: Path) -> None:
+def test_what_was_saved(path: Path) -> None:
     TARGETS[path.parent.name].hypothesis.fuzz_one_input(path.read_bytes())  # type: ignore[attr-defined]
