@@ -1,7 +1,7 @@
 """Every pass, for every target, on models that it was not made for: the outputs stay, or the pass leaves it alone.
 
-`python -m tests.foreign.run [node|stored|torch …]` takes all of them and prints how many ran and how many stayed as they were;
-`make backend-models`.
+`python -m tests.foreign.run [node|stored|torch …]` takes all of them, or these kinds, and prints how many
+ran and how many stayed as they were; `make backend-models`.
 """
 
 from __future__ import annotations
