@@ -9,6 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
+  hostile faults backend-models fuzz test-min audit sbom \
   figures zoo bench costs selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
@@ -26,7 +27,7 @@ help: ## list the targets
 	@if [ -f $@ ]; then rm $@; else rm -rf .venv; $(PYTHON) -m venv .venv; fi
 	@echo "Installing into .venv: some minutes, most of them for PyTorch"
 	$(BIN)/python -m pip install -q -c constraints.txt torch scikit-build-core
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,serve,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,serve,sign,dev]'
 	@touch $@
 
 demo: .venv/.stamp ## export the digits network, compare it with PyTorch, and measure its accuracy
@@ -90,6 +91,42 @@ native: .venv/.stamp ## the TensorRT plugin and its tests, as far as there are c
 	cmake --build build/native --parallel 2; \
 	ctest --test-dir build/native --output-on-failure
 
+hostile: .venv/.stamp ## every hostile input, more damaged ones than the tests have (2 minutes)
+	$(BIN)/python -m tests.hostile.run
+
+faults: .venv/.stamp ## interrupt every command at hundreds of moments (20 minutes)
+	$(BIN)/python -m tests.faults.run
+
+backend-models: .venv/.stamp ## every pass on the models of the onnx package and on every kind of torch layer (10 minutes)
+	$(BIN)/python -m tests.foreign.run
+
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes
+fuzz: .venv/.stamp ## coverage-guided fuzzing, ten minutes a target (FUZZ_SECONDS, FUZZ_TARGETS)
+	$(BIN)/python -m pip install -q -c constraints.txt atheris
+	for target in $(FUZZ_TARGETS); do $(BIN)/python -m tests.fuzz.run $$target $(FUZZ_SECONDS) || exit 1; done
+
+# The oldest versions that pyproject.toml allows, in an environment of their own.
+test-min: .venv-min/.stamp ## the tests of the runtime and the export with the oldest dependencies
+	OMP_NUM_THREADS=1 .venv-min/bin/pytest tests/runtime tests/export
+
+.venv-min/.stamp: pyproject.toml constraints-min.txt
+	@rm -rf .venv-min && $(PYTHON) -m venv .venv-min
+	.venv-min/bin/python -m pip install -q -c constraints-min.txt torch scikit-build-core
+	.venv-min/bin/python -m pip install -q -c constraints-min.txt --no-build-isolation -e '.[export,cpu,sign]' \
+	  pytest hypothesis jsonschema
+	@touch $@
+
+audit: .venv/.stamp ## known vulnerabilities of the pinned dependencies (needs the network)
+	$(BIN)/python -m pip install -q -c constraints.txt pip-audit
+	$(BIN)/python -m tests.audit
+
+sbom: .venv/.stamp ## a bill of materials of the development environment, build/sbom.json (CycloneDX)
+	$(BIN)/python -m pip install -q -c constraints.txt cyclonedx-bom
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.json $(BIN)/python
+	@echo "build/sbom.json"
+
 figures: .venv/.stamp ## measure again what docs/parity.md and docs/cost.md say (15 minutes)
 	$(BIN)/python -m benchmarks.parity
 	$(BIN)/python -m benchmarks.cost
@@ -131,5 +168,5 @@ serve-faults: .venv/.stamp ## serving under faults, at length: kill -9, malforme
 	$(BIN)/pytest tests/runtime/serving/long_faults.py
 
 clean: ## remove what was built, and the environments
-	rm -rf .venv .venv310 build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv310 .venv-min build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

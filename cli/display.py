@@ -11,6 +11,7 @@ from rich.text import Text
 
 from rectexport.cli.failure import check_interrupted
 from rectexport.runtime.metrics import REGIONS
+from rectexport.runtime.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,7 @@ def show_parity(console: Console, report: ParityReport) -> None:
         for name, value in case.outputs.items():
             top1 = "" if value.top1 is None else f"{value.top1:.2%}"
             numbers = (f"{value.max_abs:.1e}", f"{value.relative_l2:.1e}", f"{value.cosine:.9f}", top1)
-            table.add_row(f"{case.label} {shapes}", name, *numbers)
+            table.add_row(f"{case.label} {shapes}", Text(printable(name)), *numbers)
     console.print(table)
     layers = [layer for case in report.cases for layer in case.layers]
     if not layers:
@@ -104,7 +105,7 @@ def show_regions(console: Console, layers: Sequence[LayerReport]) -> None:
         if present:
             worst = max(present, key=lambda layer: layer.regions[region].relative_l2)
             value = worst.regions[region]
-            table.add_row(region, f"{value.max_abs:.1e}", f"{value.relative_l2:.1e}", worst.layer)
+            table.add_row(region, f"{value.max_abs:.1e}", f"{value.relative_l2:.1e}", Text(printable(worst.layer)))
     console.print(table)
 
 
@@ -113,7 +114,7 @@ def show_decisions(console: Console, decisions: Sequence[Decision]) -> None:
     for decision in decisions:
         size = decision.shape
         shape = "" if size is None else f" {size.channels}→{size.outputs}, {size.height or '?'}×{size.width or '?'}"
-        console.print(Text(f"{decision.operator} {decision.node}{shape}", style="bold"), soft_wrap=True)
+        console.print(Text(printable(f"{decision.operator} {decision.node}{shape}"), style="bold"), soft_wrap=True)
         for entry in decision.considered:
             arrow = "→" if entry.form == decision.taken else " "
             console.print(Text(f"  {arrow} {entry.form:<12} {_cost(entry)}"), soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rectexport.cli.command import Command
 from rectexport.cli.failure import reported
 from rectexport.runtime.environment import require
+from rectexport.runtime.texts import printable
 
 if TYPE_CHECKING:
     from rectexport.exporter.doctor import Diagnosis
@@ -58,7 +59,7 @@ def _show(console: Console, path: Path, found: Diagnosis) -> None:
     for entry in found.suspicions:
         lines += [f"suspicious: {entry.node}: {reason}" for reason in entry.evidence]
     for line in lines:
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)
     if found.suspicions:
         console.print(
             "A simplifier may have taken a rectification factor for a scale per channel (OnnxSlim 0.1.98 does where "

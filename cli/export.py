@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from rich.console import Console
 from rectexport.cli import engine
 from rectexport.cli.command import RUN, Command
 from rectexport.cli.display import Progress, show_parity
-from rectexport.cli.failure import reported
+from rectexport.cli.failure import reported, show_passed
 from rectexport.runtime.documents import strict
 from rectexport.runtime.environment import require
 
@@ -204,7 +203,8 @@ def export(
 
     **Other commands**: `bench` latency · `build` a TensorRT engine · `doctor` what a simplifier broke · `models` the
     zoo · `optimize` any ONNX file · `parity` compare a package · `ray-config` for Ray Serve · `report` a page about it
-    · `serve` packages over HTTP and gRPC · `triton` a model repository · `verify` a package where it is deployed;
+    · `serve` packages over HTTP and gRPC · `triton` a model repository · `sign` a package, `keygen` for its
+    keys · `verify` a package where it is deployed;
     `rectexport COMMAND --help` tells more.
 
     **Exit codes**: 0 good · 1 bad input or model · 2 usage · 3 the package disagrees · 5 something is missing here
@@ -316,8 +316,7 @@ def _show(console: Console, result: Exported, built: Built | None, seconds: floa
     console.print(f"Files in {folder}:", markup=False, soft_wrap=True)
     for path in sorted(folder.glob("[!.]*")):
         console.print(f"  {path.name:<14}{path.stat().st_size / 1024:10.1f} KiB", markup=False)
-    console.print("PASSED", style="bold green", end="")
-    console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
+    show_passed(console, seconds, again)
 
 
 def _document(result: Exported, built: Built | None, seconds: float) -> dict[str, Any]:

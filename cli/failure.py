@@ -15,8 +15,12 @@ import typer
 from rich.console import Console
 
 from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.texts import printable
 
-_INTERRUPTED = threading.Event()
+#: What ends a command in good order: Ctrl-C, a supervisor, a closed terminal.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_received: list[int] = []
+LONGEST = 2000
 
 
 def debugging() -> bool:
@@ -29,12 +33,22 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, RectexportError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing was written", 130
+        return _interruption(*error.args)
     text = str(error).strip().splitlines()
     line = f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
     if isinstance(error, OSError | MemoryError):
         return line, 1
     return f"internal error, please report it: {line} (RECTEXPORT_DEBUG=1 shows the traceback)", 1
+
+
+def _interruption(number: int = signal.SIGINT, *_: object) -> tuple[str, int]:
+    how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    return f"{how}; nothing was written", 128 + number
+
+
+def shorten(text: str) -> str:
+    """At most LONGEST characters: a stranger's file, or a slip of the keyboard, can make a message very long."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 @contextmanager
@@ -48,39 +62,52 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
         if isinstance(error, typer.Exit) or (debugging() and not isinstance(error, RectexportError)):
             raise
         text, code = explain(error)
+        text = shorten(printable(text))
         console = Console(stderr=True, highlight=False)
         console.print("error: ", style="bold red", end="")
         console.print(text, markup=False, soft_wrap=True)
         console.print("FAILED", style="bold red", end="")
         seconds = time.perf_counter() - begin
-        console.print(f" after {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
+        console.print(f" after {seconds:.1f} s · again: {printable(shlex.join(again))}", markup=False, soft_wrap=True)
         if as_json:
             print_failure(text, type(error).__name__, code)
         raise typer.Exit(code) from None
 
 
+def show_passed(console: Console, seconds: float, again: Sequence[str]) -> None:
+    """The last line of a command that went well."""
+    console.print("PASSED", style="bold green", end="")
+    console.print(f" in {seconds:.1f} s · again: {printable(shlex.join(again))}", markup=False, soft_wrap=True)
+
+
 def check_interrupted() -> None:
     """Raise KeyboardInterrupt if Ctrl-C was pressed: libraries swallow one that meets their catch-all handlers."""
-    if _INTERRUPTED.is_set():
-        raise KeyboardInterrupt
+    if _received:
+        raise KeyboardInterrupt(_received[0])
 
 
 @contextmanager
 def _remembered_interrupts() -> Iterator[None]:
-    _INTERRUPTED.clear()
+    _received.clear()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGINT, _interrupt)
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    heeded = [number for number, handler in previous.items() if handler is not signal.SIG_IGN]  # as nohup has it
+    for number in heeded:
+        signal.signal(number, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number in heeded:
+            signal.signal(number, previous[number])
 
 
 def _interrupt(number: int, frame: object) -> None:
-    _INTERRUPTED.set()
-    raise KeyboardInterrupt
+    """The first ends the block; the same again ends the process at once, in the middle of a library's loop too."""
+    _received.append(number)
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt(number)
 
 
 def print_failure(text: str, kind: str, code: int) -> None:

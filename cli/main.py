@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from rectexport.cli.failure import debugging, explain
+from rectexport.runtime.texts import printable
 
 #: Command -> module whose `app` runs it. Anything else on the command line is a model to export.
 COMMANDS: dict[str, str] = {
@@ -14,12 +15,14 @@ COMMANDS: dict[str, str] = {
     "build": "rectexport.cli.build",
     "doctor": "rectexport.cli.doctor",
     "export": "rectexport.cli.export",
+    "keygen": "rectexport.cli.keygen",
     "models": "rectexport.cli.models",
     "optimize": "rectexport.cli.optimize",
     "parity": "rectexport.cli.parity",
     "ray-config": "rectexport.cli.ray_config",
     "report": "rectexport.cli.report",
     "serve": "rectexport.cli.serve",
+    "sign": "rectexport.cli.sign",
     "triton": "rectexport.cli.triton",
     "verify": "rectexport.cli.verify",
 }
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debugging():
             raise
         text, code = explain(error)
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {printable(text)}", file=sys.stderr)
         raise SystemExit(code) from None
 
 

@@ -60,14 +60,14 @@ def save(
 
 
 def _report(context: typer.Context, action: Callable[[Console], None]) -> None:
-    """Run an action on a console. The zoo's own ValueErrors are about names and options: wrong usage."""
+    """Run an action on a console. The zoo's ValueErrors, and torch's TypeErrors, are about options: wrong usage."""
     with reported(["rectexport", "models", *(context.obj or ())], as_json=False):
         try:
             action(Console(highlight=False))
         except RectexportError:
             raise
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+        except (ValueError, TypeError, OverflowError) as error:
+            raise UsageError(str(error).splitlines()[0]) from None
 
 
 def _parse(texts: list[str] | None) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _parse(texts: list[str] | None) -> dict[str, Any]:
             raise UsageError(f"--option {text!r}: expected NAME=VALUE")
         try:
             options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             options[name] = value
     return options
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from rectexport.cli.command import Command
 from rectexport.cli.display import Progress, show_decisions
-from rectexport.cli.failure import reported
+from rectexport.cli.failure import reported, show_passed
 from rectexport.runtime.environment import require
 from rectexport.runtime.shapes import parse_shape_flags, resolve_names
 
@@ -64,8 +63,7 @@ def optimize(
         show_decisions(console, done.decisions)
     seconds = time.perf_counter() - begin
     console.print(f"{out} {out.stat().st_size / 1024:.1f} KiB", markup=False, soft_wrap=True)
-    console.print("PASSED", style="bold green", end="")
-    console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
+    show_passed(console, seconds, again)
     if as_json:
         typer.echo(json.dumps(_document(done, out, seconds), indent=2))
 
@@ -76,9 +74,10 @@ def _run(progress: Progress, model: Path, out: Path, shapes: Sequence[str], choi
     for library in ("onnx", "onnxscript", "onnx_graphsurgeon", "onnxruntime"):
         require(library)
     from rectexport.exporter.log import Log
-    from rectexport.exporter.optimize import OptimizeOptions, input_names, read_model, run_optimize, write_model
+    from rectexport.exporter.onnx_file import read_onnx
+    from rectexport.exporter.optimize import OptimizeOptions, input_names, run_optimize, write_model
 
-    loaded = read_model(model)
+    loaded = read_onnx(model)
     given = resolve_names(flags, input_names(loaded), "--input")
     sizes = {name: flag.shape for name, flag in given.items()}
     done = run_optimize(loaded, OptimizeOptions(**choices, shapes=sizes), Log(progress))

@@ -12,6 +12,7 @@ from onnx import ModelProto, checker
 
 from rectexport.exporter.dialect import BODIES, DOMAIN, default_opset
 from rectexport.exporter.folded_factor import Suspicion, find_folded_factors
+from rectexport.exporter.onnx_file import read_onnx
 from rectexport.exporter.passes.result import Refusal
 from rectexport.exporter.passes.surgeon import open_graph
 from rectexport.exporter.raising import raise_model
@@ -62,12 +63,7 @@ class Diagnosis:
 
 def load_model(path: Path) -> ModelProto:
     """An ONNX file, valid or not. Raises BadInput when it is missing or no ONNX file at all."""
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file")
-    try:
-        model = onnx.load(path)
-    except Exception as error:
-        raise BadInput(f"{path}: not an ONNX file: {type(error).__name__}: {error}") from None
+    model = read_onnx(path, check=False)
     if not model.graph.node:
         raise BadInput(f"{path}: holds no graph")
     return model

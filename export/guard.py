@@ -85,7 +85,8 @@ class _Watch:
 
 
 def _signature(model: ModelProto) -> list[bytes]:
-    values = (*model.graph.input, *model.graph.output)
+    stored = {entry.name for entry in model.graph.initializer}  # old files list those as inputs, too
+    values = (*(value for value in model.graph.input if value.name not in stored), *model.graph.output)
     return [value.name.encode() + value.type.tensor_type.elem_type.to_bytes(2, "little") for value in values]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from rectexport.exporter.source import Source
+from rectexport.runtime.archives import check_archive
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.runner import Array
 from rectexport.runtime.shapes import (
+    MAX_RANK,
     Shape,
     ShapeFlag,
     ShapeRange,
@@ -22,8 +26,10 @@ from rectexport.runtime.shapes import (
     parse_shape_flags,
     resolve_names,
 )
+from rectexport.runtime.texts import brief
 
 SEED = 20
+MAX_EXAMPLE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,12 @@ def flag_name(option: str) -> str:
 
 
 def random_input(shape: Shape, dtype: str, seed: int = SEED) -> Array:
-    """A seeded standard normal array; small whole numbers for integer types."""
+    """A seeded standard normal array; small whole numbers for integer types.
+
+    Raises BadInput for one of more than MAX_EXAMPLE elements, which only a damaged or hostile model asks for.
+    """
+    if len(shape) > MAX_RANK or math.prod(shape) > MAX_EXAMPLE:
+        raise BadInput(f"an input of shape {brief(list(shape))}: more than {MAX_EXAMPLE} elements, or {MAX_RANK} axes")
     generator = np.random.default_rng(seed)
     if np.dtype(dtype).kind == "f":
         return generator.standard_normal(shape).astype(dtype)
@@ -173,10 +184,12 @@ def _array(value: object, name: str) -> Array:
 
 
 def _load_npz(path: Path) -> dict[str, Array]:
+    if zipfile.is_zipfile(path):
+        check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: _array(arrays[name], name) for name in arrays.files}
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file (--load-inputs)") from None
     except Exception as error:  # numpy raises anything from BadZipFile to AttributeError here
-        raise BadInput(f"{path}: not a readable .npz of arrays (--load-inputs): {error}") from None
+        raise BadInput(f"{path}: not a readable .npz of arrays (--load-inputs): {str(error)[:300]}") from None

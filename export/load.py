@@ -10,20 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
 import rectexport.models.ops  # noqa: F401  a saved program may call our ops
+from rectexport.exporter.inputs import random_input
+from rectexport.exporter.onnx_file import first_line, numeric_type, read_onnx
 from rectexport.exporter.program_archive import check_program_archive
+from rectexport.exporter.quiet import quiet
 from rectexport.exporter.source import Source
+from rectexport.exporter.torchscript_archive import check_torchscript_archive
 from rectexport.models import checkpoint as checkpoints
 from rectexport.models.rectify import rectify
 from rectexport.models.registry import create_model, model_entry, model_names
 from rectexport.models.weights import clean_state_dict, closest_arch, load_weights
+from rectexport.runtime.archives import check_archive
 from rectexport.runtime.environment import require
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError
+from rectexport.runtime.texts import brief
 
 SUFFIXES = (".pt", ".pth", ".pt2", ".onnx", ".safetensors", ".ckpt", ".bin")
 
@@ -56,7 +60,7 @@ def load_source(path: Path, options: LoadOptions = LoadOptions()) -> Source:
     except RectexportError:
         raise
     except Exception as error:  # a damaged file breaks libraries in ways that none of them documents
-        raise BadInput(f"{path}: damaged, or of a kind that is not supported: {_line(error)}") from error
+        raise BadInput(f"{path}: damaged, or of a kind that is not supported: {first_line(error)}") from error
 
 
 def _rectified(source: Source) -> Source:
@@ -76,17 +80,15 @@ def _loader(path: Path) -> Callable[[Path, LoadOptions], Source]:
         return _load_onnx
     if path.suffix == ".safetensors":
         return _load_safetensors
-    if zipfile.is_zipfile(path):
+    if zipfile.is_zipfile(path) or _starts_as_zip(path):
         return _zip_loader(path)
     return _load_torch
 
 
 def _zip_loader(path: Path) -> Callable[[Path, LoadOptions], Source]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError) as error:
-        raise BadInput(f"{path}: damaged archive: {error}") from None
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        names = {name.partition("/")[2] for name in archive.namelist()}
     if "constants.pkl" in names:
         return _load_torchscript
     if "archive_format" in names or "models/model.json" in names:
@@ -102,7 +104,7 @@ def _load_torch(path: Path, options: LoadOptions) -> Source:
             raise BadInput(_pickle_message(path, error)) from None
         value = _unpickle(path)
     except Exception as error:
-        raise BadInput(f"{path}: not a file that torch.load reads, or a damaged one: {_line(error)}") from None
+        raise BadInput(f"{path}: not a file that torch.load reads, or a damaged one: {first_line(error)}") from None
     return _from_value(path, value, options)
 
 
@@ -133,7 +135,8 @@ def _from_checkpoint(path: Path, value: Mapping[str, Any], options: LoadOptions)
 
 def _bound(path: Path, name: object, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise BadInput(f"{path}: tolerances: {name}: expected a finite number >= 0, got {value!r}")
+        key = name if isinstance(name, str) else brief(name)
+        raise BadInput(f"{path}: tolerances: {key:.100}: expected a finite number >= 0, got {brief(value)}")
     return float(value)
 
 
@@ -162,7 +165,7 @@ def _load_safetensors(path: Path, options: LoadOptions) -> Source:
     try:
         tensors = safetensors.load_file(path)
     except Exception as error:
-        raise BadInput(f"{path}: not a readable .safetensors file: {_line(error)}") from None
+        raise BadInput(f"{path}: not a readable .safetensors file: {first_line(error)}") from None
     return _from_state_dict(path, tensors, options)
 
 
@@ -170,9 +173,10 @@ def _load_program(path: Path, options: LoadOptions) -> Source:
     if not options.trust_pickle:
         check_program_archive(path)
     try:
-        program = torch.export.load(path)
+        with quiet():
+            program = torch.export.load(path)
     except Exception as error:
-        raise BadInput(f"{path}: not a .pt2 that torch {torch.__version__} loads: {_line(error)}") from None
+        raise BadInput(f"{path}: not a .pt2 that torch {torch.__version__} loads: {first_line(error)}") from None
     examples = program.example_inputs[0] if program.example_inputs else None
     names = list(program.graph_signature.user_inputs)
     if examples is not None and not all(isinstance(value, Tensor) for value in examples):
@@ -182,40 +186,31 @@ def _load_program(path: Path, options: LoadOptions) -> Source:
 
 
 def _load_torchscript(path: Path, options: LoadOptions) -> Source:
+    if not options.trust_pickle:
+        check_torchscript_archive(path)
     try:
         model = torch.jit.load(path, map_location="cpu").float().eval()
     except Exception as error:
-        raise BadInput(f"{path}: not a TorchScript file that torch {torch.__version__} loads: {_line(error)}") from None
+        raise BadInput(
+            f"{path}: not a TorchScript file that torch {torch.__version__} loads: {first_line(error)}"
+        ) from None
     names = [value.debugName().partition(".")[0] for value in list(model.graph.inputs())[1:]]
     return Source("torchscript", model, "TorchScript", path, names)
 
 
 def _load_onnx(path: Path, options: LoadOptions) -> Source:
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except Exception as error:
-        raise BadInput(f"{path}: not a valid ONNX model: {_line(error)}") from None
+    model = read_onnx(path)
     stored = {entry.name for entry in model.graph.initializer}
     values = [value for value in model.graph.input if value.name not in stored]
     if not values:
         raise BadInput(f"{path}: the model has no input")
-    for value in values:
-        if value.type.tensor_type.elem_type in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING):
-            raise BadInput(f"{path}: input {value.name} is no tensor of numbers")
+    dtypes = [numeric_type(value, path) for value in values]
     shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values]
     known = all(size > 0 for shape in shapes for size in shape)
     examples = None
     if known:
-        examples = tuple(_onnx_example(value, shape) for value, shape in zip(values, shapes, strict=True))
+        examples = tuple(random_input(tuple(shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
     return Source("onnx", model, "ONNX file", path, [value.name for value in values], examples)
-
-
-def _onnx_example(value: onnx.ValueInfoProto, shape: list[int]) -> Any:
-    from rectexport.exporter.inputs import random_input
-
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-    return random_input(tuple(shape), dtype.name)
 
 
 def _unpickle(path: Path) -> Any:
@@ -223,8 +218,14 @@ def _unpickle(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
         raise BadInput(
-            f"{path}: could not be unpickled: {_line(error)}; the module's own code must be importable here"
+            f"{path}: could not be unpickled: {first_line(error)}; the module's own code must be importable here"
         ) from None
+
+
+def _starts_as_zip(path: Path) -> bool:
+    """What torch goes by; Python looks at the end."""
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PK\x03\x04"
 
 
 def _is_pickle(path: Path) -> bool:
@@ -262,8 +263,3 @@ def _nearby(path: Path) -> str:
         return f" (there is no folder {path.parent} either)"
     nearest = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
     return f"; did you mean {path.with_name(nearest[0])}?" if nearest else ""
-
-
-def _line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rectexport.runtime.texts import printable
+
 
 class Listener(Protocol):
     """Shows progress while it happens."""
@@ -47,7 +49,8 @@ class Log:
             self.listener.finished(name, seconds)
 
     def say(self, text: str) -> None:
-        """Record one line."""
+        """Record one line; names in it may be a stranger's."""
+        text = printable(text)
         self.lines.append(f"  {text}")
         if self.listener:
             self.listener.said(text)

@@ -17,6 +17,7 @@ from rectexport.exporter.lowering import DEFAULT_TARGET, Decision, Lowering, loa
 from rectexport.exporter.lowering.choice import Costs
 from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.lowering.tuning import tuned_costs
+from rectexport.exporter.onnx_file import first_line, numeric_type
 from rectexport.exporter.passes import PREPARE, PassResult, select_passes
 from rectexport.exporter.raising import RAISING
 from rectexport.runtime.errors import BadInput
@@ -93,18 +94,6 @@ def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optim
     return Optimized(model, [*results, *lowered], lowering.decisions)
 
 
-def read_model(path: Path) -> ModelProto:
-    """An ONNX file. Raises BadInput when it is none, or not a valid one."""
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except Exception as error:
-        raise BadInput(f"{path}: not a valid ONNX model: {_first_line(error)}") from None
-    return model
-
-
 def write_model(model: ModelProto, path: Path) -> None:
     """Write an ONNX file that appears whole or not at all. Raises BadInput when it cannot be written."""
     try:
@@ -125,9 +114,7 @@ def prepare(model: ModelProto) -> ModelProto:
             model = version_converter.convert_version(model, dialect.LEAST_OPSET)
         except Exception as error:
             opset = dialect.default_opset(model)
-            raise BadInput(
-                f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {_first_line(error)}"
-            ) from None
+            raise BadInput(f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {first_line(error)}") from None
     return infer_shapes(model)
 
 
@@ -141,20 +128,13 @@ def example_feeds(model: ModelProto, shapes: Mapping[str, Shape]) -> dict[str, A
     """One random array an input. Raises BadInput for an input whose sizes are neither given nor guessable."""
     names, feeds = input_names(model), {}
     for index, value in enumerate(entry for entry in model.graph.input if entry.name in names):
-        kind = value.type.tensor_type
-        shape = shapes.get(value.name) or _guess(value.name, kind.shape)
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-        feeds[value.name] = random_input(shape, dtype, index)
+        shape = shapes.get(value.name) or _guess(value.name, value.type.tensor_type.shape)
+        feeds[value.name] = random_input(shape, numeric_type(value), index)
     return feeds
 
 
 def _guess(name: str, shape: onnx.TensorShapeProto) -> Shape:
-    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim]
+    sizes = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in shape.dim]
     if None in sizes and len(sizes) not in (1, 2, 4):
         raise BadInput(f"input {name}: its sizes are open; give them with --input {name}:SHAPE")
     return tuple(_OPEN_SIZES[axis] if size is None else size for axis, size in enumerate(sizes))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

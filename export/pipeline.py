@@ -31,7 +31,7 @@ from rectexport.exporter.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.trace import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, Traced, trace
 from rectexport.runtime.environment import require
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
-from rectexport.runtime.files import replaced_directory
+from rectexport.runtime.files import replaced_directory, replaced_file
 from rectexport.runtime.manifest import FILE_NAME
 from rectexport.runtime.package import MODEL, REWRITES, Package
 from rectexport.runtime.report import FILE_NAME as REPORT
@@ -225,7 +225,8 @@ def _notes(source: Source, options: ExportOptions) -> dict[str, str]:
 
 def _failure(report: ParityReport, out: Path) -> str:
     kept = out.with_name(f"{out.name}.failed.npz")
-    np.savez(kept, **report.kept)  # type: ignore[arg-type]
+    with replaced_file(kept) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **report.kept)  # type: ignore[arg-type]
     case = next(case for case in report.cases if case.failures)
     return (
         f"the package disagrees with {report.reference} (case {case.label}): {'; '.join(case.failures)}. "

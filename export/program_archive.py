@@ -13,6 +13,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ from rectexport.runtime.errors import BadInput
 
 #: More than any real description of a graph; weights are stored apart from it.
 MAX_JSON_BYTES = 256 << 20
-_TARGETS = ("torch.ops.", "_operator.", "torch.sym_", "math.")
+_TARGET = re.compile(
+    r"torch\.ops\.(?P<space>aten|prims|rectexport|torchvision)\.(?P<name>\w+)(\.(?!__)\w+)?"
+    r"|torch\.ops\.higher_order\.(?!_)\w+|torch\.sym_\w+|math\.[a-z]\w*"
+    r"|_operator\.(?!attrgetter|methodcaller|call\b)[a-z]\w*"
+)
+#: Registered operators that touch files.
+_FILES = ("save", "load", "from_file")
 _NAME = re.compile(r"[A-Z]\w*|[su]\d+")
 _EXPRESSION = (
     ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Load, ast.Constant,
@@ -70,7 +77,7 @@ def _document_dangers(archive: zipfile.ZipFile, short: str, name: str) -> Iterat
             yield f"{short} has a pickled object, {value}"
         elif key == "expr_str" and not _harmless_expression(value):
             yield f"{short} has a size that is no plain expression: {str(value)[:80]!r}"
-        elif key == "target" and isinstance(value, str) and "." in value and not value.startswith(_TARGETS):
+        elif key == "target" and isinstance(value, str) and not _harmless_target(value):
             yield f"{short} calls {value[:80]!r}, which is no torch operator"
 
 
@@ -84,6 +91,21 @@ def _entries(document: Any) -> Iterator[tuple[str, Any]]:
             pending.extend(value.values())
         elif isinstance(value, list):
             pending.extend(value)
+
+
+def _harmless_target(text: str) -> bool:
+    """A registered operator, or arithmetic; torch follows any other dotted name to whatever it finds there."""
+    if not re.search(r"[.#:]", text):
+        return True  # the name of a value
+    found = _TARGET.fullmatch(text)
+    if found is None or found["name"] in _FILES:
+        return False
+    return found["name"] is None or f"{found['space']}::{found['name']}" in _registered()
+
+
+@cache
+def _registered() -> frozenset[str]:
+    return frozenset(schema.name for schema in torch._C._jit_get_all_schemas())
 
 
 def _harmless_expression(text: Any) -> bool:

@@ -23,6 +23,6 @@ def parse_bounds(texts: Iterable[str], flag: str) -> dict[str, float]:
         except ValueError:
             value = -1.0
         if not 0 <= value < float("inf"):
-            raise UsageError(f"{flag} {text!r}: expected a number >= 0, or OUTPUT:NUMBER")
+            raise UsageError(f"{flag} {text!r:.200}: expected a number >= 0, or OUTPUT:NUMBER")
         bounds[output] = value
     return bounds

@@ -6,8 +6,6 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
@@ -20,6 +18,7 @@ from rectexport.exporter.quiet import quiet
 from rectexport.exporter.source import Source
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange, format_shape
+from rectexport.runtime.temporary import scratch_folder
 
 #: Axis names of an image batch, used for dynamic dimensions of rank-4 inputs.
 IMAGE_AXES = ("batch", "channels", "height", "width")
@@ -93,8 +92,8 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
 
 def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
     axes = {name: entries for name, entries in _axis_names(inputs).items() if entries}
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch_folder() as folder:
+        path = folder / "model.onnx"
         try:
             arguments = tuple(torch.from_numpy(entry.example) for entry in inputs)
             torch.onnx.export(

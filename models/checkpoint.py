@@ -7,7 +7,6 @@ tolerances: {"relative_l2": 1e-5}; labels: names of the classes, or None.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rectexport.models.bounded import at_most
 from rectexport.models.registry import create_model
-from rectexport.models.weights import load_weights
+from rectexport.models.weights import check_weights, load_weights
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import replaced_file
+from rectexport.runtime.texts import brief
 
 FORMAT = "rectexport-checkpoint"
 VERSION = 1
+MAX_VALUES = 10_000
 TOLERANCES = {"relative_l2": 1e-5}
 FIELDS = {"arch": str, "arguments": dict, "state_dict": dict, "example_input": Tensor, "tolerances": dict}
 
@@ -50,13 +53,8 @@ def save_checkpoint(
         "labels": None if labels is None else [str(label) for label in labels],
     }
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(checkpoint, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced_file(path) as temporary, temporary.open("wb") as stream:
+        torch.save(checkpoint, stream)  # to a stream: a path's name would be stored in the file
 
 
 def _plain(value: Any, name: str) -> Any:
@@ -65,6 +63,18 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_plain(item, name) for item in value)
     raise ValueError(f"arguments[{name!r}]: expected a plain value, got {type(value).__name__}")
+
+
+def _is_plain(arguments: Mapping[Any, Any]) -> bool:
+    """Whether all are plain values and few: a pickle of a few bytes can hold a list that has no end in practice."""
+    pending, left = [*arguments, *arguments.values()], MAX_VALUES
+    while pending and left:
+        value, left = pending.pop(), left - 1
+        if isinstance(value, list | tuple) and len(value) <= left:
+            pending.extend(value)
+        elif value is not None and not isinstance(value, bool | int | float | str):
+            return False
+    return not pending
 
 
 def is_checkpoint(value: Any) -> bool:
@@ -87,15 +97,19 @@ def check(checkpoint: Any, source: str) -> None:
     if not is_checkpoint(checkpoint):
         raise BadInput(f"{source}: not a {FORMAT}")
     if checkpoint.get("version") != VERSION:
-        raise BadInput(f"{source}: version {checkpoint.get('version')!r}, this release reads {VERSION}")
+        raise BadInput(f"{source}: version {brief(checkpoint.get('version'))}, this release reads {VERSION}")
     for name, kind in FIELDS.items():
         if not isinstance(checkpoint.get(name), kind):
             got = type(checkpoint[name]).__name__ if name in checkpoint else "nothing"
             raise BadInput(f"{source}: field {name!r}: expected {kind.__name__}, got {got}")
+    if not _is_plain(checkpoint["arguments"]):
+        raise BadInput(f"{source}: field 'arguments': expected plain values, {MAX_VALUES} of them at most")
     example = checkpoint["example_input"]
     if example.dtype != torch.float32 or example.dim() < 2 or not len(example):
         got = f"{example.dtype} {list(example.shape)}"
         raise BadInput(f"{source}: example_input: expected float32 [N, …], got {got}")
+    if example.nbytes > example.untyped_storage().nbytes():
+        raise BadInput(f"{source}: example_input: {list(example.shape)}, but the file holds fewer elements")
 
 
 def build(checkpoint: Mapping[str, Any], source: str = "checkpoint") -> nn.Module:
@@ -105,10 +119,14 @@ def build(checkpoint: Mapping[str, Any], source: str = "checkpoint") -> nn.Modul
     fit.
     """
     check(checkpoint, source)
-    arch = checkpoint["arch"]
+    arch, arguments = checkpoint["arch"], checkpoint["arguments"]
     try:
-        model = create_model(arch, **checkpoint["arguments"])
+        with torch.device("meta"), at_most(len(checkpoint["state_dict"])):
+            plan = create_model(arch, **arguments)  # without memory: the arguments may ask for more than there is
     except Exception as error:  # a value of the wrong kind may break a builder anywhere
-        raise BadInput(f"{source}: {arch} cannot be built with these arguments: {error}") from error
+        reason = str(error)[:300]
+        raise BadInput(f"{source}: {arch:.100} cannot be built with these arguments: {reason}") from error
+    check_weights(plan, checkpoint["state_dict"], source, arch)
+    model = create_model(arch, **arguments)
     load_weights(model, checkpoint["state_dict"], source, arch)
     return model.eval()

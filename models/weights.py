@@ -25,12 +25,23 @@ def clean_state_dict(state_dict: Mapping[str, Any], source_name: str = "state di
     """
     while isinstance(state_dict.get("state_dict"), Mapping):
         state_dict = state_dict["state_dict"]
-    tensors = {".".join(p for p in str(key).split(".") if p not in WRAPPERS): state_dict[key] for key in state_dict}
-    kinds = {key: type(value).__name__ for key, value in tensors.items() if not isinstance(value, Tensor)}
-    strangers = [f"{key} ({kind})" for key, kind in kinds.items()]
+    if not all(isinstance(key, str) for key in state_dict):
+        raise BadInput(f"{source_name}: not a state dict: it has keys that are no names")
+    tensors = {".".join(p for p in key.split(".") if p not in WRAPPERS): value for key, value in state_dict.items()}
+    strangers = [f"{key:.100} ({fault})" for key, value in tensors.items() if (fault := _fault(value))]
     if not tensors or strangers:
         raise BadInput(f"{source_name}: not a state dict: {_first(strangers) or 'it is empty'}")
     return tensors
+
+
+def _fault(value: Any) -> str | None:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    if value.layout != torch.strided or value.is_quantized:
+        return "a sparse or quantized tensor, expected a plain one"
+    if value.nbytes > value.untyped_storage().nbytes():
+        return f"{list(value.shape)}, but the file holds fewer elements"
+    return None
 
 
 def load_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: str, arch: str) -> None:
@@ -40,17 +51,26 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: s
     and inference ignores, are kept from the model. Raises BadInput that names the first missing and surplus
     keys, wrong shapes, NaN or infinite tensors, and the network of the zoo whose keys are closest.
     """
-    tensors = clean_state_dict(state_dict, source_name)
+    tensors = check_weights(model, state_dict, source_name, arch)
     expected = model.state_dict()
-    problems = _mismatches(tensors, expected)
+    counters = {key: expected[key] for key in expected if key not in tensors}
+    model.load_state_dict({**counters, **tensors})
+
+
+def check_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: str, arch: str) -> dict[str, Tensor]:
+    """The cleaned tensors of `state_dict`, if `load_weights` would take them; raises as it does.
+
+    The model may be on the meta device.
+    """
+    tensors = clean_state_dict(state_dict, source_name)
+    problems = _mismatches(tensors, model.state_dict())
     if problems:
         problems += closest_hint(tensors, arch)
     else:
         problems = _not_finite(tensors)
     if problems:
         raise BadInput(f"{source_name} does not fit {arch}: " + "; ".join(problems))
-    counters = {key: expected[key] for key in expected if key not in tensors}
-    model.load_state_dict({**counters, **tensors})
+    return tensors
 
 
 def _mismatches(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:

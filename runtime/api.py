@@ -9,6 +9,7 @@ from typing import Any
 from rectexport.runtime.backends import AUTO, BackendOptions, choose_backend, silent
 from rectexport.runtime.package import Package
 from rectexport.runtime.session import Session
+from rectexport.runtime.signing import check_signature
 from rectexport.runtime.warm_up import warm_up as run_warm_up
 
 __all__ = ["Package", "Session", "load"]
@@ -28,6 +29,7 @@ def load(
     rebuild: bool = False,
     plugins: Sequence[str | Path] = (),
     model: Any = None,
+    require_signature: str | Path | None = None,
 ) -> Session:
     """Open a package, check every file against its sha256, and make it ready to answer.
 
@@ -42,11 +44,15 @@ def load(
     prefer_nhwc, cuda_graphs  for cuda; see docs/runtime.md
     rebuild      for tensorrt: build a plan where the package has none that fits this machine; see docs/tensorrt.md
     plugins      for tensorrt: plugin libraries besides the package's own
+    require_signature  a public key: the package must be signed with its private half (rectexport sign)
 
-    Raises BadInput for a folder that is not a whole package or a model that the engine refuses, UsageError for an
-    unknown backend, MissingDependency for one that this machine lacks.
+    Raises BadInput for a folder that is not a whole package, or not signed so, or a model that the engine refuses,
+    UsageError for an unknown backend, MissingDependency for one that this machine lacks, and for cryptography where
+    a signature is to be checked without it.
     """
     package = Package.open(path)
+    if require_signature is not None:
+        check_signature(package, require_signature)
     progress(f"checking {len(package.manifest.files)} files")
     package.verify_files()
     options = BackendOptions(

@@ -16,6 +16,7 @@ EXTRAS = {
     "onnxscript": "export",
     "onnx_graphsurgeon": "export",
     "safetensors": "export",
+    "cryptography": "sign",
     "onnxruntime": "cpu",
     "openvino": "openvino",
     "tensorrt": "gpu",

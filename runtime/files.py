@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import json
 import os
-import shutil
-import tempfile
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.temporary import OLD, held, is_abandoned, siblings, temporary_file, temporary_folder
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+#: What renameat2 answers where the system or the file system cannot exchange two folders.
+_CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
 def sha256(path: Path) -> str:
@@ -27,22 +33,57 @@ def sha256(path: Path) -> str:
 def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
     """A temporary sibling of `out` that takes its place when the block ends well, and vanishes otherwise.
 
-    An existing `out` is replaced only if it is empty or holds `owned_marker`, a JSON file with a format of
-    ours. Raises BadInput when it is something else, or when its parent cannot be written.
+    An existing `out` is replaced only if it is empty or holds `owned_marker`, a JSON file with a format of ours.
+    What a process that was killed has left beside it is cleared away. Raises BadInput when `out` is something
+    else, or when its parent cannot be written.
     """
+    _recover(out, owned_marker)
+    _refuse_strangers(out, owned_marker)
+    with ExitStack() as stack:
+        work = _enter(stack, out, temporary_folder(out.parent, out.name))
+        work.chmod(0o755)
+        yield work
+        _refuse_strangers(out, owned_marker)  # the block takes a while: others may have been here
+        try:
+            _swap(work, out)
+        except OSError as error:
+            raise BadInput(f"{out}: cannot be replaced: {error.strerror}") from None
+
+
+@contextmanager
+def replaced_file(out: Path) -> Iterator[Path]:
+    """A temporary sibling of `out` that takes its place when the block ends well, and vanishes otherwise.
+
+    Raises BadInput when `out` is a folder or a device, or cannot be written.
+    """
+    if out.exists() and not out.is_file():
+        raise BadInput(f"{out}: is {'a folder' if out.is_dir() else 'a device'}; name a file with -o")
+    with ExitStack() as stack:
+        work = _enter(stack, out, temporary_file(out.parent, out.name))
+        yield work
+        work.chmod(0o644)
+        os.replace(work, out)
+
+
+def _enter(stack: ExitStack, out: Path, temporary: AbstractContextManager[Path]) -> Path:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return stack.enter_context(temporary)
+    except OSError as error:
+        file = next((parent for parent in out.parents if parent.exists() and not parent.is_dir()), None)
+        reason = f"{file} is a file" if file else error.strerror
+        raise BadInput(f"{out}: cannot be written here: {reason}") from None
+
+
+def _refuse_strangers(out: Path, marker: str) -> None:
+    """Raise BadInput unless `out` is free, empty, or ours."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         kind = "a symbolic link" if out.is_symlink() else "a file"
         raise BadInput(f"{out}: is {kind}, not a folder; choose another output with -o")
     if out.name in ("", "..") or os.path.ismount(out):
         raise BadInput(f"{out}: cannot be replaced as a whole; name a folder in it, as in -o {out / 'net'}")
-    if out.exists() and any(out.iterdir()) and not _is_ours(out / owned_marker):
-        raise BadInput(f"{out}: already holds other files (no {owned_marker} of ours); choose another output with -o")
-    work = _make_sibling(out)
-    try:
-        yield work
-        _swap(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    if out.exists() and any(out.iterdir()) and not _is_ours(out / marker):
+        raise BadInput(f"{out}: already holds other files (no {marker} of ours); choose another output with -o")
 
 
 def _is_ours(marker: Path) -> bool:
@@ -51,29 +92,6 @@ def _is_ours(marker: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and str(document.get("format")).startswith("rectexport-")
-
-
-@contextmanager
-def replaced_file(out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` that takes its place when the block ends well, and vanishes otherwise.
-
-    Raises BadInput when `out` is a folder or cannot be written.
-    """
-    if out.is_dir():
-        raise BadInput(f"{out}: is a folder; name a file with -o")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent)
-        os.close(handle)
-    except OSError as error:
-        raise BadInput(f"{out}: cannot be written here: {error.strerror}") from None
-    work = Path(name)
-    try:
-        yield work
-        work.chmod(0o644)
-        os.replace(work, out)
-    finally:
-        work.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -96,28 +114,46 @@ def locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _make_sibling(out: Path) -> Path:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-        work.chmod(0o755)
-    except OSError as error:
-        file = next((parent for parent in out.parents if parent.exists() and not parent.is_dir()), None)
-        reason = f"{file} is a file" if file else error.strerror
-        raise BadInput(f"{out}: cannot be written here: {reason}") from None
-    return work
-
-
 def _swap(work: Path, out: Path) -> None:
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
-    kept = old / out.name
-    try:
-        if out.exists():
-            os.rename(out, kept)
+    """Give `out` the contents of `work`; then `work` has the old ones, if there were any. Raises OSError."""
+    if not out.exists():
         os.rename(work, out)
-    except OSError as error:
-        raise BadInput(f"{out}: cannot be replaced: {error.strerror}") from None
-    finally:
-        if kept.exists() and not out.exists():  # the second rename failed, or an interrupt came before it
-            os.rename(kept, out)
-        shutil.rmtree(old, ignore_errors=True)
+    elif not _exchange(work, out):
+        _set_aside(work, out)
+
+
+def _exchange(work: Path, out: Path) -> bool:
+    """Swap two folders at once, so that `out` is there at every moment; False where that cannot be done."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(work), _AT_FDCWD, os.fsencode(out), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number))
+
+
+def _set_aside(work: Path, out: Path) -> None:
+    """Swap in two steps; a process that is killed between them leaves what `_recover` puts back."""
+    old = work.with_suffix(OLD)
+    with held(out):
+        try:
+            os.rename(out, old)
+            os.rename(work, out)
+        except BaseException:
+            if old.exists() and not out.exists():
+                os.rename(old, out)
+            raise
+        os.rename(old, work)  # removed as the temporary folder is
+
+
+def _recover(out: Path, marker: str) -> None:
+    """Put back a package that was set aside by a process that was killed before the new one stood in its place."""
+    if out.exists() or out.is_symlink():
+        return
+    for old in siblings(out.parent, f".{out.name}.", OLD):
+        if _is_ours(old / marker) and is_abandoned(old):
+            os.rename(old, out)
+            return

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.shapes import Shape, ShapeRange
+from rectexport.runtime.texts import brief
 
 FORMAT = "rectexport-package"
 VERSION = 1
@@ -77,7 +78,7 @@ class _Reader:
         found = document.get("version")
         if found != VERSION:
             raise BadInput(
-                f"{self._path}: package version {found!r}, this rectexport reads {VERSION}: "
+                f"{self._path}: package version {brief(found)}, this rectexport reads {VERSION}: "
                 "export the model again, or install the rectexport that wrote it"
             )
         return Manifest(

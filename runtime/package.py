@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from rectexport.runtime.archives import check_archive
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import locked, replaced_file, sha256
 from rectexport.runtime.manifest import FILE_NAME, Manifest, read_manifest
 from rectexport.runtime.runner import Array
+from rectexport.runtime.temporary import PARTIAL
 
 MODEL = "model.onnx"
 GOLDENS = "goldens.npz"
@@ -24,6 +26,7 @@ REWRITES = "rewrites.json"
 LATENCY = "latency.json"
 #: Held by whoever changes a package; it is empty, belongs to no manifest, and may be deleted when nobody does.
 LOCK = ".lock"
+SIGNATURE = "manifest.sig"
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,17 @@ class Package:
         return self.path / MODEL
 
     def verify_files(self, but: Collection[str] = ()) -> None:
-        """Compare every listed file `but` those with its sha256. Raises BadInput that names the first that differs."""
+        """Compare every file with its sha256 in the manifest, `but` those named.
+
+        Raises BadInput that names the first that differs, is missing, or is there without being listed: a model
+        may refer to any file of its folder.
+        """
+        for path in sorted(self.path.iterdir()):
+            known = path.name in (*self.manifest.files, FILE_NAME, SIGNATURE, LOCK)
+            if not known and not (path.name.startswith(".") and path.suffix == PARTIAL):  # somebody changes the package
+                raise BadInput(
+                    f"{path}: not listed in the manifest, so nothing vouches for it; take it out of the package"
+                )
         for name, expected in self.manifest.files.items():
             if name in but:
                 continue
@@ -64,6 +77,7 @@ class Package:
         path = self.path / GOLDENS
         found: dict[str, dict[str, Array]] = {"input": {}, "output": {}}
         try:
+            check_archive(path)
             with np.load(path, allow_pickle=False) as arrays:
                 for key in arrays.files:
                     side, _, name = key.partition(".")
@@ -72,7 +86,7 @@ class Package:
                         raise ValueError(f"{key!r} is no array named input.NAME or output.NAME")
                     found[side][name] = value
         except Exception as error:  # numpy raises anything from BadZipFile to EOFError here
-            raise BadInput(f"{path}: unreadable goldens: {error}") from None
+            raise BadInput(f"{path}: unreadable goldens: {str(error)[:300]}") from None
         return found["input"], found["output"]
 
 
@@ -121,5 +135,6 @@ def _merged(old: Any, new: Any) -> Any:
 
 def _write_manifest(folder: Path, document: Mapping[str, Any]) -> None:
     text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    (folder / SIGNATURE).unlink(missing_ok=True)  # it is of the manifest as it was
     with replaced_file(folder / FILE_NAME) as work:
         work.write_text(text, encoding="utf-8")

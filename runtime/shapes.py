@@ -15,6 +15,7 @@ DTYPES = ("float32", "float64", "float16", "int64", "int32", "int8", "uint8", "b
 #: No tensor that fits a machine is larger; a typo is caught before anything is allocated.
 MAX_DIMENSION = 2**31 - 1
 MAX_ELEMENTS = 2**40
+MAX_RANK = 32
 #: The name may hold colons itself, as TensorFlow's do (images:0:1x3x224x224): a dtype starts with a letter.
 _ENTRY = re.compile(r"(?:(?P<name>.+?)\s*:\s*)?(?P<dims>\[[^\]]*\]|[0-9][0-9xX]*)(?:\s*:\s*(?P<dtype>[a-z][a-z0-9]*))?")
 
@@ -55,19 +56,21 @@ def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
     """
     match = _ENTRY.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{flag} {text!r}: expected NAME:1x3x224x224 or NAME:[1,3,224,224]")
+        raise UsageError(f"{flag} {text!r:.200}: expected NAME:1x3x224x224 or NAME:[1,3,224,224]")
     dims = [part.strip() for part in re.split(r"[xX,]", match["dims"].strip("[]"))]
     if not all(part.isdecimal() for part in dims):
-        raise UsageError(f"{flag} {text!r}: expected positive whole numbers between 'x', as in x:1x3x224x224")
+        raise UsageError(f"{flag} {text!r:.200}: expected positive whole numbers between 'x', as in x:1x3x224x224")
     # Digits are counted first: Python refuses to read a number of thousands of them.
     shape = tuple(int(part) if len(part) < 20 else MAX_DIMENSION + 1 for part in dims)
+    if len(shape) > MAX_RANK:
+        raise UsageError(f"{flag} {text!r:.200}: {len(shape)} axes, more than {MAX_RANK}")
     if min(shape) < 1 or max(shape) > MAX_DIMENSION:
         raise UsageError(f"{flag} {text!r:.200}: every dimension must lie in 1..{MAX_DIMENSION}")
     if math.prod(shape) > MAX_ELEMENTS:
-        raise UsageError(f"{flag} {text!r}: {math.prod(shape)} elements, more than any memory holds")
+        raise UsageError(f"{flag} {text!r:.200}: {math.prod(shape)} elements, more than any memory holds")
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
-        raise UsageError(f"{flag} {text!r}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
+        raise UsageError(f"{flag} {text!r:.200}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
     return ShapeFlag(match["name"], shape, dtype)
 
 

@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 
 from rectexport.runtime.intervals import Interval, ratio_interval
 from rectexport.runtime.machine import usable_cores
+from rectexport.runtime.temporary import scratch_folder
 from rectexport.runtime.timing_process import Contestant, started
 
 LEAST_ROUNDS = 3
@@ -153,10 +152,10 @@ def measure(
     Raises BadInput when a model cannot be loaded or run.
     """
     end = time.perf_counter() + seconds
-    with TemporaryDirectory(prefix="rectexport-") as folder, ExitStack() as stack:
+    with scratch_folder() as folder, ExitStack() as stack:
         contestants = []
         for index, (name, data) in enumerate(models.items()):
-            path = Path(folder) / f"{index}.onnx"
+            path = folder / f"{index}.onnx"
             path.write_bytes(data)
             spec = {"model": str(path), "engine": engine, "threads": threads or usable_cores()}
             contestants.append(Contestant(name, spec))

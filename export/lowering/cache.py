@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import replaced_file
 
 #: Cost and noise by form, as rectexport.runtime.stopwatch.Comparison has them.
 Figures = dict[str, tuple[float, float]]
@@ -38,17 +41,8 @@ class Cache:
     def put(self, key: Mapping[str, Any], figures: Figures) -> None:
         """Remember figures; the file is replaced whole, so that readers never see half of it."""
         entries = {**self._read(), _text(key): figures}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".tuning.", dir=self.path.parent)
-        except OSError:
-            return
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(entries, stream, indent=1, sort_keys=True)
-            os.replace(name, self.path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
+        with suppress(OSError, BadInput), replaced_file(self.path) as temporary:
+            temporary.write_text(json.dumps(entries, indent=1, sort_keys=True), encoding="utf-8")
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,20 +11,35 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from rectexport.exporter import dialect
+from rectexport.runtime.errors import BadInput
+
+# It prints what it has to say to stdout, where --json has its document, and raises what matters.
+G_LOGGER.severity = G_LOGGER.CRITICAL + 1
+
+#: A ConstantOfShape beyond this stays one: a few bytes in the file may ask for more than the memory holds.
+MAX_ELEMENTS = 1 << 24
+#: From this version of the format on, a stored value needs no input of its name, and graphsurgeon writes none.
+LEAST_IR_VERSION = 4
+#: The passes make arrays of a plane's size; a larger side is taken for unknown.
+MAX_SIDE = 1 << 16
 
 
 def open_graph(model: ModelProto) -> gs.Graph:
-    """The model's main graph, ready for surgery."""
-    return gs.import_onnx(model)
+    """The model's main graph, ready for surgery. Raises BadInput for one that graphsurgeon does not know."""
+    try:
+        return gs.import_onnx(model)
+    except Exception as error:  # it raises what numpy and protobuf raise, besides its own
+        raise BadInput(f"the graph cannot be taken apart: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def close_graph(graph: gs.Graph, model: ModelProto) -> ModelProto:
     """The graph as a model again, with the header of `model`; unused nodes and functions are gone."""
     graph.cleanup(remove_unused_graph_inputs=False).toposort()
     result = gs.export_onnx(graph, do_type_check=False)
-    result.ir_version = model.ir_version
+    result.ir_version = max(model.ir_version, LEAST_IR_VERSION)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
     result.metadata_props.extend(model.metadata_props)
     dialect.attach_functions(result)
@@ -51,7 +67,8 @@ def constant(tensor: gs.Tensor) -> NDArray[Any] | None:
     if node.op == "ConstantOfShape":
         shape, fill = constant(node.inputs[0]), node.attrs.get("value")
         value = np.float32(0) if fill is None else _values(fill).reshape(-1)[0]
-        return None if shape is None else np.full(tuple(shape), value)
+        small = shape is not None and 0 <= math.prod(map(int, shape.flat)) <= MAX_ELEMENTS
+        return np.full(tuple(shape), value) if shape is not None and small else None
     return None
 
 
@@ -78,9 +95,13 @@ def sole_consumer(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
 
 
 def static_size(tensor: gs.Tensor) -> tuple[int, int] | None:
-    """(H, W) of a rank-4 tensor when both are known."""
+    """(H, W) of a rank-4 tensor when both are known, and sizes of an image."""
     shape = tensor.shape
-    if shape is None or len(shape) != 4 or not all(isinstance(size, int) and size > 0 for size in shape[2:]):
+    if (
+        shape is None
+        or len(shape) != 4
+        or not all(isinstance(size, int) and 0 < size <= MAX_SIDE for size in shape[2:])
+    ):
         return None
     return int(shape[2]), int(shape[3])
 

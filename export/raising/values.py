@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
+from onnx import GraphProto, TypeProto, ValueInfoProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 #: Results beyond this are not computed: no factor, pad or split is so large.
 MAX_BYTES = 1 << 26
+#: Elements of the largest tensor that says how large another one is.
+MAX_SIZES = 256
 _RANDOM = {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
 _RANDOM |= {"RandomUniformLike"}
 _STANDARD = (None, "", "ai.onnx")
@@ -45,6 +49,8 @@ class Values:
         feeds: dict[str, Any] = {entry.name: self.of(entry) for entry in node.inputs if entry.name}
         if any(value is None for value in feeds.values()):
             return None
+        if not _small_result(node, feeds, self._opset):
+            return None
         try:
             evaluator = ReferenceEvaluator(OnnxExporter.export_node(node), opsets={"": self._opset})
             results: Any = evaluator.run([tensor.name], feeds)
@@ -52,6 +58,31 @@ class Values:
             return None
         value = np.asarray(results[0])
         return value if value.nbytes <= MAX_BYTES else None
+
+
+def _small_result(node: gs.Node, feeds: dict[str, NDArray[Any]], opset: int) -> bool:
+    """Whether ONNX can tell that the outputs are small: a few bytes may ask for a tensor that fills the memory."""
+    graph = GraphProto(node=[OnnxExporter.export_node(node)])
+    graph.input.extend(_noted(name, value) for name, value in feeds.items())
+    # Inference reads the values of shapes, pads and repeats, and never those of data.
+    short = {name: value for name, value in feeds.items() if value.size <= MAX_SIZES}
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in short.items())
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    try:
+        inferred = shape_inference.infer_shapes(model, data_prop=True)
+    except Exception:  # an operator or a value that inference refuses
+        return False
+    noted = {value.name: value.type.tensor_type for value in inferred.graph.value_info}
+    return all(entry.name in noted and _bytes(noted[entry.name]) <= MAX_BYTES for entry in node.outputs if entry.name)
+
+
+def _noted(name: str, value: NDArray[Any]) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+
+
+def _bytes(kind: TypeProto.Tensor) -> float:
+    sizes = [dim.dim_value if dim.HasField("dim_value") else math.inf for dim in kind.shape.dim]
+    return math.prod(sizes, start=8.0) if kind.HasField("shape") and min(sizes, default=0) >= 0 else math.inf
 
 
 def _fixed_outputs(graph: gs.Graph) -> set[int]:

@@ -9,8 +9,11 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from rectexport.exporter.passes.rectification import taps
-from rectexport.exporter.passes.surgeon import static_size
+from rectexport.exporter.passes.surgeon import MAX_SIDE, static_size
 from rectexport.exporter.raising.values import Values
+
+#: The taps of a window are counted one by one.
+LARGEST_KERNEL = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ class Window:
 
 
 def read_window(values: Values, node: gs.Node) -> Window | None:
-    """The window of a 2-D Conv or AveragePool; None when it is not 2-D or pads by a rule that needs its size."""
+    """The window of a 2-D Conv or AveragePool.
+
+    None when it is not 2-D, pads by a rule that needs its size, or has attributes that no convolution has.
+    """
     kernel = node.attrs.get("kernel_shape")
     if kernel is None and node.op == "Conv":
         weight = node.inputs[1]
@@ -57,12 +63,14 @@ def read_window(values: Values, node: gs.Node) -> Window | None:
     if kernel is None or len(kernel) != 2 or not all(isinstance(size, int) for size in kernel):
         return None
     strides, dilations = (node.attrs.get(name, [1, 1]) for name in ("strides", "dilations"))
+    if not all(_sane(values, 2, 1) for values in (kernel, strides, dilations)) or max(kernel) > LARGEST_KERNEL:
+        return None
     plain = Window(_pair(kernel), _pair(strides), (0, 0, 0, 0), _pair(dilations))
     rule = node.attrs.get("auto_pad", "NOTSET")
     if rule == "VALID":
         return plain
     pads = node.attrs.get("pads", [0, 0, 0, 0]) if rule == "NOTSET" else _same_pads(node, plain, rule)
-    if pads is None or min(pads) < 0:
+    if pads is None or not _sane(pads, 4, 0):
         return None
     return Window(plain.kernel, plain.strides, (pads[0], pads[1], pads[2], pads[3]), plain.dilations)
 
@@ -81,6 +89,10 @@ def _same_pads(node: gs.Node, window: Window, rule: str) -> list[int] | None:
         begins.append(less if rule == "SAME_UPPER" else more)
         ends.append(more if rule == "SAME_UPPER" else less)
     return [*begins, *ends]
+
+
+def _sane(values: list[int], length: int, least: int) -> bool:
+    return len(values) == length and all(least <= int(value) <= MAX_SIDE for value in values)
 
 
 def _pair(values: list[int]) -> tuple[int, int]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
 
-from rectexport.cli.failure import debugging, explain
+import pytest
+import typer
+
+from rectexport.cli.failure import check_interrupted, debugging, explain, reported
 from rectexport.runtime import errors
 
 BUG = "internal error, please report it: {} (RECTEXPORT_DEBUG=1 shows the traceback)"
@@ -38,3 +45,60 @@ def test_debugging_is_asked_for(monkeypatch: pytest.MonkeyPatch, value: str | No
     if value is not None:
         monkeypatch.setenv("RECTEXPORT_DEBUG", value)
     assert debugging() is wanted
+
+
+def code_of(action: Callable[[], None]) -> int:
+    """The exit code of a command that does this."""
+    with pytest.raises(typer.Exit) as ended, reported(["rectexport"], as_json=False):
+        action()
+    return ended.value.exit_code
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "code"),
+    [
+        (signal.SIGINT, "interrupted; nothing was written", 130),
+        (signal.SIGTERM, "ended by SIGTERM; nothing was written", 143),
+        (signal.SIGHUP, "ended by SIGHUP; nothing was written", 129),
+    ],
+)
+def test_signals_end_a_command_in_order(
+    number: signal.Signals, said: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+
+    def receive() -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+
+    assert code_of(receive) == code
+    assert said in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+
+
+def test_a_swallowed_signal_is_remembered() -> None:
+    def swallow() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "the second ends the process at once"
+        check_interrupted()
+
+    assert code_of(swallow) == 143
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As nohup has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with reported(["rectexport"], as_json=False):
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_names_of_strangers_have_no_hold_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), reported(["rectexport", "\x1b[2J"], as_json=False):
+        raise errors.BadInput("\x1b]0;owned\x07 a\nPASSED")
+    said = capsys.readouterr().err
+    assert r"\x1b]0;owned\x07 a\nPASSED" in said and "\x1b" not in said

@@ -205,7 +205,7 @@ def test_onnx_with_weights_beside_it(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
     assert load_source(tmp_path / "m.onnx").kind == "onnx"
     (tmp_path / "m.data").unlink()
-    with pytest.raises(BadInput, match=r"m\.onnx: not a valid ONNX model: .*m\.data"):
+    with pytest.raises(BadInput, match=r"m\.onnx: weights of w are kept in .m\.data., which is no file"):
         load_source(tmp_path / "m.onnx")
 
 
@@ -357,7 +357,7 @@ def test_other_values(value: Any, load: Callable[..., Source]) -> None:
         ({"down.0.weight": torch.full((48, 32, 3, 3), float("nan"))}, "1 tensors with NaN or infinite values: down"),
         ({"head.fc.bias": torch.full((10,), float("inf"))}, "1 tensors with NaN or infinite values: head.fc.bias"),
         ({"head.fc.weight": torch.zeros(7, 48)}, "1 wrong shapes: head.fc.bias"),
-        ({"stem.0.weight": torch.zeros(16, 1, 5, 5).to_sparse()}, "damaged, or of a kind that is not supported"),
+        ({"stem.0.weight": torch.zeros(16, 1, 5, 5).to_sparse()}, "sparse or quantized tensor, expected a plain one"),
         ({"stem.0.weight": 3}, r"not a state dict: stem\.0\.weight \(int\)"),
     ],
 )

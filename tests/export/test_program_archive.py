@@ -128,9 +128,22 @@ def test_constants_of_the_old_layout_and_libraries(honest: Path, tmp_path: Path)
         check_program_archive(rewrite(honest, tmp_path / "b.pt2", keep, {"data/aotinductor/model/x.so": b"x"}))
 
 
-def test_call_of_something_else_than_an_operator(honest: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(
+            "torch.os.system",
+            "torch.ops.load_library",
+            "torch.ops.aten.from_file.default",
+            "torch.ops.aten.save.default",
+        ),
+        *("torch.ops.aten.nothing.default", "torch.ops.aten.__class__"),
+        *("_operator.methodcaller", "_operator.call", "math.__loader__", "#aten:conv2d", "os.system"),
+    ],
+)
+def test_call_of_something_else_than_an_operator(honest: Path, tmp_path: Path, target: str) -> None:
     def edit(name: str, data: bytes) -> bytes:
-        return data.replace(b"torch.ops.aten.conv2d.default", b"torch.os.system") if "model.json" in name else data
+        return data.replace(b"torch.ops.aten.conv2d.default", target.encode()) if "model.json" in name else data
 
     with pytest.raises(BadInput, match="no torch operator"):
         load_source(rewrite(honest, tmp_path / "evil.pt2", edit))

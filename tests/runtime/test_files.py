@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from rectexport.runtime import files
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import replaced_directory, sha256
 
@@ -153,6 +155,7 @@ def test_a_rename_that_fails_leaves_all_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, error: BaseException
 ) -> None:
     """The old package is set aside by the first rename, the new one put in place by the second."""
+    monkeypatch.setattr(files, "_exchange", lambda work, out: False)
     make(tmp_path / "out", manifest_json=OURS, old_txt="old")
     calls = []
     rename = os.rename
@@ -200,6 +203,7 @@ def test_a_parent_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_interrupt_between_the_renames_brings_the_old_package_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(files, "_exchange", lambda work, out: False)
     make(tmp_path / "out", manifest_json=OURS, old_txt="old")
     rename = os.rename
 
@@ -217,3 +221,47 @@ def test_an_interrupt_between_the_renames_brings_the_old_package_back(
         write()
     assert tree(tmp_path) == {"out/manifest.json": OURS, "out/old.txt": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_the_new_package_takes_the_place_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rename of the old one comes first: at no moment is there no package."""
+    make(tmp_path / "out", manifest_json=OURS, old_txt="old")
+
+    def refuse(*_: object) -> None:
+        pytest.fail("two steps")
+
+    with replaced_directory(tmp_path / "out", "manifest.json") as work:
+        (work / "new.txt").write_text("new")
+        monkeypatch.setattr(os, "rename", refuse)
+    assert tree(tmp_path) == {"out/new.txt": "new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_where_folders_cannot_be_exchanged_two_steps_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_exchange", lambda work, out: False)
+    make(tmp_path / "out", manifest_json=OURS, old_txt="old")
+    with replaced_directory(tmp_path / "out", "manifest.json") as work:
+        (work / "new.txt").write_text("new")
+    assert tree(tmp_path) == {"out/new.txt": "new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_package_that_a_killed_process_set_aside_comes_back(tmp_path: Path) -> None:
+    make(tmp_path / ".out.abcd1234.old", manifest_json=OURS, old_txt="old")
+    make(tmp_path / ".out.abcd1234.partial", new_txt="half")
+    with pytest.raises(ValueError, match="later"), replaced_directory(tmp_path / "out", "manifest.json"):
+        raise ValueError("later")
+    assert tree(tmp_path) == {"out/manifest.json": OURS, "out/old.txt": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_others_filled_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    def write() -> None:
+        with replaced_directory(tmp_path / "out", "manifest.json") as work:
+            (work / "new.txt").write_text("new")
+            make(tmp_path / "out", photo_jpg="dear")
+
+    with pytest.raises(BadInput, match="already holds other files"):
+        write()
+    assert tree(tmp_path) == {"out/photo.jpg": "dear"}

@@ -74,8 +74,16 @@ def test_missing_files_folders_and_links_are_refused(package: Path, tmp_path: Pa
         opened.verify_files()
 
 
-def test_files_of_others_do_not_matter(package: Path) -> None:
-    (package / "notes.txt").write_text("mine")
+@pytest.mark.parametrize("name", ["notes.txt", "model.onnx.data", ".hidden"])
+def test_a_file_that_is_not_listed_is_refused(package: Path, name: str) -> None:
+    """A model may refer to any file of its folder."""
+    (package / name).write_text("mine")
+    with pytest.raises(BadInput, match=f"{name}: not listed in the manifest"):
+        Package.open(package).verify_files()
+
+
+def test_a_signature_is_not_listed(package: Path) -> None:
+    (package / "manifest.sig").write_bytes(b"")
     Package.open(package).verify_files()
 
 

@@ -1,0 +1,58 @@
+"""Dialect nodes and functions in a stranger's file: they must be what this release means by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnx import FunctionProto, ModelProto, NodeProto
+
+from rectexport.exporter import dialect
+
+#: How many values a list of ints has.
+_LENGTHS = {"kernel_shape": 2, "strides": 2, "dilations": 2, "pads": 4, "splits": 4}
+_SYMMETRIC_PADS = 16
+#: The largest kernel, stride, pad or split; the passes make arrays of such sizes.
+_LARGEST = 1 << 16
+
+
+def dialect_faults(model: ModelProto, nodes: list[NodeProto]) -> Iterator[str]:
+    """What is wrong with the dialect's nodes and functions of a model."""
+    opset = dialect.default_opset(model)
+    for body in model.functions:
+        if body.domain == dialect.DOMAIN and not _is_ours(body, opset):
+            yield f"it has a function {dialect.DOMAIN}.{body.name:.100} of its own, which is not this release's"
+    for node in nodes:
+        if node.domain == dialect.DOMAIN and (fault := _node_fault(node)):
+            yield f"{dialect.DOMAIN}.{node.op_type:.100} {node.name:.100}: {fault}"
+
+
+def _is_ours(body: FunctionProto, opset: int) -> bool:
+    if body.name not in dialect.BODIES:
+        return False
+    wanted = dialect.function(body.name, opset)
+    same = (list(body.input), list(body.output)) == (list(wanted.input), list(wanted.output))
+    return same and [_bare(node) for node in body.node] == [_bare(node) for node in wanted.node]
+
+
+def _bare(node: NodeProto) -> tuple[str, str, list[str], list[str], list[bytes]]:
+    """A node without what tools add to it."""
+    attributes = sorted(entry.SerializeToString(deterministic=True) for entry in node.attribute)
+    return node.domain, node.op_type, list(node.input), list(node.output), attributes
+
+
+def _node_fault(node: NodeProto) -> str | None:
+    if node.op_type not in dialect.SIGNATURES:
+        return "no such operator"
+    inputs, _, kinds = dialect.SIGNATURES[node.op_type]
+    if len(node.input) != len(inputs) or len(node.output) != 1:
+        return f"expected {len(inputs)} inputs and an output"
+    found = {entry.name: entry.type for entry in node.attribute}
+    if found != kinds:
+        return f"expected attributes {', '.join(kinds)}"
+    for name, value in dialect.attributes(node).items():
+        values = value if isinstance(value, tuple) else (value,)
+        length = _SYMMETRIC_PADS if (node.op_type, name) == ("SymmetricPad", "pads") else _LENGTHS.get(name, 1)
+        least = -4 if name == "axis" else int(name in ("kernel_shape", "strides", "dilations", "numerator"))
+        if len(values) != length or not all(least <= entry <= _LARGEST for entry in values):
+            return f"{name}: expected {length} ints of {least}..{_LARGEST}"
+    return None

@@ -1,0 +1,133 @@
+"""An ONNX file from anyone, read so that nothing outside of it and its folder is."""
+
+from __future__ import annotations
+
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import onnx
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, checker
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
+
+from rectexport.exporter.dialect_check import dialect_faults
+from rectexport.runtime.errors import BadInput
+
+#: The most that protobuf reads as one message.
+MAX_BYTES = 2**31 - 1
+#: Characters in the name of an input or output, which stands in manifests, archives and messages.
+MAX_NAME = 1000
+#: The most nodes that a function may stand for when all that it calls is put in its place, as engines do.
+MAX_INLINED = 1_000_000
+
+
+def read_onnx(path: Path, check: bool = True) -> ModelProto:
+    """An ONNX file with its external data; without `check`, one that ONNX's checker refuses, too.
+
+    Raises BadInput when it is missing or none, when weights are kept outside its folder, or when functions call
+    themselves, which libraries follow without end.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: {'is no file' if path.exists() else 'no such file'}")
+    if path.stat().st_size > MAX_BYTES:
+        raise BadInput(f"{path}: {path.stat().st_size} bytes; an ONNX file has at most {MAX_BYTES}")
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+        tensors = list(_tensors(model))
+    except Exception as error:  # protobuf's own, and RecursionError
+        raise BadInput(f"{path}: not an ONNX file: {first_line(error)}") from None
+    nodes = list(all_nodes(model))
+    long = next((value.name for value in (*model.graph.input, *model.graph.output) if len(value.name) > MAX_NAME), None)
+    if long:
+        raise BadInput(f"{path}: the name {long:.40}… has {len(long)} characters; inputs and outputs have {MAX_NAME}")
+    for fault in (*_recursions(model), *_outside(path.parent, tensors), *dialect_faults(model, nodes)):
+        raise BadInput(f"{path}: {fault}")
+    try:
+        load_external_data_for_model(model, str(path.parent))
+        if check:
+            checker.check_model(model)
+    except Exception as error:
+        raise BadInput(f"{path}: not a valid ONNX model: {first_line(error)}") from None
+    return model
+
+
+def numeric_type(value: onnx.ValueInfoProto, path: Path | str = "model") -> str:
+    """NumPy's name of an input's type. Raises BadInput when it is no tensor of numbers."""
+    number = value.type.tensor_type.elem_type
+    known = number in TensorProto.DataType.values() and number not in (TensorProto.UNDEFINED, TensorProto.STRING)
+    if not value.type.HasField("tensor_type") or not known:
+        raise BadInput(f"{path}: input {value.name:.100} is no tensor of numbers")
+    return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number)).name)
+
+
+def first_line(error: Exception) -> str:
+    """The kind of an error and the first line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """The nodes of the graph and of the functions, and of every graph inside them."""
+    pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while pending:
+        node = pending.pop()
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                pending.extend(graph.node)
+
+
+def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+    yield from model.graph.initializer
+    for node in all_nodes(model):
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for graph in (attribute.g, *attribute.graphs):
+                yield from graph.initializer
+
+
+def _outside(folder: Path, tensors: list[TensorProto]) -> Iterator[str]:
+    """What is wrong with the places where weights are kept."""
+    for tensor in tensors:
+        if not uses_external_data(tensor):
+            continue
+        try:
+            info = ExternalDataInfo(tensor)
+            offset, length = info.offset or 0, info.length or 0
+        except Exception as error:
+            yield f"weights of {tensor.name} are kept nowhere: {first_line(error)}"
+            continue
+        place, path = PurePosixPath(info.location), folder / info.location
+        if place.is_absolute() or ".." in place.parts or "\\" in info.location or not place.parts:
+            yield f"weights of {tensor.name} are kept in {info.location!r:.200}, outside its folder"
+        elif any(part.is_symlink() for part in (path, *path.parents[: len(place.parts) - 1])):
+            yield f"weights of {tensor.name} are kept in {info.location!r:.200}, a symbolic link"
+        elif not path.exists() or not stat.S_ISREG(path.stat().st_mode):
+            yield f"weights of {tensor.name} are kept in {info.location!r:.200}, which is no file"
+        elif not 0 <= offset <= offset + length <= path.stat().st_size:
+            yield f"weights of {tensor.name}: {length} bytes at {offset} of {info.location!r:.200}, which ends before"
+
+
+def _recursions(model: ModelProto) -> Iterator[str]:
+    """Functions that call themselves, directly or not, or multiply without end."""
+    bodies = {(entry.domain, entry.name): entry for entry in model.functions}
+    if len(bodies) < len(model.functions):
+        yield "two functions have one name"
+    calls = {key: _called(body) for key, body in bodies.items()}
+    sizes: dict[tuple[str, str], int] = {}
+    while len(sizes) < len(calls):
+        ready = {key for key in calls.keys() - sizes.keys() if not calls[key].keys() & calls.keys() - sizes.keys()}
+        if not ready:
+            yield f"function {next(iter(calls.keys() - sizes.keys()))[1]!r:.100} calls itself"
+            return
+        sizes |= {key: sum(count * sizes.get(called, 1) for called, count in calls[key].items()) for key in ready}
+    if max(sizes.values(), default=0) > MAX_INLINED:
+        yield f"its functions call each other so often that they stand for {max(sizes.values())} nodes"
+
+
+def _called(function: FunctionProto) -> Counter[tuple[str, str]]:
+    holder = ModelProto()
+    holder.functions.append(function)
+    return Counter((node.domain, node.op_type) for node in all_nodes(holder))

@@ -1,0 +1,120 @@
+"""Who made a package: Ed25519 signatures over its manifest, which has the hash of every other file.
+
+The signature of manifest.json's bytes is manifest.sig, 64 bytes as RFC 8032 has them; keys are PEM files. So
+`openssl pkeyutl -verify -pubin -inkey KEY.pub -rawin -in manifest.json -sigfile manifest.sig` checks one, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rectexport.runtime.environment import require
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.files import replaced_file
+from rectexport.runtime.manifest import FILE_NAME
+from rectexport.runtime.package import SIGNATURE, Package
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+_SERIALIZATION = "cryptography.hazmat.primitives.serialization"
+_ED25519 = "cryptography.hazmat.primitives.asymmetric.ed25519"
+
+
+def generate_key(path: Path) -> Path:
+    """Write a new private key to `path`, readable by its owner alone, and its public half to PATH.pub: the result.
+
+    Raises BadInput when either is there already, or cannot be written.
+    """
+    serialization = require(_SERIALIZATION)
+    key = require(_ED25519).Ed25519PrivateKey.generate()
+    pem, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
+    public = path.with_name(f"{path.name}.pub")
+    _write_new(public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo), 0o644)
+    try:
+        _write_new(path, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password), 0o600)
+    except BaseException:
+        public.unlink()
+        raise
+    return public
+
+
+def sign_package(package: Package, key: Path) -> Path:
+    """Check every file of the package, then sign its manifest with the private key; the signature's file.
+
+    Raises BadInput for a package that is not whole and a key that is none.
+    """
+    package.verify_files()
+    private: Ed25519PrivateKey = _read_key(key, private=True)
+    path = package.path / SIGNATURE
+    signature = private.sign(_manifest_bytes(package))
+    with replaced_file(path) as temporary:
+        temporary.write_bytes(signature)
+    return path
+
+
+def check_signature(package: Package, public_key: str | Path) -> None:
+    """Raise BadInput unless the manifest that `package` has read is signed by the holder of `public_key`.
+
+    Says nothing about the other files: `Package.verify_files` compares them with the manifest.
+    """
+    public: Ed25519PublicKey = _read_key(Path(public_key), private=False)
+    path = package.path / SIGNATURE
+    try:
+        signature = path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    if signature is None:
+        raise BadInput(f"{package.path}: is not signed: {SIGNATURE} is missing; sign it with rectexport sign")
+    try:
+        public.verify(signature, _manifest_bytes(package))
+    except require("cryptography.exceptions").InvalidSignature:
+        raise BadInput(
+            f"{path}: not a signature of this manifest by {public_key}: the package was changed after it was signed, "
+            "or another key signed it"
+        ) from None
+
+
+def _manifest_bytes(package: Package) -> bytes:
+    """The manifest's bytes; what they say must be what was read when the package was opened."""
+    path = package.path / FILE_NAME
+    try:
+        content = path.read_bytes()
+        same = json.loads(content) == package.manifest.data
+    except (OSError, ValueError, RecursionError):
+        same = False
+    if not same:
+        raise BadInput(f"{path}: was changed while it was being read; open the package again")
+    return content
+
+
+def _read_key(path: Path, *, private: bool) -> Any:
+    serialization, ed25519 = require(_SERIALIZATION), require(_ED25519)
+    what = "private" if private else "public"
+    try:
+        content = path.read_bytes()
+        key = (
+            serialization.load_pem_private_key(content, None) if private else serialization.load_pem_public_key(content)
+        )
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # a password is asked for, another algorithm, no PEM
+        raise BadInput(f"{path}: not the {what} half of an Ed25519 key, as PEM without password: {error}") from None
+    if not isinstance(key, ed25519.Ed25519PrivateKey if private else ed25519.Ed25519PublicKey):
+        raise BadInput(f"{path}: a key of another kind; expected Ed25519, as rectexport keygen makes it")
+    return key
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        raise BadInput(f"{path}: is there already; a key is never overwritten") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)

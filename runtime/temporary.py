@@ -1,0 +1,155 @@
+"""Temporary files and folders that a killed process leaves behind, told from those of one that still runs.
+
+Whoever makes a temporary holds a lock on it (flock), which the system releases when the process ends, however it
+ends. So what bears our name and can be locked is nobody's, and the next one that works at the same place removes
+it. Where there is no flock nothing is ever removed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+PARTIAL, OLD = ".partial", ".old"
+_TOKEN = "[a-z0-9_]{8}"  # what tempfile puts into a name
+
+
+@contextmanager
+def temporary_file(folder: Path, name: str) -> Iterator[Path]:
+    """An empty file `.NAME.xxxxxxxx.partial` in `folder`, removed at the end if it is still there.
+
+    Raises OSError when the folder cannot be written.
+    """
+    remove_abandoned(folder, f".{name}.")
+    while True:
+        handle, path = tempfile.mkstemp(prefix=f".{name}.", suffix=PARTIAL, dir=folder)
+        if _keep(handle, Path(path)):
+            break
+        os.close(handle)
+    try:
+        yield Path(path)
+    finally:
+        Path(path).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def temporary_folder(folder: Path, name: str) -> AbstractContextManager[Path]:
+    """An empty folder `.NAME.xxxxxxxx.partial` in `folder`, removed with all that it holds at the end.
+
+    Entering raises OSError when the folder cannot be written.
+    """
+    return _folder(folder, f".{name}.")
+
+
+def scratch_folder() -> AbstractContextManager[Path]:
+    """A folder for files that no one else reads, where the system keeps such."""
+    return _folder(Path(tempfile.gettempdir()), "rectexport-scratch.")
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep others from taking `path` for abandoned within the block."""
+    handle = _lock(path)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def remove_abandoned(folder: Path, prefix: str) -> None:
+    """Remove the temporaries `PREFIXxxxxxxxx.partial` and `.old` in `folder` whose processes have ended."""
+    for path in [*siblings(folder, prefix, PARTIAL), *siblings(folder, prefix, OLD)]:
+        handle = _lock(path)
+        if handle is None:
+            continue
+        try:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+
+def siblings(folder: Path, prefix: str, suffix: str) -> list[Path]:
+    """The temporaries of that name in `folder`, whoever made them; oldest name first."""
+    pattern = re.compile(re.escape(prefix) + _TOKEN + re.escape(suffix))
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if pattern.fullmatch(name))
+    except OSError:
+        return []
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether no process holds the temporary."""
+    handle = _lock(path)
+    if handle is not None:
+        os.close(handle)
+    return handle is not None
+
+
+@contextmanager
+def _folder(parent: Path, prefix: str) -> Iterator[Path]:
+    remove_abandoned(parent, prefix)
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=parent))
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another process took it for abandoned before it was held
+        except OSError:  # a folder cannot be opened on Windows
+            handle = os.open(os.devnull, os.O_RDONLY)
+            break
+        if _keep(handle, path):
+            break
+        os.close(handle)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(handle)
+
+
+def _keep(handle: int, path: Path) -> bool:
+    """Lock what was just made; False if another process took it for abandoned in between, and removed it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:
+        return True  # a file system without locks, where nothing is removed either
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(path: Path) -> int | None:
+    """A handle that holds the file or folder, or None where another process does or none can."""
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        kind = os.fstat(handle).st_mode
+        if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+    except OSError:
+        pass
+    os.close(handle)
+    return None

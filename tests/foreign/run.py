@@ -1,0 +1,156 @@
+"""Every pass, for every target, on models that it was not made for: the outputs stay, or the pass leaves it alone.
+
+`python -m tests.foreign.run [node|stored|torch …]` takes all of them, or these kinds, and prints how many
+ran and how many stayed as they were; `make backend-models`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, checker
+from onnx.reference import ReferenceEvaluator
+
+from rectexport.exporter.lowering import TARGETS, Lowering, load_costs
+from rectexport.exporter.lowering.shapes import infer_shapes
+from rectexport.exporter.passes import PREPARE, Pass, select_passes
+from rectexport.exporter.raising import RAISE, RAISING
+from rectexport.runtime.errors import BadInput
+from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from tests.foreign.corpus import Feeds, Foreign, node_models, stored_models, torch_models
+
+#: float32 rounding where a sum is taken in another order.
+RELATIVE_L2 = 1e-6
+
+
+@dataclass
+class Report:
+    """What the passes did to one model: which fired, whether the outputs could be compared, what went wrong."""
+
+    fired: list[str] = field(default_factory=list)
+    compared: bool = False
+    faults: list[str] = field(default_factory=list)
+
+
+def examine(foreign: Foreign) -> Report:
+    """Run everything on one model."""
+    report = Report()
+    valid = _valid(foreign.model)
+    expected = _outputs(foreign.model, foreign.feeds)
+    report.compared = expected is not None
+    for entry in (*RAISE, *PREPARE):  # each alone
+        _apply(entry, foreign.model, foreign.feeds, expected, valid, report)
+    start = infer_shapes(foreign.model)
+    for entry in (RAISING, *PREPARE):
+        start = _apply(entry, start, foreign.feeds, expected, valid, report)
+    start = infer_shapes(start)
+    for target in TARGETS:
+        model = start
+        passes = select_passes("auto", Lowering(load_costs(target)).passes())[len(PREPARE) :]
+        for entry in passes:
+            model = _apply(entry, model, foreign.feeds, expected, valid, report, f" for {target}")
+    return report
+
+
+def _apply(
+    entry: Pass,
+    model: ModelProto,
+    feeds: Feeds,
+    expected: Sequence[Any] | None,
+    valid: bool,
+    report: Report,
+    where: str = "",
+) -> ModelProto:
+    try:
+        rewritten, result = entry.run(model)
+    except BadInput:
+        return model  # a refusal
+    except Exception as error:
+        report.faults.append(f"{entry.name}{where} raised {type(error).__name__}: {str(error)[:200]}")
+        return model
+    if not result.fired:
+        if rewritten is not model:
+            report.faults.append(f"{entry.name}{where} changed the model and says that it did not")
+        return model
+    report.fired.append(entry.name)
+    report.faults += [f"{entry.name}{where}: {fault}" for fault in _differences(rewritten, feeds, expected, valid)]
+    return rewritten
+
+
+def _differences(model: ModelProto, feeds: Feeds, expected: Sequence[Any] | None, valid: bool) -> Iterator[str]:
+    if valid and not _valid(model):
+        yield "the checker refuses the result"
+    if expected is None:
+        return
+    found = _outputs(model, feeds)
+    if found is None:
+        yield "the result does not run"
+        return
+    for index, (wanted, got) in enumerate(zip(expected, found, strict=True)):
+        if not _equal(wanted, got):
+            yield f"output {index} differs"
+
+
+def _equal(wanted: Any, got: Any) -> bool:
+    if isinstance(wanted, list):
+        return len(wanted) == len(got) and all(map(_equal, wanted, got))
+    if not isinstance(wanted, np.ndarray):
+        return bool(wanted == got)
+    if wanted.shape != got.shape or wanted.dtype != got.dtype:
+        return False
+    if np.array_equal(wanted, got, equal_nan=wanted.dtype.kind in "fc"):
+        return True
+    distance = np.linalg.norm((wanted.astype(np.float64) - got.astype(np.float64)).ravel())
+    return wanted.dtype.kind == "f" and bool(
+        distance <= RELATIVE_L2 * np.linalg.norm(wanted.astype(np.float64).ravel())
+    )
+
+
+def _valid(model: ModelProto) -> bool:
+    try:
+        checker.check_model(model)
+    except Exception:
+        return False
+    return True
+
+
+def _outputs(model: ModelProto, feeds: Feeds) -> list[Any] | None:
+    """By ONNX Runtime, or else by ONNX's reference; None where neither runs it, or where it draws numbers."""
+    if any(node.op_type.startswith(("Random", "Multinomial", "Bernoulli", "Dropout")) for node in model.graph.node):
+        return None
+    try:
+        return list(OnnxRuntimeRunner(model.SerializeToString(), threads=1, optimize=False).run(feeds).values())
+    except Exception:
+        try:
+            results: Any = ReferenceEvaluator(model).run(None, feeds)
+        except Exception:
+            return None
+        return list(results)
+
+
+def main() -> None:
+    """All of them, or the kinds that the command line names."""
+    kinds = {"node": node_models, "stored": stored_models, "torch": torch_models}
+    wrong = 0
+    for kind in sys.argv[1:] or kinds:
+        counts: Counter[str] = Counter(models=0)
+        for foreign in kinds[kind]():
+            report = examine(foreign)
+            counts["models"] += 1
+            counts["compared"] += report.compared
+            counts["left as they were"] += not report.fired
+            counts["faults"] += len(report.faults)
+            for fault in report.faults:
+                print(f"{foreign.name}: {fault}", flush=True)
+        wrong += counts["faults"]
+        print(f"{kind}: {', '.join(f'{count} {name}' for name, count in counts.items())}", flush=True)
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What a killed process leaves is removed; what a live one holds is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rectexport.runtime.temporary import remove_abandoned, scratch_folder, temporary_file, temporary_folder
+
+if sys.platform == "win32":
+    pytest.skip("nothing is removed where there is no flock", allow_module_level=True)
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from rectexport.runtime.temporary import temporary_file, temporary_folder
+
+with temporary_folder(Path(sys.argv[1]), "out") as folder, temporary_file(Path(sys.argv[1]), "out") as file:
+    (folder / "half").write_text("half")
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_killed_process(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        assert len(names(tmp_path)) == 2
+        remove_abandoned(tmp_path, ".out.")
+        assert len(names(tmp_path)) == 2, "it is still alive"
+        process.send_signal(signal.SIGKILL)
+    assert len(names(tmp_path)) == 2
+    with temporary_folder(tmp_path, "out") as folder:
+        assert names(tmp_path) == [folder.name]
+    assert not names(tmp_path)
+
+
+def test_all_that_is_not_ours_stays(tmp_path: Path) -> None:
+    kept = [".out.partial", ".out.abc.partial", ".out.other.abcd1234.partial", "out.abcd1234.partial", ".out.abcd1234"]
+    for name in kept:
+        (tmp_path / name).write_text("dear")
+    (tmp_path / "dear").mkdir()
+    (tmp_path / ".out.abcd1234.partial").symlink_to(tmp_path / "dear")
+    os.mkfifo(tmp_path / ".out.abcd1235.partial")
+    with temporary_file(tmp_path, "out"):
+        pass
+    assert names(tmp_path) == sorted([*kept, "dear", ".out.abcd1234.partial", ".out.abcd1235.partial"])
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path, "out") as first, temporary_folder(tmp_path, "out") as second:
+        assert names(tmp_path) == sorted([first.name, second.name])
+
+
+def test_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "rectexport-scratch.abcd1234.partial").mkdir()
+    with scratch_folder() as folder:
+        assert names(tmp_path) == [folder.name]
+    assert not names(tmp_path)
+
+
+def test_one_that_is_taken_before_it_is_held_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    flock = fcntl.flock
+
+    def removed_first(handle: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        for path in tmp_path.iterdir():
+            path.rmdir()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with temporary_folder(tmp_path, "out") as folder:
+        assert names(tmp_path) == [folder.name]
