@@ -21,6 +21,7 @@ from rectexport.cli.display import Progress
 from rectexport.cli.failure import reported
 from rectexport.runtime.bench import run_bench, too_slow
 from rectexport.runtime.files import replaced_file
+from rectexport.runtime.package import check_outside
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -153,6 +154,8 @@ def bench(
         transfers=not no_transfers,
     )
     with reported(again, as_json), progress:
+        if out is not None:
+            check_outside(out)
         document = _run(flags, progress)
         if out is not None:
             _write(out, document)

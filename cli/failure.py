@@ -61,6 +61,8 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, typer.Exit) or (debugging() and not isinstance(error, RectexportError)):
             raise
+        if isinstance(error, KeyboardInterrupt):
+            _end_by_code()
         text, code = explain(error)
         text = shorten(printable(text))
         console = Console(stderr=True, highlight=False)
@@ -72,6 +74,15 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
         if as_json:
             print_failure(text, type(error).__name__, code)
         raise typer.Exit(code) from None
+
+
+def _end_by_code() -> None:
+    """Let the process end with its exit code.
+
+    Python ends by SIGINT instead when an interrupt has passed through `exec` or `eval` of a text, as those in torch,
+    although it was caught later. It forgets that at the next `exec`.
+    """
+    exec("")
 
 
 def show_passed(console: Console, seconds: float, again: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from rectexport.runtime.errors import UsageError
 from rectexport.runtime.input_files import ImageScaling
 from rectexport.runtime.metamorphic import Bound
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.package import Package
+from rectexport.runtime.package import Package, check_outside
 from rectexport.runtime.parity_cases import make_cases
 from rectexport.runtime.parity_run import Setup, run_parity
 from rectexport.runtime.runner import Runner
@@ -45,6 +45,7 @@ def compare_package(request: Request, progress: Progress) -> Finished:
     if 0.0 in scaling.std:
         raise UsageError(f"--std {request.std}: expected numbers other than 0")
     if request.heat_map is not None:
+        check_outside(request.heat_map)
         require("matplotlib")
     with ExitStack() as stack:
         with log.step("load"):

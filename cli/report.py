@@ -45,9 +45,10 @@ def report(
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     again = ["rectexport", "report", *(context.obj or ())]
     with reported(again, as_json):
-        from rectexport.runtime.package import Package
+        from rectexport.runtime.package import Package, check_outside
         from rectexport.runtime.report import write_report
 
+        check_outside(out)
         opened = Package.open(package)
         opened.verify_files()
         write_report(opened, out, latency=latency, parity=parity)

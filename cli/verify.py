@@ -86,8 +86,6 @@ class _Steps:
 
 def _show(console: Console, found: Verification) -> None:
     console.print(Text(f"{found.package}: manifest valid, {found.files} files as they were written"), soft_wrap=True)
-    if found.unlisted:
-        console.print(Text(f"not part of the package: {', '.join(found.unlisted)}"), soft_wrap=True)
     console.print(Text(f"backend {found.backend.name}: {found.backend.description}"), soft_wrap=True)
     for name, reason in found.backend.not_taken.items():
         console.print(Text(f"  not {name}: {reason}"), soft_wrap=True)

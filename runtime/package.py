@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rectexport.runtime.archives import check_archive
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.files import locked, replaced_file, sha256
 from rectexport.runtime.manifest import FILE_NAME, Manifest, read_manifest
 from rectexport.runtime.runner import Array
@@ -26,6 +26,8 @@ REWRITES = "rewrites.json"
 LATENCY = "latency.json"
 #: Held by whoever changes a package; it is empty, belongs to no manifest, and may be deleted when nobody does.
 LOCK = ".lock"
+#: What the names of TensorRT plans end with.
+PLAN = ".plan"
 SIGNATURE = "manifest.sig"
 
 
@@ -51,11 +53,12 @@ class Package:
         """Compare every file with its sha256 in the manifest, `but` those named.
 
         Raises BadInput that names the first that differs, is missing, or is there without being listed: a model
-        may refer to any file of its folder.
+        may refer to any file of its folder. Files of a build at work, or of one that was killed, are left alone: a
+        plan is opened by the manifest's name for it alone.
         """
         for path in sorted(self.path.iterdir()):
             known = path.name in (*self.manifest.files, FILE_NAME, SIGNATURE, LOCK)
-            if not known and not (path.name.startswith(".") and path.suffix == PARTIAL):  # somebody changes the package
+            if not known and path.suffix not in (PARTIAL, PLAN):
                 raise BadInput(
                     f"{path}: not listed in the manifest, so nothing vouches for it; take it out of the package"
                 )
@@ -138,3 +141,9 @@ def _write_manifest(folder: Path, document: Mapping[str, Any]) -> None:
     (folder / SIGNATURE).unlink(missing_ok=True)  # it is of the manifest as it was
     with replaced_file(folder / FILE_NAME) as work:
         work.write_text(text, encoding="utf-8")
+
+
+def check_outside(out: Path) -> None:
+    """Raise UsageError for a file to be written into a package, whose manifest would not list it."""
+    if (out.parent / FILE_NAME).is_file():
+        raise UsageError(f"{out}: lies in a package, and its manifest lists every file; choose another place")

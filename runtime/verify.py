@@ -11,7 +11,7 @@ from rectexport.runtime.backends import AUTO, BackendOptions, Choice, choose_bac
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.manifest import FILE_NAME, Manifest
 from rectexport.runtime.metrics import Difference, compare
-from rectexport.runtime.package import GOLDENS, Package
+from rectexport.runtime.package import GOLDENS, PLAN, Package
 from rectexport.runtime.runner import Array
 from rectexport.runtime.schema import manifest_faults
 from rectexport.runtime.session import Session
@@ -20,11 +20,6 @@ from rectexport.runtime.warm_up import warm_up
 
 #: Faults of a manifest that an error names; the rest are counted.
 NAMED = 5
-#: What an engine, a loader or Python would open: such a file beside the package's own may be taken for one of them.
-LOADED = frozenset(
-    {".bin", ".data", ".dll", ".dylib", ".engine", ".npy", ".npz", ".onnx", ".ort", ".pkl", ".plan", ".pt", ".pt2"}
-    | {".pth", ".py", ".safetensors", ".so", ".xml"}
-)
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,6 @@ class Verification:
 
     package: Path
     files: int
-    unlisted: tuple[str, ...]
     backend: Choice
     tolerances: Mapping[str, float]
     outputs: Mapping[str, Difference] = field(default_factory=dict)
@@ -50,7 +44,6 @@ class Verification:
             "passed": self.passed,
             "package": str(self.package),
             "files": self.files,
-            "unlisted": list(self.unlisted),
             "backend": {
                 "name": self.backend.name,
                 "description": self.backend.description,
@@ -70,22 +63,12 @@ def check_manifest(package: Package) -> None:
         raise BadInput(f"{package.path / FILE_NAME}: {'; '.join(found[:NAMED])}{more}")
 
 
-def check_files(package: Package) -> tuple[str, ...]:
-    """Names of files that the manifest does not list and that nothing would load.
-
-    Raises BadInput for a listed file that is missing or differs, and for an unlisted one that could be taken for a
-    part of the package.
-    """
+def check_files(package: Package) -> None:
+    """Raises BadInput for a file that is missing, differs, or that the manifest does not list."""
     package.verify_files()
-    listed = {FILE_NAME, *package.manifest.files}
-    unlisted = sorted(path for path in package.path.rglob("*") if str(path.relative_to(package.path)) not in listed)
-    for path in unlisted:
-        if path.suffix.lower() in LOADED:
-            raise BadInput(
-                f"{path}: not listed in the manifest, and of a kind that is loaded: remove it, or export the package "
-                "again if it belongs there"
-            )
-    return tuple(str(path.relative_to(package.path)) for path in unlisted if not path.is_dir())
+    for path in sorted(package.path.glob(f"*{PLAN}")):
+        if path.name not in package.manifest.files:
+            raise BadInput(f"{path}: not listed in the manifest: a build that was interrupted may leave one; remove it")
 
 
 def verify(
@@ -104,7 +87,7 @@ def verify(
     package = Package.open(path)
     check_manifest(package)
     step("files")
-    unlisted = check_files(package)
+    check_files(package)
     step("load")
     inputs, expected = _goldens(package)
     chosen = options or BackendOptions()
@@ -116,7 +99,7 @@ def verify(
         actual = session.run(inputs)
     outputs, failures = _compare(package.manifest, expected, actual)
     files = len(package.manifest.files)
-    return Verification(package.path, files, unlisted, choice, package.manifest.tolerances, outputs, failures)
+    return Verification(package.path, files, choice, package.manifest.tolerances, outputs, failures)
 
 
 def _goldens(package: Package) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import bench, plan, test
+from rectexport.runtime.files import sha256
 from rectexport.runtime.package import Package
 from tests.runtime.tensorrt.machines import Machine, edit_manifest, flexible, machine
 
@@ -29,7 +30,7 @@ def prepared(flexible: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     x = np.random.default_rng(0).standard_normal((2, 1, 8, 8)).astype(np.float32)
     y = OnnxRuntimeRunner(flexible / "model.onnx", threads=1).run({"x": x})["y"]
     shutil.copytree(flexible, folder / "net")
-    np.savez(folder / "net/goldens.npz", **{"input.x": x, "output.y": y})
+    write_goldens(folder / "net", x, y)
     shutil.copy(flexible / "model.onnx", folder / "form.onnx")
     form = {"group": "A chain", "base": "plain", "precision": "fp32", "batches": [1, 8], "input": "x"}
     form |= {"shape": [1, 8, 8], "kept": [], "path": "form.onnx"}
@@ -44,6 +45,14 @@ def prepared(flexible: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(bench, "ROUNDS", 3)
     monkeypatch.setattr(bench, "kernel", lambda deadline: plan.Section("The rectification kernel", ("",)))
     return folder
+
+
+def write_goldens(package: Path, x: Any, y: Any) -> None:
+    import numpy as np
+
+    np.savez(package / "goldens.npz", **{"input.x": x, "output.y": y})
+    digest = sha256(package / "goldens.npz")
+    edit_manifest(package, lambda document: document["files"].update({"goldens.npz": digest}))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, module: Any, *words: object) -> int:
@@ -77,12 +86,11 @@ def test_both_write_one_record(
 def test_a_wrong_answer_fails(machine: Machine, prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     pytest.importorskip("polygraphy")
     edit_manifest(prepared / "net", lambda document: document.update(tolerances={"relative_l2": 0.0}))
-    import numpy as np
 
     feeds, wanted = Package.open(prepared / "net").goldens()
-    np.savez(prepared / "net/goldens.npz", **{"input.x": feeds["x"], "output.y": wanted["y"] + 1})
+    write_goldens(prepared / "net", feeds["x"], wanted["y"] + 1)
     assert run(monkeypatch, test, "--folder", prepared) == 1
-    assert "| FAILED |" in capsys.readouterr().out
+    assert "FAILED: " in (told := capsys.readouterr().out) and "the engine answers otherwise than PyTorch: y" in told
 
 
 @pytest.mark.parametrize("module", [test, bench])

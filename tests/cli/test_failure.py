@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -102,3 +104,19 @@ def test_names_of_strangers_have_no_hold_on_the_terminal(capsys: pytest.CaptureF
         raise errors.BadInput("\x1b]0;owned\x07 a\nPASSED")
     said = capsys.readouterr().err
     assert r"\x1b]0;owned\x07 a\nPASSED" in said and "\x1b" not in said
+
+
+def test_an_interrupt_within_exec_ends_with_its_code() -> None:
+    """Python would end by the signal instead."""
+    script = """
+import typer
+from rectexport.cli.failure import reported
+try:
+    with reported(["rectexport"], False):
+        exec("raise KeyboardInterrupt(2)")
+except typer.Exit as ended:
+    raise SystemExit(ended.exit_code)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "interrupted; nothing was written" in ended.stderr
+    assert ended.returncode == 130

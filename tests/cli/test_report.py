@@ -69,7 +69,7 @@ def test_a_damaged_package_is_refused(command: Command, reported: Path, folder: 
         (["nowhere"], 1, "nowhere: no such package folder"),
         (["PKG", "--latency", "none.json"], 1, "none.json: cannot be read"),
         (["PKG", "--parity", "PKG/manifest.json"], 1, "manifest.json: expected a parity document"),
-        (["PKG", "-o", "PKG/report.html"], 1, "report.html: is a file of the package"),
+        (["PKG", "-o", "PKG/report.html"], 2, "report.html: lies in a package"),
         ([], 2, "Missing argument"),
     ],
 )

@@ -20,7 +20,7 @@ def failure(tolerance: Tolerance, actual: Any, wanted: Any = WANTED, output: str
 
 
 def test_defaults() -> None:
-    assert RELATIVE_L2 == {"fp32": 1e-5, "fp16": 5e-3}
+    assert RELATIVE_L2 == {"fp32": 1e-5, "fp16": 5e-3, "bf16": 2e-2}
 
 
 def test_relative_l2() -> None:

@@ -109,7 +109,6 @@ def _folders() -> dict[str, Callable[[Path], object]]:
         "unlisted": lambda folder: (folder / "model.onnx.data").write_bytes(b"x"),
         "unlisted-folder": lambda folder: (folder / "inner").mkdir(),
         "unlisted-hidden": lambda folder: (folder / ".hidden").write_bytes(b"x"),
-        "unlisted-plan": lambda folder: (folder / "model.plan").write_bytes(b"x"),
         "unlisted-library": lambda folder: (folder / "plugin.so").write_bytes(b"\x7fELF"),
     }
     for name in ("manifest.json", "model.onnx", "goldens.npz", "parity.json"):
