@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.cases import FLOOR, KINDS, Case, Kind
 from benchmarks.chains import Chain
+from benchmarks.common import save_svg
 from rectexport.exporter.lowering.choice import Costs
 from rectexport.exporter.lowering.form import AS_WRITTEN
 
@@ -110,7 +111,7 @@ def _plot(title: str, rows: Sequence[_Row], kind: Kind, path: Path) -> None:
     axes.set_xticks(places, [row.label for row in rows], rotation=45, ha="right")
     axes.set(title=title, ylabel="time / time as written", ylim=(0, 2.2))
     axes.legend(fontsize=8, ncols=2)
-    figure.savefig(path, metadata={"Date": None})
+    save_svg(figure, path)
 
 
 def _nets(results: Sequence[Mapping[str, Any]], out: Path) -> str:
@@ -129,7 +130,7 @@ def _nets(results: Sequence[Mapping[str, Any]], out: Path) -> str:
     axes.set_xticks(places + 0.2, forms)
     axes.set(title="RF-ResNet-50", ylabel="time / time of the plain twin", ylim=(0.8, 1.3))
     axes.legend()
-    figure.savefig(out / "benchmarks-resnet50.svg", metadata={"Date": None})
+    save_svg(figure, out / "benchmarks-resnet50.svg")
     size = results[0]["size"]
     text = f"## RF-ResNet-50, {size}×{size}, batch 1\n\nRatios are to the plain twin.\n\n"
     return text + "\n".join(lines) + "\n\n![RF-ResNet-50](benchmarks-resnet50.svg)\n"

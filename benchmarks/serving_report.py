@@ -122,7 +122,7 @@ def _plot(title: str, rows: Sequence[Mapping[str, Any]], limit: float, path: Pat
         axes.set_xticks(places, [str(place) for place in places])
         axes.minorticks_off()
     figure.legend(*rates.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7, handlelength=4)
-    figure.savefig(path, metadata={"Date": None})
+    save_svg(figure, path)
 
 
 def _first_section(nets: Mapping[str, Sequence[Sequence[float]]]) -> str:

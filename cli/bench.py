@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +15,9 @@ from rich.console import Console
 
 from rectexport.cli.bench_plan import Flags, make_plan
 from rectexport.cli.bench_view import failure, show_bench
-from rectexport.cli.command import RUN, Command
+from rectexport.cli.command import RUN, AsJson, Command
 from rectexport.cli.display import Progress
-from rectexport.cli.failure import reported
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.bench import run_bench, too_slow
 from rectexport.runtime.files import replaced_file
 from rectexport.runtime.package import check_outside
@@ -114,9 +113,7 @@ def bench(
             "-o", "--out", metavar="FILE", help="Also write the document, as latency.json.", rich_help_panel=RUN
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN)
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a package's latency, alone or against something else.
 
@@ -164,9 +161,7 @@ def bench(
     for entry in too_slow(document["comparisons"], document["settings"]["fail_if_slower"]):
         console.print("slower than allowed: ", style="bold red", end="")
         console.print(failure(entry, document["settings"]["fail_if_slower"]), markup=False)
-    style, verdict = ("green", "PASSED") if document["passed"] else ("red", "FAILED")
-    console.print(verdict, style=f"bold {style}", end="")
-    console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False)
+    show_verdict(console, document["passed"], seconds, again)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     if not document["passed"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +11,8 @@ import typer
 from rich.console import Console
 
 from rectexport.cli import engine
-from rectexport.cli.command import RUN, Command
-from rectexport.cli.failure import reported
+from rectexport.cli.command import RUN, AsJson, Command
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.errors import UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -46,9 +45,7 @@ def build(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build even if a plan that fits is there.", rich_help_panel=RUN)
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN)
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build an inference engine for this machine and keep it in the package.
 
@@ -84,7 +81,6 @@ def build(
         built = engine.build(console, package, flags, rebuild)
     engine.show_built(console, built)
     seconds = time.perf_counter() - begin
-    console.print("PASSED", style="bold green", end="")
-    console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
+    show_verdict(console, True, seconds, again)
     if as_json:
         typer.echo(json.dumps({"passed": True, "seconds": round(seconds, 3), "plan": engine.document(built)}, indent=2))

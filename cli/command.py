@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from typer.core import TyperCommand
 
 from rectexport.cli.failure import print_failure
 
 #: The panel of options that concern the run itself.
 RUN = "The run"
+#: Of every command that has something to say.
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN)
+]
 
 
 class Command(TyperCommand):

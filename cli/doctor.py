@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from rectexport.cli.command import Command
-from rectexport.cli.failure import reported
+from rectexport.cli.command import AsJson, Command
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.environment import require
 from rectexport.runtime.texts import printable
 
@@ -24,7 +25,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exce
 def doctor(
     context: typer.Context,
     model: Annotated[Path, typer.Argument(help="An ONNX file, from rectexport or not.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Examine an ONNX file without running it.
 
@@ -34,14 +35,17 @@ def doctor(
 
     **Exit codes**: 0 healthy · 1 broken or suspicious, or not an ONNX file · 2 usage · 5 something is missing here
     """
+    begin = time.perf_counter()
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    with reported(["rectexport", "doctor", *(context.obj or ())], as_json):
+    again = ["rectexport", "doctor", *(context.obj or ())]
+    with reported(again, as_json):
         for library in ("onnx", "onnx_graphsurgeon"):
             require(library)
         from rectexport.exporter.doctor import diagnose, load_model
 
         found = diagnose(load_model(model))
     _show(console, model, found)
+    show_verdict(console, found.healthy, time.perf_counter() - begin, again)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2))
     if not found.healthy:
@@ -67,5 +71,3 @@ def _show(console: Console, path: Path, found: Diagnosis) -> None:
             "the original.",
             markup=False,
         )
-    style, verdict = ("green", "PASSED") if found.healthy else ("red", "FAILED")
-    console.print(f"[bold {style}]{verdict}[/]")

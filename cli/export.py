@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from rectexport.cli import engine
-from rectexport.cli.command import RUN, Command
+from rectexport.cli.command import RUN, AsJson, Command
 from rectexport.cli.display import Progress, show_parity
-from rectexport.cli.failure import reported, show_passed
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.documents import strict
 from rectexport.runtime.environment import require
 
@@ -179,10 +179,7 @@ def export(
         bool,
         typer.Option("--dry-run", help="Load the model, say what would be done, write nothing.", rich_help_panel=RUN),
     ] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN),
-    ] = False,
+    as_json: AsJson = False,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version.", rich_help_panel=RUN),
@@ -316,7 +313,7 @@ def _show(console: Console, result: Exported, built: Built | None, seconds: floa
     console.print(f"Files in {folder}:", markup=False, soft_wrap=True)
     for path in sorted(folder.glob("[!.]*")):
         console.print(f"  {path.name:<14}{path.stat().st_size / 1024:10.1f} KiB", markup=False)
-    show_passed(console, seconds, again)
+    show_verdict(console, True, seconds, again)
 
 
 def _document(result: Exported, built: Built | None, seconds: float) -> dict[str, Any]:

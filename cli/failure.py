@@ -68,9 +68,7 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
         console = Console(stderr=True, highlight=False)
         console.print("error: ", style="bold red", end="")
         console.print(text, markup=False, soft_wrap=True)
-        console.print("FAILED", style="bold red", end="")
-        seconds = time.perf_counter() - begin
-        console.print(f" after {seconds:.1f} s · again: {printable(shlex.join(again))}", markup=False, soft_wrap=True)
+        show_verdict(console, False, time.perf_counter() - begin, again)
         if as_json:
             print_failure(text, type(error).__name__, code)
         raise typer.Exit(code) from None
@@ -85,10 +83,12 @@ def _end_by_code() -> None:
     exec("")
 
 
-def show_passed(console: Console, seconds: float, again: Sequence[str]) -> None:
-    """The last line of a command that went well."""
-    console.print("PASSED", style="bold green", end="")
-    console.print(f" in {seconds:.1f} s · again: {printable(shlex.join(again))}", markup=False, soft_wrap=True)
+def show_verdict(console: Console, passed: bool, seconds: float, again: Sequence[str], said: str = "") -> None:
+    """The last line of every command; `said` goes before the time."""
+    verdict, style, after = ("PASSED", "bold green", "in") if passed else ("FAILED", "bold red", "after")
+    console.print(verdict, style=style, end="")
+    line = f" {said}{after} {seconds:.1f} s · again: {printable(shlex.join(again))}"
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def check_interrupted() -> None:

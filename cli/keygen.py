@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from rectexport.cli.command import Command
-from rectexport.cli.failure import reported, show_passed
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.signing import generate_key
 from rectexport.runtime.texts import printable
 
@@ -33,4 +33,4 @@ def keygen(
         public = generate_key(key)
     for path, half in ((key, "private"), (public, "public")):
         console.print(f"{printable(str(path))} ({half})", markup=False, soft_wrap=True)
-    show_passed(console, time.perf_counter() - begin, again)
+    show_verdict(console, True, time.perf_counter() - begin, again)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rectexport.cli.command import Command
+from rectexport.cli.command import AsJson, Command
 from rectexport.cli.display import Progress, show_decisions
-from rectexport.cli.failure import reported, show_passed
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.environment import require
 from rectexport.runtime.shapes import parse_shape_flags, resolve_names
 
@@ -44,7 +44,7 @@ def optimize(
         typer.Option("--input", metavar="NAME:SHAPE", help="Shape of an input that the model leaves open."),
     ] = None,
     no_guard: Annotated[bool, typer.Option("--no-guard", help="Do not compare the model around every pass.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find rectified convolutions, even kernels and CReLUs in an ONNX model, and compute each the fastest way.
 
@@ -63,7 +63,7 @@ def optimize(
         show_decisions(console, done.decisions)
     seconds = time.perf_counter() - begin
     console.print(f"{out} {out.stat().st_size / 1024:.1f} KiB", markup=False, soft_wrap=True)
-    show_passed(console, seconds, again)
+    show_verdict(console, True, seconds, again)
     if as_json:
         typer.echo(json.dumps(_document(done, out, seconds), indent=2))
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rectexport.cli.command import RUN, Command
+from rectexport.cli.command import RUN, AsJson, Command
 from rectexport.cli.display import Progress
-from rectexport.cli.failure import reported
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.cli.parity_display import show_outcome
 from rectexport.cli.parity_keep import Finished, Request
 from rectexport.cli.parity_reference import Against
@@ -110,9 +110,7 @@ def parity(
         ),
     ] = None,
     backend: Annotated[str, typer.Option(metavar="NAME", help="The engine to check.", rich_help_panel=RUN)] = "auto",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN)
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare a package with a reference, at every size it is made for, and with itself.
 
@@ -158,16 +156,10 @@ def parity(
 
 
 def _conclude(console: Console, done: Finished, seconds: float, again: list[str]) -> None:
-    if done.outcome.passed:
-        console.print("PASSED", style="bold green", end="")
-        console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
-        return
     for text in done.outcome.failures:
         console.print("error: ", style="bold red", end="")
         console.print(text, markup=False, soft_wrap=True)
-    console.print("FAILED", style="bold red", end="")
-    words = shlex.join(done.reproduce or again)
-    console.print(f" after {seconds:.1f} s · again: {words}", markup=False, soft_wrap=True)
+    show_verdict(console, done.outcome.passed, seconds, done.reproduce or again)
 
 
 def _document(done: Finished, package: Path, seconds: float) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 from rich.console import Console
 
 from rectexport.cli.command import Command
-from rectexport.cli.failure import reported
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.cli.serve import parse_replicas
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -68,5 +67,4 @@ def ray_config(
         with replaced_file(out) as work:
             work.write_text(text, encoding="utf-8")
     console.print(f"{out}: deploy it with: serve deploy {out}", markup=False)
-    console.print("PASSED", style="bold green", end="")
-    console.print(f" in {time.perf_counter() - begin:.1f} s · again: {shlex.join(again)}", markup=False)
+    show_verdict(console, True, time.perf_counter() - begin, again)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rectexport.cli.command import Command
-from rectexport.cli.failure import reported
+from rectexport.cli.command import AsJson, Command
+from rectexport.cli.failure import reported, show_verdict
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -32,7 +31,7 @@ def report(
         Path | None,
         typer.Option(metavar="FILE", help="Parity as `rectexport parity` wrote it, instead of the package's."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write one HTML page about a package: model, passes, parity by layer and region, latency, versions.
 
@@ -45,17 +44,15 @@ def report(
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     again = ["rectexport", "report", *(context.obj or ())]
     with reported(again, as_json):
-        from rectexport.runtime.package import Package, check_outside
+        from rectexport.runtime.package import Package
         from rectexport.runtime.report import write_report
 
-        check_outside(out)
         opened = Package.open(package)
         opened.verify_files()
         write_report(opened, out, latency=latency, parity=parity)
     seconds = time.perf_counter() - begin
     console.print(f"{out} {out.stat().st_size / 1024:.1f} KiB", markup=False)
-    console.print("PASSED", style="bold green", end="")
-    console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False)
+    show_verdict(console, True, seconds, again)
     if as_json:
         document = {"passed": True, "seconds": round(seconds, 3), "package": str(package), "report": str(out)}
         typer.echo(json.dumps(document, indent=2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rectexport.cli.command import RUN, Command
-from rectexport.cli.failure import reported
+from rectexport.cli.command import AsJson, Command
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,9 +76,7 @@ def serve(
     num_cpus: Annotated[float, typer.Option(help="Cores a replica reserves.", min=0, rich_help_panel=_RAY)] = 1.0,
     num_gpus: Annotated[float, typer.Option(help="GPUs a replica reserves.", min=0, rich_help_panel=_RAY)] = 0.0,
     log_requests: Annotated[bool, typer.Option("--log-requests", help="A log line for every request.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.", rich_help_panel=RUN)
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Serve packages over HTTP and gRPC: Open Inference Protocol v2, as Triton and KServe speak it.
 
@@ -138,8 +135,7 @@ def serve(
         )
         answered = run(packages, settings, log)
     seconds = time.perf_counter() - begin
-    console.print("PASSED", style="bold green", end="")
-    console.print(f" {answered} requests answered in {seconds:.1f} s · again: {shlex.join(again)}", markup=False)
+    show_verdict(console, True, seconds, again, f"{answered} requests answered ")
     if as_json:
         typer.echo(json.dumps({"passed": True, "answered": answered, "seconds": round(seconds, 3)}))
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rectexport.cli.command import Command
-from rectexport.cli.failure import reported, show_passed
+from rectexport.cli.command import AsJson, Command
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.package import Package
 from rectexport.runtime.signing import sign_package
 from rectexport.runtime.texts import printable
@@ -24,7 +24,7 @@ def sign(
     context: typer.Context,
     package: Annotated[Path, typer.Argument(help="The folder of a package.", show_default=False)],
     key: Annotated[Path, typer.Option(metavar="FILE", help="A private Ed25519 key, from `rectexport keygen`.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Sign a package, so that `rectexport.load(..., require_signature=KEY.pub)` knows that it is yours.
 
@@ -39,6 +39,6 @@ def sign(
     with reported(again, as_json):
         written = sign_package(Package.open(package), key)
     console.print(printable(str(written)), markup=False, soft_wrap=True)
-    show_passed(console, time.perf_counter() - begin, again)
+    show_verdict(console, True, time.perf_counter() - begin, again)
     if as_json:
         typer.echo(json.dumps({"passed": True, "package": str(package), "signature": str(written)}, indent=2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rectexport.cli.command import Command
-from rectexport.cli.failure import reported
+from rectexport.cli.command import AsJson, Command
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.errors import UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -33,7 +32,7 @@ def triton(
         int | None, typer.Option(help="Most rows of one run. [default: the package's, at most 64]", min=1)
     ] = None,
     max_delay_us: Annotated[int, typer.Option(help="Longest wait for company.", min=0)] = 500,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a package into a Triton model repository, then check the whole repository.
 
@@ -65,8 +64,7 @@ def triton(
     for finding in findings:
         console.print(f"{finding.model}: {finding.text}", markup=False)
     console.print(f"{repository}: {', '.join(models)}", markup=False)
-    console.print("FAILED" if findings else "PASSED", style=f"bold {'red' if findings else 'green'}", end="")
-    console.print(f" in {time.perf_counter() - begin:.1f} s · again: {shlex.join(again)}", markup=False)
+    show_verdict(console, not findings, time.perf_counter() - begin, again)
     if as_json:
         listed = [{"model": finding.model, "text": finding.text} for finding in findings]
         typer.echo(json.dumps({"passed": not findings, "models": models, "findings": listed}, indent=2))

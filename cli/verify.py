@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rectexport.cli.command import Command
+from rectexport.cli.command import AsJson, Command
 from rectexport.cli.display import Progress
-from rectexport.cli.failure import reported
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.backends import AUTO, BACKENDS, TORCH, BackendOptions
 from rectexport.runtime.errors import ParityError
 from rectexport.runtime.verify import Verification, verify
@@ -33,7 +32,7 @@ def verify_package(
     backend: Annotated[str, typer.Option(metavar="NAME", help=f"Engine to run on: {_NAMES}.")] = AUTO,
     device: Annotated[int, typer.Option(metavar="N", min=0, help="Index of the GPU.")] = 0,
     threads: Annotated[int, typer.Option(metavar="N", min=0, help="Of a CPU engine; 0 leaves it to the engine.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout; the rest on stderr.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a package where it is deployed; needs neither PyTorch nor ONNX.
 
@@ -57,10 +56,8 @@ def verify_package(
         found = verify(package, backend, options, steps.begin)
         steps.end()
     _show(console, found)
-    style, verdict = ("green", "PASSED") if found.passed else ("red", "FAILED")
-    console.print(f"[bold {style}]{verdict}[/]", end="")
     seconds = time.perf_counter() - begin
-    console.print(f" in {seconds:.1f} s · again: {shlex.join(again)}", markup=False, soft_wrap=True)
+    show_verdict(console, found.passed, seconds, again)
     if as_json:
         typer.echo(json.dumps({**found.as_dict(), "seconds": round(seconds, 3)}, indent=2))
     if not found.passed:

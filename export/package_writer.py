@@ -97,14 +97,6 @@ def write_manifest(
     write_json(folder / manifest.FILE_NAME, document)
 
 
-def add_file(folder: Path, name: str) -> None:
-    """List a file that was made from the manifest in it."""
-    path = folder / manifest.FILE_NAME
-    document = json.loads(path.read_text(encoding="utf-8"))
-    document["files"][name] = sha256(folder / name)
-    write_json(path, document)
-
-
 def _source_entry(source: Source) -> dict[str, Any]:
     entry: dict[str, Any] = {"kind": KINDS[source.kind], "description": source.description}
     if source.path is not None:

@@ -33,11 +33,12 @@ from rectexport.runtime.environment import require
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
 from rectexport.runtime.files import replaced_directory, replaced_file
 from rectexport.runtime.manifest import FILE_NAME
-from rectexport.runtime.package import MODEL, REWRITES, Package
+from rectexport.runtime.package import MODEL, REWRITES, Package, add_files
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
 from rectexport.runtime.runner import Array
 from rectexport.runtime.shapes import format_shape
+from rectexport.runtime.temporary import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,15 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             _write(folder, model, source, traced.inputs, results, report, options, log)
             written = Package.open(folder)  # a package that cannot be read must not replace one that can
             if options.report:
-                write_report(written, folder / REPORT, out.resolve().name)
-                package_writer.add_file(folder, REPORT)
+                _add_report(written, out.resolve().name)
     nodes = (len(traced.model.graph.node), len(model.graph.node))
     return Exported(Package.open(out), results, report, nodes)
+
+
+def _add_report(package: Package, name: str) -> None:
+    with scratch_folder() as folder:
+        write_report(package, folder / REPORT, name)
+        add_files(package.path, {REPORT: folder / REPORT})
 
 
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:

@@ -38,9 +38,8 @@ class OnnxRuntimeRunner:
             warnings.warn(conflict, RuntimeWarning, stacklevel=2)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = (
-            4  # what it logs it raises, too, and a stranger's names in it are not for a terminal
-        )
+        # What it logs it raises, too, and a stranger's names in it are not for a terminal.
+        options.log_severity_level = 4
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         source = model if isinstance(model, bytes) else os.fspath(model)

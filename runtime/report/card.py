@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,24 @@ class FileRow:
 
 
 @dataclass(frozen=True)
+class EngineRow:
+    """A TensorRT plan of the package: what it is for, and the command by which trtexec builds the same."""
+
+    file: str
+    gpu: str
+    tensorrt: str
+    precision: str
+    trtexec: str
+
+
+@dataclass(frozen=True)
 class Card:
     """Facts as (term, description), and what stands in tables and code."""
 
     facts: list[tuple[str, str]]
     tensors: list[TensorRow]
     files: list[FileRow]
+    engines: list[EngineRow]
     load: str
     reproduce: str
     size: str
@@ -61,6 +73,7 @@ def card(package: Package, name: str, rewrites: Rewrites | None) -> Card:
             FileRow(file, file_size((package.path / file).stat().st_size), digest)
             for file, digest in manifest.files.items()
         ],
+        engines=_engines(manifest.data.get("plans")),
         load=_load(name, manifest.inputs),
         reproduce=_reproduce(package.path / REPRODUCE),
         size=file_size(weights),
@@ -89,6 +102,13 @@ def _facts(
         "Made": data.get("created"),
     }
     return [(term, str(value)) for term, value in given.items() if value]
+
+
+def _engines(plans: object) -> list[EngineRow]:
+    """A row for each plan that the manifest describes; nothing in it is believed to be there."""
+    names = [field.name for field in fields(EngineRow)]
+    entries = [entry for entry in plans if isinstance(entry, dict)] if isinstance(plans, list) else []
+    return [EngineRow(**{name: str(entry.get(name, "")) for name in names}) for entry in entries]
 
 
 def _table(data: Mapping[str, Any], field: str) -> Mapping[str, Any]:

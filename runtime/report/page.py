@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rectexport.runtime.environment import require
-from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import replaced_file
-from rectexport.runtime.package import LATENCY, PARITY, REWRITES, Package
+from rectexport.runtime.package import LATENCY, PARITY, REWRITES, Package, check_outside
 from rectexport.runtime.report import text
 from rectexport.runtime.report.card import card, headline
 from rectexport.runtime.report.documents import Latency, Parity, Rewrites
@@ -47,8 +46,7 @@ def write_report(
     MissingDependency without jinja2.
     """
     require("jinja2")
-    if out.parent.resolve() == package.path.resolve() and out.name in {*package.manifest.files, "manifest.json"}:
-        raise BadInput(f"{out}: is a file of the package, which would then be refused; choose another with -o")
+    check_outside(out)
     page = build_page(package, name or package.path.resolve().name, latency, parity)
     with replaced_file(out) as work:
         work.write_text(page, encoding="utf-8")

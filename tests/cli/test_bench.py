@@ -78,7 +78,7 @@ def test_the_verdict_and_the_exit_code(packages, command, timed, time, bound, co
     assert ran.code == code, ran.out + ran.err
     sentence = next(line for line in ran.out.splitlines() if line.startswith("batch 2: small on onnxruntime takes"))
     assert sentence.endswith(f": {verdict}") and "× large (95 % interval" in sentence
-    assert ran.last.startswith("FAILED in" if code else "PASSED in") and "· again: rectexport bench" in ran.last
+    assert ran.last.startswith("FAILED after" if code else "PASSED in") and "· again: rectexport bench" in ran.last
     assert ("slower than allowed: " in ran.out) == (code == 4)
 
 
@@ -87,7 +87,7 @@ def test_the_document_and_the_file(packages, command, timed, folder):
     words = (packages / "small", "--vs", packages / "large", "--batch", "1,3", "--percentile", "50,99.9", "--json")
     ran = command("bench", *words, "--fail-if-slower", "5%", "-o", folder / "latency.json")
     document = json.loads(ran.out)
-    assert ran.code == 4 and document["passed"] is False and ran.last.startswith("FAILED in")
+    assert ran.code == 4 and document["passed"] is False and ran.last.startswith("FAILED after")
     assert json.loads((folder / "latency.json").read_text()) == document
     assert [(row["name"], row["batch"]) for row in document["contestants"]] == [
         ("small", 1), ("large", 1), ("small", 3), ("large", 3),
@@ -157,10 +157,11 @@ def test_without_the_exporter(packages, command, monkeypatch):
         (("--threads", "0"), 2, "--threads 0"),
         (("--percentile", "101"), 2, "--percentile"),
         (("--vs", "nowhere"), 1, "nowhere: no such package folder"),
+        (("--out", "PKG/latency.json"), 2, "latency.json: lies in a package"),
     ],
 )
 def test_what_is_refused_before_anything_is_timed(packages, command, timed, words, code, text):
-    ran = command("bench", packages / "small", *words)
+    ran = command("bench", packages / "small", *(word.replace("PKG", str(packages / "small")) for word in words))
     assert ran.code == code and text in ran.err, ran.err
     assert "FAILED after" in ran.last and not timed[1]
 

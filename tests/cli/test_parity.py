@@ -311,6 +311,7 @@ def test_arrays_and_images_are_fed(command: Command, package: Path) -> None:
         (("net", "--against", "other.onnx"), 1, "other.onnx: no such file (--against)"),
         (("net", "--against", "other.pt"), 1, "other.pt: no such file"),
         (("net", "--heat-map", "net"), 1, "is a folder"),
+        (("net", "--heat-map", "net/map.png"), 2, "map.png: lies in a package"),
     ],
 )
 def test_what_does_not_fit_is_one_line(

@@ -53,11 +53,11 @@ def test_missed_goldens_end_with_three(command: Any, package: Path) -> None:
     ran = command("verify", package, "--backend", "onnxruntime")
     assert ran.code == 3
     assert "miss: y: relative L2 " in ran.out
-    assert ran.out.splitlines()[-1].startswith("FAILED in ")
+    assert ran.out.splitlines()[-1].startswith("FAILED after ")
     ran = command("verify", package, "--backend", "onnxruntime", "--json")
     document = json.loads(ran.out)
     assert ran.code == 3 and document["passed"] is False and document["failures"] and document["outputs"]["y"]
-    assert ran.err.splitlines()[-1].startswith("FAILED in ")
+    assert ran.err.splitlines()[-1].startswith("FAILED after ")
 
 
 def test_json_is_one_document(command: Any, package: Path) -> None:

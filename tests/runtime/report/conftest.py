@@ -114,6 +114,17 @@ def latency_document() -> Document:
     }
 
 
+def plan_document() -> Document:
+    """What a manifest says of a TensorRT plan."""
+    return {
+        "file": "net-a10-fp16.plan",
+        "gpu": "NVIDIA A10",
+        "tensorrt": "10.13.0",
+        "precision": "fp16",
+        "trtexec": "trtexec --onnx=model.onnx --fp16",
+    }
+
+
 def manifest_document() -> Document:
     """All but the files."""
     bounds = {"min": [1, 3, 8, 8], "opt": [2, 3, 8, 8], "max": [4, 3, 8, 8]}

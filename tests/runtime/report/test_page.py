@@ -19,6 +19,7 @@ from tests.runtime.report.conftest import (
     latency_document,
     manifest_document,
     parity_document,
+    plan_document,
     rewrites_document,
 )
 from tests.runtime.report.page_reader import Element, read_page, rows, table
@@ -286,3 +287,19 @@ def test_rewrites_fit_their_schema() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = Path(__file__).parents[3] / "runtime" / "rewrites.schema.json"
     jsonschema.validate(rewrites_document(), json.loads(schema.read_text(encoding="utf-8")))
+
+
+def test_engines(write: Write) -> None:
+    """Each plan is named with the command that builds the same; a package without one has no such heading."""
+    assert "TensorRT engines" not in built(write())
+    root = read_page(built(write("planned", manifest={**manifest_document(), "plans": [plan_document()]})))
+    assert "TensorRT engines" in [heading.text for heading in root.all("h3")]
+    text = root.all("body")[0].text
+    assert "net-a10-fp16.plan: NVIDIA A10, TensorRT 10.13.0, fp16." in text
+    assert "trtexec --onnx=model.onnx --fp16" in [block.text for block in root.all("pre")]
+
+
+@pytest.mark.parametrize("plans", [5, "plan", [5], [{}], {"file": "a.plan"}])
+def test_plans_of_another_form(write: Write, plans: object) -> None:
+    """No traceback: the page says what it can."""
+    assert "<h1>net</h1>" in built(write(manifest={**manifest_document(), "plans": plans}))
