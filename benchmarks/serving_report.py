@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.common import table
+from benchmarks.common import save_svg, table
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 TITLES = {"tiny": "A tiny net (digits, 1×8×8)", "resnet": "RF-ResNet-50, 3×224×224", "ray": "The tiny net on Ray Serve"}
