@@ -20,7 +20,7 @@ from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.statistics import Statistics
-from rectexport.runtime.serving.workers import ModelFailed, Ran, Worker, WorkerDied
+from rectexport.runtime.serving.workers import ModelFailed, Outcome, Ran, Worker, WorkerDied
 
 #: Event loops keep time in milliseconds; a shorter timer would fire at once.
 TICK = 1e-3
@@ -144,28 +144,25 @@ class Batcher:
         begin = time.perf_counter()
         feeds = {name: [pending.request.feeds[name] for pending in batch] for name in self._signature.inputs}
         watch = self._loop.call_later(self._limits.run, worker.kill)
-        ran = worker.run(feeds)
-        ran.add_done_callback(lambda ran: self._ended(ran, worker, batch, begin, watch))
+        worker.run(feeds, lambda outcome: self._ended(outcome, worker, batch, begin, watch))
 
     def _ended(
-        self, ran: asyncio.Future[Ran], worker: Worker, batch: list[Pending], begin: float, watch: asyncio.TimerHandle
+        self, outcome: Outcome, worker: Worker, batch: list[Pending], begin: float, watch: asyncio.TimerHandle
     ) -> None:
         watch.cancel()
         self._running -= 1
-        error = ran.exception()
         rows = sum(pending.request.rows for pending in batch)
         self._expected, self._last_end = rows + self.waiting, time.perf_counter()
-        if error is None:
-            self._statistics.ran(
-                rows, ran.result().seconds, len(batch), sum(begin - pending.arrived for pending in batch)
-            )
-            _share_out(ran.result().outputs, batch)
+        if isinstance(outcome, Ran):
+            self._statistics.ran(rows, outcome.seconds, len(batch), sum(begin - pending.arrived for pending in batch))
+            _share_out(outcome.outputs, batch)
         else:
-            self._failed(error, batch)
-        self._pool.release(worker)
+            self._failed(outcome, batch)
+        if not isinstance(outcome, WorkerDied):
+            self._pool.release(worker)
         self._pump()
 
-    def _failed(self, error: BaseException, batch: Sequence[Pending]) -> None:
+    def _failed(self, error: WorkerDied | ModelFailed, batch: Sequence[Pending]) -> None:
         """Once more, each alone: then only the one that is to blame fails again."""
         for pending in batch:
             if pending.answer.done():

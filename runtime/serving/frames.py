@@ -22,6 +22,7 @@ _LENGTH = struct.Struct("<I")
 #: Bytes up to which a frame is sent in one piece.
 SMALL = 64 << 10
 Header = dict[str, Any]
+Frame = tuple[Header, dict[str, Array]]
 
 
 def head(header: Header) -> bytes:
@@ -51,7 +52,7 @@ def send(link: socket.socket, header: Header, arrays: Iterable[Array] = ()) -> N
         link.sendall(part)
 
 
-def receive(link: socket.socket) -> tuple[Header, dict[str, Array]] | None:
+def receive(link: socket.socket) -> Frame | None:
     """Read one frame from a blocking socket; None when the other side has gone."""
     length = bytearray(_LENGTH.size)
     if not _fill(link, memoryview(length)):
@@ -81,7 +82,7 @@ def _empty(header: Header) -> dict[str, Array]:
 class FrameProtocol(asyncio.BufferedProtocol):
     """The event loop's side: hands over each frame, and says when the other side has gone."""
 
-    def __init__(self, got: Callable[[Header, dict[str, Array]], None], lost: Callable[[], None]) -> None:
+    def __init__(self, got: Callable[[Frame], None], lost: Callable[[], None]) -> None:
         self._got, self._lost = got, lost
         self._begin()
 
@@ -118,7 +119,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
         header, arrays = self._header, self._arrays
         assert header is not None
         self._begin()
-        self._got(header, arrays)
+        self._got((header, arrays))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost()

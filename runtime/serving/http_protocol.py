@@ -1,14 +1,13 @@
 """uvicorn's HTTP protocol, with what it lacks for this server.
 
 An end to patience: uvicorn waits forever for the rest of a request, and its parser takes a head of any length.
-One system call for an answer: uvicorn writes head and body apart. And a client that leaves is noticed without a
-task of its own for each request that waits.
+And a client that leaves is noticed without a task of its own for each request that waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, final
+from typing import Any
 
 from rectexport.runtime.environment import require
 
@@ -16,32 +15,6 @@ from rectexport.runtime.environment import require
 HEAD = 64 << 10
 #: The ASGI extension that this protocol offers: a set of futures that are cancelled when the client leaves.
 LEFT = "rectexport.left"
-
-
-@final
-class Corked:
-    """A transport that writes once for all that was written in one turn of the event loop."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._parts: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._parts:
-            self._loop.call_soon(self._flush)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._parts:
-            self._transport.write(b"".join(self._parts))
-            self._parts.clear()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 def patient_for(seconds: float) -> type[asyncio.Protocol]:
@@ -54,7 +27,7 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
         _head = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:
-            super().connection_made(Corked(transport, self.loop))
+            super().connection_made(transport)
             self._left: set[asyncio.Future[Any]] = set()
             self._start_timer()
 

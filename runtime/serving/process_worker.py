@@ -16,7 +16,10 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.runner import Array
 from rectexport.runtime.serving import frames
 from rectexport.runtime.serving.hosted import ModelSpec
-from rectexport.runtime.serving.workers import Feeds, ModelFailed, Ran, WorkerDied
+from rectexport.runtime.serving.workers import Done, Feeds, ModelFailed, Outcome, Ran, WorkerDied
+
+#: Seconds that a worker may take to open its model and to answer the goldens.
+START = 600.0
 
 
 @final
@@ -28,7 +31,7 @@ class ProcessWorker:
         self.lost: Callable[[], None] = lambda: None
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[tuple[frames.Header, dict[str, Array]]] | None = None
+        self._done: Callable[[frames.Frame | None], None] = _ignored
 
     @property
     def pid(self) -> int | None:
@@ -45,32 +48,34 @@ class ProcessWorker:
             [*command, json.dumps(asdict(self._spec))], pass_fds=[theirs.fileno()], start_new_session=True
         )
         theirs.close()
-        self._answer = loop.create_future()
+        opened: asyncio.Future[frames.Frame | None] = loop.create_future()
+        self._done = lambda frame: None if opened.done() else opened.set_result(frame)
         self._transport, _ = await loop.create_connection(
-            lambda: frames.FrameProtocol(self._got, self._gone), sock=ours
+            lambda: frames.FrameProtocol(self._end, self._gone), sock=ours
         )
         try:
-            header, _ = await self._answer
-        except WorkerDied:
-            raise BadInput(f"{self._spec.path}: its worker ended while it opened the model") from None
+            frame = await asyncio.wait_for(opened, START)
+        except asyncio.TimeoutError:
+            self.kill()
+            raise BadInput(f"{self._spec.path}: its worker did not open the model within {START:g} s") from None
+        if frame is None:
+            raise BadInput(f"{self._spec.path}: its worker ended while it opened the model")
+        header, _ = frame
         if "error" in header:
             raise BadInput(str(header["error"]))
         return dict(header["ready"])
 
-    def run(self, feeds: Feeds) -> asyncio.Future[Ran]:
-        loop = asyncio.get_running_loop()
-        ran: asyncio.Future[Ran] = loop.create_future()
+    def run(self, feeds: Feeds, done: Done) -> None:
         if self._transport is None or self._transport.is_closing():
-            ran.set_exception(WorkerDied())
+            loop = asyncio.get_running_loop()
             loop.call_soon(self.lost)  # it may have died before anyone listened
-            return ran
-        self._answer = loop.create_future()
-        self._answer.add_done_callback(lambda answer: _deliver(answer, ran))
+            loop.call_soon(done, WorkerDied())
+            return
+        self._done = lambda frame: done(_outcome(frame))
         tensors = [[name, arrays[0].dtype.str, _joined_shape(arrays)] for name, arrays in feeds.items()]
         parts: list[Any] = [frames.head({"tensors": tensors})]
         parts += [frames.flat(array) for arrays in feeds.values() for array in arrays]
         self._transport.writelines(frames.gathered(parts))
-        return ran
 
     def kill(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -78,17 +83,16 @@ class ProcessWorker:
         if self._transport is not None:
             self._transport.abort()
 
-    def _got(self, header: frames.Header, arrays: dict[str, Array]) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result((header, arrays))
-
     def _gone(self) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(WorkerDied())
         if self._process is not None:
             self._process.kill()
             threading.Thread(target=self._process.wait, daemon=True).start()  # no zombie is left
         self.lost()
+        self._end(None)
+
+    def _end(self, frame: frames.Frame | None) -> None:
+        done, self._done = self._done, _ignored
+        done(frame)
 
 
 def _joined_shape(arrays: Sequence[Array]) -> tuple[int, ...]:
@@ -97,14 +101,12 @@ def _joined_shape(arrays: Sequence[Array]) -> tuple[int, ...]:
     return (sum(len(array) for array in arrays), *arrays[0].shape[1:])
 
 
-def _deliver(answer: asyncio.Future[Any], ran: asyncio.Future[Ran]) -> None:
-    if ran.done():
-        return
-    if answer.cancelled() or answer.exception() is not None:
-        ran.set_exception(WorkerDied())
-        return
-    header, arrays = answer.result()
-    if "error" in header:
-        ran.set_exception(ModelFailed(header["error"]))
-    else:
-        ran.set_result(Ran(arrays, header["seconds"]))
+def _outcome(frame: frames.Frame | None) -> Outcome:
+    if frame is None:
+        return WorkerDied()
+    header, arrays = frame
+    return ModelFailed(header["error"]) if "error" in header else Ran(arrays, header["seconds"])
+
+
+def _ignored(frame: frames.Frame | None) -> None:
+    """No batch is under way."""

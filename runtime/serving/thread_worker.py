@@ -15,7 +15,7 @@ import numpy as np
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.serving.hosted import HostedModel, ModelSpec
 from rectexport.runtime.serving.worker import explain, facts
-from rectexport.runtime.serving.workers import Feeds, ModelFailed, Ran, WorkerDied
+from rectexport.runtime.serving.workers import Done, Feeds, ModelFailed, Ran, WorkerDied
 
 
 @final
@@ -28,43 +28,47 @@ class ThreadWorker:
     def __init__(self, spec: ModelSpec, opened: Callable[[ModelSpec], HostedModel] = HostedModel) -> None:
         self._spec, self._opened = spec, opened
         self.lost: Callable[[], None] = lambda: None
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._model: HostedModel | None = None
-        self._ran: asyncio.Future[Ran] | None = None
+        self._done: Callable[[Any], None] = _ignored
         self._dead = False
 
     async def start(self) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
-        threading.Thread(target=self._serve, daemon=True, name="rectexport-worker").start()
-        started: asyncio.Future[HostedModel] = loop.create_future()
-        self._work.put(lambda: _call(loop, started, lambda: self._opened(self._spec)))
-        try:
-            self._model = await started
-        except ModelFailed as error:
-            raise BadInput(str(error)) from None
-        return facts(self._model)
+        threading.Thread(target=self._serve, args=(loop,), daemon=True, name="rectexport-worker").start()
+        opened: asyncio.Future[HostedModel | Exception] = loop.create_future()
+        self._done = lambda found: None if opened.done() else opened.set_result(found)
+        self._work.put(lambda: self._opened(self._spec))
+        found = await opened
+        if isinstance(found, Exception):
+            raise BadInput(str(found) or f"{self._spec.path}: its worker was ended while it opened the model")
+        self._model = found
+        return facts(found)
 
-    def run(self, feeds: Feeds) -> asyncio.Future[Ran]:
-        loop = asyncio.get_running_loop()
-        self._ran = ran = loop.create_future()
+    def run(self, feeds: Feeds, done: Done) -> None:
         if self._dead:
-            ran.set_exception(WorkerDied())
-        else:
-            self._work.put(lambda: _call(loop, ran, lambda: self._infer(feeds)))
-        return ran
+            asyncio.get_running_loop().call_soon(done, WorkerDied())
+            return
+        self._done = done
+        self._work.put(lambda: self._infer(feeds))
 
     def kill(self) -> None:
         if self._dead:
             return
         self._dead = True
         self._work.put(None)
-        if self._ran is not None and not self._ran.done():
-            self._ran.set_exception(WorkerDied())
         self.lost()
+        self._end(WorkerDied())
 
-    def _serve(self) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         while (work := self._work.get()) is not None:
-            work()
+            found = _attempt(work)
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(self._end, found)
+
+    def _end(self, found: object) -> None:
+        done, self._done = self._done, _ignored
+        done(found)
 
     def _infer(self, feeds: Feeds) -> Ran:
         assert self._model is not None
@@ -74,19 +78,12 @@ class ThreadWorker:
         return Ran(outputs, time.perf_counter() - begin)
 
 
-def _call(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
+def _attempt(work: Callable[[], Any]) -> Any:
     try:
-        value, error = function(), None
-    except Exception as raised:
-        value, error = None, ModelFailed(explain(raised))
-    with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-        loop.call_soon_threadsafe(_settle, future, value, error)
+        return work()
+    except Exception as error:
+        return ModelFailed(explain(error))
 
 
-def _settle(future: asyncio.Future[Any], value: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(value)
-    else:
-        future.set_exception(error)
+def _ignored(found: object) -> None:
+    """Nobody waits: it comes from a thread that was left behind."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -29,6 +28,11 @@ class Ran:
     seconds: float
 
 
+#: How a batch ended.
+Outcome = Ran | WorkerDied | ModelFailed
+Done = Callable[[Outcome], None]
+
+
 class Worker(Protocol):
     """Runs one batch at a time. `lost` is called once, when it dies or is killed."""
 
@@ -37,8 +41,8 @@ class Worker(Protocol):
     async def start(self) -> dict[str, Any]:
         """Open the model and run it; gives worker.facts. Raises BadInput."""
 
-    def run(self, feeds: Feeds) -> asyncio.Future[Ran]:
-        """Begin a batch; the future may hold WorkerDied or ModelFailed."""
+    def run(self, feeds: Feeds, done: Done) -> None:
+        """Begin a batch; done is called once, later, in the event loop: a future would take another turn of it."""
 
     def kill(self) -> None:
         """End it now, whatever it is doing."""

@@ -16,7 +16,7 @@ from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest, assemble
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.statistics import Statistics
-from rectexport.runtime.serving.workers import ModelFailed, Ran, WorkerDied
+from rectexport.runtime.serving.workers import Done, ModelFailed, Ran, WorkerDied
 from tests.runtime.serving.conftest import run
 
 
@@ -26,16 +26,15 @@ class Fake:
     def __init__(self) -> None:
         self.lost: Callable[[], None] = lambda: None
         self.batches: list[Mapping[str, Sequence[Any]]] = []
-        self.answers: list[asyncio.Future[Ran]] = []
+        self.ends: list[Done] = []
         self.killed = False
 
     async def start(self) -> dict[str, Any]:
         return {"max_batch": 8}
 
-    def run(self, feeds: Mapping[str, Sequence[Any]]) -> asyncio.Future[Ran]:
+    def run(self, feeds: Mapping[str, Sequence[Any]], done: Done) -> None:
         self.batches.append(feeds)
-        self.answers.append(asyncio.get_running_loop().create_future())
-        return self.answers[-1]
+        self.ends.append(done)
 
     def kill(self) -> None:
         self.killed = True
@@ -44,7 +43,7 @@ class Fake:
     def finish(self) -> None:
         """Answer the last batch."""
         x = np.concatenate(self.batches[-1]["x"])
-        self.answers[-1].set_result(Ran({"y": x.sum((1, 2))[:, None]}, 0.001))
+        self.ends[-1](Ran({"y": x.sum((1, 2))[:, None]}, 0.001))
 
     @property
     def rows(self) -> list[int]:
@@ -171,6 +170,29 @@ def test_no_batch_waits_longer_than_the_delay(signature: Signature) -> None:
     run(test)
 
 
+def test_a_batch_that_is_complete_leaves_no_timer_to_end_the_next_ones_wait(signature: Signature) -> None:
+    async def test() -> None:
+        loop, timers = asyncio.get_running_loop(), []
+        real = loop.call_later
+
+        def noted(delay: float, *call: Any) -> asyncio.TimerHandle:
+            timer = real(delay, *call)
+            timers.extend([timer] if delay == 5.0 else [])
+            return timer
+
+        loop.call_later = noted  # type: ignore[assignment, method-assign]
+        batcher, (worker,), _, _ = await started(signature, max_delay=5.0)
+        answers = [batcher.submit(request(signature, 1)) for _ in range(3)]
+        worker.finish()  # with two waiting: three are expected
+        assert [timer.cancelled() for timer in timers] == [False]
+        answers.append(batcher.submit(request(signature, 1)))
+        assert worker.rows == [1, 3] and [timer.cancelled() for timer in timers] == [True]
+        worker.finish()
+        await asyncio.gather(*answers)
+
+    run(test)
+
+
 def test_nobody_waits_for_what_was_given_up(signature: Signature) -> None:
     async def test() -> None:
         batcher, (worker,), _, _ = await started(signature)
@@ -215,12 +237,12 @@ def test_after_a_failed_batch_each_runs_alone_and_only_the_guilty_fails(signatur
         worker.finish()
         await settle()
         assert worker.rows == [1, 2]
-        worker.answers[-1].set_exception(ModelFailed("broken"))
+        worker.ends[-1](ModelFailed("broken"))
         await settle()
         worker.finish()
         assert (await good)["y"].tolist() == [[12.0]]
         await settle()
-        worker.answers[-1].set_exception(ModelFailed("broken"))
+        worker.ends[-1](ModelFailed("broken"))
         with pytest.raises(Refusal, match="the model failed: broken") as refused:
             await bad
         assert refused.value.status == 500
@@ -235,7 +257,7 @@ def test_a_dead_workers_requests_run_once_more_on_its_successor(signature: Signa
         batcher, fakes, _, pool = await started(signature)
         answer = batcher.submit(request(signature, 1))
         for turn in (0, 1):
-            fakes[turn].answers[-1].set_exception(WorkerDied())
+            fakes[turn].ends[-1](WorkerDied())
             fakes[turn].kill()
             await asyncio.sleep(0.05)
             assert pool.restarts == turn + 1

@@ -29,7 +29,7 @@ GOOD = [[2.0, 1.0, 0.0]]
 
 @pytest.fixture(scope="module")
 def served(serve: Callable[..., Running], trouble: Path) -> Running:
-    return serve(trouble, "--backend", "onnxruntime", "--run-s", 1, "--deadline-s", 20, "--receive-s", 0.4)
+    return serve(trouble, "--backend", "onnxruntime", "--run-s", 2, "--deadline-s", 20, "--receive-s", 0.4)
 
 
 def answer_of(row: list[float]) -> float:

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.serving import frames
+from rectexport.runtime.serving import frames, process_worker
 from rectexport.runtime.serving.hosted import ModelSpec
 from rectexport.runtime.serving.process_worker import ProcessWorker
 from rectexport.runtime.serving.thread_worker import ThreadWorker
-from rectexport.runtime.serving.workers import ModelFailed, WorkerDied
+from rectexport.runtime.serving.workers import Feeds, ModelFailed, Outcome, Ran, Worker, WorkerDied
 from tests.runtime.serving.conftest import run
 
 ARRAYS = {
@@ -56,7 +56,7 @@ def test_frames_into_the_event_loop() -> None:
         got: list[Any] = []
         lost = asyncio.Event()
         loop = asyncio.get_running_loop()
-        protocol = frames.FrameProtocol(lambda header, arrays: got.append(arrays), lost.set)
+        protocol = frames.FrameProtocol(lambda frame: got.append(frame[1]), lost.set)
         await loop.create_connection(lambda: protocol, sock=ours)
         large = {"large": np.arange(300_000, dtype=np.float32)}
         for arrays in (ARRAYS, large, {}):
@@ -70,6 +70,13 @@ def test_frames_into_the_event_loop() -> None:
     run(test)
 
 
+def ended(worker: Worker, feeds: Feeds) -> asyncio.Future[Outcome]:
+    """Begin a batch; how it ends."""
+    found: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    worker.run(feeds, found.set_result)
+    return found
+
+
 @pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
 def test_a_worker_answers_fails_and_dies(trouble: Path, kind: Any) -> None:
     async def test() -> None:
@@ -79,22 +86,21 @@ def test_a_worker_answers_fails_and_dies(trouble: Path, kind: Any) -> None:
         facts = await worker.start()
         assert facts["max_batch"] == 8 and facts["seconds"] > 0 and facts["remark"] == ""
         rows = [np.array([[2, 1, 0]], np.float32), np.array([[3, 2, 0], [4, 0, 0]], np.float32)]
-        ran = await worker.run({"x": rows})
+        ran = await ended(worker, {"x": rows})
+        assert isinstance(ran, Ran)
         expected = np.array([[np.log(2) + 1], [np.log(3) + 2], [np.log(4)]])
         np.testing.assert_allclose(ran.outputs["y"], expected, rtol=1e-6)
-        with pytest.raises(ModelFailed, match="ONNX Runtime could not run"):
-            await worker.run({"x": [np.array([[2, 9, 0]], np.float32)]})
-        hanging = worker.run({"x": [np.array([[2, 1, 1e6]], np.float32)]})
+        failed = await ended(worker, {"x": [np.array([[2, 9, 0]], np.float32)]})
+        assert isinstance(failed, ModelFailed) and "ONNX Runtime could not run" in str(failed)
+        hanging = ended(worker, {"x": [np.array([[2, 1, 1e6]], np.float32)]})
         await asyncio.sleep(0.05)
         if kind is ProcessWorker:
             os.kill(worker.pid, signal.SIGKILL)
         else:
             worker.kill()
-        with pytest.raises(WorkerDied):
-            await hanging
-        await gone.wait()
-        with pytest.raises(WorkerDied):
-            await worker.run({"x": rows})
+        assert isinstance(await hanging, WorkerDied)
+        assert gone.is_set()
+        assert isinstance(await ended(worker, {"x": rows}), WorkerDied)
         worker.kill()
 
     run(test)
@@ -112,5 +118,22 @@ def test_a_package_that_cannot_be_opened(package: Path, kind: Any) -> None:
         with pytest.raises(BadInput, match="sha256"):
             await worker.start()
         worker.kill()
+
+    run(test)
+
+
+def test_a_worker_that_never_opens_its_model(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(process_worker, "START", 0.01)
+        worker = ProcessWorker(ModelSpec(str(package), threads=1))
+        with pytest.raises(BadInput, match=r"did not open the model within 0\.01 s"):
+            await worker.start()
+        assert worker.pid is not None
+        while True:  # until it is dead and reaped
+            try:
+                os.kill(worker.pid, 0)
+            except ProcessLookupError:
+                return
+            await asyncio.sleep(0.01)
 
     run(test)
