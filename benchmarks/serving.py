@@ -30,6 +30,10 @@ PACKAGES = ROOT / "out" / "serving-bench"
 RESULTS = ROOT / "docs" / "serving.json"
 PARTS = ("latency", "throughput", "tiny", "resnet", "first", "ray")
 ROUNDS = 4
+STARTS = 5
+PAUSE_SECONDS = 0.3
+#: What `auto` takes on a CPU, and the other one.
+BACKENDS = ("openvino", "onnxruntime")
 START_SECONDS = 120.0
 
 
@@ -110,8 +114,7 @@ def _export(net: Net) -> None:
 
 def under_load(net: Net) -> dict[str, Any]:
     """Every host, protocol and number of connections, and the session alone before and after."""
-    words = (str(net.package), str(net.threads), str(RAW_SECONDS), *map(str, net.rows))
-    raw = [child("serving_raw", *words)]
+    raw = [alone(net, *net.rows, seconds=RAW_SECONDS)]
     rows = []
     for host, options in HOSTS.items():
         with server(net, *options) as (web, rpc):
@@ -120,7 +123,7 @@ def under_load(net: Net) -> dict[str, Any]:
                     rows.append({"host": host, "kind": kind, "connections": connections})
                     rows[-1].update(load(kind, rpc if kind == "grpc" else web, net, connections))
                     print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    raw.append(child("serving_raw", *words))
+    raw.append(alone(net, *net.rows, seconds=RAW_SECONDS))
     return {"raw": raw, "rows": rows}
 
 
@@ -129,7 +132,7 @@ def in_turn() -> dict[str, Any]:
     rounds = []
     with server(RESNET) as (web, _):
         for _ in range(ROUNDS):
-            raw = child("serving_raw", str(RESNET.package), str(RESNET.threads), "6", "32")["32"]["rate"]
+            raw = alone(RESNET, 32, seconds=RAW_SECONDS)["32"]["rate"]
             rounds.append({"session": raw, "workers": load("binary", web, RESNET, 32)["rate"]})
             print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
     return {"rounds": rounds}
@@ -137,18 +140,30 @@ def in_turn() -> dict[str, Any]:
 
 def one_by_one() -> dict[str, Any]:
     """The same for one connection and the tiny net: median milliseconds, also of a request that infers nothing."""
+    return {"rounds": {backend: _one_by_one(backend) for backend in BACKENDS}}
+
+
+def _one_by_one(backend: str) -> list[dict[str, float]]:
     rounds = []
-    with server(TINY) as (workers, _), server(TINY, "--in-process") as (threads, _):
+    words = ("--backend", backend)
+    with server(TINY, *words) as (workers, _), server(TINY, *words, "--in-process") as (threads, _):
         for _ in range(ROUNDS):
             found = {
-                "session": child("serving_raw", str(TINY.package), str(TINY.threads), "1", "1")["1"]["p50_ms"],
+                "session": alone(TINY, 1, backend=backend)["1"]["p50_ms"],
+                "paused": alone(TINY, 1, backend=backend, pause=1.0)["1"]["p50_ms"],
                 "health": load("health", workers, TINY, 1)["p50_ms"],
                 "workers": load("binary", workers, TINY, 1)["p50_ms"],
                 "in process": load("binary", threads, TINY, 1)["p50_ms"],
             }
             rounds.append(found)
-            print(json.dumps(found), file=sys.stderr, flush=True)
-    return {"rounds": rounds}
+            print(backend, json.dumps(found), file=sys.stderr, flush=True)
+    return rounds
+
+
+def alone(net: Net, *rows: int, seconds: float = 1.0, backend: str = "auto", pause: float = 0.0) -> dict[str, Any]:
+    """Figures of session.run without a server, by batch size; `pause` in milliseconds between two runs."""
+    words = ("--backend", backend, "--threads", net.threads, "--seconds", seconds, "--pause-ms", pause)
+    return child("serving_raw", str(net.package), *map(str, rows), *map(str, words))
 
 
 def load(kind: str, address: str, net: Net, connections: int, model: str = "m") -> dict[str, Any]:
@@ -181,25 +196,31 @@ def _addresses(process: subprocess.Popen[bytes], log: Any) -> tuple[str, str]:
     raise SystemExit(f"the server did not start: {log.read()}")
 
 
-def first_requests(net: Net, starts: int = 5) -> list[list[float]]:
-    """Milliseconds of the first ten requests after each of several starts, one connection."""
-    messages = [http_message("/v2/models/m/infer", feeds, True) for feeds in feeds_of(net.package)]
-    found = []
-    for _ in range(starts):
+def first_requests(net: Net) -> dict[str, list[list[float]]]:
+    """Milliseconds of the first ten requests after each of several starts, and of a later connection after a pause."""
+    found: dict[str, list[list[float]]] = {"after the start": [], "after a pause": []}
+    for _ in range(STARTS):
         with server(net) as (web, _):
-            connection = http.client.HTTPConnection(web)
-            connection.connect()
-            times = []
-            for turn in range(10):
-                begin = time.perf_counter()
-                connection.sock.sendall(messages[turn % len(messages)])
-                response = http.client.HTTPResponse(connection.sock)
-                response.begin()
-                response.read()
-                times.append((time.perf_counter() - begin) * 1e3)
-            connection.close()
-            found.append(times)
+            for name in found:
+                found[name].append(_ten_requests(net, web))
+                time.sleep(PAUSE_SECONDS)
     return found
+
+
+def _ten_requests(net: Net, web: str) -> list[float]:
+    messages = [http_message("/v2/models/m/infer", feeds, True) for feeds in feeds_of(net.package)]
+    connection = http.client.HTTPConnection(web)
+    connection.connect()
+    times = []
+    for turn in range(10):
+        begin = time.perf_counter()
+        connection.sock.sendall(messages[turn % len(messages)])
+        response = http.client.HTTPResponse(connection.sock)
+        response.begin()
+        response.read()
+        times.append((time.perf_counter() - begin) * 1e3)
+    connection.close()
+    return times
 
 
 def under_ray(net: Net) -> dict[str, Any]:

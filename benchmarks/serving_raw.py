@@ -1,12 +1,12 @@
 """What a package does without a server: session.run by batch size; prints JSON.
 
-python -m benchmarks.serving_raw PACKAGE THREADS SECONDS ROWS…
+python -m benchmarks.serving_raw PACKAGE ROWS… [--backend NAME] [--threads N] [--seconds S] [--pause-ms 1]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 
 import numpy as np
@@ -15,21 +15,30 @@ import rectexport
 
 
 def main() -> None:
-    """For each batch size, runs for its share of the seconds: rows a second, and the median of a run."""
-    package, threads, seconds, *sizes = sys.argv[1:]
+    """For each batch size, runs for its share of the seconds: rows a second of running, and the median of a run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("package")
+    parser.add_argument("rows", nargs="+", type=int)
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--pause-ms", type=float, default=0.0, help="sleep between runs, as a server does")
+    options = parser.parse_args()
     rng = np.random.default_rng(0)
     figures = {}
-    with rectexport.load(package, threads=int(threads)) as session:
+    with rectexport.load(options.package, options.backend, threads=options.threads) as session:
         shapes = {name: array.shape[1:] for name, array in session.package.goldens()[0].items()}
-        for rows in map(int, sizes):
+        for rows in options.rows:
             feeds = [
                 {name: rng.standard_normal((rows, *shape)).astype(np.float32) for name, shape in shapes.items()}
                 for _ in range(4)
             ]
             session.run(feeds[0])
             times: list[float] = []
-            end = time.perf_counter() + float(seconds) / len(sizes)
+            end = time.perf_counter() + options.seconds / len(options.rows)
             while time.perf_counter() < end:
+                if options.pause_ms:
+                    time.sleep(options.pause_ms * 1e-3)
                 begin = time.perf_counter()
                 session.run(feeds[len(times) % 4])
                 times.append(time.perf_counter() - begin)

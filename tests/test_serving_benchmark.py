@@ -46,7 +46,7 @@ def test_only_answers_in_the_window_count() -> None:
 
 def test_the_page(tmp_path: Path) -> None:
     page = tmp_path / "serving.md"
-    page.write_text(f"before\n{serving_report.BEGIN}old\n{serving_report.END}after\n")
+    page.write_text(f"before\n{serving_report.BEGIN}replaced\n{serving_report.END}after\n")
     parts = {}
     for name, net in (("tiny", TINY), ("resnet", RESNET)):
         raw = {str(rows): {"rate": 100.0 * rows, "p50_ms": 1.0} for rows in net.rows}
@@ -57,16 +57,17 @@ def test_the_page(tmp_path: Path) -> None:
             for count in net.seconds
         ]
         parts[name] = {"machine": "a machine", "raw": [raw, raw], "rows": rows}
-    parts["first"] = {"nets": {"tiny": [[3.0] * 10, [1.0] * 10]}}
+    parts["first"] = {"nets": {"tiny": {"after the start": [[3.0] * 10, [1.0] * 10]}}}
     parts["ray"] = {"machine": "a machine", "rows": parts["tiny"]["rows"][:1]}
-    times = {"session": 0.1, "health": 0.05, "workers": 0.4, "in process": 0.3}
-    parts["latency"] = {"machine": "a machine", "rounds": [times]}
+    times = {"session": 0.1, "paused": 0.2, "health": 0.05, "workers": 0.4, "in process": 0.3}
+    parts["latency"] = {"machine": "a machine", "rounds": {"openvino": [times]}}
     parts["throughput"] = {"machine": "a machine", "rounds": [{"session": 20.0, "workers": 19.0}]}
     document = json.loads(json.dumps(parts))
     for _ in range(2):
         serving_report.write(document, tmp_path)
     text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert "workers add\n0.30 ms to session.run" in text and "alone: 95%, over" in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "replaced" not in text
+    assert "| openvino | 0.10 | 0.20 | 0.05 | 0.40 (+0.30) | 0.30 (+0.20) |" in text and "alone: 95%, over" in text
+    assert "| tiny | after the start | 2.00 |" in text
     assert text.count("| workers | json | 1 | 50 |") == 2 + 1
     assert len(ALL) == 9 and (tmp_path / "serving-tiny.svg").exists() and (tmp_path / "serving-resnet.svg").exists()
