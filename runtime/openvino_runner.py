@@ -15,9 +15,13 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.messages import CLOSED, first_line, shown
 from rectexport.runtime.runner import Array, TensorSpec
 
-#: float32 also where the processor has faster bfloat16; one stream, which answers soonest. The cache keeps what was
-#: made for a shape, 5000 times for each kind of node unless told otherwise: hundreds of megabytes of a small net.
-SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "CPU_RUNTIME_CACHE_CAPACITY": "64"}
+SETTINGS = {
+    "INFERENCE_PRECISION_HINT": "f32",  # also where the processor has faster bfloat16
+    "PERFORMANCE_HINT": "LATENCY",  # one stream, which answers soonest
+    "ENABLE_CPU_PINNING": "NO",  # every process would bind its threads to the same first cores
+    # What was made for a shape, kept 5000 times for each kind of node unless told otherwise: hundreds of megabytes.
+    "CPU_RUNTIME_CACHE_CAPACITY": "64",
+}
 
 
 @final

@@ -59,10 +59,12 @@ def test_openvino_serves_threads_apart(package: Package) -> None:
 def test_openvino_settings_and_refusals(package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     seen: list[Any] = []
+    compiled: list[Any] = []
 
     def compile_model(path: str, device: str, settings: Any) -> Any:
-        seen.append((path, device, settings))
-        return openvino.Core().compile_model(path, device, settings)
+        seen.append(settings)
+        compiled.append(openvino.Core().compile_model(path, device, settings))
+        return compiled[-1]
 
     fake = SimpleNamespace(Core=lambda: SimpleNamespace(compile_model=compile_model), __version__=openvino.__version__)
     monkeypatch.setattr(openvino_runner, "require", lambda module: fake)
@@ -70,7 +72,8 @@ def test_openvino_settings_and_refusals(package: Package, monkeypatch: pytest.Mo
     open_backend(package, "openvino", BackendOptions(threads=2))
     plain = openvino_runner.SETTINGS
     assert plain["INFERENCE_PRECISION_HINT"] == "f32"
-    assert [settings for _, _, settings in seen] == [plain, {**plain, "INFERENCE_NUM_THREADS": 2}]
+    assert seen == [plain, {**plain, "INFERENCE_NUM_THREADS": 2}]
+    assert not any(model.get_property("ENABLE_CPU_PINNING") for model in compiled)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"\x08\x07" * 50)
     with pytest.raises(BadInput, match=r"broken\.onnx: OpenVINO \S+, CPU refuses it: "):

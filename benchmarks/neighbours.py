@@ -1,0 +1,41 @@
+"""Whether sessions of several processes keep out of each other's way: writes its section of docs/runtime.md.
+
+python -m benchmarks.neighbours [--seconds 6]
+
+RF-ResNet-50 at batch 1, one thread each: one process alone, then as many at once as there are cores. An engine that
+binds its threads to cores takes the same one in every process.
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+
+from benchmarks.common import THREADS, child, machine, table, write_section
+from benchmarks.serving import BACKENDS, RESNET, prepare
+
+
+def main() -> None:
+    """Run every engine alone and beside itself."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement (default %(default)s)")
+    seconds = parser.parse_args().seconds
+    prepare(RESNET)
+    rows = []
+    for backend in BACKENDS:
+        (alone,), together = rates(backend, 1, seconds), rates(backend, THREADS, seconds)
+        rows.append([backend, f"{alone:.1f}", ", ".join(f"{rate:.1f}" for rate in together)])
+    headings = ("engine", "alone, images/s", f"each of {THREADS} processes at once, images/s")
+    write_section("runtime.md", "neighbours", f"{table(headings, rows)}\n\n{machine()}")
+
+
+def rates(backend: str, processes: int, seconds: float) -> list[float]:
+    """Images a second of each of so many processes that run at the same time."""
+    words = (str(RESNET.package), "1", "--backend", backend, "--threads", "1", "--seconds", str(seconds))
+    with ThreadPoolExecutor(processes) as pool:
+        found = list(pool.map(lambda _: child("serving_raw", *words), range(processes)))
+    return [float(figures["1"]["rate"]) for figures in found]
+
+
+if __name__ == "__main__":
+    main()
