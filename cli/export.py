@@ -111,7 +111,7 @@ def export(
         int | None,
         typer.Option(
             metavar="N",
-            help="ONNX opset, 18 to 23. Without it 18, or 22 with --bf16.",
+            help="ONNX opset, 18 to 23. Without it 18, or 22 with --bf16. ONNX keeps its own, TorchScript ends at 20.",
             show_default=False,
             rich_help_panel=OUT,
         ),
