@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks import forms, report, selftest
+from benchmarks import forms, neighbours, report, selftest
 from benchmarks.cases import FLOOR, KINDS, Case, grid
 from benchmarks.chains import Chain
 from rectexport.exporter.lowering import lower
@@ -115,3 +116,15 @@ def test_the_self_test_adds_up_its_runs(tmp_path, monkeypatch):
     name, text = pages[-1]
     assert name == "latency.md" and "| a model against itself | 3 | 1 | 1 | 1 | 0.945 – 1.105 | 0.190 | 0.10 |" in text
     assert "one core kept busy by another process | 1 | 0 | 0 | 1 |" in text and "{" not in text
+
+
+def test_neighbours_run_at_the_same_time(monkeypatch):
+    together = threading.Barrier(3, timeout=20)
+
+    def child(module, package, *words):
+        together.wait()
+        assert module == "serving_raw" and words == ("1", "--backend", "openvino", "--threads", "1", "--seconds", "2.0")
+        return {"1": {"rate": 7.5, "p50_ms": 1.0}}
+
+    monkeypatch.setattr(neighbours, "child", child)
+    assert neighbours.rates("openvino", 3, 2.0) == [7.5] * 3
