@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import forms, neighbours, report, selftest
+from benchmarks import forms, neighbours, report, selftest, zoo
 from benchmarks.cases import FLOOR, KINDS, Case, grid
 from benchmarks.chains import Chain
 from rectexport.exporter.lowering import lower
 from rectexport.exporter.lowering.costs import CostTable
 from rectexport.exporter.lowering.form import AS_WRITTEN, Shape
+from rectexport.models.registry import model_entry, model_names
 from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.stopwatch import Timing
 
@@ -128,3 +129,28 @@ def test_neighbours_run_at_the_same_time(monkeypatch):
 
     monkeypatch.setattr(neighbours, "child", child)
     assert neighbours.rates("openvino", 3, 2.0) == [7.5] * 3
+
+
+def test_the_page_of_the_zoo():
+    row = {
+        "parameters": 1_230_000,
+        "rectified": 3,
+        "nodes": [20, 10],
+        "relative_l2": 2e-7,
+        "seconds": 4.25,
+        "threads": 1,
+    }
+    row |= {"worst": ["corner", 3e-6, "layer4.2.bn1"], "milliseconds": 2.5}
+    text = zoo.page({"net rectified": {**row, "ratio": [1.25, 0.03]}, "net plain": {**row, "relative_l2": 1e-7}})
+    assert (
+        "| net | rectified | 1.23 M | 3 | 20 → 10 | 2.0e-07 | corner 3.0e-06 layer4.2.bn1 | 4.2 | 2.50 | 1.25 ± 0.03 |"
+        in text
+    )
+    assert "largest of all: 2.0e-07" in text and text.count("| 2.50 |  |") == 1
+
+
+def test_every_network_is_exported_in_every_kind_it_has():
+    for name in model_names():
+        kinds = zoo.variants(name)
+        assert {"rectified", "plain"} <= kinds.keys()
+        assert ("rectified, average" in kinds) == ("rectified" in model_entry(name).uses)
