@@ -154,9 +154,9 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
 Made by `make zoo` (`.venv/bin/python -m benchmarks.zoo`). Every network with seeded random weights and fitting
 BatchNorm statistics, batch 1 at its native size, fp32; nodes before and after the passes; relative L2 of the output
 against PyTorch in float64 (largest of all: {largest:.1e}, allowed 1e-05); the worst region of the worst inner tensor;
-seconds of the whole export with {threads} threads; median milliseconds in ONNX Runtime on the CPU with {THREADS}
-threads, each alone in a process, a network's kinds of convolution in interleaved rounds; the ± of the ratio is half
-of a 95 % interval.
+seconds of the whole export with {threads} threads, on a machine that may have had other work; median milliseconds in
+ONNX Runtime on the CPU with {THREADS} threads, on one that had none, each alone in a process, a network's kinds of
+convolution in interleaved rounds; the ± of the ratio is half of a 95 % interval.
 
 {table(HEADINGS, lines)}
 
