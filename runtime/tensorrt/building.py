@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import sha256
 from rectexport.runtime.package import MODEL, Package, add_files, changing
+from rectexport.runtime.temporary import scratch_folder
 from rectexport.runtime.tensorrt import trtexec
 from rectexport.runtime.tensorrt.acceptance import accept
 from rectexport.runtime.tensorrt.builder import Model, build_engine
@@ -155,8 +155,8 @@ def _build(
 
 
 def _store(package: Package, data: bytes, entry: dict[str, Any]) -> tuple[Package, Plan]:
-    with TemporaryDirectory(prefix="rectexport-") as folder:
-        source = Path(folder) / "plan"
+    with scratch_folder() as folder:
+        source = folder / "plan"
         source.write_bytes(data)
         entry["sha256"] = sha256(source)
         return add_files(package.path, {entry["file"]: source}, {FIELD: [entry]}), Plan(entry)

@@ -2,12 +2,13 @@
 
 Reads one JSON request a line from stdin and answers each with one line. A request:
 
-    words    the command line after `rectexport`, or ["load", FOLDER] for rectexport.load
+    words    the command line after `rectexport`, or ["load", FOLDER, BACKEND] for rectexport.load
     also     another command line to run at the same time, or null
     folder   where to run it; its files `.out` and `.err` get what it prints
     seconds  wall clock that it may take
     bytes    address space that it may take beyond what this process has
     fault    what to do to it (see rectexport's tests/faults), or null
+    tensorrt whether it finds a GPU and TensorRT, both made up: see machine.py
 
 The answer: code (negative for a signal, null when time ran out), seconds, megabytes at the most beyond this process.
 """
@@ -62,6 +63,8 @@ def _start(words: list[str], request: dict[str, Any], suffix: str) -> int:
         for number, name in ((1, ".out"), (2, ".err")):
             os.dup2(os.open(f"{name}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.environ.update(request.get("environment") or {})
+        if request.get("tensorrt"):
+            import_module("tests.warm.machine").install()
         resource.setrlimit(resource.RLIMIT_AS, (_address_space() + request["bytes"],) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if request.get("fault"):
@@ -79,7 +82,7 @@ def _start(words: list[str], request: dict[str, Any], suffix: str) -> int:
 
 def _command(words: list[str]) -> int:
     if words[0] == "load":
-        return _load(words[1])
+        return _load(*words[1:])
     try:
         import_module("rectexport.cli.main").main(words)
     except SystemExit as ended:
@@ -87,12 +90,12 @@ def _command(words: list[str]) -> int:
     return 0
 
 
-def _load(folder: str) -> int:
+def _load(folder: str, backend: str = "auto") -> int:
     """What a program sees: the session, or an error of ours."""
     import rectexport
 
     try:
-        with rectexport.load(folder) as session:
+        with rectexport.load(folder, backend) as session:
             session.package.goldens()
     except rectexport.RectexportError as error:
         print(error, file=sys.stderr)
