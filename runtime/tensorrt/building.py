@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import sha256
+from rectexport.runtime.files import replaced_file, sha256
 from rectexport.runtime.package import MODEL, Package, add_files, changing
 from rectexport.runtime.temporary import scratch_folder
 from rectexport.runtime.tensorrt import trtexec
@@ -104,7 +104,8 @@ def _present(package: Package, options: BuildOptions, machine: Machine) -> Plan 
     except BadInput:
         return None
     same = plan.entry["options"] == options.recorded() and len(plan.entry["plugins"]) == len(options.plugins)
-    whole = (package.path / plan.file).is_file() and sha256(package.path / plan.file) == plan.entry["sha256"]
+    path = package.path / plan.file
+    whole = path.is_file() and not path.is_symlink() and sha256(path) == plan.entry["sha256"]
     return plan if same and whole else None
 
 
@@ -126,7 +127,8 @@ def _build(
     try:
         text = engine.inspect()
         if layers_file is not None:
-            layers_file.write_text(text, encoding="utf-8")
+            with replaced_file(layers_file) as work:
+                work.write_text(text, encoding="utf-8")
         layers = read_layers(text)
         share = measure_share(layers, precision)
         check_share(share, str(package.path))

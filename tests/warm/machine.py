@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.tensorrt import cuda
+from tests.runtime.tensorrt import fake_builder, fake_runtime
 from tests.runtime.tensorrt.fake_cuda import FakeCuda
 from tests.runtime.tensorrt.fake_tensorrt import State, make_tensorrt
+
+#: What make_tensorrt imports: it is there before the process forks.
+PARTS = (fake_builder, fake_runtime)
 
 #: A plan is a program. One that holds this word leaves a file of that name where it runs.
 CANARY = b"canary"

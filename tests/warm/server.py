@@ -39,7 +39,8 @@ def main() -> None:
     for module in MODULES:
         import_module(module)
     import_module("rectexport.models.registry").model_names()
-    import_module("tests.faults.inject")
+    for module in ("tests.faults.inject", "tests.warm.machine"):
+        import_module(module)
     for words in sys.argv[1:]:  # what these import or compile is there for all that follow
         _command(json.loads(words))
     print("ready", flush=True)
@@ -59,6 +60,26 @@ def _start(words: list[str], request: dict[str, Any], suffix: str) -> int:
         return child
     code = CODE_OF_A_BUG
     try:
+        _set_up(request, suffix)
+        code = _command(words)
+    except _TooEarly:
+        code = 128 + signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)  # whatever happens: this is a copy of the server
+
+
+class _TooEarly(Exception):
+    """Interrupted before the command began, which says nothing about it."""
+
+
+def _set_up(request: dict[str, Any], suffix: str) -> None:
+    try:
         os.chdir(request["folder"])
         for number, name in ((1, ".out"), (2, ".err")):
             os.dup2(os.open(f"{name}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -69,15 +90,8 @@ def _start(words: list[str], request: dict[str, Any], suffix: str) -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if request.get("fault"):
             import_module("tests.faults.inject").inject(request["fault"])
-        code = _command(words)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)  # whatever happens: this is a copy of the server
+    except KeyboardInterrupt:
+        raise _TooEarly from None
 
 
 def _command(words: list[str]) -> int:
