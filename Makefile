@@ -101,7 +101,7 @@ backend-models: .venv/.stamp ## every pass on the models of the onnx package and
 	$(BIN)/python -m tests.foreign.run
 
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes
+FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes http_request grpc_request
 fuzz: .venv/.stamp ## coverage-guided fuzzing, ten minutes a target (FUZZ_SECONDS, FUZZ_TARGETS)
 	$(BIN)/python -m pip install -q -c constraints.txt atheris
 	for target in $(FUZZ_TARGETS); do $(BIN)/python -m tests.fuzz.run $$target $(FUZZ_SECONDS) || exit 1; done

@@ -14,7 +14,7 @@ import numpy as np
 
 from rectexport.runtime.archives import check_archive
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.files import locked, replaced_file, sha256
+from rectexport.runtime.files import check_replaceable, locked, replaced_file, sha256
 from rectexport.runtime.manifest import FILE_NAME, Manifest, read_manifest
 from rectexport.runtime.runner import Array
 from rectexport.runtime.temporary import PARTIAL
@@ -115,6 +115,8 @@ def add_files(path: str | Path, files: Mapping[str, Path], entries: Mapping[str,
     document = json.loads(json.dumps(package.manifest.data))
     if FILE_NAME in files:
         raise BadInput(f"{package.path}: {FILE_NAME} is written by this function, not added")
+    for name in files:
+        check_replaceable(package.path / name)  # before anything changes
     if any(document["files"].pop(name, None) for name in files):
         if isinstance(document.get("plans"), list):
             document["plans"] = [entry for entry in document["plans"] if entry["file"] not in files]
