@@ -96,6 +96,7 @@ hostile: .venv/.stamp ## every hostile input, more damaged ones than the tests h
 
 faults: .venv/.stamp ## interrupt every command at hundreds of moments (20 minutes)
 	$(BIN)/python -m tests.faults.run
+	$(BIN)/python -m tests.faults.full_disk
 
 backend-models: .venv/.stamp ## every pass on the models of the onnx package and on every kind of torch layer (10 minutes)
 	$(BIN)/python -m tests.foreign.run

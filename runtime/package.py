@@ -102,8 +102,8 @@ def changing(path: str | Path) -> Iterator[Package]:
         yield Package.open(folder)
 
 
-def add_files(path: str | Path, files: Mapping[str, Path], entries: Mapping[str, Any] | None = None) -> Package:
-    """Copy files into a package under the names given, and write the manifest anew with their hashes.
+def add_files(path: str | Path, files: Mapping[str, Path | bytes], entries: Mapping[str, Any] | None = None) -> Package:
+    """Copy files, or bytes, into a package under the names given, and write the manifest anew with their hashes.
 
     entries are set in the manifest's document; a list of entries that have a `file` replaces those of equal file and
     keeps the others. The manifest is whole at any moment: a name that is replaced leaves it first and comes back with
@@ -123,7 +123,10 @@ def add_files(path: str | Path, files: Mapping[str, Path], entries: Mapping[str,
         _write_manifest(package.path, document)
     for name, source in files.items():
         with replaced_file(package.path / name) as work:
-            shutil.copyfile(source, work)
+            if isinstance(source, bytes):
+                work.write_bytes(source)
+            else:
+                shutil.copyfile(source, work)
         document["files"][name] = sha256(package.path / name)
     for field, value in (entries or {}).items():
         document[field] = _merged(document.get(field), value)

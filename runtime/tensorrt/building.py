@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from typing import Any
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import replaced_file, sha256
 from rectexport.runtime.package import MODEL, Package, add_files, changing
-from rectexport.runtime.temporary import scratch_folder
 from rectexport.runtime.tensorrt import trtexec
 from rectexport.runtime.tensorrt.acceptance import accept
 from rectexport.runtime.tensorrt.builder import Model, build_engine
@@ -157,8 +157,5 @@ def _build(
 
 
 def _store(package: Package, data: bytes, entry: dict[str, Any]) -> tuple[Package, Plan]:
-    with scratch_folder() as folder:
-        source = folder / "plan"
-        source.write_bytes(data)
-        entry["sha256"] = sha256(source)
-        return add_files(package.path, {entry["file"]: source}, {FIELD: [entry]}), Plan(entry)
+    entry["sha256"] = hashlib.sha256(data).hexdigest()
+    return add_files(package.path, {entry["file"]: data}, {FIELD: [entry]}), Plan(entry)

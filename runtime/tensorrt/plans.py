@@ -149,6 +149,8 @@ def _fault(entry: dict[str, Any]) -> str | None:
     name = entry["file"]
     if PurePosixPath(name).name != name or not name.isprintable():
         return f"not a plain file name: {name!r:.80}"
+    if not all(entry["options"]["profiles"]):
+        return "a profile of no inputs"
     if max(map(len, entry["tensorrt"].split("."))) > _DIGITS:
         return f"not a version: {entry['tensorrt']:.80}"
     return None

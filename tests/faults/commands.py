@@ -60,6 +60,7 @@ class Line:
     tensorrt  whether it runs on a made-up machine with TensorRT
     every     of how many file operations one is interrupted
     taken     what someone takes away in the middle
+    needs     what is there besides the small models: digits, a package; script, a model; keys
     """
 
     words: tuple[str, ...]
@@ -69,6 +70,7 @@ class Line:
     tensorrt: bool = False
     every: int = 3
     taken: tuple[str, ...] = ("tiny.onnx", "work", "tmp/nothing")
+    needs: str = ""
 
 
 _PACKAGE = ("{here}/tiny.onnx", "-o", "{out}")
@@ -77,7 +79,9 @@ _FROM_PACKAGE = ("work/out/model.onnx", "work", "work/out/manifest.json")
 LINES: dict[str, Line] = {
     "export": Line(_PACKAGE, ((*_PACKAGE, "--target", "portable"),), every=1),
     "export-report": Line((*_PACKAGE, "--report"), (_PACKAGE,)),
-    "export-script": Line(("{here}/honest.torchscript.pt", "--input", "x:1x1x8x8", "-o", "{out}"), (_PACKAGE,)),
+    "export-script": Line(
+        ("{here}/honest.torchscript.pt", "--input", "x:1x1x8x8", "-o", "{out}"), (_PACKAGE,), needs="script"
+    ),
     "export-torch": Line((DIGITS, "-o", "{out}"), (_PACKAGE,)),
     "optimize": Line(
         ("optimize", "{here}/other.onnx", "-o", "{out}"), (("optimize", "{here}/tiny.onnx", "-o", "{out}"),), every=1
@@ -96,6 +100,7 @@ LINES: dict[str, Line] = {
         inside=True,
         every=1,
         taken=_FROM_PACKAGE,
+        needs="keys",
     ),
     "build": Line(_BUILD, (_PACKAGE,), inside=True, also=without_plan, tensorrt=True, every=2, taken=_FROM_PACKAGE),
     "rebuild": Line(
@@ -106,6 +111,7 @@ LINES: dict[str, Line] = {
         tensorrt=True,
         every=2,
         taken=_FROM_PACKAGE,
+        needs="keys",
     ),
 }
 

@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,11 +22,12 @@ from typing import Any
 
 from rectexport.runtime.temporary import PARTIAL
 from tests.faults.commands import DIGITS, LINES, Line, Tree, read, same
-from tests.hostile.archives import honest
 from tests.hostile.packages import tiny
 from tests.warm.client import Ended, Warm
 
 Fault = dict[str, Any]
+#: What any run may take, on a machine that does other things too.
+SECONDS = 120
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 
@@ -49,13 +50,19 @@ class Place:
         filled = [word.format(out=self.out, here=self.folder) for word in words]
         environment = {"TMPDIR": str(self.temporary), "XDG_CACHE_HOME": str(self.folder / "cache")}
         return self.warm.run(
-            filled, self.folder, fault=fault, also=filled if also else (), environment=environment, tensorrt=trt
+            filled,
+            self.folder,
+            seconds=SECONDS,
+            fault=fault,
+            also=filled if also else (),
+            environment=environment,
+            tensorrt=trt,
         )
 
     def clear(self) -> None:
         """An empty folder to write in."""
         shutil.rmtree(self.folder / "work", ignore_errors=True)
-        (self.folder / "work").mkdir()
+        (self.folder / "work").mkdir(exist_ok=True)  # it cannot be removed where a disk is mounted
 
     def keep(self, name: str, line: Line) -> None:
         """Make what stands there before, once, so that `begin` need only copy it."""
@@ -81,18 +88,23 @@ class Place:
         return [*beside, *within, *(path.name for path in self.temporary.iterdir())]
 
 
-def prepare(folder: Path, torch: bool = True) -> Place:
-    """The models that the commands work on, and a process that is warm, for exports from torch if asked."""
+def prepare(folder: Path, names: Collection[str]) -> Place:
+    """What the commands of these names work on, and a process that is warm for them."""
     models(folder)
     (folder / "tmp").mkdir()
-    warm_up = [[str(folder / "tiny.onnx"), "-o", str(folder / "package")]]
-    if torch:
+    here = {name: str(folder / name) for name in ("package", "digits", "page", "scripted", "key", "first-key")}
+    warm_up = {
+        "": [[str(folder / "tiny.onnx"), "-o", here["package"]]],
+        "digits": [[DIGITS, "-o", here["digits"]], ["report", here["digits"], "-o", here["page"]]],
+        "keys": [["keygen", here["key"]], ["keygen", here["first-key"]]],
+        "script": [[str(folder / "honest.torchscript.pt"), "--input", "x:1x1x8x8", "-o", here["scripted"]]],
+    }
+    needs = sorted({"", *(LINES[name].needs for name in names)})
+    if "script" in needs:
+        from tests.hostile.archives import honest  # which imports PyTorch
+
         honest(folder)
-        script = [str(folder / "honest.torchscript.pt"), "--input", "x:1x1x8x8", "-o", str(folder / "scripted")]
-        digits = [[DIGITS, "-o", str(folder / "digits")], ["report", str(folder / "digits"), "-o", str(folder / "r")]]
-        keys = [["keygen", str(folder / name)] for name in ("key", "first-key")]
-        warm_up += [*digits, script, *keys]
-    return Place(folder, folder / "tmp", Warm(folder, *warm_up))
+    return Place(folder, folder / "tmp", Warm(folder, *(words for need in needs for words in warm_up[need])))
 
 
 def models(folder: Path) -> None:
@@ -125,7 +137,7 @@ def interrupt(place: Place, name: str, fault: Fault, new: Tree, existing: bool) 
             place.begin(name)
     again = place.run(line.words, trt=line.tensorrt)
     if again.code or not same(read(place.out), new):
-        yield f"the next run ended with {again.code}: {again.err[-300:]!r}"
+        yield f"the next run ended with {again.code}: {again.err[-900:]!r}"
     if rests := place.rests():
         yield f"after the next run there is still {rests}"
 
@@ -191,8 +203,9 @@ def main() -> None:
     """All commands, or those that are named; all faults."""
     generator, counts, wrong = random.Random(3), Counter[str](), 0
     with TemporaryDirectory() as folder:
-        place = prepare(Path(folder))
-        for name in sys.argv[1:] or LINES:
+        names = sys.argv[1:] or list(LINES)
+        place = prepare(Path(folder), names)
+        for name in names:
             new = expected(place, name)
             for fault, existing in faults(place, name, LINES[name].every, 30, generator):
                 counts[name] += 1

@@ -98,7 +98,7 @@ def _ending(case: Case, ended: Ended) -> Iterator[str]:
 
 def _traces(here: Path, before: dict[str, int], passed: bool) -> Iterator[str]:
     after = {name: size for name, size in _tree(here).items() if name not in (".out", ".err")}
-    allowed = ("out", "out.onnx", "zoo-", "optimized-") if passed else ()
+    allowed = ("out", "out.onnx", "zoo-", "optimized-", "plan-gone-build-3/model") if passed else ()
     for name in sorted(after.keys() - before.keys()):
         if not name.startswith(allowed or ("\0",)):
             yield f"left {name}"

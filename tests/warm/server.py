@@ -15,6 +15,7 @@ The answer: code (negative for a signal, null when time ran out), seconds, megab
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -43,6 +44,7 @@ def main() -> None:
         import_module(module)
     for words in sys.argv[1:]:  # what these import or compile is there for all that follow
         _command(json.loads(words))
+    faulthandler.register(signal.SIGUSR1)  # what a command was doing when its time ran out
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -129,6 +131,8 @@ def _wait(child: int, seconds: float, fault: dict[str, Any] | None = None) -> di
             pending = None
             os.kill(child, fault["signal"])
         if passed > seconds:
+            os.kill(child, signal.SIGUSR1)
+            time.sleep(0.2)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return {"code": None, "megabytes": 0.0}
