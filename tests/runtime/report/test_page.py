@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rectexport.runtime.errors import BadInput, MissingDependency
+from rectexport.runtime.errors import BadInput, MissingDependency, UsageError
 from rectexport.runtime.package import Package
 from rectexport.runtime.report import page, write_report
 from tests.runtime.report.conftest import (
@@ -251,7 +251,7 @@ def test_written_whole(write: Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["parity.json", "manifest.json"])
 def test_no_file_of_the_package_is_replaced(write: Write, name: str) -> None:
     folder = write()
-    with pytest.raises(BadInput, match=rf"{name}: is a file of the package"):
+    with pytest.raises(UsageError, match=rf"{name}: lies in a package"):
         write_report(Package.open(folder), folder / name)
     Package.open(folder).verify_files()
 

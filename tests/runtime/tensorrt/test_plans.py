@@ -157,6 +157,12 @@ def test_a_changed_plan_is_not_read(flexible: Path, side: str) -> None:
         {"options": {}},
         {"options": {"profiles": 3}},
         {"plugins": [{}]},
+        {"plans": {}},
+        {"layers": "many"},
+        {"parity": {}},
+        {"file": "\x1b[2J.plan"},
+        {"tensorrt": f"{'9' * 5000}.0.0"},
+        {"trtexec": None},
     ],
     ids=str,
 )
