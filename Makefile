@@ -96,12 +96,13 @@ hostile: .venv/.stamp ## every hostile input, more damaged ones than the tests h
 
 faults: .venv/.stamp ## interrupt every command at hundreds of moments (20 minutes)
 	$(BIN)/python -m tests.faults.run
+	$(BIN)/python -m tests.faults.full_disk
 
 backend-models: .venv/.stamp ## every pass on the models of the onnx package and on every kind of torch layer (10 minutes)
 	$(BIN)/python -m tests.foreign.run
 
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes
+FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes http_request grpc_request
 fuzz: .venv/.stamp ## coverage-guided fuzzing, ten minutes a target (FUZZ_SECONDS, FUZZ_TARGETS)
 	$(BIN)/python -m pip install -q -c constraints.txt atheris
 	for target in $(FUZZ_TARGETS); do $(BIN)/python -m tests.fuzz.run $$target $(FUZZ_SECONDS) || exit 1; done

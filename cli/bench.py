@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +20,7 @@ from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.bench import run_bench, too_slow
 from rectexport.runtime.files import replaced_file
 from rectexport.runtime.package import check_outside
+from rectexport.runtime.temporary import scratch_folder
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -169,9 +169,9 @@ def bench(
 
 
 def _run(flags: Flags, progress: Progress) -> dict[str, Any]:
-    with TemporaryDirectory(prefix="rectexport-") as workshop:
+    with scratch_folder() as workshop:
         with _step(progress, "prepare"):
-            plan = make_plan(flags, Path(workshop))
+            plan = make_plan(flags, workshop)
         with _step(progress, "time"):
             document = run_bench(str(flags.package), plan.match, plan.inputs, plan.options, progress.advanced)
     document["notes"] = plan.notes

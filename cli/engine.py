@@ -22,6 +22,7 @@ from rectexport.runtime.tensorrt.building import Built, ensure_plan
 from rectexport.runtime.tensorrt.options import BuildOptions, parse_size
 from rectexport.runtime.tensorrt.profiles import Profile, describe, make_profiles
 from rectexport.runtime.tensorrt.trtexec import load_command
+from rectexport.runtime.texts import printable
 
 if TYPE_CHECKING:
     from rectexport.runtime.tensorrt.inspector import Layer
@@ -204,4 +205,4 @@ def _files(plan: Plan) -> list[str]:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)
+    console.print(Text(printable(text)), soft_wrap=True)

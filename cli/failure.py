@@ -61,6 +61,8 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, typer.Exit) or (debugging() and not isinstance(error, RectexportError)):
             raise
+        if _received and not isinstance(error, KeyboardInterrupt):
+            error = KeyboardInterrupt(_received[0])  # a library swallowed it, and failed of it
         if isinstance(error, KeyboardInterrupt):
             _end_by_code()
         text, code = explain(error)

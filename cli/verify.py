@@ -18,6 +18,7 @@ from rectexport.cli.display import Progress
 from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.backends import AUTO, BACKENDS, TORCH, BackendOptions
 from rectexport.runtime.errors import ParityError
+from rectexport.runtime.texts import printable
 from rectexport.runtime.verify import Verification, verify
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -32,6 +33,10 @@ def verify_package(
     backend: Annotated[str, typer.Option(metavar="NAME", help=f"Engine to run on: {_NAMES}.")] = AUTO,
     device: Annotated[int, typer.Option(metavar="N", min=0, help="Index of the GPU.")] = 0,
     threads: Annotated[int, typer.Option(metavar="N", min=0, help="Of a CPU engine; 0 leaves it to the engine.")] = 0,
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A public key: the package must be signed with its other half."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a package where it is deployed; needs neither PyTorch nor ONNX.
@@ -43,9 +48,10 @@ def verify_package(
 
     - `rectexport verify out/digits` — on the fastest engine here
     - `rectexport verify out/digits --backend onnxruntime --json`
+    - `rectexport verify out/digits --key release.key.pub` — and that it comes from whom you think
 
-    **Exit codes**: 0 good · 1 damaged, or refused by the engine · 2 usage · 3 other answers than PyTorch's · 5 the
-    engine is missing here
+    **Exit codes**: 0 good · 1 damaged, not signed so, or refused by the engine · 2 usage · 3 other answers than
+    PyTorch's · 5 the engine is missing here, or cryptography for --key
     """
     console = Console(stderr=as_json, highlight=False)
     again = ["rectexport", "verify", *(context.obj or ())]
@@ -53,7 +59,7 @@ def verify_package(
     with reported(again, as_json), Progress(console) as progress:
         steps = _Steps(progress)
         options = BackendOptions(device=device, threads=threads, progress=progress.said)
-        found = verify(package, backend, options, steps.begin)
+        found = verify(package, backend, options, steps.begin, key)
         steps.end()
     _show(console, found)
     seconds = time.perf_counter() - begin
@@ -82,16 +88,24 @@ class _Steps:
 
 
 def _show(console: Console, found: Verification) -> None:
-    console.print(Text(f"{found.package}: manifest valid, {found.files} files as they were written"), soft_wrap=True)
-    console.print(Text(f"backend {found.backend.name}: {found.backend.description}"), soft_wrap=True)
+    _say(console, f"{found.package}: manifest valid, {found.files} files as they were written")
+    if found.signed_by is not None:
+        _say(console, f"signed by the holder of {found.signed_by}")
+    _say(console, f"backend {found.backend.name}: {found.backend.description}")
     for name, reason in found.backend.not_taken.items():
-        console.print(Text(f"  not {name}: {reason}"), soft_wrap=True)
+        _say(console, f"  not {name}: {reason}")
     table = Table(title="Goldens", title_justify="left")
     for heading in ("output", "max abs", "relative L2", "cosine", "top-1"):
         table.add_column(heading, justify="left" if heading == "output" else "right", overflow="fold")
     for name, value in found.outputs.items():
+        shown = Text(printable(name))
         top1 = "" if value.top1 is None else f"{value.top1:.2%}"
-        table.add_row(Text(name), f"{value.max_abs:.1e}", f"{value.relative_l2:.1e}", f"{value.cosine:.9f}", top1)
+        table.add_row(shown, f"{value.max_abs:.1e}", f"{value.relative_l2:.1e}", f"{value.cosine:.9f}", top1)
     console.print(table)
     for failure in found.failures:
-        console.print(Text(f"miss: {failure}"), soft_wrap=True)
+        _say(console, f"miss: {failure}")
+
+
+def _say(console: Console, text: str) -> None:
+    """A line that may hold what the package says."""
+    console.print(Text(printable(text)), soft_wrap=True)

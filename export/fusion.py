@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx
 
 from rectexport.runtime.environment import require
+from rectexport.runtime.temporary import scratch_folder
 
 #: Nodes that change a tensor's layout or type: a marked output costs one without losing a fusion.
 _LAYOUT = ("ReorderInput", "ReorderOutput", "Transpose", "Cast")
@@ -59,10 +59,10 @@ class FusionWatch:
 def optimized_nodes(model: Path) -> Counter[str]:
     """Operators of the graph that ONNX Runtime makes of a model for the CPU, less what only changes layouts."""
     ort = require("onnxruntime")
-    with TemporaryDirectory(prefix="rectexport-") as folder:
+    with scratch_folder() as folder:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # it warns that the file suits this machine only; it is not kept
-        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        options.optimized_model_filepath = str(folder / "optimized.onnx")
         ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph
     return Counter(node.op_type for node in graph.node if node.op_type not in _LAYOUT)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol, final
 
 import onnx
@@ -21,6 +19,7 @@ from rectexport.runtime.package import Package
 from rectexport.runtime.parity import LAYER_FACTOR, LayerReport, compare_layer
 from rectexport.runtime.parity_outcome import Exhibit
 from rectexport.runtime.runner import Array
+from rectexport.runtime.temporary import scratch_folder
 from rectexport.runtime.tolerance import Tolerance
 
 
@@ -109,8 +108,8 @@ class MarkedLayers:
     def _run_marked(
         self, names: Sequence[str], feeds: Mapping[str, Array], plain: Mapping[str, Array]
     ) -> dict[str, Array]:
-        with TemporaryDirectory(prefix="rectexport-") as folder:
-            marked = write_marked(self._package, self._model, names, Path(folder))
+        with scratch_folder() as folder:
+            marked = write_marked(self._package, self._model, names, folder)
             actual = self._run(marked, feeds)
             same = all(same_bits(plain[name], actual[name]) for name in plain)
             self._fusion.note(self._package.model_file, marked.model_file, same)

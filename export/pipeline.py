@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -187,9 +186,9 @@ def _precision_pass(options: ExportOptions, feeds: Sequence[Mapping[str, Array]]
 def _check_emulated(
     model: ModelProto, reference: Reference, inputs: Sequence[InputPlan], tolerance: Tolerance
 ) -> ParityReport:
-    with TemporaryDirectory(prefix="rectexport-") as folder:
+    with scratch_folder() as folder:
         emulated = bfloat16.emulate(model)
-        path = package_writer.write_model(Path(folder), emulated, {})
+        path = package_writer.write_model(folder, emulated, {})
         report = check_parity(emulated, path, reference, inputs, tolerance)
     report.backend = "onnxruntime CPU, bfloat16 emulated in float32"
     return report

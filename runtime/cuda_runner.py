@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, final
 
 from rectexport.runtime import cuda_libraries
@@ -19,6 +18,7 @@ from rectexport.runtime.onnxruntime_runner import spec_of
 from rectexport.runtime.package import Package
 from rectexport.runtime.placement import astray, read_profile
 from rectexport.runtime.runner import Allocate, Array, DeviceArray, TensorSpec
+from rectexport.runtime.temporary import scratch_folder
 from rectexport.runtime.warm_up import warm_up_shapes, zeros
 
 #: Nodes that a refusal names; the rest are counted.
@@ -43,7 +43,7 @@ class CudaRunner:
         cuda_libraries.preload(ort)
         self._device = options.device
         self._description = f"ONNX Runtime {ort.__version__}, CUDA device {options.device}"
-        with TemporaryDirectory(prefix="rectexport-") as folder:
+        with scratch_folder() as folder:
             self._session: Any = _open(ort, package, options, f"{folder}/profile")
             self._inputs = [spec_of(value) for value in self._session.get_inputs()]
             self._outputs = [spec_of(value) for value in self._session.get_outputs()]

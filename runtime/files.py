@@ -56,13 +56,18 @@ def replaced_file(out: Path) -> Iterator[Path]:
 
     Raises BadInput when `out` is a folder or a device, or cannot be written.
     """
-    if out.exists() and not out.is_file():
-        raise BadInput(f"{out}: is {'a folder' if out.is_dir() else 'a device'}; name a file with -o")
+    check_replaceable(out)
     with ExitStack() as stack:
         work = _enter(stack, out, temporary_file(out.parent, out.name))
         yield work
         work.chmod(0o644)
         os.replace(work, out)
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise BadInput where `replaced_file` would, for what stands there."""
+    if out.exists() and not out.is_file():
+        raise BadInput(f"{out}: is {'a folder' if out.is_dir() else 'a device'}; name a file, or take it away")
 
 
 def _enter(stack: ExitStack, out: Path, temporary: AbstractContextManager[Path]) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 
 from rectexport.runtime.archives import check_archive
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.files import locked, replaced_file, sha256
+from rectexport.runtime.files import check_replaceable, locked, replaced_file, sha256
 from rectexport.runtime.manifest import FILE_NAME, Manifest, read_manifest
 from rectexport.runtime.runner import Array
 from rectexport.runtime.temporary import PARTIAL
@@ -102,8 +102,8 @@ def changing(path: str | Path) -> Iterator[Package]:
         yield Package.open(folder)
 
 
-def add_files(path: str | Path, files: Mapping[str, Path], entries: Mapping[str, Any] | None = None) -> Package:
-    """Copy files into a package under the names given, and write the manifest anew with their hashes.
+def add_files(path: str | Path, files: Mapping[str, Path | bytes], entries: Mapping[str, Any] | None = None) -> Package:
+    """Copy files, or bytes, into a package under the names given, and write the manifest anew with their hashes.
 
     entries are set in the manifest's document; a list of entries that have a `file` replaces those of equal file and
     keeps the others. The manifest is whole at any moment: a name that is replaced leaves it first and comes back with
@@ -115,13 +115,18 @@ def add_files(path: str | Path, files: Mapping[str, Path], entries: Mapping[str,
     document = json.loads(json.dumps(package.manifest.data))
     if FILE_NAME in files:
         raise BadInput(f"{package.path}: {FILE_NAME} is written by this function, not added")
+    for name in files:
+        check_replaceable(package.path / name)  # before anything changes
     if any(document["files"].pop(name, None) for name in files):
         if isinstance(document.get("plans"), list):
             document["plans"] = [entry for entry in document["plans"] if entry["file"] not in files]
         _write_manifest(package.path, document)
     for name, source in files.items():
         with replaced_file(package.path / name) as work:
-            shutil.copyfile(source, work)
+            if isinstance(source, bytes):
+                work.write_bytes(source)
+            else:
+                shutil.copyfile(source, work)
         document["files"][name] = sha256(package.path / name)
     for field, value in (entries or {}).items():
         document[field] = _merged(document.get(field), value)

@@ -25,8 +25,18 @@ _NOTES = frozenset({"$schema", "$defs", "title", "description", "format"})
 
 def manifest_faults(document: Any) -> Iterator[str]:
     """What a manifest has against its schema, a line each: where, what was expected, what stands there."""
-    schema = json.loads(MANIFEST_SCHEMA.read_text(encoding="utf-8"))
+    schema = _manifest_schema()
     return faults(document, schema, schema)
+
+
+def field_faults(document: Mapping[str, Any], field: str) -> Iterator[str]:
+    """The same of one field that is there, where the others are not asked for."""
+    schema = _manifest_schema()
+    return faults(document[field], schema["properties"][field], schema, field)
+
+
+def _manifest_schema() -> Any:
+    return json.loads(MANIFEST_SCHEMA.read_text(encoding="utf-8"))
 
 
 def faults(value: Any, schema: Any, root: Mapping[str, Any], where: str = "manifest") -> Iterator[str]:

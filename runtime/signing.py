@@ -20,6 +20,8 @@ from rectexport.runtime.package import SIGNATURE, Package
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+#: Bytes of a signature.
+LENGTH = 64
 _SERIALIZATION = "cryptography.hazmat.primitives.serialization"
 _ED25519 = "cryptography.hazmat.primitives.asymmetric.ed25519"
 
@@ -63,12 +65,13 @@ def check_signature(package: Package, public_key: str | Path) -> None:
     """
     public: Ed25519PublicKey = _read_key(Path(public_key), private=False)
     path = package.path / SIGNATURE
+    if not path.is_file():
+        raise BadInput(f"{package.path}: is not signed: {SIGNATURE} is missing; sign it with rectexport sign")
     try:
-        signature = path.read_bytes() if path.is_file() else None
+        with path.open("rb") as stream:
+            signature = stream.read(LENGTH + 1)  # what is longer is none, and may be very long
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
-    if signature is None:
-        raise BadInput(f"{package.path}: is not signed: {SIGNATURE} is missing; sign it with rectexport sign")
     try:
         public.verify(signature, _manifest_bytes(package))
     except require("cryptography.exceptions").InvalidSignature:

@@ -15,6 +15,7 @@ from rectexport.runtime.package import GOLDENS, PLAN, Package
 from rectexport.runtime.runner import Array
 from rectexport.runtime.schema import manifest_faults
 from rectexport.runtime.session import Session
+from rectexport.runtime.signing import check_signature
 from rectexport.runtime.tolerance import Tolerance
 from rectexport.runtime.warm_up import warm_up
 
@@ -24,7 +25,10 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found; `failures` says which outputs miss their goldens by more than the tolerance."""
+    """What was found; `failures` says which outputs miss their goldens by more than the tolerance.
+
+    signed_by is the public key whose holder signed the package, None where that was not asked.
+    """
 
     package: Path
     files: int
@@ -32,6 +36,7 @@ class Verification:
     tolerances: Mapping[str, float]
     outputs: Mapping[str, Difference] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
+    signed_by: Path | None = None
 
     @property
     def passed(self) -> bool:
@@ -44,6 +49,7 @@ class Verification:
             "passed": self.passed,
             "package": str(self.package),
             "files": self.files,
+            "signature": None if self.signed_by is None else {"key": str(self.signed_by), "valid": True},
             "backend": {
                 "name": self.backend.name,
                 "description": self.backend.description,
@@ -76,15 +82,21 @@ def verify(
     backend: str = AUTO,
     options: BackendOptions | None = None,
     step: Callable[[str], None] = silent,
+    key: Path | None = None,
 ) -> Verification:
     """Check a package's manifest against the schema, its files against their sha256, its goldens on a backend.
 
-    The smallest and, where cheap, the largest shape are run as well, so that a range that does not fit is found.
-    step is called with the name of each step as it begins. Raises BadInput for a package that is damaged or that
-    the engine refuses, MissingDependency for a backend that is not here; goldens that are missed are in the result.
+    With a public key, its manifest against its signature too. The smallest and, where cheap, the largest shape are
+    run as well, so that a range that does not fit is found. step is called with the name of each step as it begins.
+
+    Raises BadInput for a package that is damaged, not signed by the key's holder, or refused by the engine,
+    MissingDependency for a backend that is not here, or cryptography; goldens that are missed are in the result.
     """
     step("manifest")
     package = Package.open(path)
+    if key is not None:
+        step("signature")
+        check_signature(package, key)
     check_manifest(package)
     step("files")
     check_files(package)
@@ -99,7 +111,7 @@ def verify(
         actual = session.run(inputs)
     outputs, failures = _compare(package.manifest, expected, actual)
     files = len(package.manifest.files)
-    return Verification(package.path, files, choice, package.manifest.tolerances, outputs, failures)
+    return Verification(package.path, files, choice, package.manifest.tolerances, outputs, failures, key)
 
 
 def _goldens(package: Package) -> tuple[dict[str, Array], dict[str, Array]]:

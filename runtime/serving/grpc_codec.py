@@ -53,7 +53,7 @@ def from_contents(contents: Any, tensor: Tensor, shape: tuple[int, ...]) -> Arra
         raise Refusal(400, f"input {tensor.name}: {values.size} values in {field} for shape {list(shape)}")
     if tensor.dtype.kind in "iu":
         limits = np.iinfo(tensor.dtype)
-        if not (limits.min <= values.min() and values.max() <= limits.max):
+        if values.size and not (limits.min <= values.min() and values.max() <= limits.max):
             raise Refusal(400, f"input {tensor.name}: a value does not fit {tensor.datatype}")
     array: Array = values.astype(tensor.dtype).reshape(shape)
     return array

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import sha256
+from rectexport.runtime.files import replaced_file, sha256
 from rectexport.runtime.package import MODEL, Package, add_files, changing
 from rectexport.runtime.tensorrt import trtexec
 from rectexport.runtime.tensorrt.acceptance import accept
@@ -104,7 +104,8 @@ def _present(package: Package, options: BuildOptions, machine: Machine) -> Plan 
     except BadInput:
         return None
     same = plan.entry["options"] == options.recorded() and len(plan.entry["plugins"]) == len(options.plugins)
-    whole = (package.path / plan.file).is_file() and sha256(package.path / plan.file) == plan.entry["sha256"]
+    path = package.path / plan.file
+    whole = path.is_file() and not path.is_symlink() and sha256(path) == plan.entry["sha256"]
     return plan if same and whole else None
 
 
@@ -126,7 +127,8 @@ def _build(
     try:
         text = engine.inspect()
         if layers_file is not None:
-            layers_file.write_text(text, encoding="utf-8")
+            with replaced_file(layers_file) as work:
+                work.write_text(text, encoding="utf-8")
         layers = read_layers(text)
         share = measure_share(layers, precision)
         check_share(share, str(package.path))
@@ -155,8 +157,5 @@ def _build(
 
 
 def _store(package: Package, data: bytes, entry: dict[str, Any]) -> tuple[Package, Plan]:
-    with TemporaryDirectory(prefix="rectexport-") as folder:
-        source = Path(folder) / "plan"
-        source.write_bytes(data)
-        entry["sha256"] = sha256(source)
-        return add_files(package.path, {entry["file"]: source}, {FIELD: [entry]}), Plan(entry)
+    entry["sha256"] = hashlib.sha256(data).hexdigest()
+    return add_files(package.path, {entry["file"]: data}, {FIELD: [entry]}), Plan(entry)

@@ -6,6 +6,7 @@ be. Everything is compared before a byte of it reaches TensorRT, which takes a p
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.files import sha256
 from rectexport.runtime.manifest import FILE_NAME
 from rectexport.runtime.package import MODEL, Package
+from rectexport.runtime.schema import field_faults
 from rectexport.runtime.tensorrt import cuda
 from rectexport.runtime.tensorrt.profiles import Profile, from_dict
 from rectexport.runtime.tensorrt.versions import Api
+from rectexport.runtime.texts import printable
 
 #: Field of the manifest.
 FIELD = "plans"
+#: Of each number of a version, at most.
+_DIGITS = 9
 _AGAIN = "copy or export the package again"
 
 
@@ -119,7 +124,7 @@ class Plan:
             raise BadInput(
                 f"{path}: cannot be read ({error.strerror}); build it again: {build_command(package)}"
             ) from None
-        actual = sha256(path)
+        actual = hashlib.sha256(data).hexdigest()
         if actual != self.entry["sha256"] or actual != package.manifest.files.get(self.file):
             raise BadInput(
                 f"{path}: sha256 {actual[:12]}… where the manifest says {str(self.entry['sha256'])[:12]}…: a plan is "
@@ -129,34 +134,26 @@ class Plan:
 
 
 def plans_of(package: Package) -> list[Plan]:
-    """The plans that the manifest lists. Raises BadInput for entries that are not what docs/package.md says."""
-    entries = package.manifest.data.get(FIELD, [])
-    try:
-        for entry in entries:
-            _check(entry)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{package.path / FILE_NAME}: {FIELD}: not a list of plans ({error!r}); {_AGAIN}") from None
-    return [Plan(entry) for entry in entries]
+    """The plans that the manifest lists. Raises BadInput for entries that are not what its schema says."""
+    document = package.manifest.data
+    if FIELD not in document:
+        return []
+    wrong = next(field_faults(document, FIELD), None) or next(filter(None, map(_fault, document[FIELD])), None)
+    if wrong:
+        raise BadInput(f"{package.path / FILE_NAME}: {FIELD}: not a list of plans ({wrong}); {_AGAIN}")
+    return [Plan(entry) for entry in document[FIELD]]
 
 
-def _check(entry: dict[str, Any]) -> None:
-    """Raise KeyError, TypeError or ValueError for what the methods of Plan could not work with."""
-    texts = [entry[name] for name in ("file", "sha256", "gpu", "compute_capability", "tensorrt", "model")]
-    texts += [plugin[name] for plugin in entry["plugins"] for name in ("file", "sha256")]
-    options = entry["options"]
-    texts.append(options["hardware_compatibility"])
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a text was expected")
-    if PurePosixPath(entry["file"]).name != entry["file"]:
-        raise ValueError(f"not a plain file name: {entry['file']!r:.80}")
-    if not isinstance(entry["parity"], dict | None):
-        raise TypeError("parity: an object or null was expected")
-    for flag in ("version_compatible", "strip_plan", "tf32"):
-        if not isinstance(options[flag], bool):
-            raise TypeError(f"{flag}: true or false was expected")
-    tuple(int(part) for part in entry["tensorrt"].split("."))
-    for profile in options["profiles"]:
-        from_dict(profile)
+def _fault(entry: dict[str, Any]) -> str | None:
+    """What no schema can say."""
+    name = entry["file"]
+    if PurePosixPath(name).name != name or not name.isprintable():
+        return f"not a plain file name: {name!r:.80}"
+    if not all(entry["options"]["profiles"]):
+        return "a profile of no inputs"
+    if max(map(len, entry["tensorrt"].split("."))) > _DIGITS:
+        return f"not a version: {entry['tensorrt']:.80}"
+    return None
 
 
 def find_plan(package: Package, machine: Machine, plugins: Sequence[Path] = ()) -> Plan:
@@ -166,7 +163,7 @@ def find_plan(package: Package, machine: Machine, plugins: Sequence[Path] = ()) 
         wrong = plan.mismatches(package, machine, plugins)
         if not wrong:
             return plan
-        reasons.append(f"{plan.file}: {'; '.join(wrong)}")
+        reasons.append(f"{plan.file}: {printable('; '.join(wrong))}")
     why = f"holds no TensorRT plan for {machine.describe()}"
     listed = f" ({' · '.join(reasons)})" if reasons else ""
     raise BadInput(

@@ -89,6 +89,17 @@ def test_a_swallowed_signal_is_remembered() -> None:
     assert code_of(swallow) == 143
 
 
+def test_what_a_library_fails_of_after_it_swallowed_a_signal_is_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    def swallow() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        raise errors.DeviceError("the stream is gone")
+
+    assert code_of(swallow) == 143
+    assert "error: ended by SIGTERM; nothing was written" in capsys.readouterr().err
+
+
 def test_a_signal_that_is_ignored_stays_so() -> None:
     """As nohup has it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -29,6 +29,12 @@ def miss(package: Path) -> None:
     (package / "manifest.json").write_text(json.dumps(document))
 
 
+def edit(package: Path, **fields: Any) -> None:
+    """Set fields of the manifest."""
+    path = package / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
 def test_a_good_package_passes(command: Any, package: Path) -> None:
     ran = command("verify", package, "--backend", "onnxruntime")
     assert ran.code == 0, ran.err
@@ -87,6 +93,74 @@ def test_a_tampered_package_ends_with_one(command: Any, package: Path) -> None:
     assert ran.code == 1
     document = json.loads(ran.out)
     assert document["passed"] is False and "model.onnx: sha256 " in document["error"]
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A private key; its public half is beside it, key.pub."""
+    pytest.importorskip("cryptography")
+    from rectexport.runtime.signing import generate_key
+
+    generate_key(tmp_path / "key")
+    return tmp_path / "key"
+
+
+def test_who_signed_is_said(command: Any, package: Path, key: Path) -> None:
+    assert command("sign", package, "--key", key).code == 0
+    words = ("verify", package, "--backend", "onnxruntime")
+    ran = command(*words, "--key", f"{key}.pub")
+    assert ran.code == 0, ran.err
+    assert f"signed by the holder of {key}.pub" in ran.out.splitlines()
+    assert ran.out.splitlines()[-1].endswith(f" --key {key}.pub")
+    document = json.loads(command(*words, "--key", f"{key}.pub", "--json").out)
+    assert document["signature"] == {"key": f"{key}.pub", "valid": True}
+    ran = command(*words)
+    assert ran.code == 0 and "signed by" not in ran.out  # nobody asked, so nothing was checked
+    assert json.loads(command(*words, "--json").out)["signature"] is None
+
+
+@pytest.mark.parametrize(
+    ("signed", "change", "said"),
+    [
+        (False, lambda package: None, ": is not signed: manifest.sig is missing"),
+        (True, lambda package: edit(package, created="later"), "/manifest.sig: not a signature of this manifest by "),
+        (True, lambda package: edit(package, seconds="x"), "/manifest.sig: not a signature of this manifest by "),
+        (True, lambda package: (package / "manifest.sig").write_bytes(bytes(64)), "/manifest.sig: not a signature"),
+        (True, lambda package: (package / "model.onnx").write_bytes(b""), "/model.onnx: sha256 "),
+        (True, lambda package: (package.parent / "key.pub").unlink(), "/key.pub: cannot be read: No such file"),
+        (True, lambda package: (package.parent / "key").rename(package.parent / "key.pub"), "/key.pub: not the public"),
+    ],
+)
+def test_a_signature_that_does_not_hold_ends_with_one(
+    command: Any, package: Path, key: Path, signed: bool, change: Any, said: str
+) -> None:
+    if signed:
+        assert command("sign", package, "--key", key).code == 0
+    change(package)
+    ran = command("verify", package, "--key", f"{key}.pub", "--json")
+    assert ran.code == 1 and said in ran.err and ran.err.count("error: ") == 1
+    document = json.loads(ran.out)
+    assert document["passed"] is False and document["kind"] == "BadInput" and "signature" not in document
+
+
+def test_another_key(command: Any, package: Path, key: Path) -> None:
+    assert command("sign", package, "--key", key).code == 0
+    assert command("keygen", key.with_name("other")).code == 0
+    ran = command("verify", package, "--key", key.with_name("other.pub"))
+    assert ran.code == 1 and "or another key signed it" in ran.err
+
+
+def test_a_key_without_its_library(command: Any, package: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cryptography"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    ran = command("verify", package, "--key", f"{key}.pub")
+    assert ran.code == 5 and "pip install 'rectexport[sign]'" in ran.err
+
+
+def test_names_have_no_hold_on_the_terminal(command: Any, package: Path) -> None:
+    ran = command("verify", package.rename(package.with_name("\x1b[2J")), "--backend", "onnxruntime")
+    assert ran.code == 0 and "\\x1b[2J: manifest valid" in ran.out and "\x1b" not in ran.out
 
 
 def test_neither_torch_nor_onnx_is_needed(package: Path, tmp_path: Path) -> None:

@@ -89,3 +89,21 @@ def test_the_dialect_must_be_ours(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=said):
             read_onnx(saved(other, tmp_path))
     assert function("CRelu", 18).name == "CRelu"
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("size", [4, 12])
+def test_weights_of_another_length_than_their_shape(tmp_path: Path, check: bool, size: int) -> None:
+    """ONNX's checker lets those pass that are longer."""
+    model = plain()
+    model.graph.initializer[0].raw_data = bytes(size)
+    with pytest.raises(BadInput, match=r"not a valid ONNX model: .*w"):
+        read_onnx(saved(model, tmp_path), check)
+
+
+@pytest.mark.parametrize("kind", [onnx.TensorProto.BFLOAT16, onnx.TensorProto.INT4, onnx.TensorProto.FLOAT8E4M3FN])
+def test_types_that_numpy_lacks_are_read(tmp_path: Path, kind: int) -> None:
+    model = plain()
+    model.graph.initializer.append(helper.make_tensor("odd", kind, [3], [1, 0, 1]))
+    model.graph.initializer.append(helper.make_tensor("text", onnx.TensorProto.STRING, [1], [b"a"]))
+    assert len(read_onnx(saved(model, tmp_path)).graph.initializer) == 3

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import ModelProto, checker
 
@@ -21,23 +21,11 @@ from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.manifest import read_manifest
 from rectexport.runtime.shapes import check_range, parse_shape_flags, resolve_names
 from tests.fuzz.graphs import models
-
-
-def examples(count: int) -> settings:
-    """How many examples a short run takes; always the same ones."""
-    return settings(
-        max_examples=count, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
-
+from tests.fuzz.requests import grpc_request, http_request
+from tests.fuzz.strategies import changed, examples
 
 RELATIVE_L2 = 1e-5
 
-numbers = st.one_of(st.integers(), st.floats(), st.booleans(), st.none())
-documents = st.recursive(
-    st.one_of(numbers, st.text()),
-    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
-    max_leaves=20,
-)
 GOOD: dict[str, Any] = {
     "format": "rectexport-package",
     "version": 1,
@@ -48,19 +36,6 @@ GOOD: dict[str, Any] = {
     "tolerances": {"relative_l2": 1e-5},
     "files": {"model.onnx": "0" * 64},
 }
-
-
-@st.composite
-def changed(draw: st.DrawFn, value: Any) -> Any:
-    """The value with some of its parts replaced, taken out or doubled."""
-    if draw(st.integers(0, 9)) == 0:
-        return draw(documents)
-    if isinstance(value, dict):
-        kept = {key: draw(changed(inner)) for key, inner in value.items() if draw(st.integers(0, 19))}
-        return kept | (draw(st.dictionaries(st.text(), documents, max_size=1)) if draw(st.integers(0, 9)) == 0 else {})
-    if isinstance(value, list):
-        return [draw(changed(inner)) for inner in value for _ in range(draw(st.sampled_from((1, 1, 1, 1, 0, 2))))]
-    return value
 
 
 def ours(call: Callable[[], Any]) -> Any:
@@ -212,5 +187,6 @@ def _checkpoint() -> bytes:
 
 
 TARGETS: dict[str, Callable[[], None]] = {
-    entry.__name__: entry for entry in (manifest, shape_flags, bounds, checkpoint, checkpoint_fields, passes)
+    entry.__name__: entry
+    for entry in (manifest, shape_flags, bounds, checkpoint, checkpoint_fields, passes, http_request, grpc_request)
 }

@@ -21,11 +21,12 @@ REFUSED = (1,)
 class Case:
     """A file and a command.
 
-    name    of the file, with its suffix; unique together with the command
-    write   makes it
-    words   the command line, {file} standing for the file and {here} for the folder it is in
-    codes   exit codes that are right
-    says    parts of the message, where one is asked for
+    name      of the file, with its suffix; unique together with the command
+    write     makes it
+    words     the command line, {file} standing for the file and {here} for the folder it is in
+    codes     exit codes that are right
+    says      parts of the message, where one is asked for
+    tensorrt  whether it runs on a made-up machine with TensorRT
     """
 
     name: str
@@ -33,6 +34,7 @@ class Case:
     words: tuple[str, ...] = EXPORT
     codes: Collection[int] = REFUSED
     says: tuple[str, ...] = ()
+    tensorrt: bool = False
 
     @property
     def label(self) -> str:

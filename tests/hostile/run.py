@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.hostile import archives, arrays, damage, graphs, packages, pickles, words
-from tests.hostile.case import LOAD, Case
+from tests.hostile import archives, arrays, damage, graphs, packages, pickles, plans, words
+from tests.hostile.case import Case
 from tests.warm.client import Ended, Warm
 
 #: What any one of them may take; an honest export of so small a model takes a tenth.
@@ -36,6 +36,11 @@ def build(folder: Path, warm: Warm, flips: int = 6) -> Iterator[tuple[str, Itera
     yield "graphs", graphs.cases()
     yield "arrays", arrays.cases()
     yield "packages", packages.cases(package)
+    planned = folder / "planned"
+    for line in ([tiny, "-o", planned], ["build", planned, "--trt"]):
+        made = warm.run(line, folder, tensorrt=True)
+        assert made.code == 0, made.err
+    yield "plans", plans.cases(planned)
     yield "words", words.cases()
     yield "damage", damage.cases(honest, package, flips)
 
@@ -62,9 +67,9 @@ def check(case: Case, warm: Warm, folder: Path) -> list[str]:
         file = here / case.name
         case.write(file)
         before = _tree(here)
-        target = str(file) if case.words == LOAD else case.name
+        target = str(file) if case.words[0] == "load" else case.name
         filled = [word.replace("{file}", target).replace("{here}", str(here)) for word in case.words]
-        ended = warm.run(filled, here, seconds=SECONDS, megabytes=MEGABYTES)
+        ended = warm.run(filled, here, seconds=SECONDS, megabytes=MEGABYTES, tensorrt=case.tensorrt)
         return [*_ending(case, ended), *_traces(here, before, ended.code == 0), *_escapes(folder)]
     finally:
         shutil.rmtree(here)
@@ -93,7 +98,7 @@ def _ending(case: Case, ended: Ended) -> Iterator[str]:
 
 def _traces(here: Path, before: dict[str, int], passed: bool) -> Iterator[str]:
     after = {name: size for name, size in _tree(here).items() if name not in (".out", ".err")}
-    allowed = ("out", "out.onnx", "zoo-", "optimized-") if passed else ()
+    allowed = ("out", "out.onnx", "zoo-", "optimized-", "plan-gone-build-3/model") if passed else ()
     for name in sorted(after.keys() - before.keys()):
         if not name.startswith(allowed or ("\0",)):
             yield f"left {name}"

@@ -189,6 +189,21 @@ def test_whoever_stops_halfway_leaves_a_whole_package(
     assert not list(package.glob(".*.partial"))
 
 
+def test_bytes_are_added_as_files_are(package: Path) -> None:
+    add_files(package, {"a.plan": b"code"}).verify_files()
+    assert (package / "a.plan").read_bytes() == b"code"
+
+
+def test_what_cannot_be_replaced_is_found_before_anything_changes(package: Path) -> None:
+    add_files(package, {"a.plan": b"code"})
+    before = (package / "manifest.json").read_bytes()
+    (package / "a.plan").unlink()
+    (package / "a.plan").mkdir()
+    with pytest.raises(BadInput, match=r"a\.plan: is a folder; name a file, or take it away"):
+        add_files(package, {"a.plan": b"code"})
+    assert (package / "manifest.json").read_bytes() == before
+
+
 def test_the_manifest_is_not_added(package: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"manifest\.json is written by this function"):
         add_files(package, {"manifest.json": tmp_path / "x"})

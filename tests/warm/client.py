@@ -16,13 +16,17 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its code (negative for a signal, None when time ran out), what it took, what it said."""
+    """How a command ended: its code (negative for a signal, None when time ran out), what it took, what it said.
+
+    `also` is the code of the one that ran beside it, or 0.
+    """
 
     code: int | None
     seconds: float
     megabytes: float
     out: str
     err: str
+    also: int | None = 0
 
 
 class Warm:
@@ -55,8 +59,12 @@ class Warm:
         megabytes: int = 2048,
         fault: dict[str, Any] | None = None,
         environment: dict[str, str] | None = None,
+        tensorrt: bool = False,
     ) -> Ended:
-        """Run `rectexport WORDS` in `folder`, within limits; `also` runs beside it and must end, too."""
+        """Run `rectexport WORDS` in `folder`, within limits; `also` runs beside it and must end, too.
+
+        `tensorrt` gives it a made-up machine with TensorRT: see machine.py.
+        """
         request = {
             "words": [str(word) for word in words],
             "also": [str(word) for word in also],
@@ -65,13 +73,15 @@ class Warm:
             "bytes": megabytes << 20,
             "fault": fault,
             "environment": environment,
+            "tensorrt": tensorrt,
         }
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         out, err = ((folder / name).read_text(errors="replace") for name in (".out", ".err"))
-        return Ended(answer["code"], answer["seconds"], answer["megabytes"], out, err)
+        beside = answer["also"][0]["code"] if answer["also"] else 0
+        return Ended(answer["code"], answer["seconds"], answer["megabytes"], out, err, beside)
 
     def close(self) -> None:
         """End the process."""

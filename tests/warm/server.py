@@ -2,18 +2,20 @@
 
 Reads one JSON request a line from stdin and answers each with one line. A request:
 
-    words    the command line after `rectexport`, or ["load", FOLDER] for rectexport.load
+    words    the command line after `rectexport`, or ["load", FOLDER, BACKEND] for rectexport.load
     also     another command line to run at the same time, or null
     folder   where to run it; its files `.out` and `.err` get what it prints
     seconds  wall clock that it may take
     bytes    address space that it may take beyond what this process has
     fault    what to do to it (see rectexport's tests/faults), or null
+    tensorrt whether it finds a GPU and TensorRT, both made up: see machine.py
 
 The answer: code (negative for a signal, null when time ran out), seconds, megabytes at the most beyond this process.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -38,9 +40,11 @@ def main() -> None:
     for module in MODULES:
         import_module(module)
     import_module("rectexport.models.registry").model_names()
-    import_module("tests.faults.inject")
+    for module in ("tests.faults.inject", "tests.warm.machine"):
+        import_module(module)
     for words in sys.argv[1:]:  # what these import or compile is there for all that follow
         _command(json.loads(words))
+    faulthandler.register(signal.SIGUSR1)  # what a command was doing when its time ran out
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -58,15 +62,10 @@ def _start(words: list[str], request: dict[str, Any], suffix: str) -> int:
         return child
     code = CODE_OF_A_BUG
     try:
-        os.chdir(request["folder"])
-        for number, name in ((1, ".out"), (2, ".err")):
-            os.dup2(os.open(f"{name}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        os.environ.update(request.get("environment") or {})
-        resource.setrlimit(resource.RLIMIT_AS, (_address_space() + request["bytes"],) * 2)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if request.get("fault"):
-            import_module("tests.faults.inject").inject(request["fault"])
+        _set_up(request, suffix)
         code = _command(words)
+    except _TooEarly:
+        code = 128 + signal.SIGINT
     except BaseException:
         traceback.print_exc()
     finally:
@@ -77,9 +76,29 @@ def _start(words: list[str], request: dict[str, Any], suffix: str) -> int:
             os._exit(code)  # whatever happens: this is a copy of the server
 
 
+class _TooEarly(Exception):
+    """Interrupted before the command began, which says nothing about it."""
+
+
+def _set_up(request: dict[str, Any], suffix: str) -> None:
+    try:
+        os.chdir(request["folder"])
+        for number, name in ((1, ".out"), (2, ".err")):
+            os.dup2(os.open(f"{name}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.environ.update(request.get("environment") or {})
+        if request.get("tensorrt"):
+            import_module("tests.warm.machine").install()
+        resource.setrlimit(resource.RLIMIT_AS, (_address_space() + request["bytes"],) * 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if request.get("fault"):
+            import_module("tests.faults.inject").inject(request["fault"])
+    except KeyboardInterrupt:
+        raise _TooEarly from None
+
+
 def _command(words: list[str]) -> int:
     if words[0] == "load":
-        return _load(words[1])
+        return _load(*words[1:])
     try:
         import_module("rectexport.cli.main").main(words)
     except SystemExit as ended:
@@ -87,12 +106,12 @@ def _command(words: list[str]) -> int:
     return 0
 
 
-def _load(folder: str) -> int:
+def _load(folder: str, backend: str = "auto") -> int:
     """What a program sees: the session, or an error of ours."""
     import rectexport
 
     try:
-        with rectexport.load(folder) as session:
+        with rectexport.load(folder, backend) as session:
             session.package.goldens()
     except rectexport.RectexportError as error:
         print(error, file=sys.stderr)
@@ -112,6 +131,8 @@ def _wait(child: int, seconds: float, fault: dict[str, Any] | None = None) -> di
             pending = None
             os.kill(child, fault["signal"])
         if passed > seconds:
+            os.kill(child, signal.SIGUSR1)
+            time.sleep(0.2)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return {"code": None, "megabytes": 0.0}

@@ -214,6 +214,7 @@ def test_sigterm_finishes_what_was_begun(serve: Callable[..., Running], trouble:
 
 
 def test_a_package_that_answers_otherwise_is_not_served(trouble: Path, tmp_path: Path) -> None:
+    pytest.importorskip("orjson")
     package = Path(shutil.copytree(trouble, tmp_path / "wrong"))
     np.savez(
         package / "goldens.npz",

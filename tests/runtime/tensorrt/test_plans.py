@@ -26,7 +26,14 @@ def entry(package: Path, machine: Machine = H100, **options: Any) -> dict[str, A
     bounds = {"min": [1, 1, 4, 4], "opt": [2, 1, 8, 8], "max": [8, 1, 16, 16]}
     return {
         "file": machine.plan_name,
+        "backend": "tensorrt",
         **machine.as_dict(),
+        "precision": "fp32",
+        "layers": 1,
+        "convolutions": {"precision": "fp32", "at": 1, "of": 1, "others": {}},
+        "created": "2026-01-01T00:00:00+00:00",
+        "seconds": 1.0,
+        "trtexec": "trtexec",
         "model": Package.open(package).manifest.files["model.onnx"],
         "options": {**recorded, **options, "profiles": [{"x": bounds}]},
         "plugins": [],
@@ -150,6 +157,12 @@ def test_a_changed_plan_is_not_read(flexible: Path, side: str) -> None:
         {"options": {}},
         {"options": {"profiles": 3}},
         {"plugins": [{}]},
+        {"plans": {}},
+        {"layers": "many"},
+        {"parity": {}},
+        {"file": "\x1b[2J.plan"},
+        {"tensorrt": f"{'9' * 5000}.0.0"},
+        {"trtexec": None},
     ],
     ids=str,
 )

@@ -1,0 +1,144 @@
+"""What is interrupted: command lines, what stands there before, and what may stand there afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.package import LOCK, PLAN, SIGNATURE, Package
+from rectexport.runtime.temporary import PARTIAL
+from tests.warm.client import ROOT
+
+#: Files by name, or a file under the name "", or nothing.
+Tree = dict[str, bytes] | None
+MANIFEST = "manifest.json"
+DIGITS = str(ROOT / "models/checkpoints/digits.pt")
+
+
+def neither(out: Path, old: Tree) -> bool:
+    """Old or new, and nothing else."""
+    return False
+
+
+def without_plan(out: Path, old: Tree) -> bool:
+    """The package, whole, without a plan or a signature.
+
+    That is what add_files says of one that is killed: a plan that is replaced leaves the manifest first and comes back
+    with its new hash, and the signature is of the manifest as it was. A plan that no manifest lists may lie there.
+    """
+    try:
+        package = Package.open(out)
+        package.verify_files()
+    except RectexportError:
+        return False
+    found, before = read(out) or {}, old or {}
+    names = {name for name in before if not name.endswith(PLAN)} - {MANIFEST, SIGNATURE}
+    listed = [name for name in package.manifest.files if name.endswith(PLAN)]
+    return not listed and not package.manifest.data.get("plans") and all(found[name] == before[name] for name in names)
+
+
+def unsigned(out: Path, old: Tree) -> bool:
+    """The package as it was, its signature taken away before the manifest changes; or without a plan."""
+    as_it_was = old is not None and read(out) == {name: old[name] for name in old if name != SIGNATURE}
+    return as_it_was or without_plan(out, old)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line that is interrupted.
+
+    {out} is what it writes or works on, {here} the folder with the models.
+
+    words     the command line
+    before    what is run first: its output is what stands there
+    inside    whether it works on that output, which then must be there
+    also      whether something that is neither old nor new may be left, too
+    tensorrt  whether it runs on a made-up machine with TensorRT
+    every     of how many file operations one is interrupted
+    taken     what someone takes away in the middle
+    needs     what is there besides the small models: digits, a package; script, a model; keys
+    """
+
+    words: tuple[str, ...]
+    before: tuple[tuple[str, ...], ...]
+    inside: bool = False
+    also: Callable[[Path, Tree], bool] = neither
+    tensorrt: bool = False
+    every: int = 3
+    taken: tuple[str, ...] = ("tiny.onnx", "work", "tmp/nothing")
+    needs: str = ""
+
+
+_PACKAGE = ("{here}/tiny.onnx", "-o", "{out}")
+_BUILD = ("build", "{out}", "--trt")
+_FROM_PACKAGE = ("work/out/model.onnx", "work", "work/out/manifest.json")
+LINES: dict[str, Line] = {
+    "export": Line(_PACKAGE, ((*_PACKAGE, "--target", "portable"),), every=1),
+    "export-report": Line((*_PACKAGE, "--report"), (_PACKAGE,)),
+    "export-script": Line(
+        ("{here}/honest.torchscript.pt", "--input", "x:1x1x8x8", "-o", "{out}"), (_PACKAGE,), needs="script"
+    ),
+    "export-torch": Line((DIGITS, "-o", "{out}"), (_PACKAGE,)),
+    "optimize": Line(
+        ("optimize", "{here}/other.onnx", "-o", "{out}"), (("optimize", "{here}/tiny.onnx", "-o", "{out}"),), every=1
+    ),
+    "models": Line(
+        ("models", "save", "digits", "{out}", "--seed", "1"), (("models", "save", "digits", "{out}", "--seed", "0"),)
+    ),
+    "report": Line(("report", "{here}/package", "-o", "{out}"), (("report", "{here}/digits", "-o", "{out}"),), every=1),
+    "verify": Line(("verify", "{out}"), (_PACKAGE,), inside=True, every=4, taken=_FROM_PACKAGE),
+    "parity": Line(
+        ("parity", "{out}", "--against", "{here}/tiny.onnx", "--per-layer"), (_PACKAGE,), inside=True, every=8
+    ),
+    "sign": Line(
+        ("sign", "{out}", "--key", "{here}/key"),
+        (_PACKAGE, ("sign", "{out}", "--key", "{here}/first-key")),
+        inside=True,
+        every=1,
+        taken=_FROM_PACKAGE,
+        needs="keys",
+    ),
+    "build": Line(_BUILD, (_PACKAGE,), inside=True, also=without_plan, tensorrt=True, every=2, taken=_FROM_PACKAGE),
+    "rebuild": Line(
+        (*_BUILD, "--tf32"),
+        (_PACKAGE, _BUILD, ("sign", "{out}", "--key", "{here}/key")),
+        inside=True,
+        also=unsigned,
+        tensorrt=True,
+        every=2,
+        taken=_FROM_PACKAGE,
+        needs="keys",
+    ),
+}
+
+
+def read(out: Path) -> Tree:
+    """What stands where the output goes; temporaries are rests, and the lock is nothing."""
+    if out.is_dir():
+        paths = [path for path in out.iterdir() if path.name != LOCK and path.suffix != PARTIAL]
+        return {path.name: path.read_bytes() for path in paths if path.is_file()}
+    return {"": out.read_bytes()} if out.exists() else None
+
+
+def same(found: Tree, expected: Tree) -> bool:
+    """Whether two packages differ in their times alone, or two files in nothing."""
+    if found is None or expected is None or MANIFEST not in expected:
+        return found == expected
+    return found.keys() == expected.keys() and all(
+        _timeless(content) == _timeless(expected[name]) if name == MANIFEST else content == expected[name]
+        for name, content in found.items()
+        if name != "report.html"  # which shows the times
+    )
+
+
+def _timeless(manifest: bytes) -> Any:
+    document = json.loads(manifest)
+    document["files"].pop("report.html", None)
+    for entry in (document, *document.get("plans", ())):
+        for field in ("created", "seconds"):
+            entry.pop(field, None)
+    return document

@@ -1,0 +1,37 @@
+"""Gives a process a GPU and TensorRT 10.13.3, both made up, for the rest of its life."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rectexport.runtime.tensorrt import cuda
+from tests.runtime.tensorrt import fake_builder, fake_runtime
+from tests.runtime.tensorrt.fake_cuda import FakeCuda
+from tests.runtime.tensorrt.fake_tensorrt import State, make_tensorrt
+
+#: What make_tensorrt imports: it is there before the process forks.
+PARTS = (fake_builder, fake_runtime)
+
+#: A plan is a program. One that holds this word leaves a file of that name where it runs.
+CANARY = b"canary"
+
+
+def install() -> None:
+    """For this process, which must not have looked for TensorRT before."""
+    fake = FakeCuda()
+    driver = cuda.Driver(fake)
+    module: Any = make_tensorrt("10.13.3", fake, State())
+
+    class Runtime(module.Runtime):  # type: ignore[misc]
+        def deserialize_cuda_engine(self, serialized_engine: bytes) -> Any:
+            if CANARY in bytes(serialized_engine):
+                Path(CANARY.decode()).touch()
+            return super().deserialize_cuda_engine(serialized_engine)
+
+    module.Runtime = Runtime
+    cuda.driver = lambda: driver
+    sys.modules["tensorrt"] = module
+    # The driver is made of callbacks, which cannot raise what a signal's handler does; a real one meets no handler.
+    sys.unraisablehook = lambda unraisable: None
