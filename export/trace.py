@@ -12,7 +12,7 @@ import onnx
 import torch
 from onnx import ModelProto
 
-from rectexport.exporter import dialect, translation
+from rectexport.exporter import dialect, near_constants, translation
 from rectexport.exporter.inputs import InputPlan
 from rectexport.exporter.quiet import quiet
 from rectexport.exporter.source import Source
@@ -80,8 +80,10 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
             opset_version=opset,
             dynamo=True,
             custom_translation_table=translation.table(),
+            optimize=False,
             verbose=False,
         )
+        near_constants.optimize(converted)
     except Exception as error:
         raise BadInput(f"{source.name}: torch.onnx could not convert the model: {_cause(error)}") from error
     model = converted.model_proto
