@@ -1,7 +1,7 @@
 """torch.onnx's optimizer, kept from taking a constant for the 0 or 1 that it is close to.
 
-onnxscript drops x + c, x - c, x * c and x / c where c is 0 or 1 to within 1e-8 and a relative 1e-5. An epsilon of 1e-8 is
-there to keep a division or a logarithm finite; without it the graph gives NaN where PyTorch gives 0, and no example
+onnxscript drops x + c, x - c, x * c and x / c where c is 0 or 1 to within 1e-8 and a relative 1e-5. An epsilon of 1e-8
+is there to keep a division or a logarithm finite; without it the graph gives NaN where PyTorch gives 0, and no example
 need show it. So these constants are inputs of the graph while it is optimized.
 """
 
