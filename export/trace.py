@@ -154,7 +154,7 @@ def _traceable(entry: InputPlan, index: int, dynamic_shapes: Any) -> Any:
     """The example, two long where a dynamic axis has size 1: torch.export takes a 1 for a constant."""
     example = entry.example
     for axis in _asked_axes(entry.name, index, dynamic_shapes):
-        if example.shape[axis] == 1:
+        if axis < example.ndim and example.shape[axis] == 1:
             example = example.repeat(2, axis=axis)
     return example
 
@@ -168,8 +168,7 @@ def _asked_axes(name: str, index: int, dynamic_shapes: Any) -> list[int]:
     else:
         return []
     pairs = entries.items() if isinstance(entries, Mapping) else enumerate(entries or ())
-    fixed = (None, torch.export.Dim.AUTO, torch.export.Dim.STATIC)
-    return [axis for axis, dim in pairs if not isinstance(dim, int) and dim not in fixed]
+    return [axis for axis, dim in pairs if isinstance(dim, torch.export.Dim) or dim == torch.export.Dim.DYNAMIC]
 
 
 def _user_shapes(program: Any) -> list[list[tuple[int, int] | int]]:
