@@ -57,7 +57,7 @@ def replaced_file(out: Path) -> Iterator[Path]:
     Raises BadInput when `out` is a folder or a device, or cannot be written.
     """
     if out.exists() and not out.is_file():
-        raise BadInput(f"{out}: is {'a folder' if out.is_dir() else 'a device'}; name a file with -o")
+        raise BadInput(f"{out}: is {'a folder' if out.is_dir() else 'a device'}; expected the name of a file")
     with ExitStack() as stack:
         work = _enter(stack, out, temporary_file(out.parent, out.name))
         yield work
