@@ -131,7 +131,7 @@ def _save(console: Console, name: str, file: Path, seed: int, num_classes: int |
     from rectexport.models.seeded import save_seeded
 
     save_seeded(file, name, seed, num_classes, **options)
-    console.print(f"{file}: {name}, seed {seed}, {file.stat().st_size / 1e6:.1f} MB", markup=False)
+    console.print(f"{file}: {name}, seed {seed}, {file.stat().st_size / 1e6:.1f} MB", markup=False, soft_wrap=True)
 
 
 def _size(name: str, num_classes: int | None, options: dict[str, Any]) -> int:
