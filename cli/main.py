@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
-from rectexport.cli.failure import debugging, explain
+from rectexport.cli.failure import debugging, explain, print_failure
+from rectexport.runtime.errors import UsageError
 from rectexport.runtime.texts import printable
 
 #: Command -> module whose `app` runs it. Anything else on the command line is a model to export.
@@ -35,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if words and words[0] in COMMANDS:
         name = words.pop(0)
     try:
+        if name == "export":
+            _check_no_slip(words)
         module = import_module(COMMANDS[name])
         # The words go along as the context's object, for the line that says how to run the command again.
         module.app(args=words, prog_name="rectexport" if name == "export" else f"rectexport {name}", obj=words)
@@ -43,7 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         text, code = explain(error)
         print(f"error: {printable(text)}", file=sys.stderr)
+        if "--json" in words:
+            print_failure(printable(text), type(error).__name__, code)
         raise SystemExit(code) from None
+
+
+def _check_no_slip(words: Sequence[str]) -> None:
+    """Refuse a first word that is no file and nearly a command: as a MODEL it would be refused for another reason."""
+    if not words or not words[0].isalpha() or Path(words[0]).exists():
+        return  # model files have suffixes, options have dashes
+    nearest = difflib.get_close_matches(words[0], COMMANDS, n=1, cutoff=0.7)
+    if nearest:
+        raise UsageError(f"{words[0]}: neither a command nor a file; did you mean rectexport {nearest[0]}?")
 
 
 if __name__ == "__main__":

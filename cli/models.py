@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rectexport.cli.failure import reported
+from rectexport.cli.failure import reported, show_verdict
 from rectexport.runtime.environment import require
 from rectexport.runtime.errors import RectexportError, UsageError
 
@@ -56,18 +57,24 @@ def save(
 ) -> None:
     """Write a checkpoint with seeded random weights, for trying and measuring."""
     require("torch")
+    begin = time.perf_counter()
     _report(context, lambda console: _save(console, name, file, seed, num_classes, _parse(option)))
+    show_verdict(Console(highlight=False), True, time.perf_counter() - begin, _again(context))
 
 
 def _report(context: typer.Context, action: Callable[[Console], None]) -> None:
     """Run an action on a console. The zoo's ValueErrors, and torch's TypeErrors, are about options: wrong usage."""
-    with reported(["rectexport", "models", *(context.obj or ())], as_json=False):
+    with reported(_again(context), as_json=False):
         try:
             action(Console(highlight=False))
         except RectexportError:
             raise
         except (ValueError, TypeError, OverflowError) as error:
             raise UsageError(str(error).splitlines()[0]) from None
+
+
+def _again(context: typer.Context) -> list[str]:
+    return ["rectexport", "models", *(context.obj or ())]
 
 
 def _parse(texts: list[str] | None) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _save(console: Console, name: str, file: Path, seed: int, num_classes: int |
     from rectexport.models.seeded import save_seeded
 
     save_seeded(file, name, seed, num_classes, **options)
-    console.print(f"{file}: {name}, seed {seed}, {file.stat().st_size / 1e6:.1f} MB", markup=False)
+    console.print(f"{file}: {name}, seed {seed}, {file.stat().st_size / 1e6:.1f} MB", markup=False, soft_wrap=True)
 
 
 def _size(name: str, num_classes: int | None, options: dict[str, Any]) -> int:

@@ -14,7 +14,7 @@ from rectexport.exporter import bfloat16
 from rectexport.exporter.inputs import ShapeOptions, forward_names
 from rectexport.exporter.log import Log
 from rectexport.exporter.pipeline import ExportOptions, run_export
-from rectexport.exporter.source import Source
+from rectexport.exporter.source import Source, unwrapped
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package import Package
 from rectexport.runtime.runner import Array
@@ -72,8 +72,12 @@ def export(
 
 
 def _source(model: Any, example_inputs: tuple[Tensor, ...], dynamic_shapes: Any) -> Source:
-    if not isinstance(example_inputs, tuple) or not all(isinstance(value, Tensor) for value in example_inputs):
+    if not isinstance(example_inputs, tuple):
         raise UsageError(f"example_inputs: expected a tuple of tensors, got {type(example_inputs).__name__}")
+    for index, value in enumerate(example_inputs):
+        if not isinstance(value, Tensor):
+            raise UsageError(f"example_inputs[{index}]: expected a tensor, got {type(value).__name__}")
+    model = unwrapped(model)
     if not isinstance(model, nn.Module | torch.export.ExportedProgram):
         raise UsageError(f"model: expected a torch.nn.Module or an ExportedProgram, got {type(model).__name__}")
     if dynamic_shapes is not None and isinstance(model, torch.export.ExportedProgram | torch.jit.ScriptModule):
@@ -99,9 +103,9 @@ def _array(value: Tensor, name: str) -> Array:
 
 
 def _copy(model: nn.Module) -> nn.Module:
-    half = {entry.dtype for entry in model.parameters()} & {torch.float16, torch.bfloat16}
-    if half:
-        raise UsageError(f"model: has weights in {half.pop()}; {_IN_FLOAT32}")
+    other = {entry.dtype for entry in model.parameters()} & {torch.float16, torch.bfloat16, torch.float64}
+    if other:
+        raise UsageError(f"model: has weights in {other.pop()}; {_IN_FLOAT32}")
     try:
         return copy.deepcopy(model).cpu()
     except Exception as error:

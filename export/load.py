@@ -18,7 +18,7 @@ from rectexport.exporter.inputs import random_input
 from rectexport.exporter.onnx_file import first_line, numeric_type, read_onnx
 from rectexport.exporter.program_archive import check_program_archive
 from rectexport.exporter.quiet import quiet
-from rectexport.exporter.source import Source
+from rectexport.exporter.source import Source, unwrapped
 from rectexport.exporter.torchscript_archive import check_torchscript_archive
 from rectexport.models import checkpoint as checkpoints
 from rectexport.models.rectify import rectify
@@ -109,6 +109,7 @@ def _load_torch(path: Path, options: LoadOptions) -> Source:
 
 
 def _from_value(path: Path, value: Any, options: LoadOptions) -> Source:
+    value = unwrapped(value)
     if isinstance(value, nn.Module):
         return Source("module", value.float().eval(), f"pickled {type(value).__name__}", path)
     if checkpoints.is_checkpoint(value):

@@ -23,6 +23,7 @@ from rectexport.exporter.lowering.shapes import infer_shapes
 from rectexport.exporter.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.passes import RECTIFY_FORMS, Pass, PassResult, select_passes
 from rectexport.exporter.raising import RAISING
+from rectexport.exporter.randomness import random_calls
 from rectexport.exporter.reference import Reference, make_reference
 from rectexport.exporter.rewrites import Rewrites
 from rectexport.exporter.source import Source
@@ -133,7 +134,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             else:
                 report = check_parity(model, path, reference, traced.inputs, tolerance)
         if not report.passed:
-            raise ParityError(_failure(report, out))
+            raise ParityError(_failure(report, out) + _randomness(traced))
         with log.step("package"):
             changes = rewrites.as_dict(traced.model, model, source.parameters)
             package_writer.write_json(folder / REWRITES, changes)
@@ -236,6 +237,13 @@ def _failure(report: ParityReport, out: Path) -> str:
     return (
         f"the package disagrees with {report.reference} (case {case.label}): {'; '.join(case.failures)}. "
         f"Inputs and both outputs are kept in {kept}; nothing was written to {out}"
+    )
+
+
+def _randomness(traced: Traced) -> str:
+    drawn = random_calls(traced.program)
+    return (
+        f". forward draws random numbers ({', '.join(drawn)}), so no two answers agree: leave that out" if drawn else ""
     )
 
 

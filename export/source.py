@@ -18,6 +18,17 @@ KINDS = {
 }
 
 
+#: Attribute of the model inside, by the class that wraps it.
+_WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+
+
+def unwrapped(model: Any) -> Any:
+    """The module inside of what training wraps around it: data parallelism, torch.compile."""
+    while type(model).__name__ in _WRAPPERS:
+        model = getattr(model, _WRAPPERS[type(model).__name__])
+    return model
+
+
 @dataclass
 class Source:
     """A loaded model and what its file says about it.

@@ -12,7 +12,7 @@ import onnx
 import torch
 from onnx import ModelProto
 
-from rectexport.exporter import dialect, translation
+from rectexport.exporter import dialect, near_constants, translation
 from rectexport.exporter.inputs import InputPlan
 from rectexport.exporter.quiet import quiet
 from rectexport.exporter.source import Source
@@ -55,7 +55,7 @@ def trace(source: Source, inputs: Sequence[InputPlan], opset: int, dynamic_shape
 def _trace_module(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
     try:
         asked = dynamic_shapes if dynamic_shapes is not None else _dims(inputs)
-        arguments = tuple(torch.from_numpy(_traceable(entry, dynamic_shapes)) for entry in inputs)
+        arguments = tuple(torch.from_numpy(_traceable(entry, index, asked)) for index, entry in enumerate(inputs))
         with torch.no_grad():
             program = torch.export.export(source.model.eval(), arguments, dynamic_shapes=asked, strict=False)
     except Exception as error:
@@ -80,8 +80,10 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
             opset_version=opset,
             dynamo=True,
             custom_translation_table=translation.table(),
+            optimize=False,
             verbose=False,
         )
+        near_constants.optimize(converted)
     except Exception as error:
         raise BadInput(f"{source.name}: torch.onnx could not convert the model: {_cause(error)}") from error
     model = converted.model_proto
@@ -116,8 +118,11 @@ def _take_onnx(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynami
     return Traced(copy.deepcopy(source.model), inputs)  # passes must not reach what they are compared with
 
 
-def _dims(inputs: Sequence[InputPlan]) -> tuple[dict[int, Any], ...]:
+def _dims(inputs: Sequence[InputPlan]) -> tuple[dict[int, Any], ...] | None:
+    """None where all is fixed: it fits any signature, forward(*images) too."""
     names = _axis_names(inputs)
+    if not any(names.values()):
+        return None
     return tuple(
         {
             axis: torch.export.Dim(name, min=entry.range.min[axis], max=entry.range.max[axis])
@@ -145,15 +150,25 @@ def _identifier(name: str) -> str:
     return re.sub(r"\W|^(?=\d)", "_", name)
 
 
-def _traceable(entry: InputPlan, dynamic_shapes: Any) -> Any:
+def _traceable(entry: InputPlan, index: int, dynamic_shapes: Any) -> Any:
     """The example, two long where a dynamic axis has size 1: torch.export takes a 1 for a constant."""
     example = entry.example
-    if dynamic_shapes is not None:
-        return example
-    for axis in entry.range.dynamic_axes:
-        if example.shape[axis] == 1:
+    for axis in _asked_axes(entry.name, index, dynamic_shapes):
+        if axis < example.ndim and example.shape[axis] == 1:
             example = example.repeat(2, axis=axis)
     return example
+
+
+def _asked_axes(name: str, index: int, dynamic_shapes: Any) -> list[int]:
+    """Axes of one input that must be dynamic, in any of the ways in which torch.export takes dynamic_shapes."""
+    if isinstance(dynamic_shapes, Mapping):
+        entries = dynamic_shapes.get(name)
+    elif isinstance(dynamic_shapes, Sequence) and index < len(dynamic_shapes):
+        entries = dynamic_shapes[index]
+    else:
+        return []
+    pairs = entries.items() if isinstance(entries, Mapping) else enumerate(entries or ())
+    return [axis for axis, dim in pairs if isinstance(dim, torch.export.Dim) or dim == torch.export.Dim.DYNAMIC]
 
 
 def _user_shapes(program: Any) -> list[list[tuple[int, int] | int]]:
@@ -272,7 +287,18 @@ def _explain(source: Source, inputs: Sequence[InputPlan], error: Exception) -> s
                     "--min/opt/max-shapes"
                 )
     shapes = ", ".join(f"{entry.name} {format_shape(entry.example.shape)}" for entry in inputs)
-    return f"{source.name}: torch.export could not trace the model with {shapes}: {_cause(error)}"
+    reason = _violations(text) or _cause(error)
+    return f"{source.name}: torch.export could not trace the model with {shapes}: {reason}"
+
+
+def _violations(text: str) -> str:
+    """Which of the asked dimensions the model does not allow, and what torch suggests instead."""
+    if not text.startswith("Constraints violated"):
+        return ""
+    before, _, after = text.partition("Suggested fixes:")
+    reasons = [line.strip(" -") for line in before.splitlines()[1:] if line.strip()]
+    fixes = [line.strip() for line in after.partition("\n\n")[0].splitlines() if line.strip()]
+    return f"dynamic_shapes: {'; '.join(reasons)[:600]}; torch suggests {', '.join(fixes)[:300] or 'nothing'}"
 
 
 def _reason(text: str, name: str) -> str:

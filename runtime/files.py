@@ -67,7 +67,7 @@ def replaced_file(out: Path) -> Iterator[Path]:
 def check_replaceable(out: Path) -> None:
     """Raise BadInput where `replaced_file` would, for what stands there."""
     if out.exists() and not out.is_file():
-        raise BadInput(f"{out}: is {'a folder' if out.is_dir() else 'a device'}; name a file, or take it away")
+        raise BadInput(f"{out}: is {'a folder' if out.is_dir() else 'a device'}; expected the name of a file")
 
 
 def _enter(stack: ExitStack, out: Path, temporary: AbstractContextManager[Path]) -> Path:

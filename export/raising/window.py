@@ -14,6 +14,8 @@ from rectexport.exporter.raising.values import Values
 
 #: The taps of a window are counted one by one.
 LARGEST_KERNEL = 1 << 10
+#: Windows with wider gaps between their taps are taken to be able to miss the input.
+LARGEST_GAP = 1 << 6
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,18 @@ class Window:
         possible = np.ones(self.kernel[axis] + 1, np.bool_)
         reach = (self.kernel[axis] - 1) * self.dilations[axis]
         overhangs = max(self.pads[axis], self.pads[axis + 2]) > reach
-        straddles = self.dilations[axis] > 1 and self.kernel[axis] > 1
-        possible[0] = overhangs or straddles
+        possible[0] = overhangs or self._straddles(axis)
         return possible
+
+    def _straddles(self, axis: int) -> bool:
+        """Whether an input can lie in the gap between two taps. It is shorter than the gap then."""
+        if self.kernel[axis] == 1:
+            return False
+        if self.dilations[axis] > LARGEST_GAP:
+            return True
+        sides = [(length, self.output_size((length, length))[axis]) for length in range(1, self.dilations[axis])]
+        geometry = (self.kernel[axis], self.strides[axis], self.pads[axis], self.dilations[axis])
+        return any(out > 0 and not taps(length, out, *geometry).all() for length, out in sides)
 
 
 def read_window(values: Values, node: gs.Node) -> Window | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,28 @@ def test_words_come_from_the_command_line(called: list[Any], monkeypatch: pytest
     assert called[0][1] == ["net.pt", "--fp16"]
     main.main([])
     assert called[1][1] == []
+
+
+@pytest.mark.parametrize("words", [["verfy", "out/net"], ["optimise", "net.onnx", "-o", "fast.onnx", "--json"]])
+def test_a_slip_in_a_command_is_said(called: list[Any], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(words)
+    assert ended.value.code == 2 and not called
+    said = capsys.readouterr()
+    assert f"{words[0]}: neither a command nor a file; did you mean rectexport " in said.err
+    assert ("--json" in words) == bool(said.out)
+    if said.out:
+        assert json.loads(said.out)["kind"] == "UsageError"
+
+
+def test_a_model_may_be_called_nearly_as_a_command_is(
+    called: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("exports").touch()
+    for words in (["exports"], ["report.pt"], ["model.onnx"], ["--verify"]):
+        main.main(words)
+    assert len(called) == 4
 
 
 @pytest.mark.parametrize("command", main.COMMANDS)

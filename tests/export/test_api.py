@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+from torch.nn import functional
 
 import rectexport
 from rectexport.exporter.api import export
@@ -155,9 +156,18 @@ def test_views_and_strides_do_not_matter(tmp_path: Path) -> None:
     agree(tmp_path / "p", seeded(Small()), x.contiguous())
 
 
-@pytest.mark.parametrize("examples", [image(1, 2), [image(1, 2)], ("x",), (image(1, 2), 3), {"x": image(1, 2)}])
-def test_examples_that_are_no_tuple_of_tensors(examples: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="example_inputs: expected a tuple of tensors, got"):
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        (image(1, 2), "example_inputs: expected a tuple of tensors, got Tensor"),
+        ([image(1, 2)], "example_inputs: expected a tuple of tensors, got list"),
+        ({"x": image(1, 2)}, "example_inputs: expected a tuple of tensors, got dict"),
+        (("x",), r"example_inputs\[0\]: expected a tensor, got str"),
+        ((image(1, 2), [image(1, 2)]), r"example_inputs\[1\]: expected a tensor, got list"),
+    ],
+)
+def test_examples_that_are_no_tuple_of_tensors(examples: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
         export(Scales(), examples, tmp_path / "p")
 
 
@@ -179,7 +189,7 @@ def test_too_few_examples_for_a_program(tmp_path: Path) -> None:
         export(program, (image(2, 3),), tmp_path / "p")
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_half_precision_belongs_into_the_graph(dtype: torch.dtype, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"model: has weights in {dtype}; pass model\.float\(\).*fp16=True"):
         export(nn.Linear(2, 2).to(dtype), (image(1, 2),), tmp_path / "p")
@@ -198,3 +208,48 @@ def test_dynamic_shapes_that_torch_refuses(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"Scales: torch\.export could not trace the model with x 2x3, factor 2x3: "):
         export(Scales(), (image(2, 3), image(2, 3)), tmp_path / "p", ({0: Dim("n")}, None, None))
     assert not (tmp_path / "p").exists()
+
+
+def test_dynamic_shapes_that_the_model_does_not_allow(tmp_path: Path) -> None:
+    shapes = ({2: Dim("rows", min=2, max=9)},)
+    with pytest.raises(
+        BadInput, match=r"Conv2d: .*dynamic_shapes: Not all values of rows = .*suggests rows = Dim\('rows'"
+    ):
+        export(nn.Conv2d(2, 2, 3), (image(1, 2, 8, 8),), tmp_path / "p", shapes)
+
+
+@pytest.mark.parametrize(
+    "shapes", [({0: Dim("n", max=4)},), {"input": {0: Dim("n", max=4)}}, ((Dim("n", max=4), None),)]
+)
+def test_an_example_of_one_row_may_be_dynamic(shapes: Any, tmp_path: Path) -> None:
+    model = seeded(nn.Linear(2, 3))
+    export(model, (image(1, 2),), tmp_path / "p", shapes)
+    agree(tmp_path / "p", model, image(3, 2))
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, lambda model: nn.DataParallel(torch.compile(model))])
+def test_what_training_wraps_around_a_model_comes_off(wrap: Any, tmp_path: Path) -> None:
+    model = seeded(nn.Linear(2, 3))
+    package = export(wrap(model), (image(1, 2),), tmp_path / "p")
+    assert [entry.name for entry in package.manifest.inputs] == ["input"]
+    agree(tmp_path / "p", model, image(1, 2))
+
+
+class Sum(nn.Module):
+    def forward(self, *images: Tensor) -> Tensor:
+        return images[0] + images[1]
+
+
+def test_any_number_of_arguments(tmp_path: Path) -> None:
+    export(Sum(), (image(1, 2), image(1, 2)), tmp_path / "p")
+    agree(tmp_path / "p", Sum(), image(1, 2), image(1, 2))
+
+
+class Dropping(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.dropout(x + torch.randn_like(x), training=True)
+
+
+def test_random_numbers_are_named_as_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match=r"forward draws random numbers \(randn_like, native_dropout\), so no two"):
+        export(Dropping(), (image(1, 64),), tmp_path / "p", guard=False)

@@ -90,6 +90,7 @@ MODULES = {
     "partial, one mask a channel": (lambda: Partial(4, 6, 3, padding=1, multi_channel=True), 9, 1),
     "partial, empty windows": (lambda: Partial(4, 6, 1, padding=1), 1, 0),
     "over ones": (lambda: OverOnes(4, 6, 3, padding=1), 1, 1),
+    "over ones, dilated": (lambda: OverOnes(4, 6, 3, 1, 2, 2), 1, 1),
     "over pooled ones": (lambda: OverOnes(4, 6, 3, 2, 1, pooled=True), 9, 1),
 }
 #: Empty windows are left out: torch's exporter drops the 1e-8, so the exported file divides zero by zero there.
