@@ -75,8 +75,6 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
     try:
         converted: Any = torch.onnx.export(
             program,
-            input_names=[entry.name for entry in inputs],
-            output_names=output_names,
             opset_version=opset,
             dynamo=True,
             custom_translation_table=translation.table(),
@@ -84,12 +82,19 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
             verbose=False,
         )
         near_constants.optimize(converted)
+        _rename(converted.model.graph.inputs, [entry.name for entry in inputs])
+        _rename(converted.model.graph.outputs, output_names)  # last: an output that is an input got a node of its own
     except Exception as error:
         raise BadInput(f"{source.name}: torch.onnx could not convert the model: {_cause(error)}") from error
     model = converted.model_proto
     _name_dimensions(model, inputs)
     _strip_notes(model)
     return Traced(model, inputs, converted.exported_program)
+
+
+def _rename(values: Sequence[Any], names: Sequence[str]) -> None:
+    for value, name in zip(values, names, strict=True):
+        value.name = name
 
 
 def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:

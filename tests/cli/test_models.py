@@ -54,7 +54,7 @@ def test_saved_checkpoint_is_seeded_and_loads(capsys, tmp_path: Path) -> None:
         (("show", "digits", "--option", "widt=1"), 2, "no option 'widt'"),
         (("show", "digits", "--option", "width"), 2, "expected NAME=VALUE"),
         (("show", "digits", "--option", "conv=round"), 2, "conv"),
-        (("save", "digits", "/tmp"), 1, "is a folder; name a file"),
+        (("save", "digits", "/tmp"), 1, "is a folder; expected the name of a file"),
     ],
 )
 def test_mistakes_are_one_line_each(capsys, words: tuple[str, ...], code: int, message: str) -> None:

@@ -43,7 +43,7 @@ def test_nothing_is_left_behind_when_saving_fails(model: nn.Module, tmp_path: Pa
     with pytest.raises(ValueError, match=r"arguments\['conv'\]: expected a plain value, got Conv2d"):
         save_checkpoint(tmp_path / "a.pt", "digits", {"conv": nn.Conv2d(1, 1, 1)}, model, torch.rand(1, 1, 8, 8))
     (tmp_path / "folder.pt").mkdir()
-    with pytest.raises(BadInput, match="is a folder; name a file"):
+    with pytest.raises(BadInput, match="is a folder; expected the name of a file"):
         save_checkpoint(tmp_path / "folder.pt", "digits", {}, model, torch.rand(1, 1, 8, 8))
     assert [path.name for path in tmp_path.iterdir()] == ["folder.pt"]
 

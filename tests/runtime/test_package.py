@@ -199,7 +199,7 @@ def test_what_cannot_be_replaced_is_found_before_anything_changes(package: Path)
     before = (package / "manifest.json").read_bytes()
     (package / "a.plan").unlink()
     (package / "a.plan").mkdir()
-    with pytest.raises(BadInput, match=r"a\.plan: is a folder; name a file, or take it away"):
+    with pytest.raises(BadInput, match=r"a\.plan: is a folder; expected the name of a file"):
         add_files(package, {"a.plan": b"code"})
     assert (package / "manifest.json").read_bytes() == before
 
