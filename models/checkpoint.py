@@ -7,6 +7,7 @@ tolerances: {"relative_l2": 1e-5}; labels: names of the classes, or None.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,12 @@ def save_checkpoint(
         "tolerances": dict(TOLERANCES if tolerances is None else tolerances),
         "labels": None if labels is None else [str(label) for label in labels],
     }
-    path = Path(path)
-    with replaced_file(path) as temporary, temporary.open("wb") as stream:
-        torch.save(checkpoint, stream)  # to a stream: a path's name would be stored in the file
+    content = (
+        io.BytesIO()
+    )  # a path's name would be stored in the file; of a full disk PyTorch makes an error of its own
+    torch.save(checkpoint, content)
+    with replaced_file(Path(path)) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def _plain(value: Any, name: str) -> Any:

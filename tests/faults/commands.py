@@ -89,7 +89,12 @@ LINES: dict[str, Line] = {
     "models": Line(
         ("models", "save", "digits", "{out}", "--seed", "1"), (("models", "save", "digits", "{out}", "--seed", "0"),)
     ),
-    "report": Line(("report", "{here}/package", "-o", "{out}"), (("report", "{here}/digits", "-o", "{out}"),), every=1),
+    "report": Line(
+        ("report", "{here}/package", "-o", "{out}"),
+        (("report", "{here}/digits", "-o", "{out}"),),
+        every=1,
+        needs="digits",
+    ),
     "verify": Line(("verify", "{out}"), (_PACKAGE,), inside=True, every=4, taken=_FROM_PACKAGE),
     "parity": Line(
         ("parity", "{out}", "--against", "{here}/tiny.onnx", "--per-layer"), (_PACKAGE,), inside=True, every=8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,18 @@ def test_nothing_is_left_behind_when_saving_fails(model: nn.Module, tmp_path: Pa
     with pytest.raises(BadInput, match="is a folder; expected the name of a file"):
         save_checkpoint(tmp_path / "folder.pt", "digits", {}, model, torch.rand(1, 1, 8, 8))
     assert [path.name for path in tmp_path.iterdir()] == ["folder.pt"]
+
+
+def test_a_disk_that_is_full_is_the_systems_error(model: nn.Module, tmp_path: Path) -> None:
+    """PyTorch, writing itself, would make a RuntimeError of it that says nothing of the disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(tmp_path / "a.pt", "digits", {}, model, torch.rand(1, 1, 8, 8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
 
 
 def test_sequences_survive_as_arguments(model: nn.Module, tmp_path: Path) -> None:
