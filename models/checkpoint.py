@@ -53,9 +53,7 @@ def save_checkpoint(
         "tolerances": dict(TOLERANCES if tolerances is None else tolerances),
         "labels": None if labels is None else [str(label) for label in labels],
     }
-    content = (
-        io.BytesIO()
-    )  # a path's name would be stored in the file; of a full disk PyTorch makes an error of its own
+    content = io.BytesIO()  # a path's name would go into the file, and of a full disk PyTorch makes its own error
     torch.save(checkpoint, content)
     with replaced_file(Path(path)) as temporary:
         temporary.write_bytes(content.getbuffer())
