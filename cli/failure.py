@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -109,11 +110,19 @@ def _remembered_interrupts() -> Iterator[None]:
     heeded = [number for number, handler in previous.items() if handler is not signal.SIG_IGN]  # as nohup has it
     for number in heeded:
         signal.signal(number, _interrupt)
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None if _is_interrupt(unraisable) else hook(unraisable)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number in heeded:
             signal.signal(number, previous[number])
+
+
+def _is_interrupt(unraisable: sys.UnraisableHookArgs) -> bool:
+    """Whether a signal met code that nothing can leave, such as a finalizer: it is remembered, and said at the end."""
+    return bool(_received) and isinstance(unraisable.exc_value, KeyboardInterrupt)
 
 
 def _interrupt(number: int, frame: object) -> None:

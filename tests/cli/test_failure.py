@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import typer
@@ -98,6 +99,31 @@ def test_what_a_library_fails_of_after_it_swallowed_a_signal_is_the_signal(capsy
 
     assert code_of(swallow) == 143
     assert "error: ended by SIGTERM; nothing was written" in capsys.readouterr().err
+
+
+def test_a_signal_in_a_finalizer_is_not_printed_but_remembered() -> None:
+    class Closing:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError("said as ever")
+
+    def drop() -> None:
+        Closing()
+        Broken()
+        check_interrupted()
+
+    said: list[Any] = []
+    before, sys.unraisablehook = sys.unraisablehook, said.append
+    try:
+        assert code_of(drop) == 143
+        assert sys.unraisablehook == said.append, "as it was"
+    finally:
+        sys.unraisablehook = before
+    assert [type(entry.exc_value) for entry in said] == [ValueError]
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
