@@ -13,6 +13,7 @@ import numpy as np
 from rectexport.runtime.environment import require
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.messages import CLOSED, first_line, shown
+from rectexport.runtime.onnx_header import check_opsets
 from rectexport.runtime.runner import Array, TensorSpec
 
 SETTINGS = {
@@ -35,6 +36,7 @@ class OpenVinoRunner:
 
     def __init__(self, model: Path, *, threads: int = 0, outputs: Sequence[str] = ()) -> None:
         openvino = require("openvino")
+        check_opsets(model)
         settings = {**SETTINGS, **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
         self._description = f"OpenVINO {openvino.__version__.partition('-')[0]}, CPU"
         try:
