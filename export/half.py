@@ -11,6 +11,7 @@ type.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import ModuleType
 
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper, shape_inference
@@ -21,14 +22,20 @@ from rectexport.exporter.passes.result import PassResult, Tally
 from rectexport.exporter.passes.surgeon import close_graph, open_graph
 from rectexport.exporter.reference import run_inner
 from rectexport.runtime.environment import require
+from rectexport.runtime.errors import MissingDependency
 from rectexport.runtime.runner import Array
 
 NAME = "float16"
+#: ONNX Runtime whose converter leaves what it is told to, tried from 1.23 on.
+OLDEST = (1, 25)
 LIMIT = float(np.finfo(np.float16).max)
 
 
 def run(model: ModelProto, feeds: Sequence[Mapping[str, Array]] = ()) -> tuple[ModelProto, PassResult]:
-    """Convert the model; a refusal is a node that stays in float32. `feeds` are example inputs."""
+    """Convert the model; a refusal is a node that stays in float32. `feeds` are example inputs.
+
+    Raises MissingDependency without ONNX Runtime, or with one older than OLDEST.
+    """
     tally = Tally(NAME)
     large = {name for feed in feeds for name in _large_tensors(model, feed)}
     prepared = _prepare(model, large)
@@ -36,7 +43,7 @@ def run(model: ModelProto, feeds: Sequence[Mapping[str, Array]] = ()) -> tuple[M
         tally.refuse(name, reason)
     factors = factor_nodes(prepared)
     kept = [*(entry.node for entry in tally.refused), *factors]
-    converter = require("onnxruntime.transformers.float16")
+    converter = _converter()
     converted: ModelProto = converter.convert_float_to_float16(
         prepared, keep_io_types=True, node_block_list=kept, disable_shape_infer=True
     )
@@ -95,3 +102,14 @@ def _drop_repeated_casts(model: ModelProto) -> None:
         if node.op_type == "Cast" and node.output[0] in seen:
             model.graph.node.remove(node)
         seen.update(node.output)
+
+
+def _converter() -> ModuleType:
+    converter = require("onnxruntime.transformers.float16")
+    found = require("onnxruntime").__version__
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
+        raise MissingDependency(
+            f"float16 takes ONNX Runtime {OLDEST[0]}.{OLDEST[1]} or newer to export, and this is {found}, "
+            "whose converter loses what is kept in float32: pip install -U onnxruntime"
+        )
+    return converter

@@ -16,6 +16,7 @@ from rectexport.exporter.load import load_source
 from rectexport.exporter.log import Log
 from rectexport.exporter.passes import select_passes
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
+from rectexport.runtime.errors import MissingDependency
 from tests.export.helper import build, constants, normal, operators, outputs, relative_l2, signature, tensors
 from tests.export.nets import Small, exported, image, seeded, source
 
@@ -180,3 +181,10 @@ def test_a_tolerance_of_the_checkpoint_does_not_tighten_half(tmp_path: Path) -> 
     assert result.parity.tolerance.relative_l2 == 5e-3
     net.tolerances = {"relative_l2": 0.1}
     assert exported(net, tmp_path / "b", fp16=True).parity.tolerance.relative_l2 == 0.1
+
+
+@pytest.mark.parametrize("version", ["1.23.2", "1.24.4"])
+def test_a_converter_that_loses_float32_is_not_used(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr("onnxruntime.__version__", version)
+    with pytest.raises(MissingDependency, match=rf"takes ONNX Runtime 1\.25 or newer to export, and this is {version}"):
+        half.run(lowered("8,9", True))
