@@ -9,6 +9,7 @@ binds its threads to cores takes the same one in every process.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.common import THREADS, child, machine, table, write_section
@@ -22,16 +23,17 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     prepare(RESNET)
     rows = []
-    for backend in BACKENDS:
-        (alone,), together = rates(backend, 1, seconds), rates(backend, THREADS, seconds)
-        rows.append([backend, f"{alone:.1f}", ", ".join(f"{rate:.1f}" for rate in together)])
+    contests = {backend: ("--backend", backend) for backend in BACKENDS}
+    for name, words in {**contests, "openvino, threads bound": ("--backend", "openvino", "--bound")}.items():
+        (alone,), together = rates(words, 1, seconds), rates(words, THREADS, seconds)
+        rows.append([name, f"{alone:.1f}", ", ".join(f"{rate:.1f}" for rate in together)])
     headings = ("engine", "alone, images/s", f"each of {THREADS} processes at once, images/s")
     write_section("runtime.md", "neighbours", f"{table(headings, rows)}\n\n{machine()}")
 
 
-def rates(backend: str, processes: int, seconds: float) -> list[float]:
+def rates(options: Sequence[str], processes: int, seconds: float) -> list[float]:
     """Images a second of each of so many processes that run at the same time."""
-    words = (str(RESNET.package), "1", "--backend", backend, "--threads", "1", "--seconds", str(seconds))
+    words = (str(RESNET.package), "1", *options, "--threads", "1", "--seconds", str(seconds))
     with ThreadPoolExecutor(processes) as pool:
         found = list(pool.map(lambda _: child("serving_raw", *words), range(processes)))
     return [float(figures["1"]["rate"]) for figures in found]

@@ -12,6 +12,7 @@ import time
 import numpy as np
 
 import rectexport
+from rectexport.runtime import openvino_runner
 
 
 def main() -> None:
@@ -23,7 +24,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--pause-ms", type=float, default=0.0, help="sleep between runs, as a server does")
+    parser.add_argument("--bound", action="store_true", help="let OpenVINO bind its threads to cores, as it would")
     options = parser.parse_args()
+    if options.bound:
+        openvino_runner.SETTINGS["ENABLE_CPU_PINNING"] = "YES"
     rng = np.random.default_rng(0)
     figures = {}
     with rectexport.load(options.package, options.backend, threads=options.threads) as session:

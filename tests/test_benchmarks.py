@@ -128,7 +128,7 @@ def test_neighbours_run_at_the_same_time(monkeypatch):
         return {"1": {"rate": 7.5, "p50_ms": 1.0}}
 
     monkeypatch.setattr(neighbours, "child", child)
-    assert neighbours.rates("openvino", 3, 2.0) == [7.5] * 3
+    assert neighbours.rates(("--backend", "openvino"), 3, 2.0) == [7.5] * 3
 
 
 def test_the_page_of_the_zoo():
