@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ if sys.platform != "linux":
 pytest.importorskip("torch")
 
 from tests.hostile.run import build, check
-from tests.warm.client import Warm
+from tests.warm.client import ROOT, Warm
 
 #: One of so many is tried with every change.
 SHARE = 8
@@ -34,3 +36,21 @@ def test_a_part_of_the_corpus(tmp_path: Path) -> None:
         warm.close()
     assert tried > 100
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(("plan", "ran"), [(b"a canary in a plan", True), (b"a plan", False)])
+def test_a_plan_that_reaches_the_made_up_tensorrt_is_seen(tmp_path: Path, plan: bytes, ran: bool) -> None:
+    """Else its absence would show nothing."""
+    script = f"""
+from tests.warm.machine import install
+install()
+import tensorrt
+runtime = tensorrt.Runtime(tensorrt.ILogger())
+try:
+    runtime.deserialize_cuda_engine({plan!r})
+except Exception:
+    pass
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "canary").exists() is ran

@@ -33,5 +33,3 @@ def install() -> None:
     module.Runtime = Runtime
     cuda.driver = lambda: driver
     sys.modules["tensorrt"] = module
-    # The driver is made of callbacks, which cannot raise what a signal's handler does; a real one meets no handler.
-    sys.unraisablehook = lambda unraisable: None
