@@ -32,7 +32,7 @@ help: ## list the targets
 
 demo: .venv/.stamp ## export the digits network, compare it with PyTorch, and measure its accuracy
 	$(BIN)/rectexport $(DIGITS) -o out/digits
-	$(BIN)/python -m rectexport.models.digits_accuracy $(DIGITS) out/digits
+	$(BIN)/python -m rectexport.models.digits.accuracy $(DIGITS) out/digits
 
 test: lint unit test-py310 native ## everything that a change must pass
 
@@ -45,14 +45,7 @@ ruff: .venv/.stamp ## style and formatting alone
 clang-format: .venv/.stamp ## formatting of the native sources
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.cu' '*.h')
 
-# mypy knows neither the import hook of an editable install nor renamed folders, so the package is
-# laid out for it in build/typing: links to the folders, and the generated files as they were installed.
 mypy: .venv/.stamp ## types alone
-	@rm -rf build/typing && mkdir -p build/typing/rectexport
-	@for f in cli export:exporter models plugins runtime; do \
-	  ln -s ../../../$${f%:*} build/typing/rectexport/$${f#*:}; done
-	@ln -s ../../benchmarks build/typing/benchmarks
-	@cp $$($(BIN)/python -c 'import rectexport; print(rectexport.__file__)') build/typing/rectexport/
 	$(BIN)/mypy
 
 # One thread each: two workers whose PyTorch takes every core spend their time waiting for each other.

@@ -10,10 +10,10 @@ from onnx import ModelProto
 
 from benchmarks import chains
 from benchmarks.chains import Chain
-from rectexport.exporter.lowering import lower
-from rectexport.exporter.lowering.choice import Costs
-from rectexport.exporter.lowering.form import AS_WRITTEN
-from rectexport.exporter.lowering.tuning import ForcedForm, finished
+from rectexport.exporter.passes.lowering import lower
+from rectexport.exporter.passes.lowering.choice import Costs
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
+from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm, finished
 
 FLOOR = "floor"
 #: Multiplications of one chain, kept about equal so that large shapes do not take all the time.

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from rectexport.exporter import dialect
-from rectexport.exporter.lowering.shapes import infer_shapes
-from rectexport.models.symmetry import group_pads, group_sizes
+from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.shapes import infer_shapes
+from rectexport.models.layers.symmetry import group_pads, group_sizes
 
 OPSET = 18
 Array = NDArray[np.float32]

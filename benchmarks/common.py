@@ -20,7 +20,7 @@ THREADS = os.cpu_count() or 1
 
 def rectified_resnet(conv: str = "rectified") -> Any:
     """ResNet-50 with seeded weights and BatchNorm statistics, in eval mode; conv "plain" is its plain twin."""
-    from rectexport.models.seeded import seeded_model
+    from rectexport.models.tools.seeded import seeded_model
 
     return seeded_model("resnet50", conv=conv)
 

@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import THREADS, child, machine, rectified_resnet, table, write_page
-from rectexport.runtime import stopwatch
-from rectexport.runtime.package import MODEL
+from rectexport.runtime.package.folder import MODEL
+from rectexport.runtime.timing import stopwatch
 
 SHAPE = (1, 3, 224, 224)
 CONVS = ("rectified", "plain")
@@ -58,7 +58,7 @@ def bare_export(folder: str) -> dict[str, Any]:
     """torch.onnx.export of the rectified net, nothing more; our ops keep their names."""
     import torch
 
-    from rectexport.exporter import translation
+    from rectexport.exporter.tracing import translation
 
     model = rectified_resnet()
     begin = time.perf_counter()

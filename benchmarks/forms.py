@@ -5,7 +5,7 @@
     python -m benchmarks.forms --quick          two small shapes, to see that everything works
 
 Run it on a machine that does nothing else. Each model has a process of its own, and the models of one row are
-timed in interleaved rounds; see rectexport.runtime.stopwatch.
+timed in interleaved rounds; see rectexport.runtime.timing.stopwatch.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 
 from benchmarks import nets, report
 from benchmarks.cases import Case, grid, serialized
-from rectexport.exporter.lowering.costs import load_costs
-from rectexport.exporter.lowering.form import AS_WRITTEN
-from rectexport.runtime import stopwatch
-from rectexport.runtime.machine import machine
+from rectexport.exporter.passes.lowering.machinery.costs import load_costs
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
+from rectexport.runtime.timing import stopwatch
+from rectexport.runtime.timing.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("onnxruntime", "openvino")

@@ -22,7 +22,7 @@ from typing import Any, final
 import numpy as np
 import uvloop
 
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 
 INPUTS = 4
 HEALTH = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"

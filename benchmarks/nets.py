@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from onnx import ModelProto
 
-from rectexport.exporter.inputs import InputPlan, random_input
-from rectexport.exporter.lowering import Lowering
-from rectexport.exporter.lowering.choice import Costs
-from rectexport.exporter.lowering.form import AS_WRITTEN
-from rectexport.exporter.lowering.shapes import infer_shapes
-from rectexport.exporter.lowering.tuning import ForcedForm
+from rectexport.exporter.frontend.inputs import InputPlan, random_input
+from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import select_passes
-from rectexport.exporter.source import Source
-from rectexport.exporter.trace import DEFAULT_OPSET, trace
+from rectexport.exporter.passes.lowering import Lowering
+from rectexport.exporter.passes.lowering.choice import Costs
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
+from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
+from rectexport.exporter.tracing.trace import DEFAULT_OPSET, trace
 from rectexport.models import create_model
-from rectexport.runtime.shapes import ShapeRange
+from rectexport.runtime.base.shapes import ShapeRange
 
 CHOSEN, PLAIN = "chosen", "plain twin"
 

@@ -13,16 +13,16 @@ import numpy as np
 import onnx
 
 from benchmarks.common import DIGITS, machine, rectified_resnet, table, write_page
-from rectexport.exporter.inputs import ShapeOptions, plan_inputs
-from rectexport.exporter.load import load_source
-from rectexport.exporter.log import Log
-from rectexport.exporter.parity import CaseReport, check_parity
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.checking.parity import CaseReport, check_parity
+from rectexport.exporter.checking.reference import make_reference
+from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
+from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
+from rectexport.exporter.frontend.load import load_source
+from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import ExportOptions, run_export
-from rectexport.exporter.reference import make_reference
-from rectexport.exporter.source import Source
-from rectexport.exporter.tolerance import RELATIVE_L2, Tolerance
-from rectexport.exporter.trace import DEFAULT_OPSET, trace
-from rectexport.runtime.metrics import REGIONS
+from rectexport.exporter.tracing.trace import DEFAULT_OPSET, trace
+from rectexport.runtime.base.metrics import REGIONS
 
 HEADINGS = ("net", "precision", "input", "max abs", "relative L2", "cosine", "top-1", *REGIONS, "allowed")
 RESNET_SIZES = ("1x3x160x160", "3x3x193x257", "1x3x224x224", "2x3x225x225", "1x3x320x320")

@@ -19,7 +19,7 @@ import onnxruntime
 
 from benchmarks.cases import KINDS, Case
 from benchmarks.chains import Chain
-from rectexport.runtime import stopwatch
+from rectexport.runtime.timing import stopwatch
 
 RUNS = 50
 

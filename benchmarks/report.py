@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from benchmarks.cases import FLOOR, KINDS, Case, Kind
 from benchmarks.chains import Chain
 from benchmarks.common import save_svg
-from rectexport.exporter.lowering.choice import Costs
-from rectexport.exporter.lowering.form import AS_WRITTEN
+from rectexport.exporter.passes.lowering.choice import Costs
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 #: What a person has found out about the figures; taken over as it stands.

@@ -23,10 +23,10 @@ from typing import Any
 from benchmarks import chains
 from benchmarks.chains import Chain
 from benchmarks.common import DIGITS, DOCS, ROOT, machine, table, write_page
-from rectexport.runtime.intervals import FASTER, NO_DIFFERENCE, SLOWER
-from rectexport.runtime.machine import cpu_times, load_between, usable_cores
-from rectexport.runtime.stopwatch import Race, race
-from rectexport.runtime.timing_process import Contestant
+from rectexport.runtime.timing.intervals import FASTER, NO_DIFFERENCE, SLOWER
+from rectexport.runtime.timing.machine import cpu_times, load_between, usable_cores
+from rectexport.runtime.timing.process import Contestant
+from rectexport.runtime.timing.stopwatch import Race, race
 
 KEPT, METHOD = DOCS / "latency.json", Path(__file__).with_name("latency.md")
 PACKAGE = ROOT / "out" / "digits"

@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 import rectexport
-from rectexport.runtime import openvino_runner
+from rectexport.runtime.engines import openvino_runner
 
 
 def main() -> None:

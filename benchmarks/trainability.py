@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from matplotlib import pyplot
 from torch import Tensor, nn
 
-from rectexport.models.count import parameters
-from rectexport.models.digits_data import digits_split
+from rectexport.models.digits.data import digits_split
 from rectexport.models.registry import create_model
+from rectexport.models.tools.count import parameters
 
 matplotlib.use("Agg")
 

@@ -3,7 +3,7 @@
     python -m benchmarks.zoo [NAME ...] [--seconds 4] [--export-only]
 
 All are exported first; then each network is timed, its kinds of convolution against each other (see
-rectexport.runtime.stopwatch). Packages and rows are kept in out/zoo: an interrupted run goes on where it stopped.
+rectexport.runtime.timing.stopwatch). Packages and rows are kept in out/zoo, where an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import numpy as np
 import torch
 
 from benchmarks.common import ROOT, THREADS, machine, table, write_page
-from rectexport.exporter.inputs import ShapeOptions
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import Exported, ExportOptions, run_export
-from rectexport.exporter.source import Source
-from rectexport.models.count import parameters, rectified_layers
 from rectexport.models.registry import model_entry, model_names
-from rectexport.models.seeded import seeded_model
-from rectexport.runtime import stopwatch
-from rectexport.runtime.package import MODEL
+from rectexport.models.tools.count import parameters, rectified_layers
+from rectexport.models.tools.seeded import seeded_model
+from rectexport.runtime.package.folder import MODEL
+from rectexport.runtime.timing import stopwatch
 
 FOLDER = ROOT / "out" / "zoo"
 KEPT = FOLDER / "rows.json"

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rectexport.exporter import bfloat16
-from rectexport.exporter.inputs import ShapeOptions, forward_names
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
+from rectexport.exporter.frontend.source import Source, unwrapped
+from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.pipeline import ExportOptions, run_export
-from rectexport.exporter.source import Source, unwrapped
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Array
+from rectexport.runtime.package.folder import Package
 
 _IN_FLOAT32 = "pass model.float() and float32 inputs, and fp16=True for half precision in the graph"
 

@@ -9,21 +9,21 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, version_converter
 
-from rectexport.exporter import dialect
-from rectexport.exporter.guard import run_passes
-from rectexport.exporter.inputs import random_input
-from rectexport.exporter.log import Log
-from rectexport.exporter.lowering import DEFAULT_TARGET, Decision, Lowering, load_costs
-from rectexport.exporter.lowering.choice import Costs
-from rectexport.exporter.lowering.shapes import infer_shapes
-from rectexport.exporter.lowering.tuning import tuned_costs
-from rectexport.exporter.onnx_file import first_line, numeric_type
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.frontend.inputs import random_input
+from rectexport.exporter.frontend.onnx_file import first_line, numeric_type
+from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.guard import run_passes
+from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import PREPARE, PassResult, select_passes
-from rectexport.exporter.raising import RAISING
+from rectexport.exporter.passes.lowering import DEFAULT_TARGET, Decision, Lowering, load_costs
+from rectexport.exporter.passes.lowering.choice import Costs
+from rectexport.exporter.passes.lowering.machinery.tuning import tuned_costs
+from rectexport.exporter.passes.raising import RAISING
+from rectexport.runtime.base.files import replaced_file
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import replaced_file
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import Shape
 
 #: How far a pass may move an output (relative L2, float32): rounding, and nothing else.
 RELATIVE_L2 = 1e-6

@@ -11,34 +11,35 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from rectexport.exporter import bfloat16, half, package_writer
-from rectexport.exporter.adapt import adapt_source
-from rectexport.exporter.dialect import default_opset
-from rectexport.exporter.guard import run_passes
-from rectexport.exporter.inputs import InputPlan, ShapeOptions, plan_inputs
-from rectexport.exporter.log import Log
-from rectexport.exporter.lowering import DEFAULT_TARGET, OPERATORS, TARGETS, Lowering, load_costs
-from rectexport.exporter.lowering import rectify as rectify_forms
-from rectexport.exporter.lowering.shapes import infer_shapes
-from rectexport.exporter.parity import ParityReport, check_parity, parity_cases
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.checking.parity import ParityReport, check_parity, parity_cases
+from rectexport.exporter.checking.reference import Reference, make_reference
+from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
+from rectexport.exporter.frontend.adapt import adapt_source
+from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
+from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.graph.dialect import default_opset
+from rectexport.exporter.graph.guard import run_passes
+from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import RECTIFY_FORMS, Pass, PassResult, select_passes
-from rectexport.exporter.raising import RAISING
-from rectexport.exporter.randomness import random_calls
-from rectexport.exporter.reference import Reference, make_reference
-from rectexport.exporter.rewrites import Rewrites
-from rectexport.exporter.source import Source
-from rectexport.exporter.tolerance import RELATIVE_L2, Tolerance
-from rectexport.exporter.trace import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, Traced, trace
-from rectexport.runtime.environment import require
+from rectexport.exporter.passes.lowering import DEFAULT_TARGET, OPERATORS, TARGETS, Lowering, load_costs
+from rectexport.exporter.passes.lowering import rectify as rectify_forms
+from rectexport.exporter.passes.precision import bfloat16, half
+from rectexport.exporter.passes.raising import RAISING
+from rectexport.exporter.tracing.randomness import random_calls
+from rectexport.exporter.tracing.trace import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, Traced, trace
+from rectexport.exporter.writing import package_writer
+from rectexport.exporter.writing.rewrites import Rewrites
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.files import replaced_directory, replaced_file
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import format_shape
+from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
-from rectexport.runtime.files import replaced_directory, replaced_file
-from rectexport.runtime.manifest import FILE_NAME
-from rectexport.runtime.package import MODEL, REWRITES, Package, add_files
+from rectexport.runtime.package.folder import MODEL, REWRITES, Package, add_files
+from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import format_shape
-from rectexport.runtime.temporary import scratch_folder
 
 
 @dataclass(frozen=True)

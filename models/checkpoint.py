@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.bounded import at_most
+from rectexport.models.loading.bounded import at_most
+from rectexport.models.loading.weights import check_weights, load_weights
 from rectexport.models.registry import create_model
-from rectexport.models.weights import check_weights, load_weights
+from rectexport.runtime.base.files import replaced_file
+from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import replaced_file
-from rectexport.runtime.texts import brief
 
 FORMAT = "rectexport-checkpoint"
 VERSION = 1

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from rectexport.models.geometry import BIAS_MODES, EMPTY, MODES, one_of, pair, resolve_padding
-from rectexport.models.rectified import RectifiedConv2d
+from rectexport.models.layers.geometry import BIAS_MODES, EMPTY, MODES, one_of, pair, resolve_padding
+from rectexport.models.layers.rectified import RectifiedConv2d
 
 Predicate = Callable[[str, nn.Module], bool]
 

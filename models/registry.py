@@ -57,7 +57,7 @@ def register(entry: ModelEntry) -> None:
 def _import_zoo() -> None:
     for module in ZOO:
         if module not in _imported:
-            import_module(f"rectexport.models.{module}")
+            import_module(f"rectexport.models.networks.{module}")
             _imported.add(module)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.backends import AUTO, BackendOptions, choose_backend, silent
-from rectexport.runtime.package import Package
+from rectexport.runtime.engines.backends import AUTO, BackendOptions, choose_backend, silent
+from rectexport.runtime.engines.warm_up import warm_up as run_warm_up
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.signing import check_signature
 from rectexport.runtime.session import Session
-from rectexport.runtime.signing import check_signature
-from rectexport.runtime.warm_up import warm_up as run_warm_up
 
 __all__ = ["Package", "Session", "load"]
 

@@ -8,14 +8,14 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, NoReturn, final
 
-from rectexport.runtime.backends import Choice
+from rectexport.runtime.arrays.feeds import check_feeds
+from rectexport.runtime.arrays.finite import check_finite
+from rectexport.runtime.arrays.placing import infer
+from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.feeds import check_feeds
-from rectexport.runtime.finite import check_finite
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.package import Package
-from rectexport.runtime.placing import infer
-from rectexport.runtime.runner import Runner
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import TensorEntry
 
 #: Threads that serve `submit`. A few keep an engine busy that has its own threads for each answer.
 WORKERS = 4

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.backends import AUTO, BackendOptions, Choice, choose_backend, silent
+from rectexport.runtime.base.metrics import Difference, compare
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.tolerance import Tolerance
+from rectexport.runtime.engines.backends import AUTO, BackendOptions, Choice, choose_backend, silent
+from rectexport.runtime.engines.warm_up import warm_up
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.manifest import FILE_NAME, Manifest
-from rectexport.runtime.metrics import Difference, compare
-from rectexport.runtime.package import GOLDENS, PLAN, Package
-from rectexport.runtime.runner import Array
-from rectexport.runtime.schema import manifest_faults
+from rectexport.runtime.package.folder import GOLDENS, PLAN, Package
+from rectexport.runtime.package.manifest import FILE_NAME, Manifest
+from rectexport.runtime.package.schema import manifest_faults
+from rectexport.runtime.package.signing import check_signature
 from rectexport.runtime.session import Session
-from rectexport.runtime.signing import check_signature
-from rectexport.runtime.tolerance import Tolerance
-from rectexport.runtime.warm_up import warm_up
 
 #: Faults of a manifest that an error names; the rest are counted.
 NAMED = 5

@@ -12,12 +12,12 @@ import pytest
 from benchmarks import forms, neighbours, report, selftest, zoo
 from benchmarks.cases import FLOOR, KINDS, Case, grid
 from benchmarks.chains import Chain
-from rectexport.exporter.lowering import lower
-from rectexport.exporter.lowering.costs import CostTable
-from rectexport.exporter.lowering.form import AS_WRITTEN, Shape
+from rectexport.exporter.passes.lowering import lower
+from rectexport.exporter.passes.lowering.machinery.costs import CostTable
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Shape
 from rectexport.models.registry import model_entry, model_names
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.stopwatch import Timing
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.timing.stopwatch import Timing
 
 
 def outputs(model):

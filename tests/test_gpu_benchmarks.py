@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import bench, plan, test
-from rectexport.runtime.files import sha256
-from rectexport.runtime.package import Package
-from tests.runtime.tensorrt.machines import Machine, edit_manifest, flexible, machine
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.package.folder import Package
+from tests.runtime.engines.tensorrt.machines import Machine, edit_manifest, flexible, machine
 
 __all__ = ["flexible", "machine"]
 
@@ -23,7 +23,7 @@ def prepared(flexible: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A package with a golden, and two forms of one ONNX file; records go to a folder of their own."""
     import numpy as np
 
-    from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+    from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 
     folder = tmp_path / "gpu"
     folder.mkdir()

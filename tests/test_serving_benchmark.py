@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import load, serving_report
 from benchmarks.serving import ALL, RESNET, TINY
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.serving.codec import Codec
+from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.serving.http.codec import Codec
 from rectexport.runtime.serving.signature import Signature
 
 SIGNATURE = Signature.of((TensorEntry("x", "float32", ("n", 2)),), (TensorEntry("y", "float32", ("n", 1)),))

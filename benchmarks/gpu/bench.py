@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.plan import FOLDER, ROOT, SECONDS, Deadline, Section, finish, prepared, write_record
+from rectexport.runtime.base.shapes import ShapeRange
+from rectexport.runtime.engines.tensorrt import versions
+from rectexport.runtime.engines.tensorrt.building.builder import Model, build_engine
+from rectexport.runtime.engines.tensorrt.building.inspector import Layer, read_layers
+from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.engines.tensorrt.running.engine import Engine
+from rectexport.runtime.engines.tensorrt.running.lane import Lane
+from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.shapes import ShapeRange
-from rectexport.runtime.stopwatch import Timing
-from rectexport.runtime.tensorrt import versions
-from rectexport.runtime.tensorrt.builder import Model, build_engine
-from rectexport.runtime.tensorrt.engine import Engine
-from rectexport.runtime.tensorrt.inspector import Layer, read_layers
-from rectexport.runtime.tensorrt.lane import Lane
-from rectexport.runtime.tensorrt.options import BuildOptions
-from rectexport.runtime.tensorrt.versions import Api
+from rectexport.runtime.timing.stopwatch import Timing
 
 HEADINGS = ("form", "precision", "batch", "eager, ms", "graph, ms", "p90", "p99", "to the base", "layers")
 WARM_UP_MS, ROUND_MS, ROUNDS = 200.0, 15.0, 15
@@ -150,9 +150,9 @@ def _open(entry: dict[str, Any], folder: Path, work: Path, api: Api, stack: Exit
 
 
 def _plugins(entry: dict[str, Any]) -> tuple[Path, ...]:
-    if entry["form"] != "plugin" or find_spec("rectexport.runtime.plugins") is None:
+    if entry["form"] != "plugin" or find_spec("rectexport.runtime.engines.tensorrt.plugins") is None:
         return ()
-    found = import_module("rectexport.runtime.plugins").plugin_library()
+    found = import_module("rectexport.runtime.engines.tensorrt.plugins").plugin_library()
     return () if found is None else (Path(found),)
 
 

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.environment import version
-from rectexport.runtime.tensorrt import cuda, versions
+from rectexport.runtime.base.environment import version
+from rectexport.runtime.engines.tensorrt import cuda, versions
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "gpu"
@@ -79,9 +79,9 @@ def prepared(folder: Path = FOLDER) -> dict[str, list[dict[str, Any]]] | str:
 
 def backend(name: str) -> Any:
     """One entry of the runtime's table of backends; None in a build that has no such table."""
-    if find_spec("rectexport.runtime.backends") is None:
+    if find_spec("rectexport.runtime.engines.backends") is None:
         return None
-    table = import_module("rectexport.runtime.backends").BACKENDS
+    table = import_module("rectexport.runtime.engines.backends").BACKENDS
     return next((entry for entry in table if entry.name == name), None)
 
 

@@ -23,19 +23,19 @@ import rectexport
 from benchmarks.cases import KINDS, Case
 from benchmarks.chains import Chain
 from benchmarks.gpu.plan import FOLDER, LIST, PRECISIONS
-from rectexport.exporter import bfloat16, half
-from rectexport.exporter.inputs import InputPlan, random_input
-from rectexport.exporter.lowering import Lowering, load_costs
-from rectexport.exporter.lowering.choice import Costs
-from rectexport.exporter.lowering.form import AS_WRITTEN
-from rectexport.exporter.lowering.shapes import infer_shapes
-from rectexport.exporter.lowering.tuning import ForcedForm
+from rectexport.exporter.frontend.inputs import InputPlan, random_input
+from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import select_passes
-from rectexport.exporter.source import Source
-from rectexport.exporter.trace import DEFAULT_OPSET, trace
+from rectexport.exporter.passes.lowering import Lowering, load_costs
+from rectexport.exporter.passes.lowering.choice import Costs
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
+from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
+from rectexport.exporter.passes.precision import bfloat16, half
+from rectexport.exporter.tracing.trace import DEFAULT_OPSET, trace
 from rectexport.models.checkpoint import build, read_checkpoint
-from rectexport.models.seeded import seeded_model
-from rectexport.runtime.shapes import ShapeRange
+from rectexport.models.tools.seeded import seeded_model
+from rectexport.runtime.base.shapes import ShapeRange
 
 BATCHES = (1, 8, 32)
 DIGITS = Path(__file__).resolve().parents[2] / "models" / "checkpoints" / "digits.pt"

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.plan import FOLDER, Deadline, Section, backend, finish, prepared, write_record
+from rectexport.runtime.base.metrics import compare
+from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.engines.tensorrt import versions
+from rectexport.runtime.engines.tensorrt.building.acceptance import allowed
+from rectexport.runtime.engines.tensorrt.building.building import ensure_plan, plugins_of
+from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.engines.tensorrt.profiles import make_profiles
+from rectexport.runtime.engines.tensorrt.running.runner import open_runner
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.metrics import compare
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Runner
-from rectexport.runtime.tensorrt import versions
-from rectexport.runtime.tensorrt.acceptance import allowed
-from rectexport.runtime.tensorrt.building import ensure_plan, plugins_of
-from rectexport.runtime.tensorrt.options import BuildOptions
-from rectexport.runtime.tensorrt.profiles import make_profiles
-from rectexport.runtime.tensorrt.runner import open_runner
+from rectexport.runtime.package.folder import Package
 
 TITLE = "Answers against the goldens"
 HEADINGS = ("package", "backend", "relative L2", "allowed", "convolutions in the precision asked for", "build, s", "")
@@ -98,7 +98,7 @@ def _onnxruntime(section: Section, folder: Path, entry: dict[str, Any], provider
 
 
 def _default_options() -> Any:
-    return import_module("rectexport.runtime.backends").BackendOptions()
+    return import_module("rectexport.runtime.engines.backends").BackendOptions()
 
 
 def _judge(section: Section, entry: dict[str, Any], package: Package, runner: Runner, share: str, seconds: str) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rectexport.runtime.texts import printable
+from rectexport.runtime.base.texts import printable
 
 
 class Listener(Protocol):

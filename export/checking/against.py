@@ -10,18 +10,18 @@ from typing import final
 import onnx
 from onnx import ModelProto
 
-from rectexport.exporter.adapt import adapt_source
-from rectexport.exporter.dialect import default_opset
-from rectexport.exporter.inputs import InputPlan, ShapeOptions, plan_inputs
-from rectexport.exporter.load import LoadOptions, load_source
-from rectexport.exporter.reference import Reference, make_reference
-from rectexport.exporter.source import Source
-from rectexport.exporter.trace import Traced, trace
+from rectexport.exporter.checking.reference import Reference, make_reference
+from rectexport.exporter.frontend.adapt import adapt_source
+from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
+from rectexport.exporter.frontend.load import LoadOptions, load_source
+from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.graph.dialect import default_opset
+from rectexport.exporter.tracing.trace import Traced, trace
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import Shape, format_shape
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import sha256
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import Shape, format_shape
+from rectexport.runtime.package.folder import Package
 
 
 @final

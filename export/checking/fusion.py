@@ -8,8 +8,8 @@ from pathlib import Path
 
 import onnx
 
-from rectexport.runtime.environment import require
-from rectexport.runtime.temporary import scratch_folder
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.temporary import scratch_folder
 
 #: Nodes that change a tensor's layout or type: a marked output costs one without losing a fusion.
 _LAYOUT = ("ReorderInput", "ReorderOutput", "Transpose", "Cast")

@@ -10,17 +10,17 @@ from typing import Protocol, final
 import onnx
 from onnx import GraphProto, ModelProto
 
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.fusion import FusionWatch
-from rectexport.exporter.marking import comparable, oversized, slices, write_marked
+from rectexport.exporter.checking.fusion import FusionWatch
+from rectexport.exporter.checking.marking import comparable, oversized, slices, write_marked
+from rectexport.exporter.graph.dialect import DOMAIN
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
-from rectexport.runtime.metamorphic import Engine, same_bits
-from rectexport.runtime.package import Package
-from rectexport.runtime.parity import LAYER_FACTOR, LayerReport, compare_layer
-from rectexport.runtime.parity_outcome import Exhibit
-from rectexport.runtime.runner import Array
-from rectexport.runtime.temporary import scratch_folder
-from rectexport.runtime.tolerance import Tolerance
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.temporary import scratch_folder
+from rectexport.runtime.base.tolerance import Tolerance
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.parity.metamorphic import Engine, same_bits
+from rectexport.runtime.parity.outcome import Exhibit
+from rectexport.runtime.parity.reports import LAYER_FACTOR, LayerReport, compare_layer
 
 
 class Tensors(Protocol):
@@ -138,7 +138,7 @@ class MarkedLayers:
             return self._reference.traced.graph
         if find_spec("torch") is None:
             return self._model.graph
-        from rectexport.exporter.raising import raise_model  # brings torch, which takes seconds
+        from rectexport.exporter.passes.raising import raise_model  # brings torch, which takes seconds
 
         return raise_model(self._model)[0].graph
 

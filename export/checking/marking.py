@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, shape_inference
 
-from rectexport.exporter import package_writer
-from rectexport.exporter.inner import with_outputs
-from rectexport.runtime.files import sha256
-from rectexport.runtime.manifest import FILE_NAME
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Array
+from rectexport.exporter.graph.inner import with_outputs
+from rectexport.exporter.writing import package_writer
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import FILE_NAME
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.UNDEFINED)
 #: Bytes an element takes: the package's own and the reference's float64, for every tensor of a slice; and the

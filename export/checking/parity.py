@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from rectexport.exporter.inputs import InputPlan, fit_example
-from rectexport.exporter.reference import Reference, run_inner
-from rectexport.exporter.tolerance import Tolerance
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.parity import CaseReport, LayerReport, compare_layer, compare_outputs, judge_layers
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import MAX_DIMENSION, Shape
-from rectexport.runtime.sweep import MAX_ELEMENTS, UNBOUNDED_FACTOR, odd_size
+from rectexport.exporter.checking.reference import Reference
+from rectexport.exporter.checking.tolerance import Tolerance
+from rectexport.exporter.frontend.inputs import InputPlan, fit_example
+from rectexport.exporter.graph.inner import run_inner
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, judge_layers
+from rectexport.runtime.parity.sweep import MAX_ELEMENTS, UNBOUNDED_FACTOR, odd_size
 
 
 @dataclass

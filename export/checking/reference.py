@@ -11,14 +11,14 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from rectexport.exporter.inner import run_inner
-from rectexport.exporter.quiet import quiet
-from rectexport.exporter.source import Source
-from rectexport.exporter.trace import Traced
+from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.graph.inner import run_inner
+from rectexport.exporter.tracing.trace import Traced
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import format_shape
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import format_shape
 
 
 class Reference(Protocol):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.tolerance import Tolerance
 
 __all__ = ["RELATIVE_L2", "Tolerance", "parse_bounds"]
 

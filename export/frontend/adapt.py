@@ -16,8 +16,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from rectexport.exporter.adapters import BUILT_IN, Adaptation, Adapter
-from rectexport.exporter.source import Source
+from rectexport.exporter.frontend.adapters import BUILT_IN, Adaptation, Adapter
+from rectexport.exporter.frontend.source import Source
 from rectexport.runtime.errors import BadInput, UsageError
 
 _REGISTERED: dict[str, Adaptation] = {}

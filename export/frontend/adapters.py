@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rectexport.models.crelu import CReLU
-from rectexport.models.rectified import RectifiedConv2d
-from rectexport.models.symmetric import SymmetricConv2d, SymmetricPad2d
-from rectexport.models.symmetry import ORDERS, REMAINDERS
+from rectexport.models.layers.crelu import CReLU
+from rectexport.models.layers.rectified import RectifiedConv2d
+from rectexport.models.layers.symmetric import SymmetricConv2d, SymmetricPad2d
+from rectexport.models.layers.symmetry import ORDERS, REMAINDERS
 from rectexport.runtime.errors import BadInput
 
 Adapter = Callable[[nn.Module], nn.Module | None]

@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.exporter.source import Source
-from rectexport.runtime.archives import check_archive
-from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import (
+from rectexport.exporter.frontend.source import Source
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import (
     MAX_RANK,
     Shape,
     ShapeFlag,
@@ -26,7 +24,9 @@ from rectexport.runtime.shapes import (
     parse_shape_flags,
     resolve_names,
 )
-from rectexport.runtime.texts import brief
+from rectexport.runtime.base.texts import brief
+from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.package.archives import check_archive
 
 SEED = 20
 MAX_EXAMPLE = 1 << 30

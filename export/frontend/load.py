@@ -13,21 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import rectexport.models.ops  # noqa: F401  a saved program may call our ops
-from rectexport.exporter.inputs import random_input
-from rectexport.exporter.onnx_file import first_line, numeric_type, read_onnx
-from rectexport.exporter.program_archive import check_program_archive
-from rectexport.exporter.quiet import quiet
-from rectexport.exporter.source import Source, unwrapped
-from rectexport.exporter.torchscript_archive import check_torchscript_archive
+import rectexport.models.layers.ops  # noqa: F401  a saved program may call our ops
+from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.inputs import random_input
+from rectexport.exporter.frontend.onnx_file import first_line, numeric_type, read_onnx
+from rectexport.exporter.frontend.program_archive import check_program_archive
+from rectexport.exporter.frontend.source import Source, unwrapped
+from rectexport.exporter.frontend.torchscript_archive import check_torchscript_archive
 from rectexport.models import checkpoint as checkpoints
+from rectexport.models.loading.weights import clean_state_dict, closest_arch, load_weights
 from rectexport.models.rectify import rectify
 from rectexport.models.registry import create_model, model_entry, model_names
-from rectexport.models.weights import clean_state_dict, closest_arch, load_weights
-from rectexport.runtime.archives import check_archive
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError
-from rectexport.runtime.texts import brief
+from rectexport.runtime.package.archives import check_archive
 
 SUFFIXES = (".pt", ".pth", ".pt2", ".onnx", ".safetensors", ".ckpt", ".bin")
 

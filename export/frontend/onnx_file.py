@@ -12,7 +12,7 @@ import onnx
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, checker, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
-from rectexport.exporter.dialect_check import dialect_faults
+from rectexport.exporter.graph.dialect_check import dialect_faults
 from rectexport.runtime.errors import BadInput
 
 #: The most that protobuf reads as one message.

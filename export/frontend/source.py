@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.runner import Array
 
 #: What Source.model may be, by kind.
 KINDS = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onnx import FunctionProto, ModelProto, NodeProto
 
-from rectexport.exporter import dialect
+from rectexport.exporter.graph import dialect
 
 #: How many values a list of ints has.
 _LENGTHS = {"kernel_shape": 2, "strides": 2, "dilations": 2, "pads": 4, "splits": 4}

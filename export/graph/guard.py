@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from onnx import ModelProto, checker
 
-from rectexport.exporter.log import Log
-from rectexport.exporter.passes import Pass, PassResult
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.graph.results import Pass, PassResult
+from rectexport.runtime.base.metrics import compare
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import ParityError
-from rectexport.runtime.metrics import compare
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.runner import Array
 
 #: float32 rounding, accumulated over a deep net; a wrong rewrite is off by orders of magnitude more.
 RELATIVE_L2 = 1e-5

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
 
-from rectexport.exporter import dialect
+from rectexport.exporter.graph import dialect
 
 
 def infer_shapes(model: ModelProto) -> ModelProto:

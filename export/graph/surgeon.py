@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from rectexport.exporter import dialect
+from rectexport.exporter.graph import dialect
 from rectexport.runtime.errors import BadInput
 
 # It prints what it has to say to stdout, where --json has its document, and raises what matters.

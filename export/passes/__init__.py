@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rectexport.exporter.graph.results import Pass, PassResult, Refusal
 from rectexport.exporter.passes import batch_norm, cleanup, global_mean, inline, rectify_fold, rectify_graph
-from rectexport.exporter.passes.result import Pass, PassResult, Refusal
 
 __all__ = ["PASSES", "PREPARE", "Pass", "PassResult", "Refusal", "select_passes"]
 

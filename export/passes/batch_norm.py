@@ -26,9 +26,9 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.passes.result import PassResult, Tally
-from rectexport.exporter.passes.surgeon import close_graph, constant, label, open_graph, sole_consumer
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.surgeon import close_graph, constant, label, open_graph, sole_consumer
 
 NAME = "batch_norm"
 Values = NDArray[Any]

@@ -15,8 +15,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.passes.result import PassResult, Tally
-from rectexport.exporter.passes.surgeon import close_graph, constant, label, open_graph
+from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.surgeon import close_graph, constant, label, open_graph
 
 NAME = "global_mean"
 

@@ -14,8 +14,8 @@ import onnx
 from onnx import ModelProto, inliner
 from onnxscript import optimizer
 
-from rectexport.exporter import dialect
-from rectexport.exporter.passes.result import PassResult, Tally
+from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.results import PassResult, Tally
 
 NAME = "inline"
 #: What a TensorRT plugin computes.

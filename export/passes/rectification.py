@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from rectexport.exporter.passes.surgeon import constant
+from rectexport.exporter.graph.surgeon import constant
 
 WINDOW = ("kernel_shape", "strides", "pads", "dilations", "numerator")
 #: Nodes that multiply by r; kept in float32 when the rest of a model goes to half precision.

@@ -17,9 +17,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
+from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, label, open_graph, static_size
 from rectexport.exporter.passes.rectification import apply_tail, factors, unmistakable, window
-from rectexport.exporter.passes.result import PassResult, Tally
-from rectexport.exporter.passes.surgeon import close_graph, dialect_nodes, label, open_graph, static_size
 
 NAME = "rectify_fold"
 

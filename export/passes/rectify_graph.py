@@ -18,10 +18,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.dialect import DOMAIN
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, label, open_graph
 from rectexport.exporter.passes.rectification import WINDOW, apply_tail, window
-from rectexport.exporter.passes.result import PassResult, Tally
-from rectexport.exporter.passes.surgeon import close_graph, dialect_nodes, label, open_graph
 
 NAME = "rectify_graph"
 

@@ -10,15 +10,15 @@ from typing import Any
 import onnx
 from onnx import ModelProto, checker
 
-from rectexport.exporter.dialect import BODIES, DOMAIN, default_opset
-from rectexport.exporter.folded_factor import Suspicion, find_folded_factors
-from rectexport.exporter.onnx_file import read_onnx
-from rectexport.exporter.passes.result import Refusal
-from rectexport.exporter.passes.surgeon import open_graph
-from rectexport.exporter.raising import raise_model
-from rectexport.exporter.raising.prepare import prepare
-from rectexport.exporter.raising.rewrite import Scene
-from rectexport.exporter.raising.values import Values
+from rectexport.exporter.frontend.onnx_file import read_onnx
+from rectexport.exporter.graph.dialect import BODIES, DOMAIN, default_opset
+from rectexport.exporter.graph.results import Refusal
+from rectexport.exporter.graph.surgeon import open_graph
+from rectexport.exporter.passes.matching.rewrite import Scene
+from rectexport.exporter.passes.matching.values import Values
+from rectexport.exporter.passes.raising import raise_model
+from rectexport.exporter.passes.raising.prepare import prepare
+from rectexport.exporter.tools.folded_factor import Suspicion, find_folded_factors
 from rectexport.runtime.errors import BadInput
 
 

@@ -21,9 +21,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.passes.surgeon import label, sole_consumer, static_size
-from rectexport.exporter.raising.rewrite import Scene
-from rectexport.exporter.raising.window import Window, read_window
+from rectexport.exporter.graph.surgeon import label, sole_consumer, static_size
+from rectexport.exporter.passes.matching.rewrite import Scene
+from rectexport.exporter.passes.matching.window import Window, read_window
 
 #: Log-likelihood ratio from which a layer is suspicious.
 MARGIN = 5.0

@@ -22,15 +22,15 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import ModelProto, checker
 
-from rectexport.exporter.package_writer import write_json, write_model
+from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, open_graph
+from rectexport.exporter.passes.raising import rectification
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
-from rectexport.exporter.passes.surgeon import close_graph, dialect_nodes, open_graph
-from rectexport.exporter.raising import rectification
-from rectexport.exporter.unrectify import SIZE_OPERATORS, remove_own, remove_rectify
+from rectexport.exporter.tools.unrectify import SIZE_OPERATORS, remove_own, remove_rectify
+from rectexport.exporter.writing.package_writer import write_json, write_model
+from rectexport.runtime.base.files import sha256
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import sha256
-from rectexport.runtime.manifest import FILE_NAME
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import FILE_NAME
 
 
 @dataclass(frozen=True)

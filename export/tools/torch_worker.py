@@ -1,6 +1,6 @@
 """A PyTorch model as a timing worker: what an export is compared with by `rectexport bench --vs torch`.
 
-Started as `python -m rectexport.exporter.torch_worker SPEC`; see rectexport.runtime.timing_worker. SPEC holds
+Started as `python -m rectexport.exporter.tools.torch_worker SPEC`; see rectexport.runtime.timing.worker. SPEC holds
 
     source, arch, trust_pickle, rectify_model   as LoadOptions
     compile                                     whether torch.compile, with its defaults, comes before
@@ -18,13 +18,13 @@ from typing import Any, final
 
 import torch
 
-from rectexport.exporter.load import LoadOptions, load_source
-from rectexport.exporter.quiet import quiet
-from rectexport.exporter.source import Source
+from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.load import LoadOptions, load_source
+from rectexport.exporter.frontend.source import Source
+from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput, MissingDependency
-from rectexport.runtime.runner import Array, TensorSpec
-from rectexport.runtime.timers import EventTimer, HostTimer, Timer
-from rectexport.runtime.timing_worker import serve
+from rectexport.runtime.timing.timers import EventTimer, HostTimer, Timer
+from rectexport.runtime.timing.worker import serve
 
 _NO_COMPILER = ("InvalidCxxCompiler", "CppCompileError", "TritonMissing")
 

@@ -16,8 +16,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.lowering.convolution import Convolution, detach, read
-from rectexport.exporter.passes.surgeon import constant, label
+from rectexport.exporter.graph.surgeon import constant, label
+from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, detach, read
 from rectexport.runtime.errors import BadInput
 
 ARITHMETIC = {"Mul", "Add", "Sub", "Div", "Cast", "CastLike", "Constant", "Identity"}

@@ -12,13 +12,14 @@ import onnx
 import torch
 from onnx import ModelProto
 
-from rectexport.exporter import dialect, near_constants, translation
-from rectexport.exporter.inputs import InputPlan
-from rectexport.exporter.quiet import quiet
-from rectexport.exporter.source import Source
+from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.inputs import InputPlan
+from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.graph import dialect
+from rectexport.exporter.tracing import near_constants, translation
+from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange, format_shape
+from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange, format_shape
-from rectexport.runtime.temporary import scratch_folder
 
 #: Axis names of an image batch, used for dynamic dimensions of rank-4 inputs.
 IMAGE_AXES = ("batch", "channels", "height", "width")

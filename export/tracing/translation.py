@@ -12,8 +12,8 @@ import torch
 from onnx.defs import OpSchema
 from onnxscript.values import Op, Opset
 
-import rectexport.models.ops  # noqa: F401  defines torch.ops.rectexport
-from rectexport.exporter.dialect import DOMAIN, SIGNATURES, VERSION
+import rectexport.models.layers.ops  # noqa: F401  defines torch.ops.rectexport
+from rectexport.exporter.graph.dialect import DOMAIN, SIGNATURES, VERSION
 
 _TENSORS = ["tensor(float)", "tensor(float16)", "tensor(double)", "tensor(bfloat16)"]
 _KINDS: dict[int, Any] = {

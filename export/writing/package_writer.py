@@ -14,14 +14,14 @@ import numpy as np
 import onnx
 from onnx import ModelProto, helper
 
-from rectexport.exporter.inputs import InputPlan
-from rectexport.exporter.passes import PassResult
-from rectexport.exporter.source import KINDS, Source
-from rectexport.runtime import manifest
-from rectexport.runtime.documents import strict
-from rectexport.runtime.files import sha256
-from rectexport.runtime.package import GOLDENS, MODEL
-from rectexport.runtime.runner import Array
+from rectexport.exporter.frontend.inputs import InputPlan
+from rectexport.exporter.frontend.source import KINDS, Source
+from rectexport.exporter.graph.results import PassResult
+from rectexport.runtime.base.documents import strict
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.package import manifest
+from rectexport.runtime.package.folder import GOLDENS, MODEL
 
 #: protobuf's limit for one message; larger weights go to a file of their own.
 EXTERNAL_DATA_BYTES = 2**31 - 1

@@ -13,8 +13,8 @@ from typing import Any
 
 from onnx import ModelProto
 
-from rectexport.exporter.neighbourhood import Excerpt, operators, rewrites
-from rectexport.exporter.passes import Pass, PassResult
+from rectexport.exporter.graph.results import Pass, PassResult
+from rectexport.exporter.writing.neighbourhood import Excerpt, operators, rewrites
 
 FORMAT = "rectexport-rewrites"
 VERSION = 1

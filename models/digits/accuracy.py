@@ -1,6 +1,6 @@
 """Accuracy of a digits checkpoint and of its package on the held-out images.
 
-python -m rectexport.models.digits_accuracy CHECKPOINT PACKAGE_DIR
+python -m rectexport.models.digits.accuracy CHECKPOINT PACKAGE_DIR
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from rectexport.models.checkpoint import build, read_checkpoint
-from rectexport.models.digits_data import digits_split
+from rectexport.models.digits.data import digits_split
 from rectexport.runtime.session import Session
 
 DISAGREEMENT = 3
@@ -32,7 +32,7 @@ def batches(session: Session, images: NDArray[np.float32]) -> Iterator[NDArray[n
 
 def main(arguments: list[str] | None = None) -> int:
     """Print both accuracies and on how many images the classes agree; 0 if on all, otherwise 3."""
-    parser = argparse.ArgumentParser(prog="python -m rectexport.models.digits_accuracy", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m rectexport.models.digits.accuracy", description=__doc__)
     parser.add_argument("checkpoint", metavar="CHECKPOINT")
     parser.add_argument("package", metavar="PACKAGE_DIR")
     options = parser.parse_args(arguments)

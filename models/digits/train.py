@@ -1,4 +1,4 @@
-"""Train the digits network: python -m rectexport.models.train_digits [--out models/checkpoints/digits.pt]."""
+"""Train the digits network: python -m rectexport.models.digits.train [--out models/checkpoints/digits.pt]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rectexport.models.checkpoint import save_checkpoint
-from rectexport.models.digits_data import digits_split
+from rectexport.models.digits.data import digits_split
 from rectexport.models.registry import create_model
 
 EPOCHS = 40
@@ -50,7 +50,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train on two thirds of the digits, print the accuracy on the held-out third, write the checkpoint."""
-    parser = argparse.ArgumentParser(prog="python -m rectexport.models.train_digits", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m rectexport.models.digits.train", description=__doc__)
     parser.add_argument("--out", default="models/checkpoints/digits.pt", help="where the checkpoint goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=EPOCHS)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rectexport.models.functional import avr, crelu, scaled_crelu
+from rectexport.models.layers.functional import avr, crelu, scaled_crelu
 
 
 class CReLU(nn.Module):

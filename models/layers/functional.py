@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rectexport.models import ops
-from rectexport.models.geometry import (
+from rectexport.models.layers import ops
+from rectexport.models.layers.geometry import (
     BIAS_MODES,
     EMPTY,
     MODES,
@@ -21,7 +21,7 @@ from rectexport.models.geometry import (
     rectification_map,
     resolve_padding,
 )
-from rectexport.models.symmetry import group_pads, group_sizes
+from rectexport.models.layers.symmetry import group_pads, group_sizes
 
 _MAPS: dict[tuple[object, ...], Tensor] = {}
 _MAPS_LOCK = Lock()
@@ -108,7 +108,7 @@ def symmetric_pad2d(x: Tensor, kernel_size: int = 2, order: str = "wu", remainde
 
     Each group gets k/2 - 1 on every side and 1 more on the two sides of its corner (C2sp: k = 2, C4sp:
     k = 4). order names the corners of groups 0..3 and remainder says which groups take the channels left
-    over by a division by four: see rectexport.models.symmetry. Raises ValueError for unknown options.
+    over by a division by four: see rectexport.models.layers.symmetry. Raises ValueError for unknown options.
     """
     splits, pads = group_sizes(int(x.shape[1]), remainder), group_pads(kernel_size, order)
     if torch.compiler.is_exporting():

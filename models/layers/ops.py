@@ -2,7 +2,7 @@
 
 While torch.export traces, the layers call these ops, so each of our operators reaches ONNX as one node
 instead of its arithmetic, and a saved .pt2 program still computes the right numbers. Eager code never
-comes here: it uses the differentiable forms in rectexport.models.functional.
+comes here: it uses the differentiable forms in rectexport.models.layers.functional.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rectexport.models.geometry import Window, rectification_map
+from rectexport.models.layers.geometry import Window, rectification_map
 
 
 def map_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rectexport.models.functional import rectified_conv2d
-from rectexport.models.geometry import BIAS_MODES, EMPTY, MODES, Padding, one_of, pair, resolve_padding
+from rectexport.models.layers.functional import rectified_conv2d
+from rectexport.models.layers.geometry import BIAS_MODES, EMPTY, MODES, Padding, one_of, pair, resolve_padding
 
 
 class RectifiedConv2d(nn.Conv2d):
     """Drop-in for torch.nn.Conv2d that rectifies its output for zero padding.
 
     Takes torch.nn.Conv2d's arguments and has its state-dict keys. padding may also be four ints, (left,
-    right, top, bottom). mode, bias_mode and empty as in `rectexport.models.functional.rectified_conv2d`.
+    right, top, bottom). mode, bias_mode and empty as in `rectexport.models.layers.functional.rectified_conv2d`.
     Raises ValueError for options it does not know and for a padding_mode other than "zeros": without zero
     padding there is nothing to rectify.
 

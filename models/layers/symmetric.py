@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rectexport.models.functional import symmetric_conv2d, symmetric_pad2d
-from rectexport.models.symmetry import group_pads, group_sizes
+from rectexport.models.layers.functional import symmetric_conv2d, symmetric_pad2d
+from rectexport.models.layers.symmetry import group_pads, group_sizes
 
 
 class SymmetricPad2d(nn.Module):
     """Zero padding of four channel groups towards four corners. [N, C, H, W] -> [N, C, H+k-1, W+k-1].
 
-    kernel_size 2 or 4; order and remainder as in rectexport.models.symmetry.
+    kernel_size 2 or 4; order and remainder as in rectexport.models.layers.symmetry.
     Raises ValueError for options it does not know.
 
     Source: Convolution with even-sized kernels and symmetric padding (Wu et al.).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rectexport.models.geometry import one_of
+from rectexport.models.layers.geometry import one_of
 
 #: Corner that gets the extra padding, for channel groups 0..3. Trained weights depend on the order.
 ORDERS = {

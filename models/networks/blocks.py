@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.geometry import MODES, one_of
-from rectexport.models.rectified import RectifiedConv2d
+from rectexport.models.layers.geometry import MODES, one_of
+from rectexport.models.layers.rectified import RectifiedConv2d
 
 CONVS = ("rectified", "plain")
 DROPS = ("none", "first", "last")

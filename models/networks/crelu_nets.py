@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.blocks import MakeConv, initialize, scaled, spatial_conv
-from rectexport.models.crelu import AVR, CReLU
-from rectexport.models.geometry import one_of
-from rectexport.models.pools import HalvingMaxPool2d
+from rectexport.models.layers.crelu import AVR, CReLU
+from rectexport.models.layers.geometry import one_of
+from rectexport.models.layers.pools import HalvingMaxPool2d
+from rectexport.models.networks.blocks import MakeConv, initialize, scaled, spatial_conv
 from rectexport.models.registry import Build, ModelEntry, Options, register
 
 ALL = tuple(range(1, 14))
@@ -110,7 +110,7 @@ def convpool_cnn_c(
     variant: ReLU; ReLU with twice the filters; AVR; CReLU; CReLU with half the filters. In "half" conv3 has 48
     filters, the paper's table; the last layer keeps its ReLU in all. conv7 is 1x1 with padding 1 and pools round
     up, without which the 10x10 average does not come out; rectified, conv7 meets windows without a valid tap.
-    conv, mode and width as in `rectexport.models.resnet.resnet`. Raises ValueError for options it does not know.
+    conv, mode and width as in `networks.resnet.resnet`. Raises ValueError for options it does not know.
     """
     one_of(variant, VARIANTS, "variant")
     factor = {"double": 2.0, "half": 0.5}.get(variant, 1.0)
@@ -140,7 +140,7 @@ def vgg13conv(
 
     [N, 3, H, W] -> [N, num_classes], H and W at least 32. crelu numbers the convolutions that CReLU follows;
     half gives those half the filters, so that the others keep their size. conv, mode and width as in
-    `rectexport.models.resnet.resnet`. Raises ValueError for options it does not know.
+    `networks.resnet.resnet`. Raises ValueError for options it does not know.
     """
     rows: list[Row] = []
     for layer, filters in enumerate(VGG13, 1):
@@ -164,7 +164,7 @@ def all_cnn_b(
     """All-CNN-B. [N, 3, H, W] -> [N, num_classes], H and W at least 91, 224x224 giving the paper's 6x6 average.
 
     crelu and avr number the convolutions with those activations, half those with half the filters; the last,
-    conv12, has none. conv, mode and width as in `rectexport.models.resnet.resnet`. Raises ValueError for options
+    conv12, has none. conv, mode and width as in `networks.resnet.resnet`. Raises ValueError for options
     it does not know.
     """
     rows = [

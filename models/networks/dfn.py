@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.blocks import Head, MakeConv, counts, initialize, normalized, scaled, spatial_conv
-from rectexport.models.geometry import one_of
-from rectexport.models.proportional import PAPER, PROPORTIONAL, WIDTHS, relu
+from rectexport.models.layers.geometry import one_of
+from rectexport.models.networks.blocks import Head, MakeConv, counts, initialize, normalized, scaled, spatial_conv
+from rectexport.models.networks.proportional import PAPER, PROPORTIONAL, WIDTHS, relu
 from rectexport.models.registry import ModelEntry, Options, register
 
 EPS = 2e-5
@@ -104,7 +104,7 @@ def dfn(
 ) -> DFN:
     """A DFN-MR with `blocks` merge-and-run blocks of 16, 32 and 64 channels. [N, 3, H, W] -> [N, num_classes].
 
-    kind and branch as in `MergeAndRun`; conv, mode and width as in `rectexport.models.resnet.resnet`. Raises
+    kind and branch as in `MergeAndRun`; conv, mode and width as in `rectexport.models.networks.resnet.resnet`. Raises
     ValueError for options it does not know.
     """
     counts(blocks, 3, "blocks")

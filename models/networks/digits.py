@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rectexport.models.blocks import Head, MakeConv, initialize, scaled, spatial_conv
-from rectexport.models.crelu import CReLU
+from rectexport.models.layers.crelu import CReLU
+from rectexport.models.layers.symmetric import SymmetricConv2d
+from rectexport.models.networks.blocks import Head, MakeConv, initialize, scaled, spatial_conv
 from rectexport.models.registry import ModelEntry, register
-from rectexport.models.symmetric import SymmetricConv2d
 
 
 class DigitsNet(nn.Module):
@@ -47,7 +47,7 @@ class DigitsNet(nn.Module):
 def digits(num_classes: int = 10, conv: str = "rectified", mode: str = "sum", width: float = 1.0) -> DigitsNet:
     """The digits network. [N, 1, H, W] -> [N, num_classes].
 
-    conv and mode as in `rectexport.models.blocks.spatial_conv`; width multiplies every channel count.
+    conv and mode as in `rectexport.models.networks.blocks.spatial_conv`; width multiplies every channel count.
     Raises ValueError for options it does not know.
     """
     widths = (scaled(16, width), scaled(32, width), scaled(48, width))

@@ -11,7 +11,10 @@ from functools import partial
 
 from torch import nn
 
-from rectexport.models.blocks import (
+from rectexport.models.layers.geometry import one_of
+from rectexport.models.layers.pools import HalvingAvgPool2d
+from rectexport.models.layers.symmetric import SymmetricConv2d
+from rectexport.models.networks.blocks import (
     Head,
     MakeConv,
     PreActivation,
@@ -23,10 +26,7 @@ from rectexport.models.blocks import (
     spatial_conv,
     stage,
 )
-from rectexport.models.geometry import one_of
-from rectexport.models.pools import HalvingAvgPool2d
 from rectexport.models.registry import ModelEntry, Options, register
-from rectexport.models.symmetric import SymmetricConv2d
 
 KERNELS = {"c2sp": 2, "c4sp": 4, "3x3": 3, "5x5": 5}
 MakeSpatial = Callable[[int], nn.Conv2d]
@@ -76,9 +76,9 @@ def even_resnet(
     """A pre-activation bottleneck ResNet with even or odd kernels. [N, 3, H, W] -> [N, num_classes].
 
     kernel "c2sp", "c4sp" or their odd twins "3x3", "5x5"; order and remainder as in
-    rectexport.models.symmetry. stem is (kernel, channels) of a convolution of stride 2, without BatchNorm;
+    rectexport.models.layers.symmetry. stem is (kernel, channels) of a convolution of stride 2, without BatchNorm;
     widths are the stages' outputs, four times their inner channels; last, unless 0, is the width of a final 1x1
-    convolution. conv and mode, which concern odd kernels, and width as in `rectexport.models.resnet.resnet`.
+    convolution. conv and mode, which concern odd kernels, and width as in `rectexport.models.networks.resnet.resnet`.
     Raises ValueError for options it does not know.
     """
     counts(blocks, len(widths), "blocks"), counts(widths, len(widths), "widths")

@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from rectexport.models.blocks import (
+from rectexport.models.networks.blocks import (
     BasicBlock,
     Head,
     MakeConv,
@@ -51,7 +51,7 @@ def plain(
 
     convs are the layers of the groups of 16, 32 and 64 channels, numbered through; ratio "2:1" leaves out the
     ReLU after layers 1, 3, 5, …, not counting the stem. conv, mode and width as in
-    `rectexport.models.resnet.resnet`. Raises ValueError for options it does not know.
+    `rectexport.models.networks.resnet.resnet`. Raises ValueError for options it does not know.
     """
     if ratio not in ("1:1", "2:1"):
         raise ValueError(f"ratio: expected '1:1' or '2:1', got {ratio!r}")
@@ -122,7 +122,7 @@ def preresnet(
     """A pre-activation ResNet with `blocks` blocks in each of three stages. [N, 3, H, W] -> [N, num_classes].
 
     drop numbers the ReLUs left out of every block, from 1. conv, mode and width as in
-    `rectexport.models.resnet.resnet`. Raises ValueError for options it does not know.
+    `rectexport.models.networks.resnet.resnet`. Raises ValueError for options it does not know.
     """
     relus = 3 if bottleneck else 2
     if any(number not in range(1, relus + 1) for number in drop):
@@ -153,8 +153,8 @@ def cifar_resnet(
 ) -> nn.Sequential:
     """A ResNet of `blocks` basic blocks in each of three stages. [N, 3, H, W] -> [N, num_classes].
 
-    drop "none", "first" or "last" as in `rectexport.models.blocks.BasicBlock`. conv, mode and width as in
-    `rectexport.models.resnet.resnet`. Raises ValueError for options it does not know.
+    drop "none", "first" or "last" as in `rectexport.models.networks.blocks.BasicBlock`. conv, mode and width as in
+    `rectexport.models.networks.resnet.resnet`. Raises ValueError for options it does not know.
     """
     counts([blocks], 1, "blocks")
     make_conv = spatial_conv(conv, mode)

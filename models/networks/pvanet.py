@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from torch import nn
 
-from rectexport.models.blocks import Head, MakeConv, PreActivation, initialize, named, normalized, scaled, spatial_conv
-from rectexport.models.crelu import ScaledCReLU
+from rectexport.models.layers.crelu import ScaledCReLU
+from rectexport.models.networks.blocks import (
+    Head,
+    MakeConv,
+    PreActivation,
+    initialize,
+    named,
+    normalized,
+    scaled,
+    spatial_conv,
+)
 from rectexport.models.registry import ModelEntry, register
 
 
@@ -41,7 +50,7 @@ def crelu_block(inputs: int, middle: int, outputs: int, stride: int, first: bool
 def pvanet_crelu(num_classes: int = 1000, conv: str = "plain", mode: str = "sum", width: float = 1.0) -> nn.Sequential:
     """PVANet's conv1 to conv3 and a classifier. [N, 3, H, W] -> [N, num_classes], any H and W.
 
-    conv, mode and width as in `rectexport.models.resnet.resnet`. Raises ValueError for options it does not know.
+    conv, mode and width as in `networks.resnet.resnet`. Raises ValueError for options it does not know.
     """
     make_conv = spatial_conv(conv, mode)
     first, inner2, outer2, inner3, outer3 = (scaled(c, width) for c in (16, 24, 64, 48, 128))

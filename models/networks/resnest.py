@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rectexport.models.blocks import MakeConv, counts, scaled, spatial_conv, stage
-from rectexport.models.pools import HalvingAvgPool2d
+from rectexport.models.layers.pools import HalvingAvgPool2d
+from rectexport.models.networks.blocks import MakeConv, counts, scaled, spatial_conv, stage
+from rectexport.models.networks.resnet import RFCONV, ResNet
 from rectexport.models.registry import ModelEntry, register
-from rectexport.models.resnet import RFCONV, ResNet
 
 REDUCTION = 4
 LEAST_ATTENTION = 32
@@ -125,7 +125,7 @@ def resnest(
     """A "fast" ResNeSt with a deep stem. [N, 3, H, W] -> [N, num_classes].
 
     Inside its blocks a stage has planes * bottleneck_width/64 * cardinality channels, planes being 64, 128, 256,
-    512. conv, mode and width as in `rectexport.models.resnet.resnet`. Raises ValueError for options it does not
+    512. conv, mode and width as in `networks.resnet.resnet`. Raises ValueError for options it does not
     know.
     """
     counts(blocks, 4, "blocks")

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.blocks import BasicBlock, Bottleneck, counts, initialize, scaled, spatial_conv, stage
+from rectexport.models.networks.blocks import BasicBlock, Bottleneck, counts, initialize, scaled, spatial_conv, stage
 from rectexport.models.registry import Build, ModelEntry, Options, register
 
 
@@ -54,7 +54,7 @@ def resnet(
     """A ResNet or ResNeXt of bottlenecks. [N, 3, H, W] -> [N, num_classes].
 
     Inside its blocks a stage has planes * width_per_group/64 * groups channels, planes being 64, 128, 256, 512,
-    and 4 * planes outside. conv and mode as in `rectexport.models.blocks.spatial_conv`; width multiplies every
+    and 4 * planes outside. conv and mode as in `rectexport.models.networks.blocks.spatial_conv`; width multiplies every
     channel count. Raises ValueError for options it does not know.
     """
     counts(blocks, 4, "blocks")
@@ -78,7 +78,7 @@ def basic_resnet(
 ) -> ResNet:
     """A ResNet of basic blocks. [N, 3, H, W] -> [N, num_classes].
 
-    drop "none", "first" or "last" as in `rectexport.models.blocks.BasicBlock`, the rest as in `resnet`.
+    drop "none", "first" or "last" as in `rectexport.models.networks.blocks.BasicBlock`, the rest as in `resnet`.
     Raises ValueError for options it does not know.
     """
     counts(blocks, 4, "blocks")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.blocks import MakeConv, counts, initialize, scaled, spatial_conv
+from rectexport.models.networks.blocks import MakeConv, counts, initialize, scaled, spatial_conv
 from rectexport.models.registry import ModelEntry, Options, register
 
 POOLED = 7
@@ -65,7 +65,7 @@ def vgg(
 ) -> VGG:
     """A VGG with `convs` convolutions before each pool. [N, 3, H, W] -> [N, num_classes], H and W at least 32.
 
-    conv and mode as in `rectexport.models.blocks.spatial_conv`; width multiplies every channel count. Raises
+    conv and mode as in `rectexport.models.networks.blocks.spatial_conv`; width multiplies every channel count. Raises
     ValueError for options it does not know.
     """
     counts(convs, 5, "convs")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.rectified import RectifiedConv2d
+from rectexport.models.layers.rectified import RectifiedConv2d
 
 
 def parameters(model: nn.Module) -> int:

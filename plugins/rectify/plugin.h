@@ -9,7 +9,7 @@
 
 namespace rectexport {
 
-// The operator's name in export/dialect.py, and the dialect's version.
+// The operator's name in export/graph/dialect.py, and the dialect's version.
 constexpr const char* kPluginName = "Rectify";
 constexpr const char* kPluginVersion = "1";
 

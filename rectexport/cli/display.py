@@ -10,15 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from rectexport.cli.failure import check_interrupted
-from rectexport.runtime.metrics import REGIONS
-from rectexport.runtime.texts import printable
+from rectexport.runtime.base.metrics import REGIONS
+from rectexport.runtime.base.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rectexport.exporter.lowering import Considered, Decision
-    from rectexport.exporter.parity import ParityReport
-    from rectexport.runtime.parity import LayerReport
+    from rectexport.exporter.checking.parity import ParityReport
+    from rectexport.exporter.passes.lowering import Considered, Decision
+    from rectexport.runtime.parity.reports import LayerReport
 
 BAR_WIDTH = 24
 

@@ -15,18 +15,18 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from rectexport.cli.failure import check_interrupted
+from rectexport.runtime.base.texts import printable
+from rectexport.runtime.engines.tensorrt import versions
+from rectexport.runtime.engines.tensorrt.building.building import Built, ensure_plan
+from rectexport.runtime.engines.tensorrt.options import BuildOptions, parse_size
+from rectexport.runtime.engines.tensorrt.profiles import Profile, describe, make_profiles
+from rectexport.runtime.engines.tensorrt.trtexec import load_command
 from rectexport.runtime.errors import RectexportError, UsageError
-from rectexport.runtime.package import Package
-from rectexport.runtime.tensorrt import versions
-from rectexport.runtime.tensorrt.building import Built, ensure_plan
-from rectexport.runtime.tensorrt.options import BuildOptions, parse_size
-from rectexport.runtime.tensorrt.profiles import Profile, describe, make_profiles
-from rectexport.runtime.tensorrt.trtexec import load_command
-from rectexport.runtime.texts import printable
+from rectexport.runtime.package.folder import Package
 
 if TYPE_CHECKING:
-    from rectexport.runtime.tensorrt.inspector import Layer
-    from rectexport.runtime.tensorrt.plans import Plan
+    from rectexport.runtime.engines.tensorrt.building.inspector import Layer
+    from rectexport.runtime.engines.tensorrt.plans import Plan
 
 PANEL = "TensorRT"
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
+from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.texts import printable
 
 #: What ends a command in good order: Ctrl-C, a supervisor, a closed terminal.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

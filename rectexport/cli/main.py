@@ -9,25 +9,25 @@ from importlib import import_module
 from pathlib import Path
 
 from rectexport.cli.failure import debugging, explain, print_failure
+from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.texts import printable
 
 #: Command -> module whose `app` runs it. Anything else on the command line is a model to export.
 COMMANDS: dict[str, str] = {
-    "bench": "rectexport.cli.bench",
-    "build": "rectexport.cli.build",
-    "doctor": "rectexport.cli.doctor",
-    "export": "rectexport.cli.export",
-    "keygen": "rectexport.cli.keygen",
-    "models": "rectexport.cli.models",
-    "optimize": "rectexport.cli.optimize",
-    "parity": "rectexport.cli.parity",
-    "ray-config": "rectexport.cli.ray_config",
-    "report": "rectexport.cli.report",
-    "serve": "rectexport.cli.serve",
-    "sign": "rectexport.cli.sign",
-    "triton": "rectexport.cli.triton",
-    "verify": "rectexport.cli.verify",
+    "bench": "rectexport.cli.commands.bench",
+    "build": "rectexport.cli.commands.build",
+    "doctor": "rectexport.cli.commands.doctor",
+    "export": "rectexport.cli.commands.export",
+    "keygen": "rectexport.cli.commands.keygen",
+    "models": "rectexport.cli.commands.models",
+    "optimize": "rectexport.cli.commands.optimize",
+    "parity": "rectexport.cli.commands.parity",
+    "ray-config": "rectexport.cli.commands.ray_config",
+    "report": "rectexport.cli.commands.report",
+    "serve": "rectexport.cli.commands.serve",
+    "sign": "rectexport.cli.commands.sign",
+    "triton": "rectexport.cli.commands.triton",
+    "verify": "rectexport.cli.commands.verify",
 }
 
 

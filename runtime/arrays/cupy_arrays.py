@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, final
 
-from rectexport.runtime.runner import DeviceArray
-from rectexport.runtime.shapes import Shape
+from rectexport.runtime.base.runner import DeviceArray
+from rectexport.runtime.base.shapes import Shape
 
 
 @final

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rectexport.runtime.arrays import AnyLibrary, library_of
+from rectexport.runtime.arrays.kinds import AnyLibrary, library_of
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.package.manifest import TensorEntry
 
 
 def check_feeds(entries: Sequence[TensorEntry], feeds: Mapping[str, Any]) -> AnyLibrary:

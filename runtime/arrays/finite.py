@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.arrays import AnyLibrary
+from rectexport.runtime.arrays.kinds import AnyLibrary
 from rectexport.runtime.errors import NotFinite
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.runner import Array
+from rectexport.runtime.package.manifest import TensorEntry
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 #: Prefix of the inputs in goldens.npz and in what a failed export keeps, beside arrays that are no inputs.

@@ -10,10 +10,10 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
-from rectexport.runtime.cupy_arrays import CupyArrays
-from rectexport.runtime.runner import Array, DeviceArray
-from rectexport.runtime.shapes import Shape
-from rectexport.runtime.torch_arrays import TorchCudaTensors, TorchTensors
+from rectexport.runtime.arrays.cupy_arrays import CupyArrays
+from rectexport.runtime.arrays.torch_arrays import TorchCudaTensors, TorchTensors
+from rectexport.runtime.base.runner import Array, DeviceArray
+from rectexport.runtime.base.shapes import Shape
 
 
 class Library(Protocol):

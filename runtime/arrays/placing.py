@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.arrays import AnyLibrary, DeviceLibrary, HostLibrary, library_of
-from rectexport.runtime.cupy_arrays import CupyArrays
+from rectexport.runtime.arrays.cupy_arrays import CupyArrays
+from rectexport.runtime.arrays.kinds import AnyLibrary, DeviceLibrary, HostLibrary, library_of
+from rectexport.runtime.arrays.torch_arrays import TorchCudaTensors
+from rectexport.runtime.base.runner import DeviceArray, DeviceRunner, Runner
+from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.runner import DeviceArray, DeviceRunner, Runner
-from rectexport.runtime.shapes import Shape
-from rectexport.runtime.torch_arrays import TorchCudaTensors
+from rectexport.runtime.package.manifest import TensorEntry
 
 
 def infer(

@@ -7,8 +7,8 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.runner import Array, DeviceArray
-from rectexport.runtime.shapes import Shape
+from rectexport.runtime.base.runner import Array, DeviceArray
+from rectexport.runtime.base.shapes import Shape
 
 
 def _refusal(torch: Any, value: Any) -> str | None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from rectexport.runtime.base.temporary import OLD, held, is_abandoned, siblings, temporary_file, temporary_folder
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.temporary import OLD, held, is_abandoned, siblings, temporary_file, temporary_folder
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 #: What renameat2 answers where the system or the file system cannot exchange two folders.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.runner import Array
 
 CLOSED = "the model was closed; load it again"
 

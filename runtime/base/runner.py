@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rectexport.runtime.shapes import Shape
+from rectexport.runtime.base.shapes import Shape
 
 Array = NDArray[np.generic]
 

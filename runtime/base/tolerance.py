@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rectexport.runtime.metrics import Difference
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.metrics import Difference
+from rectexport.runtime.base.runner import Array
 
 
 @dataclass(frozen=True)

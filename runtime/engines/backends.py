@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime import cuda_libraries
-from rectexport.runtime.environment import missing, require
+from rectexport.runtime.base.environment import missing, require
+from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.engines.cuda import libraries as cuda_libraries
 from rectexport.runtime.errors import MissingDependency, RectexportError, UsageError
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Runner
+from rectexport.runtime.package.folder import Package
 
 AUTO, TORCH = "auto", "torch"
 
@@ -113,13 +113,13 @@ def _first(package: Package, options: BackendOptions) -> tuple[Runner, Choice]:
 
 
 def _no_tensorrt() -> str | None:
-    from rectexport.runtime.tensorrt.versions import absence
+    from rectexport.runtime.engines.tensorrt.versions import absence
 
     return absence()
 
 
 def _open_tensorrt(package: Package, options: BackendOptions) -> Runner:
-    from rectexport.runtime.tensorrt.runner import open_runner
+    from rectexport.runtime.engines.tensorrt.running.runner import open_runner
 
     return open_runner(package, options)
 
@@ -129,26 +129,26 @@ def _no_cuda() -> str | None:
 
 
 def _open_cuda(package: Package, options: BackendOptions) -> Runner:
-    from rectexport.runtime.cuda_runner import CudaRunner
+    from rectexport.runtime.engines.cuda.runner import CudaRunner
 
     return CudaRunner(package, options)
 
 
 def _open_openvino(package: Package, options: BackendOptions) -> Runner:
-    from rectexport.runtime.openvino_runner import OpenVinoRunner
+    from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 
     names = [entry.name for entry in package.manifest.outputs]
     return OpenVinoRunner(package.model_file, threads=options.threads, outputs=names)
 
 
 def _open_onnxruntime(package: Package, options: BackendOptions) -> Runner:
-    from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+    from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 
     return OnnxRuntimeRunner(package.model_file, threads=options.threads)
 
 
 def _open_torch(package: Package, options: BackendOptions) -> Runner:
-    from rectexport.runtime.torch_runner import TorchRunner
+    from rectexport.runtime.engines.torch_runner import TorchRunner
 
     if options.model is None:
         raise UsageError("backend torch runs a module and not the package's file: give it as model=")

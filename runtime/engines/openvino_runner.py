@@ -10,11 +10,11 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.messages import CLOSED, first_line, shown
+from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.messages import CLOSED, first_line, shown
-from rectexport.runtime.onnx_header import check_opsets
-from rectexport.runtime.runner import Array, TensorSpec
+from rectexport.runtime.package.onnx_header import check_opsets
 
 SETTINGS = {
     "INFERENCE_PRECISION_HINT": "f32",  # also where the processor has faster bfloat16

@@ -8,10 +8,10 @@ from typing import Any, final
 
 import numpy as np
 
+from rectexport.runtime.base.messages import CLOSED, first_line, shown
+from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.manifest import Manifest, TensorEntry
-from rectexport.runtime.messages import CLOSED, first_line, shown
-from rectexport.runtime.runner import Array, TensorSpec
+from rectexport.runtime.package.manifest import Manifest, TensorEntry
 
 
 @final

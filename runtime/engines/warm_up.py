@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from rectexport.runtime.manifest import Manifest, TensorEntry
-from rectexport.runtime.runner import Array, Runner
-from rectexport.runtime.shapes import Shape, format_shape
+from rectexport.runtime.base.runner import Array, Runner
+from rectexport.runtime.base.shapes import Shape, format_shape
+from rectexport.runtime.package.manifest import Manifest, TensorEntry
 
 #: The largest shape is run only where its inputs have no more elements than this: 27 images of 3x224x224.
 CHEAP_ELEMENTS = 2**22

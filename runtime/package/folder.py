@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.archives import check_archive
+from rectexport.runtime.base.files import check_replaceable, locked, replaced_file, sha256
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.temporary import PARTIAL
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.files import check_replaceable, locked, replaced_file, sha256
-from rectexport.runtime.manifest import FILE_NAME, Manifest, read_manifest
-from rectexport.runtime.runner import Array
-from rectexport.runtime.temporary import PARTIAL
+from rectexport.runtime.package.archives import check_archive
+from rectexport.runtime.package.manifest import FILE_NAME, Manifest, read_manifest
 
 MODEL = "model.onnx"
 GOLDENS = "goldens.npz"

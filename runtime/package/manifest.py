@@ -1,6 +1,6 @@
 """The manifest of a package: what it says, and how it is read back with suspicion.
 
-Version 1 is written down in docs/package.md and in runtime/manifest.schema.json.
+Version 1 is written down in docs/package.md and in runtime/package/manifest.schema.json.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from rectexport.runtime.base.shapes import Shape, ShapeRange
+from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.shapes import Shape, ShapeRange
-from rectexport.runtime.texts import brief
 
 FORMAT = "rectexport-package"
 VERSION = 1

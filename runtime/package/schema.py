@@ -1,4 +1,4 @@
-"""The part of JSON Schema that runtime/manifest.schema.json is written in, so that a package can be checked
+"""The part of JSON Schema that runtime/package/manifest.schema.json is written in, so that a package can be checked
 where no library for it is installed."""
 
 from __future__ import annotations

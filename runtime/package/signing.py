@@ -11,11 +11,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import replaced_file
-from rectexport.runtime.manifest import FILE_NAME
-from rectexport.runtime.package import SIGNATURE, Package
+from rectexport.runtime.package.folder import SIGNATURE, Package
+from rectexport.runtime.package.manifest import FILE_NAME
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

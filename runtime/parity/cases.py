@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rectexport.runtime.input_files import ImageScaling, read_inputs
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import Shape, parse_shape_flags, resolve_names
-from rectexport.runtime.sweep import batch_dimension, feeds_of, sweep
+from rectexport.runtime.arrays.input_files import ImageScaling, read_inputs
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import Shape, parse_shape_flags, resolve_names
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.parity.sweep import batch_dimension, feeds_of, sweep
 
 
 @dataclass(frozen=True)

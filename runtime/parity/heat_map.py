@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rectexport.runtime.environment import require
-from rectexport.runtime.files import replaced_file
-from rectexport.runtime.metrics import Difference, compare, compare_regions
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.files import replaced_file
+from rectexport.runtime.base.metrics import Difference, compare, compare_regions
+from rectexport.runtime.base.runner import Array
 
 _RING = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": "#00a0ff", "markeredgewidth": 2}
 

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rectexport.runtime.metrics import Difference, compare
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.metrics import Difference, compare
+from rectexport.runtime.base.runner import Array
 
 Feeds = Mapping[str, Array]
 Outputs = Mapping[str, Array]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.metamorphic import Check
-from rectexport.runtime.parity import CaseReport, LayerReport
-from rectexport.runtime.runner import Array
-from rectexport.runtime.tolerance import Tolerance
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.tolerance import Tolerance
+from rectexport.runtime.parity.metamorphic import Check
+from rectexport.runtime.parity.reports import CaseReport, LayerReport
 
 
 @dataclass

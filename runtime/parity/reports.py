@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.metrics import Difference, Pixel, compare, compare_regions
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import Shape
-from rectexport.runtime.tolerance import Tolerance
+from rectexport.runtime.base.metrics import Difference, Pixel, compare, compare_regions
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import Shape
+from rectexport.runtime.base.tolerance import Tolerance
 
 #: A region of an inner tensor may be this much farther off than an output: in a net of 80 layers rounding alone
 #: reaches 1e-5 in places, and is averaged out later. A border that is wrong is off by a tenth and more.

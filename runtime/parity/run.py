@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import Shape, format_shape
+from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.metamorphic import Bound, Engine, Subject, rows_of, run_checks
-from rectexport.runtime.package import Package
-from rectexport.runtime.parity import (
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.parity.cases import Case
+from rectexport.runtime.parity.metamorphic import Bound, Engine, Subject, rows_of, run_checks
+from rectexport.runtime.parity.outcome import Exhibit, Outcome
+from rectexport.runtime.parity.reports import (
     LAYER_FACTOR,
     CaseReport,
     LayerReport,
@@ -18,13 +23,8 @@ from rectexport.runtime.parity import (
     judge_layers,
     worst_region,
 )
-from rectexport.runtime.parity_cases import Case
-from rectexport.runtime.parity_outcome import Exhibit, Outcome
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import Shape, format_shape
-from rectexport.runtime.stored_reference import Reference
-from rectexport.runtime.sweep import batch_dimension, feeds_of
-from rectexport.runtime.tolerance import Tolerance
+from rectexport.runtime.parity.stored_reference import Reference
+from rectexport.runtime.parity.sweep import batch_dimension, feeds_of
 
 #: Rows of a batch that inner tensors are compared on; all rows where only the whole batch goes wrong.
 LAYER_ROWS = 2

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, final
 
+from rectexport.runtime.base.runner import Array, TensorSpec
+from rectexport.runtime.base.shapes import Shape
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Array, TensorSpec
-from rectexport.runtime.shapes import Shape
+from rectexport.runtime.package.folder import Package
 
 
 class Reference(Protocol):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import MAX_DIMENSION, Shape
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape
+from rectexport.runtime.package.manifest import TensorEntry
 
 #: Elements of the largest input that is fed; wider ranges are tried up to here.
 MAX_ELEMENTS = 1 << 25

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.package import MODEL, Package
+from rectexport.runtime.package.folder import MODEL, Package
+from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.report.documents import Rewrites
 from rectexport.runtime.report.text import bound, compact, file_size, short, sizes
 

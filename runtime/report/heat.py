@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rectexport.runtime.parity import LAYER_FACTOR
+from rectexport.runtime.parity.reports import LAYER_FACTOR
 from rectexport.runtime.report.documents import Case, Distance, Layer, Parity
 from rectexport.runtime.report.scale import STEPS, Scale
 from rectexport.runtime.report.svg import Element, element, rendered

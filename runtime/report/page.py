@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rectexport.runtime.environment import require
-from rectexport.runtime.files import replaced_file
-from rectexport.runtime.package import LATENCY, PARITY, REWRITES, Package, check_outside
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.files import replaced_file
+from rectexport.runtime.package.folder import LATENCY, PARITY, REWRITES, Package, check_outside
 from rectexport.runtime.report import text
 from rectexport.runtime.report.card import card, headline
 from rectexport.runtime.report.documents import Latency, Parity, Rewrites

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.limits import Limits
-from rectexport.runtime.serving.pool import Pool
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.statistics import Statistics
-from rectexport.runtime.serving.workers import ModelFailed, Outcome, Ran, Worker, WorkerDied
+from rectexport.runtime.serving.workers.pool import Pool
+from rectexport.runtime.serving.workers.protocol import ModelFailed, Outcome, Ran, Worker, WorkerDied
 
 #: Event loops keep time in milliseconds; a shorter timer would fire at once.
 TICK = 1e-3

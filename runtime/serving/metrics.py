@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

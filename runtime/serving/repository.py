@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.serving.batcher import Batcher
-from rectexport.runtime.serving.hosted import ModelSpec
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import Log
-from rectexport.runtime.serving.pool import Pool
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest, assemble
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.sources import Source
 from rectexport.runtime.serving.statistics import Statistics
-from rectexport.runtime.serving.workers import Worker
+from rectexport.runtime.serving.workers.hosted import ModelSpec
+from rectexport.runtime.serving.workers.pool import Pool
+from rectexport.runtime.serving.workers.protocol import Worker
 
 #: Largest batch where neither the package nor the command line says one.
 MAX_BATCH = 64

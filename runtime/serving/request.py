@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.signature import Signature
 

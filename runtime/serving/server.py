@@ -13,22 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from rectexport.runtime.backends import AUTO
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.engines.backends import AUTO
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.serving.grpc_service import GrpcService
-from rectexport.runtime.serving.hosted import ModelSpec
-from rectexport.runtime.serving.http_app import HttpApp
-from rectexport.runtime.serving.http_protocol import patient_for
+from rectexport.runtime.serving.grpc.service import GrpcService
+from rectexport.runtime.serving.http.app import HttpApp
+from rectexport.runtime.serving.http.protocol import patient_for
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import LibraryLines, Log
-from rectexport.runtime.serving.process_worker import ProcessWorker
 from rectexport.runtime.serving.repository import Repository
 from rectexport.runtime.serving.service import Service
 from rectexport.runtime.serving.sources import find_sources
-from rectexport.runtime.serving.thread_worker import ThreadWorker
 from rectexport.runtime.serving.warm_up import warm_up
-from rectexport.runtime.stopwatch import usable_cores
+from rectexport.runtime.serving.workers.hosted import ModelSpec
+from rectexport.runtime.serving.workers.process import ProcessWorker
+from rectexport.runtime.serving.workers.thread import ThreadWorker
+from rectexport.runtime.timing.stopwatch import usable_cores
 
 BACKLOG = 1024
 LEAST_TOKEN = 16

@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any, final
 
-from rectexport.runtime.environment import version
+from rectexport.runtime.base.environment import version
 from rectexport.runtime.serving.batcher import Outputs
 from rectexport.runtime.serving.limits import Admission, Limits
 from rectexport.runtime.serving.log import Log

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.serving.refusal import Refusal
 
 #: The protocol's datatypes that rectexport's tensors have -> numpy.

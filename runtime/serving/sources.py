@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.manifest import FILE_NAME
+from rectexport.runtime.package.manifest import FILE_NAME
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}")
 

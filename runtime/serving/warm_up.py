@@ -6,9 +6,9 @@ import asyncio
 import json
 import re
 
-from rectexport.runtime.serving.frames import flat
 from rectexport.runtime.serving.repository import Served
 from rectexport.runtime.serving.service import Service
+from rectexport.runtime.serving.workers.frames import flat
 
 ROUNDS = 5
 _LENGTH = re.compile(rb"content-length: (\d+)")

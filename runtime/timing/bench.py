@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.bench_inputs import batch_of
-from rectexport.runtime.entrants import Entrant, Match
-from rectexport.runtime.environment import version
-from rectexport.runtime.machine import (
+from rectexport.runtime.base.environment import version
+from rectexport.runtime.base.runner import TensorSpec
+from rectexport.runtime.timing.entrants import Entrant, Match
+from rectexport.runtime.timing.inputs import batch_of
+from rectexport.runtime.timing.machine import (
     clocks,
     cpu_times,
     disturbance,
@@ -23,16 +24,15 @@ from rectexport.runtime.machine import (
     machine,
     usable_cores,
 )
-from rectexport.runtime.runner import TensorSpec
-from rectexport.runtime.stopwatch import Race, Timing, race
-from rectexport.runtime.timing_process import Contestant
-from rectexport.runtime.timing_worker import INPUT_SETS, SEED
+from rectexport.runtime.timing.process import Contestant
+from rectexport.runtime.timing.stopwatch import Race, Timing, race
+from rectexport.runtime.timing.worker import INPUT_SETS, SEED
 
 PERCENTILES = (50.0, 90.0, 99.0)
 MOST_SAMPLES = 2000
 _LIBRARIES = ("rectexport", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
 
-#: Times contestants; rectexport.runtime.stopwatch.race, or a fake.
+#: Times contestants; rectexport.runtime.timing.stopwatch.race, or a fake.
 Stopwatch = Callable[[Sequence[Contestant], Race, Callable[[int], None]], dict[str, Timing]]
 
 

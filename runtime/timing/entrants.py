@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.backends import BACKENDS, TORCH
+from rectexport.runtime.base.runner import TensorSpec
+from rectexport.runtime.engines.backends import BACKENDS, TORCH
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import TensorSpec
-from rectexport.runtime.timing_process import WORKER, Contestant
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.timing.process import WORKER, Contestant
 
 #: The backends that run a package's file. `auto` is none: what was timed must be known by name.
 NAMES = tuple(backend.name for backend in BACKENDS if backend.name != TORCH)

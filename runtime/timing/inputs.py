@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rectexport.runtime.base.runner import TensorSpec
+from rectexport.runtime.base.shapes import Shape, ShapeFlag, ShapeRange, format_shape, resolve_names
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.manifest import Manifest, TensorEntry
-from rectexport.runtime.runner import TensorSpec
-from rectexport.runtime.shapes import Shape, ShapeFlag, ShapeRange, format_shape, resolve_names
+from rectexport.runtime.package.manifest import Manifest, TensorEntry
 
 FLAG = "--input"
 

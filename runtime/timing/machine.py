@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.environment import version
+from rectexport.runtime.base.environment import version
 
 #: Share of the usable cores that others may take before a measurement is called disturbed.
 BUSY = 0.1

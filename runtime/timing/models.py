@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, final
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.arrays.torch_arrays import TorchCudaTensors
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import Array, DeviceArray, DeviceRunner, Runner, TensorSpec
+from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import MissingDependency
-from rectexport.runtime.runner import Array, DeviceArray, DeviceRunner, Runner, TensorSpec
-from rectexport.runtime.shapes import Shape
-from rectexport.runtime.timers import HostTimer, Timer
-from rectexport.runtime.torch_arrays import TorchCudaTensors
+from rectexport.runtime.timing.timers import HostTimer, Timer
 
 Feeds = dict[str, Array]
 Call = Callable[[], object]

@@ -20,7 +20,7 @@ from typing import Any
 from rectexport.runtime import errors
 from rectexport.runtime.errors import BadInput, RectexportError
 
-WORKER = "rectexport.runtime.timing_worker"
+WORKER = "rectexport.runtime.timing.worker"
 #: Engines read their number of threads here; workers are told theirs, so that no contestant has another.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -29,7 +29,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 class Contestant:
     """What is timed: a name, and the worker that loads it.
 
-    module   imported and run by the worker's Python; it calls rectexport.runtime.timing_worker.serve
+    module   imported and run by the worker's Python; it calls rectexport.runtime.timing.worker.serve
     spec     what the module is told, plain values
     """
 

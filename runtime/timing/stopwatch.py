@@ -5,7 +5,7 @@ one after the other would be compared across whatever else the machine did meanw
 process of its own, only one of them runs at any time (the others are stopped), and each round gives every model
 one burst, in an order drawn by lot. Models are compared round by round: a ratio of two bursts that were neighbours
 in time. `race` starts all processes anew several times, because a process keeps its luck; see
-rectexport.runtime.intervals.
+rectexport.runtime.timing.intervals.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rectexport.runtime.intervals import Interval, ratio_interval
-from rectexport.runtime.machine import usable_cores
-from rectexport.runtime.temporary import scratch_folder
-from rectexport.runtime.timing_process import Contestant, started
+from rectexport.runtime.base.temporary import scratch_folder
+from rectexport.runtime.timing.intervals import Interval, ratio_interval
+from rectexport.runtime.timing.machine import usable_cores
+from rectexport.runtime.timing.process import Contestant, started
 
 LEAST_ROUNDS = 3
 #: Seconds that a model runs for when it is its turn; at least three runs.
@@ -29,7 +29,7 @@ BURST = 0.02
 
 
 class Player(Protocol):
-    """A loaded model that runs when told; rectexport.runtime.timing_process.Worker, or a fake."""
+    """A loaded model that runs when told; rectexport.runtime.timing.process.Worker, or a fake."""
 
     @property
     def said(self) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def measure(
     """Time models in one launch for about `seconds` in all, loading included, and at least LEAST_ROUNDS rounds.
 
     models   ONNX files' bytes by name, all inputs of static shape
-    engine   a key of rectexport.runtime.timing_worker.ENGINES
+    engine   a key of rectexport.runtime.timing.worker.ENGINES
     tick     called after every round
 
     Raises BadInput when a model cannot be loaded or run.

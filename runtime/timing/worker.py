@@ -1,6 +1,6 @@
-"""One model, alone in a process, run in bursts on request; rectexport.runtime.timing_process is the other end.
+"""One model, alone in a process, run in bursts on request; rectexport.runtime.timing.process is the other end.
 
-Started as `python -m rectexport.runtime.timing_worker SPEC`, SPEC a JSON object:
+Started as `python -m rectexport.runtime.timing.worker SPEC`, SPEC a JSON object:
 
     package   folder of a package, or instead of it
     model     path of an ONNX file, for onnxruntime and openvino alone
@@ -26,14 +26,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from rectexport.runtime.backends import BackendOptions, open_backend
+from rectexport.runtime.base.runner import Array, Runner, TensorSpec
+from rectexport.runtime.engines.backends import BackendOptions, open_backend
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 from rectexport.runtime.errors import BadInput, RectexportError
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.openvino_runner import OpenVinoRunner
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Array, Runner, TensorSpec
-from rectexport.runtime.timed_models import Call, Feeds, Timed, timed
-from rectexport.runtime.timers import Timer
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.timing.models import Call, Feeds, Timed, timed
+from rectexport.runtime.timing.timers import Timer
 
 LEAST_RUNS, INPUT_SETS, SEED = 3, 4, 0
 

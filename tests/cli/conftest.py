@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import DIGITS
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -55,7 +57,7 @@ def command() -> Command:
 @pytest.fixture(scope="session")
 def digits() -> Path:
     """The checkpoint of the digits network: a real export, of some seconds."""
-    return Path(__file__).parents[2] / "models/checkpoints/digits.pt"
+    return DIGITS
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from rectexport.cli.display import Progress, show_parity
-from rectexport.exporter.parity import CaseReport, LayerReport, ParityReport
-from rectexport.exporter.tolerance import Tolerance
-from rectexport.runtime.metrics import Difference
+from rectexport.exporter.checking.parity import CaseReport, LayerReport, ParityReport
+from rectexport.exporter.checking.tolerance import Tolerance
+from rectexport.runtime.base.metrics import Difference
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 

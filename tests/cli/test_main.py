@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import rectexport
-from rectexport.cli import export, main
+from rectexport.cli import main
+from rectexport.cli.commands import export
 
 
 @pytest.fixture
@@ -31,12 +32,12 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize("words", [["net.pt", "-o", "out"], ["--help"], [], ["net.pt", "export"]])
 def test_anything_but_a_command_is_a_model(called: list[Any], words: list[str]) -> None:
     main.main(words)
-    assert called == [("rectexport.cli.export", words, "rectexport", words)]
+    assert called == [("rectexport.cli.commands.export", words, "rectexport", words)]
 
 
 def test_export_may_be_named(called: list[Any]) -> None:
     main.main(("export", "net.pt"))
-    assert called == [("rectexport.cli.export", ["net.pt"], "rectexport", ["net.pt"])]
+    assert called == [("rectexport.cli.commands.export", ["net.pt"], "rectexport", ["net.pt"])]
 
 
 def test_other_commands_are_named(called: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ import pytest
 from torch import nn
 
 from rectexport.exporter import pipeline
-from rectexport.exporter.inputs import InputPlan
-from rectexport.exporter.source import Source
-from rectexport.exporter.trace import Traced, trace
+from rectexport.exporter.frontend.inputs import InputPlan
+from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.tracing.trace import Traced, trace
 
 _TRACED: dict[object, Traced] = {}
 

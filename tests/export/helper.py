@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, ValueInfoProto, checker, helper, numpy_helper, parser, shape_inference
 
-from rectexport.exporter.dialect import attach_functions
+from rectexport.exporter.graph.dialect import attach_functions
 from rectexport.exporter.passes import PassResult
 
 Array = NDArray[Any]

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rectexport.exporter.inputs import ShapeOptions, plan_inputs
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
+from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import Exported, ExportOptions, run_export
-from rectexport.exporter.source import Source
-from rectexport.exporter.trace import Traced, trace
+from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.models import CReLU, RectifiedConv2d, SymmetricConv2d
 
 

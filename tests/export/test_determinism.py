@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.places import DIGITS
+
 pytest.importorskip("torch")
 
-DIGITS = Path(__file__).parents[2] / "models/checkpoints/digits.pt"
 #: All that may differ, as docs/package.md says.
 TIMES = ("created", "seconds")
 

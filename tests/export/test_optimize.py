@@ -8,14 +8,14 @@ import pytest
 from onnx import parser
 
 import rectexport
-from rectexport.exporter import dialect
 from rectexport.exporter import optimize as module
-from rectexport.exporter.log import Log
-from rectexport.exporter.lowering import TARGETS, load_costs
-from rectexport.exporter.lowering.costs import CostTable
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.graph import dialect
 from rectexport.exporter.optimize import OptimizeOptions, run_optimize
+from rectexport.exporter.passes.lowering import TARGETS, load_costs
+from rectexport.exporter.passes.lowering.machinery.costs import CostTable
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 
 NET = """
 <ir_version: 9, opset_import: ["" : 18, "rectexport" : 1]>

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 import rectexport
-from rectexport.exporter import package_writer, pipeline
-from rectexport.exporter.inputs import ShapeOptions
-from rectexport.exporter.log import Log
+from rectexport.exporter import pipeline
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import ExportOptions, describe_export, run_export
-from rectexport.exporter.source import Source
+from rectexport.exporter.writing import package_writer
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 from tests.export.helper import build, normal
 from tests.export.nets import Chain, Small, exported, image, seeded, source
 
@@ -295,6 +296,6 @@ def test_what_the_guard_feeds(
 
 
 def test_no_guard_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rectexport.exporter.guard._Watch", stop(AssertionError))
+    monkeypatch.setattr("rectexport.exporter.graph.guard._Watch", stop(AssertionError))
     result = exported(source(seeded(Chain()), image(1, 2, 6, 6)), tmp_path / "p", guard=False)
     assert result.package.manifest.data["options"]["guard"] is False

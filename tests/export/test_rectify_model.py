@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from rectexport.exporter.inputs import ShapeOptions
-from rectexport.exporter.load import LoadOptions, load_source
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.exporter.frontend.load import LoadOptions, load_source
 from rectexport.exporter.pipeline import ExportOptions, run_export
 from rectexport.models import create_model
 from rectexport.models.checkpoint import save_checkpoint

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import ModelProto, checker
 
-from rectexport.exporter import bfloat16, half
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.guard import run_passes
-from rectexport.exporter.inputs import ShapeOptions
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.passes import select_passes
+from rectexport.exporter.passes.precision import bfloat16, half
 from tests.export.helper import build, normal, outputs, relative_l2
 from tests.export.nets import Small, exported, image, seeded, source
 

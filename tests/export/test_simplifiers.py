@@ -6,8 +6,6 @@ a (1, 1, H, 1) factor when H is; a whole map it leaves alone.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -16,12 +14,12 @@ from onnx import ModelProto
 from torch import nn
 
 from rectexport import export
-from rectexport.exporter.doctor import diagnose
-from rectexport.exporter.load import load_source
+from rectexport.exporter.frontend.load import load_source
+from rectexport.exporter.tools.doctor import diagnose
 from rectexport.models import RectifiedConv2d, create_model
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from tests.places import DIGITS
 
-DIGITS = Path(__file__).parents[2] / "models" / "checkpoints" / "digits.pt"
 CHANNELS = 12
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from rectexport.exporter.inputs import ShapeOptions
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import ExportOptions, run_export
-from rectexport.exporter.source import Source
 from rectexport.models.registry import ModelEntry, model_entry, model_names
-from rectexport.models.seeded import seeded_model
+from rectexport.models.tools.seeded import seeded_model
 
 WIDTH, DEPTH, SIDE = 0.25, 2, 48
 LEAST_SIDE = {"all_cnn_b": 96}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.base.temporary import PARTIAL
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.package import LOCK, PLAN, SIGNATURE, Package
-from rectexport.runtime.temporary import PARTIAL
+from rectexport.runtime.package.folder import LOCK, PLAN, SIGNATURE, Package
 from tests.warm.client import ROOT
 
 #: Files by name, or a file under the name "", or nothing.

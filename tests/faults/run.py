@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rectexport.runtime.temporary import PARTIAL
+from rectexport.runtime.base.temporary import PARTIAL
 from tests.faults.commands import DIGITS, LINES, Line, Tree, read, same
 from tests.hostile.packages import tiny
 from tests.warm.client import Ended, Warm

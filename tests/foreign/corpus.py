@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper
 
-from rectexport.exporter.quiet import quiet
+from rectexport.exporter.base.quiet import quiet
 
 Feeds = dict[str, Any]
 

@@ -16,12 +16,12 @@ import numpy as np
 from onnx import ModelProto, checker
 from onnx.reference import ReferenceEvaluator
 
-from rectexport.exporter.lowering import TARGETS, Lowering, load_costs
-from rectexport.exporter.lowering.shapes import infer_shapes
+from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import PREPARE, Pass, select_passes
-from rectexport.exporter.raising import RAISE, RAISING
+from rectexport.exporter.passes.lowering import TARGETS, Lowering, load_costs
+from rectexport.exporter.passes.raising import RAISE, RAISING
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from tests.foreign.corpus import Feeds, Foreign, node_models, stored_models, torch_models
 
 #: float32 rounding where a sum is taken in another order.

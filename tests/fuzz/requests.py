@@ -10,11 +10,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.base.shapes import ShapeRange
+from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest
 from rectexport.runtime.serving.signature import DATATYPE_OF, Signature
-from rectexport.runtime.shapes import ShapeRange
 from tests.fuzz.strategies import changed, examples
 
 Inputs = dict[str, tuple[str, tuple[Any, ...]]]
@@ -95,7 +95,7 @@ anything = st.tuples(st.binary(), st.one_of(st.none(), st.integers()))
 @given(st.one_of(anything, bodies(), bodies(), bodies()), st.sampled_from((0.0, np.nan, np.inf, 7.0)))
 def http_request(body: tuple[bytes, int | None], value: float) -> None:
     """Any body and any length of its JSON; what is read can be answered, or the answer is refused."""
-    from rectexport.runtime.serving.codec import Codec
+    from rectexport.runtime.serving.http.codec import Codec
 
     codec = Codec()
     request = refused(400, lambda: codec.parse(*body, HTTP))
@@ -142,8 +142,8 @@ def grpc_request(content: bytes, at: int, noise: bytes) -> None:
     """Any message, and any bytes put over it."""
     from tritonclient.grpc import service_pb2
 
-    from rectexport.runtime.serving.grpc_codec import parse
-    from rectexport.runtime.serving.grpc_service import GrpcService
+    from rectexport.runtime.serving.grpc.codec import parse
+    from rectexport.runtime.serving.grpc.service import GrpcService
 
     at %= len(content) + 1
     content = content[:at] + noise + content[at + len(noise) :]

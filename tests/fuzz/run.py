@@ -12,11 +12,6 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["rectexport"]):
-    import rectexport.exporter.load  # what the targets import when they run
-    import rectexport.exporter.optimize
-    import rectexport.exporter.tolerance
-    import rectexport.runtime.serving.codec
-    import rectexport.runtime.serving.grpc_service  # noqa: F401
     from tests.fuzz.targets import TARGETS
 
 

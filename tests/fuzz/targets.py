@@ -17,12 +17,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import ModelProto, checker
 
+from rectexport.runtime.base.shapes import check_range, parse_shape_flags, resolve_names
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.manifest import read_manifest
-from rectexport.runtime.shapes import check_range, parse_shape_flags, resolve_names
+from rectexport.runtime.package.manifest import read_manifest
 from tests.fuzz.graphs import models
 from tests.fuzz.requests import grpc_request, http_request
 from tests.fuzz.strategies import changed, examples
+from tests.places import DIGITS
 
 RELATIVE_L2 = 1e-5
 
@@ -85,7 +86,7 @@ def shape_flags(texts: list[str]) -> None:
 @given(st.lists(st.one_of(st.text(max_size=30), signs, st.floats().map(str)), max_size=3))
 def bounds(texts: list[str]) -> None:
     """A tolerance is a finite number that is not negative, or refused."""
-    from rectexport.exporter.tolerance import parse_bounds
+    from rectexport.exporter.checking.tolerance import parse_bounds
 
     found = ours(lambda: parse_bounds(texts, "--atol"))
     assert found is None or all(0 <= value < float("inf") for value in found.values())
@@ -95,7 +96,7 @@ def bounds(texts: list[str]) -> None:
 @given(st.binary(max_size=400), st.integers(0, 1 << 20), st.booleans())
 def checkpoint(noise: bytes, at: int, into: bool) -> None:
     """A checkpoint with bytes put in or over is loaded, or refused with a reason."""
-    from rectexport.exporter.load import LoadOptions, load_source
+    from rectexport.exporter.frontend.load import LoadOptions, load_source
 
     content = bytearray(_checkpoint())
     at %= len(content)
@@ -121,7 +122,7 @@ def checkpoint_fields(fields: Any) -> None:
     """Any plain values in a checkpoint's fields."""
     import torch
 
-    from rectexport.exporter.load import LoadOptions, load_source
+    from rectexport.exporter.frontend.load import LoadOptions, load_source
 
     assume(isinstance(fields, dict))
     with zipfile.ZipFile(io.BytesIO(_checkpoint())):
@@ -136,10 +137,10 @@ def checkpoint_fields(fields: Any) -> None:
 @given(models())
 def passes(model: ModelProto) -> None:
     """Raising, folding, lowering and cleaning up keep what a graph computes, at two sizes."""
-    from rectexport.exporter.lowering import Lowering, load_costs
-    from rectexport.exporter.lowering.shapes import infer_shapes
+    from rectexport.exporter.graph.shapes import infer_shapes
     from rectexport.exporter.passes import PREPARE, select_passes
-    from rectexport.exporter.raising import RAISE, RAISING
+    from rectexport.exporter.passes.lowering import Lowering, load_costs
+    from rectexport.exporter.passes.raising import RAISE, RAISING
 
     checker.check_model(model)
     expected = [_run(model, feeds) for feeds in _feeds(model)]
@@ -164,8 +165,8 @@ def _feeds(model: ModelProto) -> list[dict[str, Any]]:
 
 def _run(model: ModelProto, feeds: dict[str, Any]) -> list[Any] | None:
     """None where the graph does not fit the size."""
+    from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
     from rectexport.runtime.errors import BadInput
-    from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 
     try:
         return list(OnnxRuntimeRunner(model.SerializeToString(), threads=1, optimize=False).run(feeds).values())
@@ -183,7 +184,7 @@ def _close(expected: list[Any] | None, found: list[Any] | None) -> bool:
 
 
 def _checkpoint() -> bytes:
-    return (Path(__file__).parents[2] / "models/checkpoints/digits.pt").read_bytes()
+    return (DIGITS).read_bytes()
 
 
 TARGETS: dict[str, Callable[[], None]] = {

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tests.hostile.case import PLAN, Case, Write, data
+from tests.places import DIGITS
 
 TOUCH = "touch canary"
 RUNS = ("runs code when loaded", "--trust-pickle")
@@ -72,7 +73,7 @@ def _calls() -> Iterator[Case]:
         ("numpy", "load", "canary"),
         ("numpy.testing._private.utils", "runstring", source, {}),
         ("rectexport.models.registry", "create_model", "digits"),
-        ("rectexport.exporter.load", "_unpickle", "canary"),
+        ("rectexport.exporter.frontend.load", "_unpickle", "canary"),
     ):
         yield Case(f"{module}.{function}.pt", data(_call(module, function, *arguments)), says=RUNS)
 
@@ -243,9 +244,6 @@ def _deep(depth: int) -> list[Any]:
     for _ in range(depth):
         value = [value]
     return value
-
-
-DIGITS = Path(__file__).parents[2] / "models/checkpoints/digits.pt"
 
 
 def _checkpoint(change: dict[str, Any]) -> Write:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rectexport.models import create_model
 from rectexport.models.checkpoint import build, is_checkpoint, read_checkpoint, save_checkpoint
-from rectexport.models.weights import closest_arch, load_weights
+from rectexport.models.loading.weights import closest_arch, load_weights
 from rectexport.runtime.errors import BadInput
 
 ARGUMENTS = {"num_classes": 10, "width": 0.25}

@@ -12,7 +12,7 @@ from torch.nn.utils import fuse_conv_bn_eval, parametrizations, weight_norm
 
 from rectexport.models import RectifiedConv2d, create_model
 from rectexport.models.rectify import Report, plain, rectify
-from rectexport.models.seeded import seeded_model
+from rectexport.models.tools.seeded import seeded_model
 
 
 def small() -> nn.Sequential:
@@ -141,7 +141,7 @@ def seeded_twins() -> tuple[nn.Sequential, nn.Sequential]:
 
 
 def expect_rectified(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
-    from rectexport.models.functional import rectified_conv2d
+    from rectexport.models.layers.functional import rectified_conv2d
 
     torch.testing.assert_close(layer(X), rectified_conv2d(X, weight, bias, padding=1))
 

@@ -10,7 +10,7 @@ from rectexport.models.registry import ModelEntry, model_entry, register
 
 def test_a_duplicate_name_is_refused_with_its_key() -> None:
     entry = model_entry("digits")
-    with pytest.raises(ValueError, match=r"'digits' is already registered, by rectexport.models.digits"):
+    with pytest.raises(ValueError, match=r"'digits' is already registered, by rectexport.models.networks.digits"):
         register(entry)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-DIGITS = Path(__file__).parents[2] / "models/checkpoints/digits.pt"
+from tests.places import DIGITS
 
 
 @pytest.fixture(scope="session")

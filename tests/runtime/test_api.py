@@ -8,10 +8,10 @@ import pytest
 
 import rectexport
 from rectexport.runtime import api
-from rectexport.runtime.backends import BackendOptions, Choice
+from rectexport.runtime.engines.backends import BackendOptions, Choice
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 
 
 @pytest.mark.parametrize("kind", [str, Path])

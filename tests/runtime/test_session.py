@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
+from rectexport.runtime.base.metrics import compare
+from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.metrics import compare
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import TensorSpec
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.session import Session
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.session import WORKERS, Session
 from tests.runtime.tiny import dynamic_package
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 
 RANGE = {"min": [1, 1, 8, 8], "opt": [2, 1, 8, 8], "max": [4, 1, 16, 16]}
 SHAPE: list[Any] = ["batch", 1, "height", "width"]

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.tensorrt import cuda
-from tests.runtime.tensorrt import fake_builder, fake_runtime
-from tests.runtime.tensorrt.fake_cuda import FakeCuda
-from tests.runtime.tensorrt.fake_tensorrt import State, make_tensorrt
+from rectexport.runtime.engines.tensorrt import cuda
+from tests.runtime.engines.tensorrt import fake_builder, fake_runtime
+from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
+from tests.runtime.engines.tensorrt.fake_tensorrt import State, make_tensorrt
 
 #: What make_tensorrt imports: it is there before the process forks.
 PARTS = (fake_builder, fake_runtime)

@@ -28,9 +28,18 @@ from pathlib import Path
 from typing import Any
 
 MODULES = (
-    *("rectexport.cli.export", "rectexport.cli.optimize", "rectexport.cli.doctor", "rectexport.cli.models"),
-    *("rectexport.exporter.pipeline", "rectexport.exporter.load", "rectexport.exporter.optimize"),
-    *("rectexport.exporter.doctor", "torch", "torch.onnx", "safetensors.torch", "onnxruntime"),
+    "rectexport.cli.commands.export",
+    "rectexport.cli.commands.optimize",
+    "rectexport.cli.commands.doctor",
+    "rectexport.cli.commands.models",
+    "rectexport.exporter.pipeline",
+    "rectexport.exporter.frontend.load",
+    "rectexport.exporter.optimize",
+    "rectexport.exporter.tools.doctor",
+    "torch",
+    "torch.onnx",
+    "safetensors.torch",
+    "onnxruntime",
 )
 CODE_OF_A_BUG = 70
 

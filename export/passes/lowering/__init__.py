@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rectexport.exporter.lowering.choice import OPERATORS, Considered, Decision, Lowering, lower
-from rectexport.exporter.lowering.costs import DEFAULT_TARGET, TARGETS, load_costs
+from rectexport.exporter.passes.lowering.choice import OPERATORS, Considered, Decision, Lowering, lower
+from rectexport.exporter.passes.lowering.machinery.costs import DEFAULT_TARGET, TARGETS, load_costs
 
 __all__ = ["DEFAULT_TARGET", "OPERATORS", "TARGETS", "Considered", "Decision", "Lowering", "load_costs", "lower"]

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.lowering import crelu, linear, norm, rectify, symmetric
-from rectexport.exporter.lowering.form import AS_WRITTEN, Form, Operator, Shape, Site
-from rectexport.exporter.passes.result import Pass, PassResult, Tally
-from rectexport.exporter.passes.surgeon import close_graph, label, open_graph
+from rectexport.exporter.graph.results import Pass, PassResult, Tally
+from rectexport.exporter.graph.surgeon import close_graph, label, open_graph
+from rectexport.exporter.passes.lowering import crelu, linear, norm, rectify, symmetric
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Form, Operator, Shape, Site
 
 #: Below this share of the time as written, a form is worth taking; closer figures are noise.
 MARGIN = 0.98

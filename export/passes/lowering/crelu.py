@@ -24,12 +24,12 @@ from dataclasses import replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.lowering.convolution import Convolution, Values, detach, emit, read
-from rectexport.exporter.lowering.crelu_site import CReluSite, find, find_unactivated, producer
-from rectexport.exporter.lowering.form import Form, Operator
-from rectexport.exporter.lowering.readers import Reader, Readers, linear_readers
-from rectexport.exporter.passes.surgeon import constant, sole_consumer
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.surgeon import constant, sole_consumer
+from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read
+from rectexport.exporter.passes.lowering.machinery.crelu_site import CReluSite, find, find_unactivated, producer
+from rectexport.exporter.passes.lowering.machinery.form import Form, Operator
+from rectexport.exporter.passes.lowering.machinery.readers import Reader, Readers, linear_readers
 
 NAME = "crelu"
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.lowering.convolution import Convolution, detach, emit, read, shape_of
-from rectexport.exporter.lowering.form import Form, Operator, Shape
+from rectexport.exporter.graph.surgeon import sole_consumer
 from rectexport.exporter.passes.batch_norm import affine
-from rectexport.exporter.passes.surgeon import sole_consumer
+from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, detach, emit, read, shape_of
+from rectexport.exporter.passes.lowering.machinery.form import Form, Operator, Shape
 
 NAME = "norm_conv"
 #: Any figure below 1 would do: nothing is added, and one pass is gone.

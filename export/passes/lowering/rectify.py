@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.lowering.convolution import Convolution, Values, detach, emit, read, shape_of
-from rectexport.exporter.lowering.form import Form, Operator, Shape
+from rectexport.exporter.graph.surgeon import constant, dialect_nodes, sole_consumer, static_size
+from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read, shape_of
+from rectexport.exporter.passes.lowering.machinery.form import Form, Operator, Shape
 from rectexport.exporter.passes.rectification import SCALE_PREFIX, factors, unmistakable
-from rectexport.exporter.passes.surgeon import constant, dialect_nodes, sole_consumer, static_size
 
 NAME = "rectify"
 

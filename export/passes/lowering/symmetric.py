@@ -29,9 +29,17 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.lowering.convolution import Convolution, Pads, add_pads, detach, emit, read, shape_of
-from rectexport.exporter.lowering.form import Form, Operator, Shape
-from rectexport.exporter.passes.surgeon import dialect_nodes, sole_consumer
+from rectexport.exporter.graph.surgeon import dialect_nodes, sole_consumer
+from rectexport.exporter.passes.lowering.machinery.convolution import (
+    Convolution,
+    Pads,
+    add_pads,
+    detach,
+    emit,
+    read,
+    shape_of,
+)
+from rectexport.exporter.passes.lowering.machinery.form import Form, Operator, Shape
 
 NAME = "symmetric_conv"
 

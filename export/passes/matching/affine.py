@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from rectexport.exporter.raising.taps import TOLERANCE, Table, TapTables
+from rectexport.exporter.passes.matching.taps import TOLERANCE, Table, TapTables
 
 Vector = NDArray[np.float64]
 

@@ -14,11 +14,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from rectexport.exporter.passes.matching.rewrite import producer
+from rectexport.exporter.passes.matching.sizes import entries, size
+from rectexport.exporter.passes.matching.values import Values
+from rectexport.exporter.passes.matching.window import Window
 from rectexport.exporter.passes.rectification import taps
-from rectexport.exporter.raising.rewrite import producer
-from rectexport.exporter.raising.sizes import entries, size
-from rectexport.exporter.raising.values import Values
-from rectexport.exporter.raising.window import Window
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "Add": np.add,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.raising.rewrite import Scene, producer
+from rectexport.exporter.passes.matching.rewrite import Scene, producer
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rectexport.models.symmetry import group_sizes
+from rectexport.models.layers.symmetry import group_sizes
 
 #: What the extra row and column of a corner add to (top, left, bottom, right).
 CORNERS = {"TL": (1, 1, 0, 0), "TR": (1, 0, 0, 1), "BL": (0, 1, 1, 0), "BR": (0, 0, 1, 1)}

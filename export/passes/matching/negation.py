@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.raising.rewrite import Scene, producer
+from rectexport.exporter.passes.matching.rewrite import Scene, producer
 
 
 def negated(scene: Scene, tensor: gs.Tensor) -> gs.Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.raising.rewrite import Scene
+from rectexport.exporter.passes.matching.rewrite import Scene
 
 
 def zero_pads(scene: Scene, pad: gs.Node) -> list[int] | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.passes.result import PassResult, Tally
-from rectexport.exporter.passes.surgeon import close_graph, label, open_graph
-from rectexport.exporter.raising.prepare import prepare
-from rectexport.exporter.raising.values import Values
+from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.surgeon import close_graph, label, open_graph
+from rectexport.exporter.passes.matching.values import Values
+from rectexport.exporter.passes.raising.prepare import prepare
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.raising.values import Values
+from rectexport.exporter.passes.matching.values import Values
 
 #: A number, a dimension's name, or (tensor's name, axis) for a dimension that has none.
 Size = int | str | tuple[str, int]

@@ -21,12 +21,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.passes.surgeon import static_size
-from rectexport.exporter.raising.axis_counts import counted_axis
-from rectexport.exporter.raising.rewrite import Scene, producer
-from rectexport.exporter.raising.sizes import size
-from rectexport.exporter.raising.uniform import uniform_plane
-from rectexport.exporter.raising.window import Window, read_window
+from rectexport.exporter.graph.surgeon import static_size
+from rectexport.exporter.passes.matching.axis_counts import counted_axis
+from rectexport.exporter.passes.matching.rewrite import Scene, producer
+from rectexport.exporter.passes.matching.sizes import size
+from rectexport.exporter.passes.matching.uniform import uniform_plane
+from rectexport.exporter.passes.matching.window import Window, read_window
 
 Table = NDArray[np.float64]
 #: How far pixels of one class may differ, relatively; float32 rounding is a tenth of it.

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.raising.rewrite import producer
-from rectexport.exporter.raising.sizes import Size, entries
-from rectexport.exporter.raising.values import Values
+from rectexport.exporter.passes.matching.rewrite import producer
+from rectexport.exporter.passes.matching.sizes import Size, entries
+from rectexport.exporter.passes.matching.values import Values
 
 
 @dataclass(frozen=True)

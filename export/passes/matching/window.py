@@ -8,9 +8,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from rectexport.exporter.graph.surgeon import MAX_SIDE, static_size
+from rectexport.exporter.passes.matching.values import Values
 from rectexport.exporter.passes.rectification import taps
-from rectexport.exporter.passes.surgeon import MAX_SIDE, static_size
-from rectexport.exporter.raising.values import Values
 
 #: The taps of a window are counted one by one.
 LARGEST_KERNEL = 1 << 10

@@ -19,10 +19,10 @@ import ml_dtypes
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper, shape_inference
 
-from rectexport.exporter import dialect
+from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.surgeon import close_graph, open_graph
 from rectexport.exporter.passes.rectification import SCALE_PREFIX, factor_nodes
-from rectexport.exporter.passes.result import PassResult, Tally
-from rectexport.exporter.passes.surgeon import close_graph, open_graph
 from rectexport.runtime.errors import BadInput
 
 NAME = "bfloat16"

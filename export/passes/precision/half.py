@@ -16,14 +16,14 @@ from types import ModuleType
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper, shape_inference
 
-from rectexport.exporter import dialect
+from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.inner import run_inner
+from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.surgeon import close_graph, open_graph
 from rectexport.exporter.passes.rectification import SCALE_PREFIX, factor_nodes
-from rectexport.exporter.passes.result import PassResult, Tally
-from rectexport.exporter.passes.surgeon import close_graph, open_graph
-from rectexport.exporter.reference import run_inner
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import MissingDependency
-from rectexport.runtime.runner import Array
 
 NAME = "float16"
 #: ONNX Runtime whose converter leaves what it is told to, tried from 1.23 on.

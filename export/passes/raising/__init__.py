@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from onnx import ModelProto
 
-from rectexport.exporter.passes.result import Pass, PassResult, Refusal
-from rectexport.exporter.raising import avr, conv_sum, crelu, embedded, rectification, shift, symmetric, tidy
-from rectexport.exporter.raising.prepare import prepare
+from rectexport.exporter.graph.results import Pass, PassResult, Refusal
+from rectexport.exporter.passes.raising import avr, conv_sum, crelu, embedded, rectification, shift, symmetric, tidy
+from rectexport.exporter.passes.raising.prepare import prepare
 
 __all__ = ["RAISE", "RAISING", "raise_model"]
 

@@ -16,9 +16,18 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.passes.result import PassResult
-from rectexport.exporter.raising.negation import negated
-from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, only_reader, producer, refused, rewrite
+from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.passes.matching.negation import negated
+from rectexport.exporter.passes.matching.rewrite import (
+    FIRED,
+    NOTHING,
+    Outcome,
+    Scene,
+    only_reader,
+    producer,
+    refused,
+    rewrite,
+)
 
 NAME = "raise_avr"
 

@@ -22,12 +22,21 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.passes.result import PassResult
-from rectexport.exporter.raising.channels import channel_groups
-from rectexport.exporter.raising.corners import are_symmetric, is_division
-from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, only_reader, producer, refused, rewrite
-from rectexport.exporter.raising.window import Window, read_window
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.passes.matching.channels import channel_groups
+from rectexport.exporter.passes.matching.corners import are_symmetric, is_division
+from rectexport.exporter.passes.matching.rewrite import (
+    FIRED,
+    NOTHING,
+    Outcome,
+    Scene,
+    only_reader,
+    producer,
+    refused,
+    rewrite,
+)
+from rectexport.exporter.passes.matching.window import Window, read_window
 
 NAME = "raise_conv_sum"
 _SUMS = ("Add", "Sum")

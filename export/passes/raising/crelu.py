@@ -22,11 +22,20 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.passes.result import PassResult
-from rectexport.exporter.passes.surgeon import sole_consumer
-from rectexport.exporter.raising.negation import negated
-from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, only_reader, producer, refused, rewrite
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.graph.surgeon import sole_consumer
+from rectexport.exporter.passes.matching.negation import negated
+from rectexport.exporter.passes.matching.rewrite import (
+    FIRED,
+    NOTHING,
+    Outcome,
+    Scene,
+    only_reader,
+    producer,
+    refused,
+    rewrite,
+)
 
 NAME = "raise_crelu"
 #: Activations that work element by element; those with further inputs have constants there.

@@ -24,12 +24,12 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.passes.result import PassResult
-from rectexport.exporter.raising.corners import corner_pads
-from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, rewrite
-from rectexport.exporter.raising.window import Window, read_window
-from rectexport.models.symmetry import group_sizes
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.passes.matching.corners import corner_pads
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Outcome, Scene, rewrite
+from rectexport.exporter.passes.matching.window import Window, read_window
+from rectexport.models.layers.symmetry import group_sizes
 
 NAME = "raise_embedded_kernel"
 Weights = NDArray[Any]

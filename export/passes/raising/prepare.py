@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import ModelProto, shape_inference, version_converter
 
-from rectexport.exporter.dialect import default_opset
+from rectexport.exporter.graph.dialect import default_opset
 
 #: The dialect's bodies use Shape with start and end, which is as old as this.
 MIN_OPSET = 15

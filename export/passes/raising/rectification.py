@@ -28,13 +28,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.dialect import DOMAIN
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.results import PassResult
 from rectexport.exporter.passes.batch_norm import affine
-from rectexport.exporter.passes.result import PassResult
-from rectexport.exporter.raising.affine import Fit, Line, Vector, fit
-from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, refused, rewrite
-from rectexport.exporter.raising.taps import TapTables
-from rectexport.exporter.raising.window import read_window
+from rectexport.exporter.passes.matching.affine import Fit, Line, Vector, fit
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Outcome, Scene, refused, rewrite
+from rectexport.exporter.passes.matching.taps import TapTables
+from rectexport.exporter.passes.matching.window import read_window
 
 NAME = "raise_rectification"
 _STEPS = ("Mul", "Div", "Add", "Sub", "BatchNormalization")

@@ -24,11 +24,11 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.passes.result import PassResult
-from rectexport.exporter.raising.corners import BASES, CORNERS, corner_pads, is_division
-from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, refused, rewrite
-from rectexport.exporter.raising.window import Window, read_window
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.passes.matching.corners import BASES, CORNERS, corner_pads, is_division
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Outcome, Scene, refused, rewrite
+from rectexport.exporter.passes.matching.window import Window, read_window
 
 NAME = "raise_shift"
 _PADS = {(base + 1,) * 4 for base in BASES}

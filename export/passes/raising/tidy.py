@@ -17,9 +17,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto, helper
 
-from rectexport.exporter.passes.result import PassResult
-from rectexport.exporter.raising.padding import zero_pads
-from rectexport.exporter.raising.rewrite import FIRED, NOTHING, Outcome, Scene, producer, refused, rewrite
+from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.passes.matching.padding import zero_pads
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Outcome, Scene, producer, refused, rewrite
 
 NAME = "raise_tidy"
 

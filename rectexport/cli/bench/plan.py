@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rectexport.runtime.bench import BenchOptions
-from rectexport.runtime.bench_inputs import check_same_inputs, timed_inputs
-from rectexport.runtime.entrants import Entrant, Match, match, package_entrants, short_names
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.base.runner import TensorSpec
+from rectexport.runtime.base.shapes import parse_shape_flags
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.files import sha256
-from rectexport.runtime.intervals import LEAST_LAUNCHES
-from rectexport.runtime.machine import usable_cores
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import TensorSpec
-from rectexport.runtime.shapes import parse_shape_flags
-from rectexport.runtime.stopwatch import Race
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.timing.bench import BenchOptions
+from rectexport.runtime.timing.entrants import Entrant, Match, match, package_entrants, short_names
+from rectexport.runtime.timing.inputs import check_same_inputs, timed_inputs
+from rectexport.runtime.timing.intervals import LEAST_LAUNCHES
+from rectexport.runtime.timing.machine import usable_cores
+from rectexport.runtime.timing.stopwatch import Race
 
 TORCH, TORCH_COMPILE = "torch", "torch-compile"
 #: Backends beside which PyTorch runs on the GPU as well.
@@ -168,7 +168,7 @@ def _opened(path: Path) -> Package:
 def _plain_twin(package: Package, workshop: Path) -> tuple[Package, str]:
     for library in ("onnx", "onnx_graphsurgeon"):
         require(library)
-    from rectexport.exporter.plain_twin import write_plain_twin
+    from rectexport.exporter.tools.plain_twin import write_plain_twin
 
     twin, description = write_plain_twin(package, workshop)
     return twin, f"plain twin: {description}"
@@ -185,7 +185,7 @@ def _torch(flags: Flags, backends: Sequence[str], options: BenchOptions) -> Entr
         "transfers": options.transfers,
     }
     assert flags.source is not None and flags.vs is not None
-    return Entrant(flags.source.name, flags.vs, spec, "rectexport.exporter.torch_worker")
+    return Entrant(flags.source.name, flags.vs, spec, "rectexport.exporter.tools.torch_worker")
 
 
 def _other_source(package: Package, source: Path) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from rectexport.runtime.shapes import format_shape
+from rectexport.runtime.base.shapes import format_shape
 
 
 def show_bench(console: Console, document: Mapping[str, Any]) -> None:
-    """The document of rectexport.runtime.bench, for people."""
+    """The document of rectexport.runtime.timing.bench, for people."""
     how, machine = document["settings"], document["machine"]
     percentiles = [entry for entry in how["percentiles"] if entry != 50]
     table = Table(title="Latency, ms", title_justify="left")

@@ -12,15 +12,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rectexport.cli.bench_plan import Flags, make_plan
-from rectexport.cli.bench_view import failure, show_bench
+from rectexport.cli.bench.plan import Flags, make_plan
+from rectexport.cli.bench.view import failure, show_bench
 from rectexport.cli.command import RUN, AsJson, Command
 from rectexport.cli.display import Progress
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.runtime.bench import run_bench, too_slow
-from rectexport.runtime.files import replaced_file
-from rectexport.runtime.package import check_outside
-from rectexport.runtime.temporary import scratch_folder
+from rectexport.runtime.base.files import replaced_file
+from rectexport.runtime.base.temporary import scratch_folder
+from rectexport.runtime.package.folder import check_outside
+from rectexport.runtime.timing.bench import run_bench, too_slow
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from rectexport.cli.command import AsJson, Command
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.runtime.environment import require
-from rectexport.runtime.texts import printable
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.texts import printable
 
 if TYPE_CHECKING:
-    from rectexport.exporter.doctor import Diagnosis
+    from rectexport.exporter.tools.doctor import Diagnosis
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -41,7 +41,7 @@ def doctor(
     with reported(again, as_json):
         for library in ("onnx", "onnx_graphsurgeon"):
             require(library)
-        from rectexport.exporter.doctor import diagnose, load_model
+        from rectexport.exporter.tools.doctor import diagnose, load_model
 
         found = diagnose(load_model(model))
     _show(console, model, found)

@@ -14,12 +14,12 @@ from rectexport.cli import engine
 from rectexport.cli.command import RUN, AsJson, Command
 from rectexport.cli.display import Progress, show_parity
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.runtime.documents import strict
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.documents import strict
+from rectexport.runtime.base.environment import require
 
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
-    from rectexport.runtime.tensorrt.building import Built
+    from rectexport.runtime.engines.tensorrt.building.building import Built
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -284,11 +284,11 @@ def _run(
     """Import the heavy libraries only now, so that --help and usage errors are instant."""
     for library in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "onnxruntime"):
         require(library)
-    from rectexport.exporter.inputs import ShapeOptions
-    from rectexport.exporter.load import LoadOptions, load_source
-    from rectexport.exporter.log import Log
+    from rectexport.exporter.base.log import Log
+    from rectexport.exporter.checking.tolerance import parse_bounds
+    from rectexport.exporter.frontend.inputs import ShapeOptions
+    from rectexport.exporter.frontend.load import LoadOptions, load_source
     from rectexport.exporter.pipeline import ExportOptions, describe_export, run_export
-    from rectexport.exporter.tolerance import parse_bounds
 
     bounds = {flag: parse_bounds(choices.pop(flag), f"--{flag}") for flag in ("atol", "rtol")}
     options = ExportOptions(**{**choices, **bounds})

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from rectexport.cli.command import Command
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.runtime.signing import generate_key
-from rectexport.runtime.texts import printable
+from rectexport.runtime.base.texts import printable
+from rectexport.runtime.package.signing import generate_key
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import RectexportError, UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -106,8 +106,8 @@ def _list(console: Console) -> None:
 
 
 def _show(console: Console, name: str, num_classes: int | None, options: dict[str, Any]) -> None:
-    from rectexport.models.count import macs, rectified_layers
     from rectexport.models.registry import model_entry
+    from rectexport.models.tools.count import macs, rectified_layers
 
     entry, model = model_entry(name), _meta(name, num_classes, options)
     parameters = sum(value.numel() for value in model.parameters())
@@ -128,7 +128,7 @@ def _show(console: Console, name: str, num_classes: int | None, options: dict[st
 
 
 def _save(console: Console, name: str, file: Path, seed: int, num_classes: int | None, options: dict[str, Any]) -> None:
-    from rectexport.models.seeded import save_seeded
+    from rectexport.models.tools.seeded import save_seeded
 
     save_seeded(file, name, seed, num_classes, **options)
     console.print(f"{file}: {name}, seed {seed}, {file.stat().st_size / 1e6:.1f} MB", markup=False, soft_wrap=True)

@@ -14,8 +14,8 @@ from rich.console import Console
 from rectexport.cli.command import AsJson, Command
 from rectexport.cli.display import Progress, show_decisions
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.runtime.environment import require
-from rectexport.runtime.shapes import parse_shape_flags, resolve_names
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.shapes import parse_shape_flags, resolve_names
 
 if TYPE_CHECKING:
     from rectexport.exporter.optimize import Optimized
@@ -73,8 +73,8 @@ def _run(progress: Progress, model: Path, out: Path, shapes: Sequence[str], choi
     flags = parse_shape_flags(shapes, "--input")
     for library in ("onnx", "onnxscript", "onnx_graphsurgeon", "onnxruntime"):
         require(library)
-    from rectexport.exporter.log import Log
-    from rectexport.exporter.onnx_file import read_onnx
+    from rectexport.exporter.base.log import Log
+    from rectexport.exporter.frontend.onnx_file import read_onnx
     from rectexport.exporter.optimize import OptimizeOptions, input_names, run_optimize, write_model
 
     loaded = read_onnx(model)

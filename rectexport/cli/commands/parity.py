@@ -14,11 +14,11 @@ from rich.console import Console
 from rectexport.cli.command import RUN, AsJson, Command
 from rectexport.cli.display import Progress
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.cli.parity_display import show_outcome
-from rectexport.cli.parity_keep import Finished, Request
-from rectexport.cli.parity_reference import Against
-from rectexport.cli.parity_setup import compare_package
-from rectexport.runtime.documents import strict
+from rectexport.cli.parity.display import show_outcome
+from rectexport.cli.parity.keep import Finished, Request
+from rectexport.cli.parity.reference import Against
+from rectexport.cli.parity.setup import compare_package
+from rectexport.runtime.base.documents import strict
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from rectexport.cli.command import Command
+from rectexport.cli.commands.serve import parse_replicas
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.cli.serve import parse_replicas
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -46,9 +46,9 @@ def ray_config(
     console = Console(highlight=False, soft_wrap=True)
     again = ["rectexport", "ray-config", *(context.obj or ())]
     with reported(again, False):
-        from rectexport.runtime.files import replaced_file
-        from rectexport.runtime.serving.ray_app import RaySettings
-        from rectexport.runtime.serving.ray_host import check_reach, serve_yaml
+        from rectexport.runtime.base.files import replaced_file
+        from rectexport.runtime.serving.ray.app import RaySettings
+        from rectexport.runtime.serving.ray.host import check_reach, serve_yaml
         from rectexport.runtime.serving.sources import find_sources
 
         sources = find_sources(packages)

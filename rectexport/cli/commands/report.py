@@ -44,7 +44,7 @@ def report(
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     again = ["rectexport", "report", *(context.obj or ())]
     with reported(again, as_json):
-        from rectexport.runtime.package import Package
+        from rectexport.runtime.package.folder import Package
         from rectexport.runtime.report import write_report
 
         opened = Package.open(package)

@@ -150,7 +150,7 @@ def parse_replicas(text: str) -> tuple[int, int]:
 
 
 def _run_on_ray(options: dict[str, Any], host: str, port: int, address: str | None, insecure: bool, log: Log) -> None:
-    from rectexport.runtime.serving.ray_app import RaySettings
-    from rectexport.runtime.serving.ray_host import run_on_ray
+    from rectexport.runtime.serving.ray.app import RaySettings
+    from rectexport.runtime.serving.ray.host import run_on_ray
 
     run_on_ray(RaySettings(**options), host, port, address=address, insecure=insecure, log=log)

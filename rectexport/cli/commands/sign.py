@@ -12,9 +12,9 @@ from rich.console import Console
 
 from rectexport.cli.command import AsJson, Command
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.runtime.package import Package
-from rectexport.runtime.signing import sign_package
-from rectexport.runtime.texts import printable
+from rectexport.runtime.base.texts import printable
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.signing import sign_package
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 

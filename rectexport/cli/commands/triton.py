@@ -48,9 +48,9 @@ def triton(
         if len(places) != (1 if check else 2):
             raise UsageError("expected REPO behind --check" if check else "expected PKG REPO")
         from rectexport.runtime.serving.sources import find_sources
-        from rectexport.runtime.serving.triton_check import check_repository
-        from rectexport.runtime.serving.triton_config import Deployment
-        from rectexport.runtime.serving.triton_repository import write_model
+        from rectexport.runtime.serving.triton.check import check_repository
+        from rectexport.runtime.serving.triton.config import Deployment
+        from rectexport.runtime.serving.triton.repository import write_model
 
         repository = Path(places[-1])
         plugins: list[Path] = []

@@ -16,9 +16,9 @@ from rich.text import Text
 from rectexport.cli.command import AsJson, Command
 from rectexport.cli.display import Progress
 from rectexport.cli.failure import reported, show_verdict
-from rectexport.runtime.backends import AUTO, BACKENDS, TORCH, BackendOptions
+from rectexport.runtime.base.texts import printable
+from rectexport.runtime.engines.backends import AUTO, BACKENDS, TORCH, BackendOptions
 from rectexport.runtime.errors import ParityError
-from rectexport.runtime.texts import printable
 from rectexport.runtime.verify import Verification, verify
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)

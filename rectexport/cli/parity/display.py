@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from rectexport.cli.display import show_regions
-from rectexport.runtime.metamorphic import Check
-from rectexport.runtime.metrics import Difference
-from rectexport.runtime.parity import CaseReport, LayerReport, worst_region
-from rectexport.runtime.parity_outcome import Outcome
-from rectexport.runtime.shapes import format_shape
+from rectexport.runtime.base.metrics import Difference
+from rectexport.runtime.base.shapes import format_shape
+from rectexport.runtime.parity.metamorphic import Check
+from rectexport.runtime.parity.outcome import Outcome
+from rectexport.runtime.parity.reports import CaseReport, LayerReport, worst_region
 
 #: Rows of the table of cases; beyond them those that agree best are left out.
 MOST_CASES = 24

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.cli.parity_reference import Against
+from rectexport.cli.parity.reference import Against
+from rectexport.runtime.arrays.input_files import PREFIX
+from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.files import replaced_file
-from rectexport.runtime.heat_map import draw_heat_map
-from rectexport.runtime.input_files import PREFIX
-from rectexport.runtime.parity_outcome import Outcome
+from rectexport.runtime.parity.heat_map import draw_heat_map
+from rectexport.runtime.parity.outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.package import Package
-from rectexport.runtime.parity_run import Layers
-from rectexport.runtime.runner import Runner
-from rectexport.runtime.stored_reference import Reference, StoredReference
-from rectexport.runtime.tolerance import Tolerance
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.parity.run import Layers
+from rectexport.runtime.parity.stored_reference import Reference, StoredReference
 
 if TYPE_CHECKING:
-    from rectexport.exporter.layers import Tensors
-    from rectexport.exporter.log import Log
+    from rectexport.exporter.base.log import Log
+    from rectexport.exporter.checking.layers import Tensors
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def open_reference(against: Against, package: Package, log: Log) -> tuple[Refere
 def _source(path: Path, against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
     for library in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon"):
         require(library)
-    from rectexport.exporter.against import SourceReference
-    from rectexport.exporter.load import LoadOptions
+    from rectexport.exporter.checking.against import SourceReference
+    from rectexport.exporter.frontend.load import LoadOptions
 
     source = SourceReference(path, package, LoadOptions(against.arch, against.trust_pickle, against.rectify_model))
     log.say(source.note)
@@ -89,8 +89,8 @@ def make_layers(
             require(library)
     if any(find_spec(library) is None for library in libraries):
         return None
-    from rectexport.exporter.inner import StoredTensors
-    from rectexport.exporter.layers import MarkedLayers
+    from rectexport.exporter.checking.layers import MarkedLayers
+    from rectexport.exporter.checking.stored_tensors import StoredTensors
 
     tensors: Tensors = StoredTensors(reference, package) if isinstance(reference, StoredReference) else reference
     return MarkedLayers(package, opened, tensors, tolerance, memory, counts_nodes)

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rectexport.cli.display import Progress
-from rectexport.cli.parity_keep import Finished, Request, keep
-from rectexport.cli.parity_reference import allowed, make_layers, open_reference
-from rectexport.runtime.backends import open_backend
-from rectexport.runtime.environment import require
+from rectexport.cli.parity.keep import Finished, Request, keep
+from rectexport.cli.parity.reference import allowed, make_layers, open_reference
+from rectexport.runtime.arrays.input_files import ImageScaling
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.base.tolerance import Tolerance
+from rectexport.runtime.engines.backends import open_backend
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.input_files import ImageScaling
-from rectexport.runtime.metamorphic import Bound
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.package import Package, check_outside
-from rectexport.runtime.parity_cases import make_cases
-from rectexport.runtime.parity_run import Setup, run_parity
-from rectexport.runtime.runner import Runner
+from rectexport.runtime.package.folder import Package, check_outside
+from rectexport.runtime.parity.cases import make_cases
+from rectexport.runtime.parity.metamorphic import Bound
+from rectexport.runtime.parity.run import Setup, run_parity
+from rectexport.runtime.parity.stored_reference import Reference, StoredReference
 from rectexport.runtime.session import Session
-from rectexport.runtime.stored_reference import Reference, StoredReference
-from rectexport.runtime.tolerance import Tolerance
 
 if TYPE_CHECKING:
-    from rectexport.exporter.layers import Tensors
+    from rectexport.exporter.checking.layers import Tensors
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _NO_ONNX = "it takes the onnx library: pip install 'rectexport[export]'"
@@ -35,7 +35,7 @@ _NO_ONNX = "it takes the onnx library: pip install 'rectexport[export]'"
 
 def compare_package(request: Request, progress: Progress) -> Finished:
     """Raises UsageError, BadInput and MissingDependency; what differs is in the outcome."""
-    from rectexport.exporter.log import Log
+    from rectexport.exporter.base.log import Log
 
     log = Log(progress)
     if request.inputs is not None and request.shapes:

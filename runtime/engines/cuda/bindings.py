@@ -7,8 +7,8 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.runner import Allocate, Array, DeviceArray, TensorSpec
-from rectexport.runtime.shapes import Shape
+from rectexport.runtime.base.runner import Allocate, Array, DeviceArray, TensorSpec
+from rectexport.runtime.base.shapes import Shape
 
 #: Output shapes that are remembered, by input shapes.
 REMEMBERED = 1024

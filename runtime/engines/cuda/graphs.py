@@ -9,9 +9,9 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.arrays import copy_on_device
-from rectexport.runtime.cuda_bindings import CudaBindings, ShapeKey, shape_key
-from rectexport.runtime.runner import Allocate, Array, DeviceArray, TensorSpec
+from rectexport.runtime.arrays.kinds import copy_on_device
+from rectexport.runtime.base.runner import Allocate, Array, DeviceArray, TensorSpec
+from rectexport.runtime.engines.cuda.bindings import CudaBindings, ShapeKey, shape_key
 
 #: Shapes that are recorded; each keeps its buffers. Later ones run without a graph.
 GRAPHS = 16

@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from rectexport.runtime import cuda_libraries
-from rectexport.runtime.backends import BackendOptions
-from rectexport.runtime.cuda_bindings import CudaBindings
-from rectexport.runtime.cuda_graphs import NO_GRAPH, CudaGraphs, run_options
-from rectexport.runtime.cuda_libraries import PROVIDER
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.messages import CLOSED, first_line, shown
+from rectexport.runtime.base.runner import Allocate, Array, DeviceArray, TensorSpec
+from rectexport.runtime.base.temporary import scratch_folder
+from rectexport.runtime.engines.backends import BackendOptions
+from rectexport.runtime.engines.cuda import libraries as cuda_libraries
+from rectexport.runtime.engines.cuda.bindings import CudaBindings
+from rectexport.runtime.engines.cuda.graphs import NO_GRAPH, CudaGraphs, run_options
+from rectexport.runtime.engines.cuda.libraries import PROVIDER
+from rectexport.runtime.engines.cuda.placement import astray, read_profile
+from rectexport.runtime.engines.onnxruntime_runner import spec_of
+from rectexport.runtime.engines.warm_up import warm_up_shapes, zeros
 from rectexport.runtime.errors import BadInput, MissingDependency
-from rectexport.runtime.messages import CLOSED, first_line, shown
-from rectexport.runtime.onnxruntime_runner import spec_of
-from rectexport.runtime.package import Package
-from rectexport.runtime.placement import astray, read_profile
-from rectexport.runtime.runner import Allocate, Array, DeviceArray, TensorSpec
-from rectexport.runtime.temporary import scratch_folder
-from rectexport.runtime.warm_up import warm_up_shapes, zeros
+from rectexport.runtime.package.folder import Package
 
 #: Nodes that a refusal names; the rest are counted.
 NAMED = 5

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.engines.tensorrt.profiles import Profile, as_dict
+from rectexport.runtime.engines.tensorrt.versions import HARDWARE
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.tensorrt.profiles import Profile, as_dict
-from rectexport.runtime.tensorrt.versions import HARDWARE
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.I)
 

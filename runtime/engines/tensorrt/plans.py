@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.base.texts import printable
+from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt.profiles import Profile, from_dict
+from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import sha256
-from rectexport.runtime.manifest import FILE_NAME
-from rectexport.runtime.package import MODEL, Package
-from rectexport.runtime.schema import field_faults
-from rectexport.runtime.tensorrt import cuda
-from rectexport.runtime.tensorrt.profiles import Profile, from_dict
-from rectexport.runtime.tensorrt.versions import Api
-from rectexport.runtime.texts import printable
+from rectexport.runtime.package.folder import MODEL, Package
+from rectexport.runtime.package.manifest import FILE_NAME
+from rectexport.runtime.package.schema import field_faults
 
 #: Field of the manifest.
 FIELD = "plans"

@@ -7,7 +7,7 @@ from pathlib import Path
 from rectexport.runtime.errors import BadInput
 
 LIBRARY = "librectexport_rectify.so"
-_BUILT_IN = Path(__file__).resolve().parents[1] / "plugins" / LIBRARY
+_BUILT_IN = Path(__file__).resolve().parents[3] / "plugins" / LIBRARY
 _ELF = b"\x7fELF"
 
 

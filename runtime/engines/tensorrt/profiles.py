@@ -10,9 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rectexport.runtime.errors import UsageError
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.shapes import (
+from rectexport.runtime.base.shapes import (
     MAX_DIMENSION,
     Shape,
     ShapeRange,
@@ -22,6 +20,8 @@ from rectexport.runtime.shapes import (
     parse_shape_flags,
     resolve_names,
 )
+from rectexport.runtime.errors import UsageError
+from rectexport.runtime.package.manifest import TensorEntry
 
 #: Range of every input, by name.
 Profile = dict[str, ShapeRange]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from rectexport.runtime.shapes import format_shape
-from rectexport.runtime.tensorrt.options import BuildOptions
-from rectexport.runtime.tensorrt.profiles import Profile
-from rectexport.runtime.tensorrt.versions import HARDWARE, Api
+from rectexport.runtime.base.shapes import format_shape
+from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.engines.tensorrt.profiles import Profile
+from rectexport.runtime.engines.tensorrt.versions import HARDWARE, Api
 
 #: --hardware-compatibility -> trtexec's spelling.
 _LEVELS = {"ampere+": "ampere+", "same-compute-capability": "sameComputeCapability"}

@@ -13,9 +13,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from rectexport.runtime.environment import require, version
+from rectexport.runtime.base.environment import require, version
+from rectexport.runtime.engines.tensorrt import cuda
 from rectexport.runtime.errors import MissingDependency, RectexportError
-from rectexport.runtime.tensorrt import cuda
 
 Version = tuple[int, int, int]
 

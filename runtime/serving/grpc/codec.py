@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.environment import require
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.signature import Tensor
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, final
 
-from rectexport.runtime.environment import require
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.batcher import Outputs
-from rectexport.runtime.serving.grpc_codec import from_contents, parse, plain
+from rectexport.runtime.serving.grpc.codec import from_contents, parse, plain
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.repository import Served
 from rectexport.runtime.serving.request import (
@@ -24,7 +24,7 @@ from rectexport.runtime.serving.request import (
 )
 from rectexport.runtime.serving.service import Service
 from rectexport.runtime.serving.signature import DATATYPE_OF
-from rectexport.runtime.serving.triton_config import model_config
+from rectexport.runtime.serving.triton.config import model_config
 
 SERVICE = "inference.GRPCInferenceService"
 

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, final
 
 from rectexport.runtime.serving.batcher import Outputs
-from rectexport.runtime.serving.codec import Codec
-from rectexport.runtime.serving.compression import decompressed
-from rectexport.runtime.serving.http_protocol import LEFT
+from rectexport.runtime.serving.http.codec import Codec
+from rectexport.runtime.serving.http.compression import decompressed
+from rectexport.runtime.serving.http.protocol import LEFT
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.repository import Served
 from rectexport.runtime.serving.service import Service
-from rectexport.runtime.serving.triton_config import as_dict, model_config
+from rectexport.runtime.serving.triton.config import as_dict, model_config
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

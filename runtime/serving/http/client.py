@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, final
 
-from rectexport.runtime.environment import require
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.signature import DATATYPE_OF
 
 T = TypeVar("T")

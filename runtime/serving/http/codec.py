@@ -12,8 +12,8 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.environment import require
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import (
     InferRequest,

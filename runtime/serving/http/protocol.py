@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
 
 #: Bytes of a request's line and headers.
 HEAD = 64 << 10

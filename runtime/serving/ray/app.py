@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.backends import AUTO
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.engines.backends import AUTO
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.serving.http_app import HttpApp
+from rectexport.runtime.serving.http.app import HttpApp
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import Log
 from rectexport.runtime.serving.server import Settings, make_repository, read_token
 from rectexport.runtime.serving.service import Service
 
 NAME = "rectexport"
-IMPORT_PATH = "rectexport.runtime.serving.ray_app:build"
+IMPORT_PATH = "rectexport.runtime.serving.ray.app:build"
 #: Requests that a replica takes at a time; more wait at the proxy.
 ONGOING = 256
 

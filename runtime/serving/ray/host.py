@@ -7,10 +7,10 @@ import signal
 import threading
 from typing import Any
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.serving.log import Log
-from rectexport.runtime.serving.ray_app import IMPORT_PATH, NAME, RaySettings, build
+from rectexport.runtime.serving.ray.app import IMPORT_PATH, NAME, RaySettings, build
 from rectexport.runtime.serving.server import LOOPBACK, Settings
 from rectexport.runtime.serving.sources import find_sources
 

@@ -10,15 +10,15 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.runner import TensorSpec
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput, RectexportError
-from rectexport.runtime.manifest import FILE_NAME
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import TensorSpec
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.serving.signature import DATATYPES
-from rectexport.runtime.serving.triton_config import BACKENDS, WARM_UP_FOLDER
-from rectexport.runtime.serving.triton_repository import CONFIG
+from rectexport.runtime.serving.triton.config import BACKENDS, WARM_UP_FOLDER
+from rectexport.runtime.serving.triton.repository import CONFIG
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rectexport.runtime.environment import require
+from rectexport.runtime.base.environment import require
 from rectexport.runtime.serving.signature import Signature, Tensor
 
 #: Backend -> (platform, file in the version's folder).

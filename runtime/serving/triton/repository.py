@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from rectexport.runtime.base.files import replaced_directory
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.files import replaced_directory
-from rectexport.runtime.manifest import FILE_NAME
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.serving.repository import MAX_BATCH
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.sources import Source
-from rectexport.runtime.serving.triton_config import (
+from rectexport.runtime.serving.triton.config import (
     BACKENDS,
     WARM_UP_FOLDER,
     Deployment,

@@ -16,7 +16,7 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.runner import Array
 
 _LENGTH = struct.Struct("<I")
 #: Bytes up to which a frame is sent in one piece.

@@ -9,11 +9,11 @@ from typing import final
 import numpy as np
 
 from rectexport.runtime.api import load
-from rectexport.runtime.backends import AUTO
+from rectexport.runtime.base.metrics import compare
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.engines.backends import AUTO
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.metrics import compare
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Array
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.session import Session
 

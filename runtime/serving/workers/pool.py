@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.serving.workers import Worker
+from rectexport.runtime.serving.workers.protocol import Worker
 
 #: Seconds before each further try to start a worker again; the last one is used from then on.
 PAUSES = (0.0, 0.2, 1.0, 5.0)

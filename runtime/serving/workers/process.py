@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, final
 
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.runner import Array
-from rectexport.runtime.serving import frames
-from rectexport.runtime.serving.hosted import ModelSpec
-from rectexport.runtime.serving.workers import Done, Feeds, ModelFailed, Outcome, Ran, WorkerDied
+from rectexport.runtime.serving.workers import frames
+from rectexport.runtime.serving.workers.hosted import ModelSpec
+from rectexport.runtime.serving.workers.protocol import Done, Feeds, ModelFailed, Outcome, Ran, WorkerDied
 
 #: Seconds that a worker may take to open its model and to answer the goldens.
 START = 600.0
@@ -42,7 +42,7 @@ class ProcessWorker:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        command = [sys.executable, "-m", "rectexport.runtime.serving.worker", str(theirs.fileno())]
+        command = [sys.executable, "-m", "rectexport.runtime.serving.workers.worker", str(theirs.fileno())]
         # A session of its own: Ctrl-C in a terminal reaches the server alone, which lets the worker finish.
         self._process = subprocess.Popen(
             [*command, json.dumps(asdict(self._spec))], pass_fds=[theirs.fileno()], start_new_session=True

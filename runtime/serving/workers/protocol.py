@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rectexport.runtime.runner import Array
+from rectexport.runtime.base.runner import Array
 
 #: Arrays of each request of a batch, by input.
 Feeds = Mapping[str, Sequence[Array]]

@@ -13,9 +13,9 @@ from typing import Any, final
 import numpy as np
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.serving.hosted import HostedModel, ModelSpec
-from rectexport.runtime.serving.worker import explain, facts
-from rectexport.runtime.serving.workers import Done, Feeds, ModelFailed, Ran, WorkerDied
+from rectexport.runtime.serving.workers.hosted import HostedModel, ModelSpec
+from rectexport.runtime.serving.workers.protocol import Done, Feeds, ModelFailed, Ran, WorkerDied
+from rectexport.runtime.serving.workers.worker import explain, facts
 
 
 @final

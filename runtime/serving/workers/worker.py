@@ -1,6 +1,6 @@
 """A worker process: one model, one batch at a time, over a socket that it inherits.
 
-Started by process_worker.py as `python -m rectexport.runtime.serving.worker FD SPEC`. It ends when the socket does.
+process.py starts it as `python -m rectexport.runtime.serving.workers.worker FD SPEC`. It ends when the socket does.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 import time
 
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.serving import frames
-from rectexport.runtime.serving.hosted import HostedModel, ModelSpec
+from rectexport.runtime.serving.workers import frames
+from rectexport.runtime.serving.workers.hosted import HostedModel, ModelSpec
 
 
 def main() -> None:

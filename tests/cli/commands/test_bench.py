@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from rectexport.cli import bench as command_module
-from rectexport.cli.bench_plan import numbers, percent
-from rectexport.runtime.bench import run_bench
+from rectexport.cli.bench.plan import numbers, percent
+from rectexport.cli.commands import bench as command_module
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.stopwatch import Timing
+from rectexport.runtime.timing.bench import run_bench
+from rectexport.runtime.timing.stopwatch import Timing
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_pytorch(packages, command, timed, digits):
     ran = command("bench", packages / "small", "--vs", "torch-compile", "--source", digits, "--no-transfers")
     assert ran.code == 0, ran.err
     torch = timed[1][0][0][1]
-    assert torch.module == "rectexport.exporter.torch_worker"
+    assert torch.module == "rectexport.exporter.tools.torch_worker"
     expected = {"source": str(digits), "arch": None, "compile": True, "device": "cpu", "transfers": False}
     assert expected.items() <= torch.spec.items()
     assert f"warning: {digits} is not the file that the package was made from (tiny.onnx, sha256" in ran.out
@@ -130,7 +130,7 @@ def test_pytorch(packages, command, timed, digits):
 
 
 def test_without_the_exporter(packages, command, monkeypatch):
-    from rectexport.runtime import environment
+    from rectexport.runtime.base import environment
 
     def absent(name):
         raise ImportError(name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.tensorrt.machines import Machine, edit_manifest, flexible, machine
+from tests.runtime.engines.tensorrt.machines import Machine, edit_manifest, flexible, machine
 
 __all__ = ["flexible", "machine"]
 Command = Callable[..., Any]

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import rectexport
-from rectexport.cli import export
+from rectexport.cli.commands import export
 
 Command = Callable[..., Any]
 
@@ -179,7 +179,8 @@ def test_spellings_of_dynamic_shapes_mean_the_same(
 
 
 def test_options_reach_the_export(command: Command, tiny: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rectexport.exporter import load, pipeline
+    from rectexport.exporter import pipeline
+    from rectexport.exporter.frontend import load
 
     seen: dict[str, Any] = {}
 

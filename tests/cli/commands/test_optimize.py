@@ -9,8 +9,8 @@ import pytest
 from onnx import parser
 from typer.testing import CliRunner
 
+from rectexport.cli.commands.optimize import app
 from rectexport.cli.main import COMMANDS
-from rectexport.cli.optimize import app
 
 NET = """
 <ir_version: 9, opset_import: ["" : 18]>
@@ -34,7 +34,7 @@ def call(*arguments):
 
 
 def test_the_command_is_known():
-    assert COMMANDS["optimize"] == "rectexport.cli.optimize"
+    assert COMMANDS["optimize"] == "rectexport.cli.commands.optimize"
 
 
 def test_it_writes_the_model_and_says_why(source, tmp_path):

@@ -16,9 +16,11 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from rectexport.cli import parity_keep, parity_reference, parity_setup
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.package import Package
+from rectexport.cli.parity import keep as parity_keep
+from rectexport.cli.parity import reference as parity_reference
+from rectexport.cli.parity import setup as parity_setup
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.package.folder import Package
 from tests.cli.conftest import Command, Ran
 
 RANGE = ("--min-shapes", "x:1x1x8x8", "--opt-shapes", "x:4x1x8x8", "--max-shapes", "x:6x1x8x8")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 
 pytest.importorskip("jinja2")
 pytest.importorskip("onnxruntime")

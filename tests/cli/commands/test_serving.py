@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rectexport.cli.serve import parse_replicas
+from rectexport.cli.commands.serve import parse_replicas
 from rectexport.runtime.errors import UsageError
 
 for library in ("orjson", "prometheus_client", "tritonclient.grpc", "uvicorn", "yaml"):

@@ -99,7 +99,7 @@ def test_a_tampered_package_ends_with_one(command: Any, package: Path) -> None:
 def key(tmp_path: Path) -> Path:
     """A private key; its public half is beside it, key.pub."""
     pytest.importorskip("cryptography")
-    from rectexport.runtime.signing import generate_key
+    from rectexport.runtime.package.signing import generate_key
 
     generate_key(tmp_path / "key")
     return tmp_path / "key"

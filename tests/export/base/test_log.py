@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
 
 
 class Listener:

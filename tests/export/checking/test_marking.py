@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import ModelProto, parser
 
-from rectexport.exporter import marking
-from rectexport.exporter.fusion import FusionWatch, optimized_nodes
-from rectexport.exporter.inputs import ShapeOptions
-from rectexport.exporter.load import load_source
-from rectexport.exporter.log import Log
-from rectexport.exporter.marking import Tensor, comparable, oversized, slices, write_marked
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.checking import marking
+from rectexport.exporter.checking.fusion import FusionWatch, optimized_nodes
+from rectexport.exporter.checking.marking import Tensor, comparable, oversized, slices, write_marked
+from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.exporter.frontend.load import load_source
 from rectexport.exporter.pipeline import ExportOptions, run_export
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.package import Package
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.package.folder import Package
 
 NET = """
 <ir_version: 9, opset_import: ["" : 18]>

@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rectexport.exporter import parity, translation
-from rectexport.exporter.inputs import InputPlan, ShapeOptions
-from rectexport.exporter.parity import parity_cases
+from rectexport.exporter.checking import parity
+from rectexport.exporter.checking.parity import parity_cases
+from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions
 from rectexport.exporter.passes import rectify_fold
+from rectexport.exporter.tracing import translation
+from rectexport.runtime.base.metrics import Difference
+from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange
 from rectexport.runtime.errors import ParityError
-from rectexport.runtime.metrics import Difference
-from rectexport.runtime.parity import CaseReport, LayerReport, compare_outputs, judge_layers
-from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange
+from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_outputs, judge_layers
 from tests.export.helper import Array
 from tests.export.nets import Chain, Small, exported, image, seeded, source
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rectexport.exporter.reference import OnnxReference, TorchReference, make_reference, run_inner
-from rectexport.exporter.source import Source
-from rectexport.exporter.trace import Traced
+from rectexport.exporter.checking.reference import OnnxReference, TorchReference, make_reference
+from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.graph.inner import run_inner
+from rectexport.exporter.tracing.trace import Traced
 from rectexport.runtime.errors import BadInput
 from tests.export.helper import build, normal
 from tests.export.nets import Small, image, seeded, source, traced

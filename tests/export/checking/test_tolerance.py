@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.exporter.tolerance import RELATIVE_L2, Tolerance, parse_bounds
+from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance, parse_bounds
+from rectexport.runtime.base.metrics import compare
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.metrics import compare
 
 WANTED = np.array([[1.0, -2.0, 0.0, 100.0]])
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rectexport import export
-from rectexport.exporter.adapt import adapt, register_adapter, unregister_adapter
+from rectexport.exporter.frontend.adapt import adapt, register_adapter, unregister_adapter
 from rectexport.models import CReLU, RectifiedConv2d, SymmetricConv2d, SymmetricPad2d
 from rectexport.plugins import reference
 from rectexport.runtime.errors import BadInput, UsageError

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rectexport.exporter.inputs import (
+from rectexport.exporter.frontend.inputs import (
     InputPlan,
     Plan,
     ShapeOptions,
@@ -20,7 +20,7 @@ from rectexport.exporter.inputs import (
     plan_inputs,
     random_input,
 )
-from rectexport.exporter.source import Source
+from rectexport.exporter.frontend.source import Source
 from rectexport.runtime.errors import BadInput, UsageError
 from tests.export.helper import Array, normal
 

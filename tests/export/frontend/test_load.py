@@ -17,9 +17,9 @@ from onnx import helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rectexport.exporter.inputs import ShapeOptions, plan_inputs
-from rectexport.exporter.load import LoadOptions, load_source
-from rectexport.exporter.source import KINDS, Source
+from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
+from rectexport.exporter.frontend.load import LoadOptions, load_source
+from rectexport.exporter.frontend.source import KINDS, Source
 from rectexport.models import RectifiedConv2d, create_model
 from rectexport.models.checkpoint import save_checkpoint
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError

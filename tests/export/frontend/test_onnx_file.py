@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import ModelProto, helper
 
-from rectexport.exporter import onnx_file
-from rectexport.exporter.dialect import function
-from rectexport.exporter.onnx_file import numeric_type, read_onnx
+from rectexport.exporter.frontend import onnx_file
+from rectexport.exporter.frontend.onnx_file import numeric_type, read_onnx
+from rectexport.exporter.graph.dialect import function
 from rectexport.runtime.errors import BadInput
 from tests.export.helper import build
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rectexport.exporter.load import LoadOptions, load_source
-from rectexport.exporter.program_archive import check_program_archive
+from rectexport.exporter.frontend.load import LoadOptions, load_source
+from rectexport.exporter.frontend.program_archive import check_program_archive
 from rectexport.models import CReLU, RectifiedConv2d
 from rectexport.runtime.errors import BadInput
 

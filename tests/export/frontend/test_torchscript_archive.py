@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rectexport.exporter.load import LoadOptions, load_source
-from rectexport.exporter.torchscript_archive import check_torchscript_archive
+from rectexport.exporter.frontend.load import LoadOptions, load_source
+from rectexport.exporter.frontend.torchscript_archive import check_torchscript_archive
 from rectexport.models import CReLU, RectifiedConv2d, SymmetricConv2d
 from rectexport.runtime.errors import BadInput
 

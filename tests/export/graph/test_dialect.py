@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, checker, helper, parser
 
-from rectexport.exporter import dialect
-from rectexport.models.symmetry import group_pads, group_sizes
+from rectexport.exporter.graph import dialect
+from rectexport.models.layers.symmetry import group_pads, group_sizes
 from rectexport.plugins import reference
 from tests.export.helper import Array, build, normal, outputs
 

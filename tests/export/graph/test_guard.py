@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from rectexport.exporter import guard
-from rectexport.exporter.guard import run_passes
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.graph import guard
+from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.passes import Pass, PassResult, Refusal, rectify_fold, rectify_graph, select_passes
 from rectexport.runtime.errors import BadInput, ParityError
 from tests.export.helper import build, constants, normal

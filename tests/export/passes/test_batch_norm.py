@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, helper
 
-from rectexport.exporter.inputs import ShapeOptions, plan_inputs
+from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
+from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.passes import PassResult, batch_norm
-from rectexport.exporter.source import Source
-from rectexport.exporter.trace import trace
+from rectexport.exporter.tracing.trace import trace
 from rectexport.models import create_model
 from rectexport.plugins import reference
 from tests.export.helper import Array, build, check_pass, constants, normal, operators, outputs

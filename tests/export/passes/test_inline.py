@@ -6,7 +6,7 @@ import numpy as np
 from onnx import helper, parser
 
 from rectexport.exporter.passes import PassResult, inline
-from rectexport.models.symmetry import group_pads, group_sizes
+from rectexport.models.layers.symmetry import group_pads, group_sizes
 from tests.export.helper import build, check_pass, constants, normal, operators, outputs
 
 MAP = "kernel_shape=[3,3], strides=[2,1], pads=[1,1,0,1], dilations=[1,2], numerator=9"

@@ -10,8 +10,8 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 from rectexport.cli.main import main
-from rectexport.exporter.doctor import diagnose, load_model
-from rectexport.exporter.folded_factor import MARGIN, log_likelihood_ratio
+from rectexport.exporter.tools.doctor import diagnose, load_model
+from rectexport.exporter.tools.folded_factor import MARGIN, log_likelihood_ratio
 from rectexport.plugins import reference
 from rectexport.runtime.errors import BadInput
 

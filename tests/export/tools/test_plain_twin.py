@@ -14,14 +14,14 @@ from torch import nn
 from benchmarks import chains
 from benchmarks.chains import Chain
 from rectexport import export
-from rectexport.exporter import half
-from rectexport.exporter.lowering import lower
-from rectexport.exporter.lowering.tuning import ForcedForm, finished
-from rectexport.exporter.plain_twin import plain_twin, write_plain_twin
+from rectexport.exporter.passes.lowering import lower
+from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm, finished
+from rectexport.exporter.passes.precision import half
+from rectexport.exporter.tools.plain_twin import plain_twin, write_plain_twin
 from rectexport.models import CReLU, RectifiedConv2d, SymmetricConv2d
 from rectexport.models.rectify import plain
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
 
 
 def operators(model):
@@ -112,7 +112,7 @@ def test_what_is_no_rectification_is_refused(name, factor, text):
 
 
 def test_anything_else_that_would_change_is_refused(monkeypatch):
-    from rectexport.exporter import plain_twin as module
+    from rectexport.exporter.tools import plain_twin as module
 
     def careless(graph, scale):
         relu = next(node for node in graph.nodes if node.op == "Relu")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from rectexport.exporter import torch_worker
-from rectexport.exporter.source import Source
-from rectexport.exporter.torch_worker import TorchModel, open_model
+from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.tools import torch_worker
+from rectexport.exporter.tools.torch_worker import TorchModel, open_model
 from rectexport.runtime.errors import BadInput, MissingDependency
-from rectexport.runtime.timers import EventTimer, HostTimer
-from rectexport.runtime.timing_process import Contestant, started
+from rectexport.runtime.timing.process import Contestant, started
+from rectexport.runtime.timing.timers import EventTimer, HostTimer
+from tests.places import DIGITS
 
 X = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
 DEFAULTS = {"arch": None, "trust_pickle": False, "rectify_model": False}
@@ -126,10 +125,10 @@ def test_an_onnx_file_is_no_pytorch_model(monkeypatch):
 
 
 def test_a_checkpoint_in_a_process_of_its_own():
-    path = Path(__file__).parents[2] / "models/checkpoints/digits.pt"
+    path = DIGITS
     spec = {**DEFAULTS, "source": str(path), "compile": False, "device": "cpu", "threads": 1, "transfers": True}
     inputs = [["x", "float32", [2, 1, 8, 8]]]
-    with started(Contestant("torch", {**spec, "inputs": inputs}, "rectexport.exporter.torch_worker")) as worker:
+    with started(Contestant("torch", {**spec, "inputs": inputs}, "rectexport.exporter.tools.torch_worker")) as worker:
         worker.wait_ready()
         assert worker.said["description"].endswith("eager, CPU")
         assert all(0 < value < 10 for value in worker.burst(0.002))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from rectexport.exporter.neighbourhood import MAX_NODES, operators, rewrites
 from rectexport.exporter.passes import batch_norm, cleanup
+from rectexport.exporter.writing.neighbourhood import MAX_NODES, operators, rewrites
 from tests.export.helper import build, normal
 
 SIGNATURE = "(float[1,2,4,4] x) => (float[1,2,4,4] y)"

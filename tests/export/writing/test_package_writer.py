@@ -17,19 +17,19 @@ import onnxruntime as ort
 import pytest
 from onnx import ModelProto, checker
 
-from rectexport.exporter import package_writer
-from rectexport.exporter.inputs import ShapeOptions
-from rectexport.exporter.load import load_source
-from rectexport.exporter.package_writer import write_goldens, write_json, write_model, write_reproduce
+from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.exporter.frontend.load import load_source
+from rectexport.exporter.writing import package_writer
+from rectexport.exporter.writing.package_writer import write_goldens, write_json, write_model, write_reproduce
 from rectexport.models import create_model
 from rectexport.models.checkpoint import save_checkpoint
-from rectexport.runtime.files import sha256
-from rectexport.runtime.package import Package
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.package.folder import Package
 from tests.export.helper import build, normal, outputs
 from tests.export.nets import Pair, exported, image, seeded, source
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads((ROOT / "runtime" / "manifest.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "runtime" / "package" / "manifest.schema.json").read_text(encoding="utf-8"))
 FILES = {"model.onnx", "manifest.json", "goldens.npz", "parity.json", "rewrites.json", "export.log"}
 X = {"x": normal(3, 200)}
 

@@ -13,11 +13,12 @@ import pytest
 from onnx import ModelProto
 
 from rectexport.exporter.passes import Pass, batch_norm
-from rectexport.exporter.rewrites import MAX_EXAMPLES, Rewrites
+from rectexport.exporter.writing.rewrites import MAX_EXAMPLES, Rewrites
 from tests.export.helper import build, normal
 from tests.export.nets import Small, exported, image, seeded, source
+from tests.places import ROOT
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "runtime" / "rewrites.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "runtime" / "package" / "rewrites.schema.json").read_text(encoding="utf-8"))
 
 
 def checked(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rectexport.models import AVR, CReLU, RectifiedConv2d, ScaledCReLU, SymmetricConv2d, SymmetricPad2d
-from rectexport.models.functional import rectified_conv2d, symmetric_conv2d
-from rectexport.models.geometry import rectification_map, resolve_padding
-from rectexport.models.symmetry import ORDERS, REMAINDERS
+from rectexport.models.layers.functional import rectified_conv2d, symmetric_conv2d
+from rectexport.models.layers.geometry import rectification_map, resolve_padding
+from rectexport.models.layers.symmetry import ORDERS, REMAINDERS
 from rectexport.plugins import reference
 
 few = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -342,7 +342,7 @@ def test_one_map_serves_inference_then_training() -> None:
 
 
 def test_the_map_is_counted_once_per_geometry(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rectexport.models import functional
+    from rectexport.models.layers import functional
 
     calls: list[tuple[Any, ...]] = []
 
@@ -361,7 +361,7 @@ def test_the_map_is_counted_once_per_geometry(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_cache_of_maps_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rectexport.models import functional
+    from rectexport.models.layers import functional
 
     monkeypatch.setattr(functional, "_MAPS", {})
     monkeypatch.setattr(functional, "_MAPS_LIMIT", 3)

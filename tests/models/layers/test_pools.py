@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from rectexport.models.pools import HalvingAvgPool2d, HalvingMaxPool2d
+from rectexport.models.layers.pools import HalvingAvgPool2d, HalvingMaxPool2d
 
 POOLS = {
     HalvingAvgPool2d: nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False),

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rectexport.models import RectifiedConv2d, ScaledCReLU, SymmetricConv2d
-from rectexport.models.blocks import BasicBlock, Bottleneck, spatial_conv
-from rectexport.models.dfn import MergeAndRun
-from rectexport.models.even_nets import even_block, spatial
-from rectexport.models.proportional import plain, preactivation_block
-from rectexport.models.pvanet import crelu_block
-from rectexport.models.resnest import ResNeStBlock, SplitAttention
+from rectexport.models.networks.blocks import BasicBlock, Bottleneck, spatial_conv
+from rectexport.models.networks.dfn import MergeAndRun
+from rectexport.models.networks.even_nets import even_block, spatial
+from rectexport.models.networks.proportional import plain, preactivation_block
+from rectexport.models.networks.pvanet import crelu_block
+from rectexport.models.networks.resnest import ResNeStBlock, SplitAttention
 from rectexport.plugins import reference
 
 Array = NDArray[np.float64]

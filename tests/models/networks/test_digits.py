@@ -12,24 +12,18 @@ import pytest
 import torch
 from torch import nn
 
-from rectexport.models import (
-    CReLU,
-    RectifiedConv2d,
-    SymmetricConv2d,
-    create_model,
-    digits_accuracy,
-    train_digits,
-)
+from rectexport.models import CReLU, RectifiedConv2d, SymmetricConv2d, create_model
 from rectexport.models.checkpoint import build, read_checkpoint
-from rectexport.models.digits_data import digits_split
+from rectexport.models.digits import accuracy as digits_accuracy
+from rectexport.models.digits import train as train_digits
+from rectexport.models.digits.data import digits_split
 from rectexport.models.registry import model_entry
-
-CHECKPOINT = Path(__file__).parents[2] / "models" / "checkpoints" / "digits.pt"
+from tests.places import DIGITS
 
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    return build(read_checkpoint(CHECKPOINT), str(CHECKPOINT))
+    return build(read_checkpoint(DIGITS), str(DIGITS))
 
 
 def test_the_split_is_fixed_and_stratified() -> None:
@@ -47,8 +41,8 @@ def test_the_committed_checkpoint_reads_digits(model: nn.Module) -> None:
     data = digits_split()
     held_out, labels = torch.from_numpy(data.held_out_images), torch.from_numpy(data.held_out_labels)
     assert train_digits.accuracy(model, held_out, labels) >= 0.98
-    checkpoint = read_checkpoint(CHECKPOINT)
-    assert CHECKPOINT.stat().st_size < 2**20
+    checkpoint = read_checkpoint(DIGITS)
+    assert DIGITS.stat().st_size < 2**20
     assert torch.equal(checkpoint["example_input"], held_out[:4]) and checkpoint["labels"] == list("0123456789")
 
 
@@ -106,6 +100,6 @@ def test_the_accuracy_script_compares_with_a_package(
     fake = SimpleNamespace(load=lambda path: FakeSession(model, batch, wrong))
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "rectexport", fake)
-        status = digits_accuracy.main([str(CHECKPOINT), "out/digits"])
+        status = digits_accuracy.main([str(DIGITS), "out/digits"])
     assert status == (3 if wrong else 0)
     assert ("agree on 599 of 599" in capsys.readouterr().out) != wrong

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from rectexport.models import AVR, CReLU, RectifiedConv2d, ScaledCReLU, SymmetricConv2d, create_model, model_names
-from rectexport.models.blocks import PreActivation
-from rectexport.models.count import macs, parameters, rectified_layers
+from rectexport.models.networks.blocks import PreActivation
 from rectexport.models.registry import model_entry
-from rectexport.models.seeded import seeded_model
+from rectexport.models.tools.count import macs, parameters, rectified_layers
+from rectexport.models.tools.seeded import seeded_model
 
 USES = {"rectified", "crelu", "avr", "c2sp", "c4sp", "proportional"}
 every_model = pytest.mark.parametrize("name", model_names())

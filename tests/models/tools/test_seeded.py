@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rectexport.models.checkpoint import build, read_checkpoint
-from rectexport.models.seeded import save_seeded, seeded_model
+from rectexport.models.tools.seeded import save_seeded, seeded_model
 
 
 def test_a_seed_gives_the_same_network_and_leaves_the_random_state() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from rectexport.exporter import dialect
+from rectexport.exporter.graph import dialect
+from tests.places import ROOT
 
-SOURCES = Path(__file__).parents[3] / "plugins" / "rectify"
+SOURCES = ROOT / "plugins" / "rectify"
 
 
 def source(name: str) -> str:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rectexport.runtime.plugins import LIBRARY, plugin_library
+from rectexport.runtime.engines.tensorrt.plugins import LIBRARY, plugin_library
+from tests.places import ROOT
 
-BUILT = Path(__file__).parents[3] / "build" / "native" / "plugins" / "rectify" / LIBRARY
+BUILT = ROOT / "build" / "native" / "plugins" / "rectify" / LIBRARY
 NODE = {
     "kernel_shape": [3, 3],
     "strides": [1, 1],

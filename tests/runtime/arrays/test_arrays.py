@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
-from rectexport.runtime.arrays import NUMPY, copy_on_device, library_of
-from rectexport.runtime.cupy_arrays import CupyArrays
+from rectexport.runtime.arrays.cupy_arrays import CupyArrays
+from rectexport.runtime.arrays.kinds import NUMPY, copy_on_device, library_of
+from rectexport.runtime.arrays.torch_arrays import TorchCudaTensors, TorchTensors
+from rectexport.runtime.base.runner import DeviceArray
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.runner import DeviceArray
 from rectexport.runtime.session import Session
-from rectexport.runtime.torch_arrays import TorchCudaTensors, TorchTensors
 from tests.runtime.fakes import FakeCupyArray, fake_cupy
 
 DTYPES = ["float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool"]

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from rectexport.runtime.arrays.feeds import check_feeds
+from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.feeds import check_feeds
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.shapes import ShapeRange
+from rectexport.runtime.package.manifest import TensorEntry
 from tests.runtime.fakes import FakeCupyArray, fake_cupy
 
 LEFT = TensorEntry(
@@ -65,7 +65,7 @@ def test_all_inputs_are_of_one_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_devices_of_one_library_are_two() -> None:
     torch = pytest.importorskip("torch")
-    from rectexport.runtime.torch_arrays import TorchCudaTensors, TorchTensors
+    from rectexport.runtime.arrays.torch_arrays import TorchCudaTensors, TorchTensors
 
     assert TorchTensors(torch) != TorchCudaTensors(torch)
     library = check_feeds([RIGHT], {"right": torch.zeros((2, 5), dtype=torch.int64)})

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
-from rectexport.runtime.arrays import NUMPY, library_of
+from rectexport.runtime.arrays.finite import check_finite
+from rectexport.runtime.arrays.kinds import NUMPY, library_of
 from rectexport.runtime.errors import NotFinite
-from rectexport.runtime.finite import check_finite
 from tests.runtime.fakes import FakeCupyArray, fake_cupy
 from tests.runtime.tiny import dynamic_package
 

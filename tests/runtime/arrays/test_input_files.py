@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rectexport.runtime.arrays.input_files import ImageScaling, read_inputs
+from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput, MissingDependency
-from rectexport.runtime.input_files import ImageScaling, read_inputs
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.shapes import ShapeRange
+from rectexport.runtime.package.manifest import TensorEntry
 
 X = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
 ONE = [TensorEntry("x", "float32", (1, 3, 2, 2))]

@@ -8,8 +8,8 @@ from importlib import metadata
 
 import pytest
 
-from rectexport.runtime import environment
-from rectexport.runtime.environment import EXTRAS, missing, onnxruntime_conflict, require, version
+from rectexport.runtime.base import environment
+from rectexport.runtime.base.environment import EXTRAS, missing, onnxruntime_conflict, require, version
 from rectexport.runtime.errors import MissingDependency
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rectexport.runtime import files
+from rectexport.runtime.base import files
+from rectexport.runtime.base.files import replaced_directory, sha256
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import replaced_directory, sha256
 
 OURS = '{"format": "rectexport-package"}'
 

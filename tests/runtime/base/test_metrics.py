@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime.metrics import REGIONS, Difference, compare, compare_regions, region_masks
+from rectexport.runtime.base.metrics import REGIONS, Difference, compare, compare_regions, region_masks
 
 SAME = Difference(0.0, 0.0, 1.0)
 CLASH = Difference(math.inf, math.inf, 0.0)

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from rectexport.runtime.errors import UsageError
-from rectexport.runtime.shapes import (
+from rectexport.runtime.base.shapes import (
     DTYPES,
     ShapeFlag,
     ShapeRange,
@@ -17,6 +16,7 @@ from rectexport.runtime.shapes import (
     parse_shape_flags,
     resolve_names,
 )
+from rectexport.runtime.errors import UsageError
 
 SHAPE = (1, 3, 224, 224)
 

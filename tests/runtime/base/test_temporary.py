@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rectexport.runtime.temporary import remove_abandoned, scratch_folder, temporary_file, temporary_folder
+from rectexport.runtime.base.temporary import remove_abandoned, scratch_folder, temporary_file, temporary_folder
 
 if sys.platform == "win32":
     pytest.skip("nothing is removed where there is no flock", allow_module_level=True)
@@ -18,7 +18,7 @@ if sys.platform == "win32":
 HOLD = """
 import sys, time
 from pathlib import Path
-from rectexport.runtime.temporary import temporary_file, temporary_folder
+from rectexport.runtime.base.temporary import temporary_file, temporary_folder
 
 with temporary_folder(Path(sys.argv[1]), "out") as folder, temporary_file(Path(sys.argv[1]), "out") as file:
     (folder / "half").write_text("half")

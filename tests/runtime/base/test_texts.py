@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rectexport.runtime.texts import brief, printable
+from rectexport.runtime.base.texts import brief, printable
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rectexport.runtime.documents import strict
-from rectexport.runtime.metrics import compare
-from rectexport.runtime.tolerance import Tolerance
+from rectexport.runtime.base.documents import strict
+from rectexport.runtime.base.metrics import compare
+from rectexport.runtime.base.tolerance import Tolerance
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from rectexport.runtime import backends
-from rectexport.runtime.backends import BACKENDS, Backend, BackendOptions, choose_backend, open_backend
+from rectexport.runtime.engines import backends
+from rectexport.runtime.engines.backends import BACKENDS, Backend, BackendOptions, choose_backend, open_backend
 from rectexport.runtime.errors import BadInput, MissingDependency, UsageError
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 
 
 def backend(name: str, absent: str | None = None, fails: Exception | None = None) -> Backend:
@@ -103,7 +103,7 @@ def test_cuda_is_absent_without_a_driver_or_a_provider(package: Package, monkeyp
 
 def test_tensorrt_comes_from_its_own_part(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
-    part = "rectexport.runtime.tensorrt"
+    part = "rectexport.runtime.engines.tensorrt"
     versions, runner = ModuleType(f"{part}.versions"), ModuleType(f"{part}.runner")
     versions.absence = lambda: None  # type: ignore[attr-defined]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rectexport.runtime import onnxruntime_runner
+from rectexport.runtime.base.runner import TensorSpec
+from rectexport.runtime.engines import onnxruntime_runner
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput, MissingDependency
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import TensorSpec
+from rectexport.runtime.package.folder import Package
 
 
 @pytest.fixture(scope="module")

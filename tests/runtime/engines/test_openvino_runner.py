@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime import openvino_runner
 from rectexport.runtime.api import load
-from rectexport.runtime.backends import BackendOptions, open_backend
+from rectexport.runtime.engines import openvino_runner
+from rectexport.runtime.engines.backends import BackendOptions, open_backend
+from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.openvino_runner import OpenVinoRunner
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
+from rectexport.runtime.engines.torch_runner import TorchRunner
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.package import Package
-from rectexport.runtime.torch_runner import TorchRunner
-
-DIGITS = Path(__file__).parents[2] / "models/checkpoints/digits.pt"
+from rectexport.runtime.package.folder import Package
+from tests.places import DIGITS
 
 
 @pytest.fixture

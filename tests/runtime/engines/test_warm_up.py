@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime import api, warm_up
+from rectexport.runtime import api
 from rectexport.runtime.api import load
-from rectexport.runtime.backends import Choice
+from rectexport.runtime.base.shapes import ShapeRange
+from rectexport.runtime.engines import warm_up
+from rectexport.runtime.engines.backends import Choice
+from rectexport.runtime.engines.warm_up import CHEAP_ELEMENTS, RUNS, warm_up_shapes
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.manifest import Manifest, TensorEntry
-from rectexport.runtime.shapes import ShapeRange
-from rectexport.runtime.warm_up import CHEAP_ELEMENTS, RUNS, warm_up_shapes
+from rectexport.runtime.package.manifest import Manifest, TensorEntry
 from tests.runtime.tiny import dynamic_package
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rectexport.runtime import archives
-from rectexport.runtime.archives import check_archive
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.package import archives
+from rectexport.runtime.package.archives import check_archive
 
 
 def zipped(*entries: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:

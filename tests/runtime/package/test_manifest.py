@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from rectexport.runtime import manifest
+from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.manifest import Manifest, TensorEntry, read_manifest
-from rectexport.runtime.shapes import ShapeRange
+from rectexport.runtime.package import manifest
+from rectexport.runtime.package.manifest import Manifest, TensorEntry, read_manifest
 
 Writer = Callable[..., Path]
 SHA = "0" * 64

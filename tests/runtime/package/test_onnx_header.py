@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.onnx_header import LARGEST_OPSET, check_opsets
+from rectexport.runtime.package.onnx_header import LARGEST_OPSET, check_opsets
 
 HUGE = 1 << 40
 
@@ -58,7 +58,7 @@ def test_what_is_no_protocol_buffer_is_left_to_the_engine(tmp_path: Path, conten
 @pytest.mark.parametrize("opset", [HUGE, 18])
 def test_openvino_is_not_asked_to_count(tmp_path: Path, opset: int) -> None:
     pytest.importorskip("openvino")
-    from rectexport.runtime.openvino_runner import OpenVinoRunner
+    from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 
     path = tmp_path / "model.onnx"
     path.write_bytes(model(opset).SerializeToString())

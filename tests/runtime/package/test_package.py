@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.package import LOCK, Package, add_files, changing
+from rectexport.runtime.package.folder import LOCK, Package, add_files, changing
 
 
 def test_an_exported_package_is_whole(exported: Path) -> None:
@@ -180,7 +180,7 @@ def test_whoever_stops_halfway_leaves_a_whole_package(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"rectexport.runtime.package.{step}", stop)
+        patch.setattr(f"rectexport.runtime.package.folder.{step}", stop)
         with pytest.raises(KeyboardInterrupt):
             add_files(package, {"a.plan": source}, {"plans": [{"file": "a.plan"}]})
     left = Package.open(package)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rectexport.runtime.package import Package
-from rectexport.runtime.schema import MANIFEST_SCHEMA, faults, manifest_faults
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.schema import MANIFEST_SCHEMA, faults, manifest_faults
 from tests.runtime.tiny import dynamic_package
 
 SCHEMA = json.loads(MANIFEST_SCHEMA.read_text(encoding="utf-8"))

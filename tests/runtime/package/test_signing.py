@@ -10,8 +10,8 @@ import pytest
 
 import rectexport
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.package import Package
-from rectexport.runtime.signing import check_signature, generate_key, sign_package
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.signing import check_signature, generate_key, sign_package
 
 pytest.importorskip("cryptography")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.errors import BadInput, MissingDependency
-from rectexport.runtime.heat_map import draw_heat_map
+from rectexport.runtime.parity.heat_map import draw_heat_map
 
 
 def pair(*shape: int) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime.metamorphic import Bound, Check, Subject, rows_of, run_checks, same_bits
+from rectexport.runtime.parity.metamorphic import Bound, Check, Subject, rows_of, run_checks, same_bits
 
 EXACT = Bound(0.0, "the same")
 X = {"x": np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)}

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rectexport.runtime.arrays.input_files import ImageScaling
+from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.input_files import ImageScaling
-from rectexport.runtime.metamorphic import Bound
-from rectexport.runtime.package import Package
-from rectexport.runtime.parity import CaseReport, LayerReport, compare_layer, compare_outputs, first_divergence
-from rectexport.runtime.parity_cases import Case, make_cases
-from rectexport.runtime.parity_outcome import Exhibit, Outcome
-from rectexport.runtime.parity_run import Setup, run_parity
-from rectexport.runtime.tolerance import Tolerance
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.parity.cases import Case, make_cases
+from rectexport.runtime.parity.metamorphic import Bound
+from rectexport.runtime.parity.outcome import Exhibit, Outcome
+from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, first_divergence
+from rectexport.runtime.parity.run import Setup, run_parity
 
 X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.manifest import Manifest, TensorEntry
-from rectexport.runtime.package import Package
-from rectexport.runtime.stored_reference import StoredReference
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import Manifest, TensorEntry
+from rectexport.runtime.parity.stored_reference import StoredReference
 
 
 @pytest.fixture

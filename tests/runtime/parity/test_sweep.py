@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime import sweep as module
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange
-from rectexport.runtime.sweep import batch_dimension, dynamic_dimensions, feeds_of, sweep
+from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange
+from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.parity import sweep as module
+from rectexport.runtime.parity.sweep import batch_dimension, dynamic_dimensions, feeds_of, sweep
 
 
 def entry(low: Any, opt: Any, high: Any, *names: Any, name: str = "x") -> TensorEntry:

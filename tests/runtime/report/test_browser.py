@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.report.page import build_page
 from tests.runtime.report.conftest import latency_document, parity_document
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.report.page import build_page
 from tests.runtime.report.conftest import latency_document, manifest_document, parity_document, rewrites_document
 from tests.runtime.report.page_reader import Element, read_page

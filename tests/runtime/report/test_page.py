@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from rectexport.runtime.errors import BadInput, MissingDependency, UsageError
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.report import page, write_report
+from tests.places import ROOT
 from tests.runtime.report.conftest import (
     checks_document,
     latency_document,
@@ -285,7 +286,7 @@ def test_documents_that_are_no_json(write: Write, tmp_path: Path) -> None:
 
 def test_rewrites_fit_their_schema() -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    schema = Path(__file__).parents[3] / "runtime" / "rewrites.schema.json"
+    schema = ROOT / "runtime" / "package" / "rewrites.schema.json"
     jsonschema.validate(rewrites_document(), json.loads(schema.read_text(encoding="utf-8")))
 
 

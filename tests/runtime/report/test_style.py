@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from rectexport.runtime.report.scale import STEPS
+from tests.places import ROOT
 
-STYLE = (Path(__file__).parents[3] / "runtime/report/templates/page.css").read_text(encoding="utf-8")
+STYLE = (ROOT / "runtime/report/templates/page.css").read_text(encoding="utf-8")
 #: What WCAG 2.2 asks of text of normal size (success criterion 1.4.3, level AA).
 CONTRAST = 4.5
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime.files import sha256
-from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.base.shapes import ShapeRange
+from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.serving.signature import Signature
-from rectexport.runtime.shapes import ShapeRange
 
 START_SECONDS = 60.0
 

@@ -25,9 +25,9 @@ from hypothesis import HealthCheck, given, settings
 
 from benchmarks.load import http_load
 from rectexport.runtime.api import load
-from rectexport.runtime.serving.client import Retry
-from tests.runtime.serving import malformed
+from rectexport.runtime.serving.http.client import Retry
 from tests.runtime.serving.conftest import Running, ask, json_body
+from tests.runtime.serving.http import malformed
 
 CONNECTIONS, REQUESTS, KILLS = 50, 2000, 10
 MALFORMED = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck), database=None)

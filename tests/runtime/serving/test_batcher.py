@@ -11,12 +11,12 @@ import pytest
 
 from rectexport.runtime.serving.batcher import Batcher
 from rectexport.runtime.serving.limits import Limits
-from rectexport.runtime.serving.pool import Pool
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest, assemble
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.statistics import Statistics
-from rectexport.runtime.serving.workers import Done, ModelFailed, Ran, WorkerDied
+from rectexport.runtime.serving.workers.pool import Pool
+from rectexport.runtime.serving.workers.protocol import Done, ModelFailed, Ran, WorkerDied
 from tests.runtime.serving.conftest import run
 
 

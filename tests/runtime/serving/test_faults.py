@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime.files import sha256
+from rectexport.runtime.base.files import sha256
 from tests.runtime.serving.conftest import Running, ask, json_body
 
 INFER = "/v2/models/trouble/infer"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rectexport.runtime.manifest import TensorEntry
+from rectexport.runtime.base.shapes import ShapeRange
+from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.signature import UNBOUNDED, Signature
-from rectexport.runtime.shapes import ShapeRange
 
 
 def entry(name: str, *shape: int | str, high: int | None = None) -> TensorEntry:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rectexport.runtime.bench import MOST_SAMPLES, BenchOptions, run_bench, thinned, too_slow
-from rectexport.runtime.entrants import Entrant, match, package_entrants, short_names
+from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.manifest import Manifest
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import TensorSpec
-from rectexport.runtime.stopwatch import Race, Timing
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import Manifest
+from rectexport.runtime.timing.bench import MOST_SAMPLES, BenchOptions, run_bench, thinned, too_slow
+from rectexport.runtime.timing.entrants import Entrant, match, package_entrants, short_names
+from rectexport.runtime.timing.stopwatch import Race, Timing
 
 LAUNCHES = 8
 SAID = {"description": "an engine", "timer": "a clock", "transfers": "none"}

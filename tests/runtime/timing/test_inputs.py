@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rectexport.runtime.bench_inputs import batch_of, check_same_inputs, timed_inputs
+from rectexport.runtime.base.shapes import ShapeRange, parse_shape_flags
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.manifest import Manifest, TensorEntry
-from rectexport.runtime.shapes import ShapeRange, parse_shape_flags
+from rectexport.runtime.package.manifest import Manifest, TensorEntry
+from rectexport.runtime.timing.inputs import batch_of, check_same_inputs, timed_inputs
 
 IMAGE = TensorEntry("x", "float32", ("batch", 3, "height", 8), ShapeRange((1, 3, 8, 8), (2, 3, 16, 8), (4, 3, 32, 8)))
 SCALE = TensorEntry("scale", "float32", ("batch",), ShapeRange((1,), (2,), (4,)))

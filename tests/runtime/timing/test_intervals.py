@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rectexport.runtime.intervals import (
+from rectexport.runtime.timing.intervals import (
     FASTER,
     LEAST_LAUNCHES,
     MOST_LAUNCHES,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rectexport.runtime.machine import CpuTimes, clocks, cpu_times, disturbance, gpus, load_between, machine
+from rectexport.runtime.timing.machine import CpuTimes, clocks, cpu_times, disturbance, gpus, load_between, machine
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rectexport.runtime.base.runner import DeviceArray, TensorSpec
 from rectexport.runtime.errors import MissingDependency
-from rectexport.runtime.runner import DeviceArray, TensorSpec
-from rectexport.runtime.timed_models import DeviceModel, HostModel, timed
+from rectexport.runtime.timing.models import DeviceModel, HostModel, timed
 
 
 class OnHost:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from rectexport.runtime.stopwatch import LEAST_ROUNDS, Race, Timing, race
-from rectexport.runtime.timing_process import Contestant
+from rectexport.runtime.timing.process import Contestant
+from rectexport.runtime.timing.stopwatch import LEAST_ROUNDS, Race, Timing, race
 
 
 class Stage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from rectexport.runtime.timers import EventTimer, HostTimer
+from rectexport.runtime.timing.timers import EventTimer, HostTimer
 
 
 def test_the_host_clock_goes_around_the_call():

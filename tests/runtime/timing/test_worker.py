@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rectexport.runtime.bench_inputs import timed_inputs
+from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.errors import BadInput, MissingDependency
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import TensorSpec
-from rectexport.runtime.timers import HostTimer
-from rectexport.runtime.timing_process import Contestant, started
-from rectexport.runtime.timing_worker import INPUT_SETS, LEAST_RUNS, burst, random_feeds
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.timing.inputs import timed_inputs
+from rectexport.runtime.timing.process import Contestant, started
+from rectexport.runtime.timing.timers import HostTimer
+from rectexport.runtime.timing.worker import INPUT_SETS, LEAST_RUNS, burst, random_feeds
 
 
 class FakeTimer:
@@ -49,9 +49,9 @@ def test_random_inputs_differ_and_are_the_same_for_every_contestant():
 
 FAKE = """
     import sys, time, threading
-    from rectexport.runtime.timers import HostTimer
-    from rectexport.runtime.timing_worker import serve
-    from rectexport.runtime.runner import TensorSpec
+    from rectexport.runtime.timing.timers import HostTimer
+    from rectexport.runtime.timing.worker import serve
+    from rectexport.runtime.base.runner import TensorSpec
     from rectexport.runtime.errors import MissingDependency
 
     def spin():

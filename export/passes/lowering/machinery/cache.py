@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import replaced_file
 
-#: Cost and noise by form, as rectexport.runtime.stopwatch.Comparison has them.
+#: Cost and noise by form, as rectexport.runtime.timing.stopwatch.Comparison has them.
 Figures = dict[str, tuple[float, float]]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.lowering.form import Shape
-from rectexport.exporter.passes.surgeon import constant
+from rectexport.exporter.graph.surgeon import constant
+from rectexport.exporter.passes.lowering.machinery.form import Shape
 
 Values = NDArray[Any]
 Pair = tuple[int, int]

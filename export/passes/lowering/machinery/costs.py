@@ -20,7 +20,7 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
-from rectexport.exporter.lowering.form import Shape
+from rectexport.exporter.passes.lowering.machinery.form import Shape
 from rectexport.runtime.errors import UsageError
 
 TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.lowering.convolution import Convolution, read, shape_of
-from rectexport.exporter.lowering.form import Shape
-from rectexport.exporter.lowering.readers import linear_readers
-from rectexport.exporter.passes.surgeon import dialect_nodes, sole_consumer
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.surgeon import dialect_nodes, sole_consumer
+from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, read, shape_of
+from rectexport.exporter.passes.lowering.machinery.form import Shape
+from rectexport.exporter.passes.lowering.machinery.readers import linear_readers
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.lowering.convolution import Convolution, detach, emit
-from rectexport.exporter.lowering.form import Site
-from rectexport.exporter.lowering.shapes import infer_shapes
-from rectexport.exporter.passes.surgeon import close_graph, open_graph
+from rectexport.exporter.graph.shapes import infer_shapes
+from rectexport.exporter.graph.surgeon import close_graph, open_graph
+from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, detach, emit
+from rectexport.exporter.passes.lowering.machinery.form import Site
 
 
 def excerpt(model: ModelProto, graph: gs.Graph, site: Site) -> ModelProto | None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.lowering.convolution import Values
-from rectexport.exporter.passes.surgeon import constant, label
+from rectexport.exporter.graph.surgeon import constant, label
+from rectexport.exporter.passes.lowering.machinery.convolution import Values
 
 _POOLS = ("AveragePool", "GlobalAveragePool")
 

@@ -1,7 +1,7 @@
 """Costs measured on this machine, for the very shapes of one model.
 
 Each distinct site is cut out (excerpt.py), lowered into every form that is exact there, and timed against itself
-as written by rectexport.runtime.stopwatch. A form's cost is the upper end of its measured interval, so a form is
+as written by rectexport.runtime.timing.stopwatch. A form's cost is the upper end of its measured interval, so a form is
 taken only where it wins by more than the noise. At last the whole model is timed as tuned and as written; if it
 came out slower by more than the noise, everything stays as written.
 """
@@ -16,21 +16,21 @@ from typing import Any, Protocol
 
 from onnx import ModelProto
 
-from rectexport.exporter.log import Log
-from rectexport.exporter.lowering import crelu, linear, norm, rectify, symmetric
-from rectexport.exporter.lowering.cache import Cache, Figures
-from rectexport.exporter.lowering.choice import Lowering
-from rectexport.exporter.lowering.excerpt import excerpt
-from rectexport.exporter.lowering.form import AS_WRITTEN, Operator, Shape
-from rectexport.exporter.lowering.shapes import infer_shapes
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.graph.shapes import infer_shapes
+from rectexport.exporter.graph.surgeon import open_graph
 from rectexport.exporter.passes import select_passes
-from rectexport.exporter.passes.surgeon import open_graph
-from rectexport.runtime import stopwatch
-from rectexport.runtime.environment import version
+from rectexport.exporter.passes.lowering import crelu, linear, norm, rectify, symmetric
+from rectexport.exporter.passes.lowering.choice import Lowering
+from rectexport.exporter.passes.lowering.machinery.cache import Cache, Figures
+from rectexport.exporter.passes.lowering.machinery.excerpt import excerpt
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Operator, Shape
+from rectexport.runtime.base.environment import version
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.machine import machine
-from rectexport.runtime.runner import Array
-from rectexport.runtime.stopwatch import Timing
+from rectexport.runtime.timing import stopwatch
+from rectexport.runtime.timing.machine import machine
+from rectexport.runtime.timing.stopwatch import Timing
 
 #: Targets that can be timed on the machine that exports.
 ENGINES = ("onnxruntime", "openvino")
@@ -41,7 +41,7 @@ MEASURED: tuple[Operator, ...] = (symmetric.OPERATOR, crelu.OPERATOR, crelu.NEG_
 
 
 class Clock(Protocol):
-    """Times models; rectexport.runtime.stopwatch.measure, or a fake."""
+    """Times models; rectexport.runtime.timing.stopwatch.measure, or a fake."""
 
     def __call__(self, models: Mapping[str, bytes], engine: str, *, seconds: float) -> dict[str, Timing]: ...
 

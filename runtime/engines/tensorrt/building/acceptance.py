@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rectexport.runtime.base.metrics import compare
+from rectexport.runtime.engines.tensorrt.profiles import choose
+from rectexport.runtime.engines.tensorrt.running.engine import Engine
+from rectexport.runtime.engines.tensorrt.running.lane import Lane
 from rectexport.runtime.errors import ParityError
-from rectexport.runtime.metrics import compare
-from rectexport.runtime.package import GOLDENS, Package
-from rectexport.runtime.tensorrt.engine import Engine
-from rectexport.runtime.tensorrt.lane import Lane
-from rectexport.runtime.tensorrt.profiles import choose
+from rectexport.runtime.package.folder import GOLDENS, Package
 
 #: Relative L2 from PyTorch in float64 that an engine may have by what it computes in. Float32 kernels of a GPU may
 #: transform (Winograd) and sum in any order; a model that was misread is off by a tenth and more.

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt.building.logger import Complaints, explain, parser_error
+from rectexport.runtime.engines.tensorrt.building.monitor import Report, interruptible, make_monitor
+from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.engines.tensorrt.profiles import Profile
+from rectexport.runtime.engines.tensorrt.versions import Api, require_builder
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError
-from rectexport.runtime.tensorrt import cuda
-from rectexport.runtime.tensorrt.logger import Complaints, explain, parser_error
-from rectexport.runtime.tensorrt.monitor import Report, interruptible, make_monitor
-from rectexport.runtime.tensorrt.options import BuildOptions
-from rectexport.runtime.tensorrt.profiles import Profile
-from rectexport.runtime.tensorrt.versions import Api, require_builder
 
 #: The first GPUs with bfloat16 and TF32 (Ampere).
 _AMPERE = (8, 0)

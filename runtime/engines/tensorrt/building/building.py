@@ -11,19 +11,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.base.files import replaced_file, sha256
+from rectexport.runtime.engines.tensorrt import trtexec
+from rectexport.runtime.engines.tensorrt.building.acceptance import accept
+from rectexport.runtime.engines.tensorrt.building.builder import Model, build_engine
+from rectexport.runtime.engines.tensorrt.building.inspector import Layer, Share, check_share, measure_share, read_layers
+from rectexport.runtime.engines.tensorrt.building.monitor import Report
+from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.engines.tensorrt.plans import FIELD, Machine, Plan, find_plan, plans_of, this_machine
+from rectexport.runtime.engines.tensorrt.profiles import make_profiles
+from rectexport.runtime.engines.tensorrt.running.engine import Engine
+from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import replaced_file, sha256
-from rectexport.runtime.package import MODEL, Package, add_files, changing
-from rectexport.runtime.tensorrt import trtexec
-from rectexport.runtime.tensorrt.acceptance import accept
-from rectexport.runtime.tensorrt.builder import Model, build_engine
-from rectexport.runtime.tensorrt.engine import Engine
-from rectexport.runtime.tensorrt.inspector import Layer, Share, check_share, measure_share, read_layers
-from rectexport.runtime.tensorrt.monitor import Report
-from rectexport.runtime.tensorrt.options import BuildOptions
-from rectexport.runtime.tensorrt.plans import FIELD, Machine, Plan, find_plan, plans_of, this_machine
-from rectexport.runtime.tensorrt.profiles import make_profiles
-from rectexport.runtime.tensorrt.versions import Api
+from rectexport.runtime.package.folder import MODEL, Package, add_files, changing
 
 #: Passes that lower precision; what they refuse stays in float32.
 _PRECISION_PASSES = ("float16", "bfloat16")
@@ -71,7 +71,7 @@ def plugins_of(package: Package, given: Sequence[Path]) -> tuple[Path, ...]:
     if given or package.manifest.data.get("options", {}).get("rectify") != "plugin":
         return tuple(given)
     try:
-        found = import_module("rectexport.runtime.plugins").plugin_library()
+        found = import_module("rectexport.runtime.engines.tensorrt.plugins").plugin_library()
     except ImportError:
         return ()
     return () if found is None else (Path(found),)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, final
 
+from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import BadInput, DeviceError, MissingDependency, RectexportError
-from rectexport.runtime.tensorrt.versions import Api
 
 #: Messages that are kept for an explanation.
 _KEPT = 50

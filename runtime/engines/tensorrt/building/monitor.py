@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from rectexport.runtime.tensorrt.versions import Api
+from rectexport.runtime.engines.tensorrt.versions import Api
 
 Result = TypeVar("Result")
 Report = Callable[[str], None]

@@ -8,14 +8,14 @@ from typing import Any, final
 
 import numpy as np
 
+from rectexport.runtime.base.runner import TensorSpec
+from rectexport.runtime.base.shapes import ShapeRange
+from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt.building.builder import load_plugins
+from rectexport.runtime.engines.tensorrt.building.logger import Complaints, explain
+from rectexport.runtime.engines.tensorrt.profiles import Profile
+from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import DeviceError
-from rectexport.runtime.runner import TensorSpec
-from rectexport.runtime.shapes import ShapeRange
-from rectexport.runtime.tensorrt import cuda
-from rectexport.runtime.tensorrt.builder import load_plugins
-from rectexport.runtime.tensorrt.logger import Complaints, explain
-from rectexport.runtime.tensorrt.profiles import Profile
-from rectexport.runtime.tensorrt.versions import Api
 
 
 @final

@@ -8,11 +8,11 @@ from typing import Any, final
 
 import numpy as np
 
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import Shape, format_shape
+from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt.running.engine import Engine
 from rectexport.runtime.errors import BadInput, DeviceError
-from rectexport.runtime.runner import Array
-from rectexport.runtime.shapes import Shape, format_shape
-from rectexport.runtime.tensorrt import cuda
-from rectexport.runtime.tensorrt.engine import Engine
 
 Shapes = Mapping[str, Shape]
 

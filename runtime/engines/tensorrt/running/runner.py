@@ -11,17 +11,17 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.backends import BackendOptions
+from rectexport.runtime.base.runner import Array, TensorSpec
+from rectexport.runtime.base.shapes import Shape, format_shape
+from rectexport.runtime.engines.backends import BackendOptions
+from rectexport.runtime.engines.tensorrt import cuda, profiles, versions
+from rectexport.runtime.engines.tensorrt.building.building import default_options, ensure_plan, plugins_of
+from rectexport.runtime.engines.tensorrt.plans import Plan, find_plan, this_machine
+from rectexport.runtime.engines.tensorrt.running.engine import Engine
+from rectexport.runtime.engines.tensorrt.running.lane import Lane, Shapes
+from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import Array, TensorSpec
-from rectexport.runtime.shapes import Shape, format_shape
-from rectexport.runtime.tensorrt import cuda, profiles, versions
-from rectexport.runtime.tensorrt.building import default_options, ensure_plan, plugins_of
-from rectexport.runtime.tensorrt.engine import Engine
-from rectexport.runtime.tensorrt.lane import Lane, Shapes
-from rectexport.runtime.tensorrt.plans import Plan, find_plan, this_machine
-from rectexport.runtime.tensorrt.versions import Api
+from rectexport.runtime.package.folder import Package
 
 #: Contexts that are kept for shapes seen before; each holds its activations and its graph.
 MAX_IDLE = 8

@@ -13,12 +13,12 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from rectexport.exporter import dialect
-from rectexport.exporter.lowering import Decision, lower
-from rectexport.exporter.lowering.shapes import infer_shapes
+from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import inline, rectify_fold, rectify_graph
+from rectexport.exporter.passes.lowering import Decision, lower
 from rectexport.plugins import reference
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 
 
 class Conv(OpRun):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from rectexport.models.symmetry import group_pads
+from rectexport.models.layers.symmetry import group_pads
 from rectexport.plugins import reference
 
 FORMS = ("shift", "embedded", "four_convs")

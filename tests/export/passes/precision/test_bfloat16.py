@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, checker, shape_inference
 
-from rectexport.exporter import bfloat16
-from rectexport.exporter.guard import run_passes
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.graph.guard import run_passes
+from rectexport.exporter.graph.inner import run_inner
 from rectexport.exporter.passes import select_passes
+from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
-from rectexport.exporter.reference import run_inner
 from rectexport.runtime.errors import BadInput
 from tests.export.helper import build, constants, normal, outputs, relative_l2, signature, tensors
 from tests.export.nets import Small, exported, image, seeded, source

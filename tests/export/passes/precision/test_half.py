@@ -9,18 +9,18 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, checker, shape_inference
 
-from rectexport.exporter import half
-from rectexport.exporter.guard import run_passes
-from rectexport.exporter.inputs import ShapeOptions
-from rectexport.exporter.load import load_source
-from rectexport.exporter.log import Log
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.exporter.frontend.load import load_source
+from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.passes import select_passes
+from rectexport.exporter.passes.precision import half
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
 from rectexport.runtime.errors import MissingDependency
 from tests.export.helper import build, constants, normal, operators, outputs, relative_l2, signature, tensors
 from tests.export.nets import Small, exported, image, seeded, source
+from tests.places import DIGITS
 
-DIGITS = Path(__file__).parents[2] / "models" / "checkpoints" / "digits.pt"
 WINDOW = "kernel_shape=[7,7], strides=[1,1], pads=[3,3,3,3], dilations=[1,1], numerator=49"
 pytestmark = pytest.mark.usefixtures("shared_traces")
 RANGE = ShapeOptions(min=["x:1x1x5x5"], opt=["x:2x1x8x8"], max=["x:3x1x16x16"])

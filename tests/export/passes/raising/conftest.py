@@ -14,9 +14,9 @@ import torch
 from onnx import ModelProto, checker, parser
 from torch import nn
 
-from rectexport.exporter.dialect import DOMAIN
-from rectexport.exporter.raising import raise_model
-from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.passes.raising import raise_model
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 
 TOLERANCE = 1e-6
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from rectexport.exporter.raising import crelu, raise_model
+from rectexport.exporter.passes.raising import crelu, raise_model
 
 BOTH = ("dynamo-18", "torchscript-17")
 IN = "(float[N, 4, H, W] x)"

@@ -15,11 +15,11 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from rectexport import export
-from rectexport.exporter import dialect
-from rectexport.exporter.dialect import attributes
+from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.dialect import attributes
 from rectexport.exporter.passes import inline, rectify_fold
+from rectexport.exporter.passes.raising import raise_model
 from rectexport.exporter.passes.rectification import taps
-from rectexport.exporter.raising import raise_model
 from rectexport.models import AVR, CReLU, RectifiedConv2d, ScaledCReLU, SymmetricConv2d
 
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper, parser
 from torch import Tensor, nn
 
-from rectexport.exporter.dialect import attributes
-from rectexport.exporter.raising import raise_model
+from rectexport.exporter.graph.dialect import attributes
+from rectexport.exporter.passes.raising import raise_model
 from rectexport.plugins import reference
 
 BOTH = ("dynamo-18", "torchscript-17")

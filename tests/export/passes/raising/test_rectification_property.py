@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from rectexport.exporter.dialect import attributes
-from rectexport.exporter.raising import raise_model
+from rectexport.exporter.graph.dialect import attributes
+from rectexport.exporter.passes.raising import raise_model
 from rectexport.plugins import reference
 
 

@@ -12,8 +12,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn, randn
 
 from rectexport import export, optimize
-from rectexport.exporter.dialect import attributes
-from rectexport.exporter.raising import raise_model
+from rectexport.exporter.graph.dialect import attributes
+from rectexport.exporter.passes.raising import raise_model
 from rectexport.models import SymmetricConv2d
 from rectexport.plugins import reference
 
@@ -104,7 +104,7 @@ def test_near_misses(model, untouched):
 @pytest.mark.parametrize("kernel", [2, 4])
 def test_what_is_lowered_for_one_engine_is_raised_for_another(kernel, tmp_path, check):
     """The shift of an exported net becomes the Pads of the portable one again, and neither changes the outputs."""
-    from rectexport.exporter.lowering import symmetric
+    from rectexport.exporter.passes.lowering import symmetric
 
     module = nn.Sequential(SymmetricConv2d(8, 8, kernel), nn.ReLU()).eval()
     export(module, (randn(1, 8, 9, 7),), tmp_path / "out", target="portable")
@@ -120,7 +120,7 @@ def test_what_is_lowered_for_one_engine_is_raised_for_another(kernel, tmp_path, 
 
 def lowered_by(operator, name: str, model: ModelProto) -> tuple[ModelProto, int]:
     """Every site in one form, whatever it costs."""
-    from rectexport.exporter.passes.surgeon import close_graph, open_graph
+    from rectexport.exporter.graph.surgeon import close_graph, open_graph
 
     graph = open_graph(model)
     (form,) = (entry for entry in operator.OPERATOR.forms if entry.name == name)

@@ -14,8 +14,8 @@ from onnx import ModelProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from rectexport.exporter.dialect import attributes
-from rectexport.exporter.raising import raise_model
+from rectexport.exporter.graph.dialect import attributes
+from rectexport.exporter.passes.raising import raise_model
 from rectexport.plugins import reference
 
 BOTH = ("dynamo-18", "torchscript-17")

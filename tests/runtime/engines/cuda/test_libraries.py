@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rectexport.runtime import cuda_libraries
-from rectexport.runtime.cuda_libraries import no_gpu, no_provider, preload, provider_fault
+from rectexport.runtime.engines.cuda import libraries as cuda_libraries
+from rectexport.runtime.engines.cuda.libraries import no_gpu, no_provider, preload, provider_fault
 
 
 def driver(count: int, code: int = 0) -> Any:

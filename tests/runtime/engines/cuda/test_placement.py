@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rectexport.runtime.package import Package
-from rectexport.runtime.placement import Placed, astray, read_profile
+from rectexport.runtime.engines.cuda.placement import Placed, astray, read_profile
+from rectexport.runtime.package.folder import Package
 
 
 def test_a_real_profile_is_read(exported: Path, tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime import cuda_graphs, cuda_libraries, cuda_runner
 from rectexport.runtime.api import load
-from rectexport.runtime.backends import BackendOptions
-from rectexport.runtime.cuda_runner import CudaRunner
+from rectexport.runtime.base.runner import DeviceRunner
+from rectexport.runtime.engines.backends import BackendOptions
+from rectexport.runtime.engines.cuda import graphs as cuda_graphs
+from rectexport.runtime.engines.cuda import libraries as cuda_libraries
+from rectexport.runtime.engines.cuda import runner as cuda_runner
+from rectexport.runtime.engines.cuda.runner import CudaRunner
 from rectexport.runtime.errors import BadInput, MissingDependency
-from rectexport.runtime.package import Package
-from rectexport.runtime.runner import DeviceRunner
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.session import Session
 from tests.runtime.fakes import PROVIDERS, FakeCupyArray, FakeOrt, fake_cupy
 

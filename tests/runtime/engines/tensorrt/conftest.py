@@ -1,5 +1,5 @@
 """The made-up machine, for every test here."""
 
-from tests.runtime.tensorrt.machines import every_version, flexible, machine
+from tests.runtime.engines.tensorrt.machines import every_version, flexible, machine
 
 __all__ = ["every_version", "flexible", "machine"]

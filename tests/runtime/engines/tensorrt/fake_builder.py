@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any
 
-from tests.runtime.tensorrt.fake_tensorrt import World, session
+from tests.runtime.engines.tensorrt.fake_tensorrt import World, session
 
 
 def add_builder(world: World) -> None:

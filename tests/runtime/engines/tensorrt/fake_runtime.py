@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.runtime.tensorrt.fake_tensorrt import World, session
+from tests.runtime.engines.tensorrt.fake_tensorrt import World, session
 
 
 def add_runtime(world: World) -> None:

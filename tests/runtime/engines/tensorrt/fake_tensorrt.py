@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.runtime.tensorrt.fake_cuda import FakeCuda
+from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
 
 VERSIONS = ("8.6.1", "10.3.0", "10.13.3", "11.1.0")
 _FLAGS = (
@@ -148,8 +148,8 @@ def make_tensorrt(version: str, driver: FakeCuda, state: State) -> ModuleType:
     trt.init_libnvinfer_plugins = lambda logger, namespace: True
     trt.get_plugin_registry = Registry
 
-    from tests.runtime.tensorrt.fake_builder import add_builder
-    from tests.runtime.tensorrt.fake_runtime import add_runtime
+    from tests.runtime.engines.tensorrt.fake_builder import add_builder
+    from tests.runtime.engines.tensorrt.fake_runtime import add_runtime
 
     add_builder(world)
     add_runtime(world)

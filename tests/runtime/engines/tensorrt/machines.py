@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime.files import sha256
-from rectexport.runtime.tensorrt import cuda
-from rectexport.runtime.tensorrt.versions import Api
-from tests.runtime.tensorrt.fake_cuda import FakeCuda
-from tests.runtime.tensorrt.fake_tensorrt import VERSIONS, State, make_tensorrt
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt.versions import Api
+from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
+from tests.runtime.engines.tensorrt.fake_tensorrt import VERSIONS, State, make_tensorrt
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Machine:
 
     def api(self) -> Api:
         """TensorRT as it is installed."""
-        from rectexport.runtime.tensorrt import versions
+        from rectexport.runtime.engines.tensorrt import versions
 
         return versions.load()
 

@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 
+from rectexport.runtime.engines.tensorrt import cuda
 from rectexport.runtime.errors import DeviceError
-from rectexport.runtime.tensorrt import cuda
-from tests.runtime.tensorrt.fake_cuda import PROTOTYPES, FakeCuda
+from tests.runtime.engines.tensorrt.fake_cuda import PROTOTYPES, FakeCuda
 
 
 @pytest.fixture

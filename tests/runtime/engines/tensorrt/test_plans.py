@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.engines.tensorrt.plans import Machine, find_plan, plans_of
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.files import sha256
-from rectexport.runtime.package import Package, add_files
-from rectexport.runtime.tensorrt.plans import Machine, find_plan, plans_of
-from tests.runtime.tensorrt.machines import edit_manifest
+from rectexport.runtime.package.folder import Package, add_files
+from tests.runtime.engines.tensorrt.machines import edit_manifest
 
 H100 = Machine("NVIDIA H100 80GB HBM3", (9, 0), (10, 13, 3), (12, 8))
 A100 = replace(H100, gpu="NVIDIA A100-SXM4-80GB", compute_capability=(8, 0))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rectexport.runtime import plugins
+from rectexport.runtime.engines.tensorrt import plugins
+from rectexport.runtime.engines.tensorrt.plugins import plugin_library
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.plugins import plugin_library
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_built_in_library_is_found(built_in: Path, library: Path) -> None:
 
 
 def test_the_built_in_library_stands_beside_the_operators() -> None:
-    assert plugins._BUILT_IN.parent == Path(plugins.__file__).resolve().parents[1] / "plugins"
+    assert plugins._BUILT_IN.parent == Path(plugins.__file__).resolve().parents[3] / "plugins"
 
 
 def test_the_one_that_is_named_wins(built_in: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:

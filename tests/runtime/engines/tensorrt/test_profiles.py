@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange
+from rectexport.runtime.engines.tensorrt.options import parse_size
+from rectexport.runtime.engines.tensorrt.profiles import as_dict, choose, describe, from_dict, make_profiles
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.shapes import MAX_DIMENSION, ShapeRange
-from rectexport.runtime.tensorrt.options import parse_size
-from rectexport.runtime.tensorrt.profiles import as_dict, choose, describe, from_dict, make_profiles
+from rectexport.runtime.package.manifest import TensorEntry
 
 WHOLE = ShapeRange((1, 3, 32, 32), (4, 3, 64, 64), (16, 3, 128, 128))
 X = TensorEntry("x", "float32", ("n", 3, "h", "w"), WHOLE)

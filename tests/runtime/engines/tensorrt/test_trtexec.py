@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rectexport.runtime.shapes import ShapeRange
-from rectexport.runtime.tensorrt.options import BuildOptions
-from rectexport.runtime.tensorrt.trtexec import build_command, load_command
-from tests.runtime.tensorrt.machines import Machine
+from rectexport.runtime.base.shapes import ShapeRange
+from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.engines.tensorrt.trtexec import build_command, load_command
+from tests.runtime.engines.tensorrt.machines import Machine
 
 STATIC = {"x": ShapeRange((1, 3), (1, 3), (1, 3))}
 RANGE = {"x": ShapeRange((1, 3), (2, 3), (8, 3)), "y": ShapeRange((1,), (1,), (1,))}

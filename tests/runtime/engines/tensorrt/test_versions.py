@@ -8,10 +8,10 @@ from types import ModuleType
 
 import pytest
 
+from rectexport.runtime.engines.tensorrt import cuda, versions
 from rectexport.runtime.errors import MissingDependency
-from rectexport.runtime.tensorrt import cuda, versions
-from tests.runtime.tensorrt.fake_cuda import FakeCuda
-from tests.runtime.tensorrt.machines import Machine
+from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
+from tests.runtime.engines.tensorrt.machines import Machine
 
 
 def test_a_whole_machine_lacks_nothing(every_version: Machine) -> None:

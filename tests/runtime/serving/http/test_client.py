@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
-from rectexport.runtime.serving.client import Client, Retry, worth_another_try
+from rectexport.runtime.serving.http.client import Client, Retry, worth_another_try
 from tests.runtime.serving.conftest import Running
 
 QUICK = Retry(attempts=5, pause=0.001, longest=0.01)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime.manifest import TensorEntry
-from rectexport.runtime.serving.codec import Codec
-from rectexport.runtime.serving.compression import decompressed
+from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.serving.http.codec import Codec
+from rectexport.runtime.serving.http.compression import decompressed
 from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import Wanted
 from rectexport.runtime.serving.signature import DATATYPES, Signature

@@ -13,8 +13,8 @@ pytest.importorskip("tritonclient.grpc")
 
 from hypothesis import HealthCheck, given, settings
 
-from tests.runtime.serving import malformed
 from tests.runtime.serving.conftest import Running, ask, json_body
+from tests.runtime.serving.http import malformed
 
 FEW = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 

@@ -15,9 +15,9 @@ import pytest
 
 from rectexport.runtime.api import load
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.serving import ray_host
-from rectexport.runtime.serving.client import Client
-from rectexport.runtime.serving.ray_app import IMPORT_PATH, NAME, RaySettings
+from rectexport.runtime.serving.http.client import Client
+from rectexport.runtime.serving.ray import host as ray_host
+from rectexport.runtime.serving.ray.app import IMPORT_PATH, NAME, RaySettings
 from tests.runtime.serving.conftest import ask, json_body
 
 TOKEN = "a-token-of-some-length"

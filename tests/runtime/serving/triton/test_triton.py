@@ -12,9 +12,9 @@ import pytest
 
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.serving.sources import Source, find_sources
-from rectexport.runtime.serving.triton_check import check_repository
-from rectexport.runtime.serving.triton_config import Deployment
-from rectexport.runtime.serving.triton_repository import CONFIG, write_model
+from rectexport.runtime.serving.triton.check import check_repository
+from rectexport.runtime.serving.triton.config import Deployment
+from rectexport.runtime.serving.triton.repository import CONFIG, write_model
 
 pb = pytest.importorskip("tritonclient.grpc.model_config_pb2")
 text_format = pytest.importorskip("google.protobuf.text_format")
@@ -54,7 +54,7 @@ def test_versions_stay_beside_each_other(repository: Path, trouble: Path) -> Non
 
 def test_a_fixed_batch_gives_no_batching(trouble: Path, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    from rectexport.runtime.files import sha256
+    from rectexport.runtime.base.files import sha256
 
     package = Path(shutil.copytree(trouble, tmp_path / "fixed"))
     model = onnx.load(package / "model.onnx")

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.serving import frames, process_worker
-from rectexport.runtime.serving.hosted import ModelSpec
-from rectexport.runtime.serving.process_worker import ProcessWorker
-from rectexport.runtime.serving.thread_worker import ThreadWorker
-from rectexport.runtime.serving.workers import Feeds, ModelFailed, Outcome, Ran, Worker, WorkerDied
+from rectexport.runtime.serving.workers import frames
+from rectexport.runtime.serving.workers import process as process_worker
+from rectexport.runtime.serving.workers.hosted import ModelSpec
+from rectexport.runtime.serving.workers.process import ProcessWorker
+from rectexport.runtime.serving.workers.protocol import Feeds, ModelFailed, Outcome, Ran, Worker, WorkerDied
+from rectexport.runtime.serving.workers.thread import ThreadWorker
 from tests.runtime.serving.conftest import run
 
 ARRAYS = {

@@ -9,17 +9,17 @@ import onnx
 import pytest
 from onnx import helper
 
-from rectexport.exporter.log import Log
-from rectexport.exporter.lowering import lower
-from rectexport.exporter.lowering.cache import Cache
-from rectexport.exporter.lowering.choice import Lowering
-from rectexport.exporter.lowering.form import AS_WRITTEN
-from rectexport.exporter.lowering.shapes import infer_shapes
-from rectexport.exporter.lowering.tuning import distinct_sites, tuned_costs
-from rectexport.models.symmetry import group_pads
-from rectexport.runtime import stopwatch
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.graph.shapes import infer_shapes
+from rectexport.exporter.passes.lowering import lower
+from rectexport.exporter.passes.lowering.choice import Lowering
+from rectexport.exporter.passes.lowering.machinery.cache import Cache
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
+from rectexport.exporter.passes.lowering.machinery.tuning import distinct_sites, tuned_costs
+from rectexport.models.layers.symmetry import group_pads
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.stopwatch import Timing
+from rectexport.runtime.timing import stopwatch
+from rectexport.runtime.timing.stopwatch import Timing
 
 
 def net(channels=8, size=16, batch=2):
@@ -52,7 +52,7 @@ def net(channels=8, size=16, batch=2):
         [onnx.numpy_helper.from_array(rng.standard_normal(s, np.float32), name) for name, s in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    from rectexport.exporter import dialect
+    from rectexport.exporter.graph import dialect
 
     dialect.attach_functions(model)
     return infer_shapes(model)
@@ -186,7 +186,7 @@ def test_the_stopwatch_times_each_model_in_turn(engine):
 
 
 def lowered_bytes(model):
-    from rectexport.exporter.lowering.tuning import finished
+    from rectexport.exporter.passes.lowering.machinery.tuning import finished
 
     return finished(model).SerializeToString()
 
@@ -200,6 +200,6 @@ def test_decisions_are_plain_values():
 
 
 def _nothing():
-    from rectexport.exporter.lowering import load_costs
+    from rectexport.exporter.passes.lowering import load_costs
 
     return load_costs("portable")

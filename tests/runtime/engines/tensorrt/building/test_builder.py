@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from rectexport.runtime.engines.tensorrt.building import builder
+from rectexport.runtime.engines.tensorrt.building.builder import Model, build_engine
+from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.engines.tensorrt.profiles import make_profiles
 from rectexport.runtime.errors import BadInput, DeviceError, MissingDependency, RectexportError, UsageError
-from rectexport.runtime.package import Package
-from rectexport.runtime.tensorrt import builder
-from rectexport.runtime.tensorrt.builder import Model, build_engine
-from rectexport.runtime.tensorrt.options import BuildOptions
-from rectexport.runtime.tensorrt.profiles import make_profiles
-from tests.runtime.tensorrt.machines import Machine
+from rectexport.runtime.package.folder import Package
+from tests.runtime.engines.tensorrt.machines import Machine
 
 pytest.importorskip("polygraphy")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
+from rectexport.runtime.engines.tensorrt.building import building
+from rectexport.runtime.engines.tensorrt.building.building import default_options, ensure_plan
+from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.engines.tensorrt.plans import plans_of
+from rectexport.runtime.engines.tensorrt.profiles import make_profiles
 from rectexport.runtime.errors import BadInput, DeviceError
-from rectexport.runtime.package import LOCK, Package, changing
-from rectexport.runtime.tensorrt import building
-from rectexport.runtime.tensorrt.building import default_options, ensure_plan
-from rectexport.runtime.tensorrt.options import BuildOptions
-from rectexport.runtime.tensorrt.plans import plans_of
-from rectexport.runtime.tensorrt.profiles import make_profiles
-from tests.runtime.tensorrt.machines import Machine, edit_manifest
+from rectexport.runtime.package.folder import LOCK, Package, changing
+from tests.places import ROOT
+from tests.runtime.engines.tensorrt.machines import Machine, edit_manifest
 
-ROOT = Path(__file__).parents[3]
 LAYERS = {"Layers": [{"Name": "c", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "Float"}]}]}
 
 
@@ -144,7 +144,7 @@ def test_kept_nodes_come_from_the_manifest(flexible: Path) -> None:
 def test_the_manifest_keeps_to_its_schema(machine: Machine, package: Path, counted: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     built = build(machine, package)
-    schema = json.loads((ROOT / "runtime/manifest.schema.json").read_text())
+    schema = json.loads((ROOT / "runtime/package/manifest.schema.json").read_text())
     jsonschema.validate(built.package.manifest.data, schema)
     entry = built.plan.entry
     assert entry["trtexec"].startswith(

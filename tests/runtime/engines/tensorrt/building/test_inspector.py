@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from rectexport.runtime.engines.tensorrt.building.inspector import Share, check_share, measure_share, read_layers
 from rectexport.runtime.errors import DeviceError
-from rectexport.runtime.tensorrt.inspector import Share, check_share, measure_share, read_layers
 
 XMMA = "sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc_tilesize256x64x32_stage3_warpsize4x1x1"
 XMMA_TF32 = "sm80_xmma_fprop_implicit_gemm_f32f32_tf32f32_f32_nhwckrsc_nhwc_tilesize256x64x32_stage3"

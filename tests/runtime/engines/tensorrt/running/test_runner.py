@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime.backends import BackendOptions
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.engines.backends import BackendOptions
+from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt.building.building import default_options, ensure_plan
+from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.engines.tensorrt.profiles import make_profiles
+from rectexport.runtime.engines.tensorrt.running import runner
+from rectexport.runtime.engines.tensorrt.running.runner import TensorRTRunner, open_runner
 from rectexport.runtime.errors import BadInput, DeviceError, ParityError, UsageError
-from rectexport.runtime.files import sha256
-from rectexport.runtime.package import Package
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.session import Session
-from rectexport.runtime.tensorrt import cuda, runner
-from rectexport.runtime.tensorrt.building import default_options, ensure_plan
-from rectexport.runtime.tensorrt.options import BuildOptions
-from rectexport.runtime.tensorrt.profiles import make_profiles
-from rectexport.runtime.tensorrt.runner import TensorRTRunner, open_runner
-from tests.runtime.tensorrt.machines import Machine, edit_manifest
+from tests.runtime.engines.tensorrt.machines import Machine, edit_manifest
 
 pytest.importorskip("polygraphy")
 
@@ -46,7 +47,7 @@ def opened(machine: Machine, flexible: Path) -> Callable[..., TensorRTRunner]:
 @pytest.fixture
 def expected(flexible: Path) -> Callable[[Any], Any]:
     """The answer of ONNX Runtime."""
-    from rectexport.runtime.onnxruntime_runner import OnnxRuntimeRunner
+    from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 
     reference = OnnxRuntimeRunner(flexible / "model.onnx", threads=1)
     return lambda x: reference.run({"x": x})["y"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rectexport.models.bounded import BESIDES, at_most
+from rectexport.models.loading.bounded import BESIDES, at_most
 from rectexport.runtime.errors import BadInput
 
 

@@ -1,0 +1,1 @@
+"""Shared by all of the export: its log, and quiet libraries."""

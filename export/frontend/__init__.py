@@ -1,0 +1,1 @@
+"""What MODEL may be: files are checked and loaded, inputs planned, third-party layers adapted."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: the dialect, editing, shapes, inner tensors, and the guard around each pass."""

@@ -1,0 +1,1 @@
+"""float16 and bfloat16 in the graph."""

@@ -1,0 +1,1 @@
+"""Tools for ONNX files and packages: doctor, the plain twin, the PyTorch timing worker."""

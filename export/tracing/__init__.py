@@ -1,0 +1,1 @@
+"""From a torch model to ONNX with dialect nodes."""

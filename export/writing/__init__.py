@@ -1,0 +1,1 @@
+"""Write the package folder, and record what the passes changed."""

@@ -1,0 +1,1 @@
+"""Build networks from files within bounds, and load their weights."""

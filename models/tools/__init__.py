@@ -1,0 +1,1 @@
+"""Count, seed, build and load networks."""

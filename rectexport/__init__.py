@@ -1,0 +1,40 @@
+"""Takes trained PyTorch CNNs to verified inference on ONNX Runtime, OpenVINO and TensorRT.
+
+Importing this package imports nothing else: a public name is looked up in its module on first use,
+so that a machine without PyTorch or ONNX can run what another machine has exported.
+"""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+__all__ = ["Package", "RectexportError", "Session", "export", "load", "optimize", "register_adapter"]
+
+_HOME = {
+    "export": "rectexport.exporter.api",
+    "Package": "rectexport.runtime.api",
+    "Session": "rectexport.runtime.api",
+    "load": "rectexport.runtime.api",
+    "optimize": "rectexport.exporter.optimize",
+    "register_adapter": "rectexport.exporter.frontend.adapt",
+    "RectexportError": "rectexport.runtime.errors",
+}
+
+if TYPE_CHECKING:
+    from rectexport.exporter.api import export
+    from rectexport.exporter.frontend.adapt import register_adapter
+    from rectexport.exporter.optimize import optimize
+    from rectexport.runtime.api import Package, Session, load
+    from rectexport.runtime.errors import RectexportError
+else:
+
+    def __getattr__(name):
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_HOME[name]), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_HOME})

@@ -1,0 +1,1 @@
+"""Arrays that go into and come out of a session: NumPy, PyTorch and CuPy."""

@@ -1,0 +1,1 @@
+"""Build a TensorRT engine and check it before it is kept."""

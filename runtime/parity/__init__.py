@@ -1,0 +1,1 @@
+"""Compare a package with a reference, and with itself."""

@@ -1,0 +1,1 @@
+"""Triton model repositories: write and check them."""

@@ -1,0 +1,1 @@
+"""Worker processes and threads that run a model's batches."""

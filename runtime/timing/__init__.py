@@ -1,0 +1,1 @@
+"""Measure latency: interleaved processes, intervals, the machine's description."""
