@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
+from rectexport.exporter.checking.engines import ONNXRUNTIME, EngineCheck
 from rectexport.exporter.checking.reference import Reference
 from rectexport.exporter.checking.tolerance import Tolerance
+from rectexport.exporter.checking.values import value_cases
 from rectexport.exporter.frontend.inputs import InputPlan, fit_example
 from rectexport.exporter.graph.inner import run_inner
+from rectexport.runtime.base.metrics import compare
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.package.proofs import Proof
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, judge_layers
 from rectexport.runtime.parity.sweep import MAX_ELEMENTS, UNBOUNDED_FACTOR, odd_size
+
+#: Goldens besides the first case are kept up to this many bytes each.
+GOLDEN_BYTES = 1 << 20
+#: How much farther than PyTorch's own float32 an engine may be from float64, where values make float32 inexact.
+ROUNDING_FACTOR = 8
 
 
 @dataclass
@@ -31,11 +40,17 @@ class ParityReport:
     goldens: tuple[dict[str, Array], dict[str, Array]] = field(default_factory=lambda: ({}, {}))
     kept: dict[str, Array] = field(default_factory=dict)
     backend: str = "onnxruntime CPU"
+    more_goldens: dict[str, tuple[dict[str, Array], dict[str, Array]]] = field(default_factory=dict)
+    proofs: list[Proof] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
         """Whether no case failed."""
         return not any(case.failures for case in self.cases)
+
+    def proof_of(self, engine: str) -> Proof | None:
+        """What an engine answered; None where it was not compared."""
+        return next((proof for proof in self.proofs if proof.engine == engine), None)
 
     def as_dict(self) -> dict[str, Any]:
         """The document of parity.json."""
@@ -45,6 +60,7 @@ class ParityReport:
             "backend": self.backend,
             "tolerances": self.tolerance.as_dict(),
             "cases": [case.as_dict() for case in self.cases],
+            "proofs": [proof.as_dict() for proof in self.proofs],
         }
 
 
@@ -55,24 +71,112 @@ def check_parity(
     inputs: Sequence[InputPlan],
     tolerance: Tolerance,
     cases: Mapping[str, Mapping[str, Array]] | None = None,
+    engines: Sequence[EngineCheck] = (),
 ) -> ParityReport:
-    """Compare at every case (default: `parity_cases`); a miss adds the first layer that diverges and its region."""
+    """Compare at every case (default: `parity_cases`); a miss adds the first layer that diverges and its region.
+
+    ONNX Runtime is compared tensor by tensor, engines by their outputs alone. With engines, and where cases are not
+    given, both are also compared at `value_cases`.
+    """
     report = ParityReport(reference.description, tolerance)
     runner = OnnxRuntimeRunner(model_path)
+    main = next((check for check in engines if check.name == ONNXRUNTIME), None)
+    others = [check for check in engines if check is not main]
     for label, feeds in (cases or parity_cases(inputs)).items():
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
-        expected, actual = reference.outputs(feeds), runner.run(feeds)
-        compare_outputs(case, dict(zip(actual, expected, strict=True)), actual, tolerance)
+        answers, actual = reference.outputs(feeds), runner.run(feeds)
+        expected = dict(zip(actual, answers, strict=True))
+        compare_outputs(case, expected, actual, tolerance)
+        _add_to(main, label, expected, actual, tolerance)
+        for check in others:
+            check.compare(label, feeds, expected, tolerance)
         case.layers = _compare_layers(model, reference, _one_row(feeds, inputs))
         judge_layers(case, tolerance)
-        if not report.cases:
-            report.goldens = (dict(feeds), dict(zip(actual, expected, strict=True)))
+        _keep_goldens(report, label, feeds, expected)
         report.cases.append(case)
         if case.failures and not report.kept:
-            report.kept = _kept(feeds, expected, actual)
+            report.kept = _kept(feeds, answers, actual)
+    if engines and cases is None:
+        _compare_values(report, runner, main, others, reference, inputs)
     report.reference = reference.description  # now it knows its precision
     runner.close()
+    report.proofs = [check.proof() for check in engines]
     return report
+
+
+def _add_to(
+    check: EngineCheck | None,
+    label: str,
+    expected: Mapping[str, Array],
+    actual: Mapping[str, Array],
+    tolerance: Tolerance,
+) -> None:
+    if check is not None:
+        check.add(label, expected, actual, tolerance)
+
+
+def _keep_goldens(
+    report: ParityReport, label: str, feeds: Mapping[str, Array], expected: Mapping[str, Array]
+) -> None:
+    """The first case whatever its size; others where they are small."""
+    if not report.cases and not report.goldens[0]:
+        report.goldens = (dict(feeds), dict(expected))
+    elif sum(array.nbytes for array in (*feeds.values(), *expected.values())) <= GOLDEN_BYTES:
+        report.more_goldens[label] = (dict(feeds), dict(expected))
+
+
+def _compare_values(
+    report: ParityReport,
+    runner: OnnxRuntimeRunner,
+    main: EngineCheck | None,
+    others: Sequence[EngineCheck],
+    reference: Reference,
+    inputs: Sequence[InputPlan],
+) -> None:
+    """Other signs, zeros, large numbers, whole ranges of integers, as far as the model takes them.
+
+    Where float32 itself is farther off than the tolerance allows, that is the bound. Integer outputs are compared
+    where all inputs are integers: elsewhere they may choose between equals, as top-k does among zeros.
+    """
+    whole = all(entry.example.dtype.kind in "iub" for entry in inputs)
+    for label, feeds in value_cases(inputs).items():
+        answers = reference.trial(feeds)
+        if answers is None:
+            continue
+        actual = runner.run(feeds)
+        expected = {
+            name: array
+            for name, array in zip(actual, answers, strict=True)
+            if array.dtype.kind == "f" or whole
+        }
+        bound = _rounding_bound(report.tolerance, reference, feeds, expected, list(actual))
+        case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
+        compare_outputs(case, expected, actual, bound)
+        _add_to(main, label, expected, actual, bound)
+        for check in others:
+            check.compare(label, feeds, expected, bound)
+        if case.failures:
+            report.cases.append(case)
+            report.kept = report.kept or _kept(feeds, answers, actual)
+        elif bound is report.tolerance and len(expected) == len(actual):
+            _keep_goldens(report, label, feeds, expected)
+
+
+def _rounding_bound(
+    tolerance: Tolerance,
+    reference: Reference,
+    feeds: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    names: Sequence[str],
+) -> Tolerance:
+    """The tolerance, or ROUNDING_FACTOR times what float32 does to these values where that is more."""
+    rounded = reference.rounded(feeds)
+    if rounded is None:
+        return tolerance
+    found = dict(zip(names, rounded, strict=True))
+    distances = [compare(wanted, found[name]).relative_l2 for name, wanted in expected.items()]
+    worst = ROUNDING_FACTOR * max(distances, default=0.0)
+    return replace(tolerance, relative_l2=worst) if worst > tolerance.relative_l2 else tolerance
 
 
 def parity_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:

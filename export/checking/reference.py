@@ -31,6 +31,12 @@ class Reference(Protocol):
     def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The model's outputs, in order."""
 
+    def trial(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        """The outputs, or None where the model does not take such values or answers with NaN or infinity."""
+
+    def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        """The outputs in float32, to tell what rounding alone does; None where that is what `outputs` gives."""
+
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         """Inner tensors by the name they have in the traced ONNX model; unknown names are left out."""
 
@@ -76,9 +82,15 @@ class TorchReference:
         return "PyTorch, float64" if self._dtype == torch.float64 else "PyTorch, float32"
 
     def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
-        results = self._run(self._model, feeds)
-        flat, _ = torch.utils._pytree.tree_flatten(results)
-        return [value.detach().numpy() for value in flat if isinstance(value, Tensor)]
+        return _flat(self._run(self._model, feeds))
+
+    def trial(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        return _run_or_none(self._model, feeds, self._dtype)
+
+    def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        if self._dtype == torch.float32:
+            return None
+        return _run_or_none(copy.deepcopy(self._model).float(), feeds, torch.float32)
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         if self._graph is None:
@@ -112,6 +124,24 @@ class TorchReference:
                 module.float()
 
 
+def _flat(results: Any) -> list[Array]:
+    leaves, _ = torch.utils._pytree.tree_flatten(results)
+    return [value.detach().numpy() for value in leaves if isinstance(value, Tensor)]
+
+
+def _run_or_none(model: Any, feeds: Mapping[str, Array], dtype: torch.dtype) -> list[Array] | None:
+    try:
+        with torch.no_grad():
+            outputs = _flat(model(*_tensors(feeds, dtype)))
+    except Exception:  # an index beyond its table, a value that the model asserts against: it does not take them
+        return None
+    return outputs if _finite(outputs) else None
+
+
+def _finite(outputs: Collection[Array]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in outputs if array.dtype.kind == "f")
+
+
 class OnnxReference:
     """ONNX Runtime on the untouched file, without its graph optimizations; float32 stays float32."""
 
@@ -123,6 +153,16 @@ class OnnxReference:
 
     def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
         return list(self._runner.run(feeds).values())
+
+    def trial(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        try:
+            outputs = self.outputs(feeds)
+        except BadInput:
+            return None
+        return outputs if _finite(outputs) else None
+
+    def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        return None
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         known = self.inner_names()

@@ -43,11 +43,19 @@ def write_model(folder: Path, model: ModelProto, notes: Mapping[str, str], limit
     return folder / MODEL
 
 
-def write_goldens(folder: Path, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-    """Inputs and the reference's outputs, float64 stored as float32; keys input.NAME and output.NAME."""
-    arrays = {f"input.{name}": array for name, array in feeds.items()}
-    for name, array in outputs.items():
-        arrays[f"output.{name}"] = array.astype(np.float32) if array.dtype == np.float64 else array
+Goldens = tuple[Mapping[str, Array], Mapping[str, Array]]
+
+
+def write_goldens(folder: Path, first: Goldens, more: Mapping[str, Goldens] | None = None) -> None:
+    """Inputs and the reference's outputs, float64 stored as float32; keys input.NAME and output.NAME.
+
+    Arrays of further cases, by label, are called LABEL|input.NAME and LABEL|output.NAME.
+    """
+    arrays: dict[str, Array] = {}
+    for prefix, (feeds, outputs) in {"": first, **{f"{label}|": case for label, case in (more or {}).items()}}.items():
+        arrays.update({f"{prefix}input.{name}": array for name, array in feeds.items()})
+        for name, array in outputs.items():
+            arrays[f"{prefix}output.{name}"] = array.astype(np.float32) if array.dtype == np.float64 else array
     np.savez(folder / GOLDENS, **arrays)  # type: ignore[arg-type]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ LOCK = ".lock"
 #: What the names of TensorRT plans end with.
 PLAN = ".plan"
 SIGNATURE = "manifest.sig"
+#: Label of the goldens' first case, whose arrays have no label in their names.
+FIRST_CASE = "example"
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,21 @@ class Package:
 
     @property
     def model_file(self) -> Path:
-        """The ONNX file."""
+        """The ONNX file that serves every engine without one of its own."""
         return self.path / MODEL
+
+    def model_for(self, engine: str) -> Path:
+        """The ONNX file for an engine: "onnxruntime", "openvino" or "tensorrt"."""
+        return self.path / self.manifest.models.get(engine, MODEL)
 
     def verify_files(self, but: Collection[str] = ()) -> None:
         """Compare every file with its sha256 in the manifest, `but` those named.
 
         Raises BadInput that names the first that differs, is missing, or is there without being listed: a model
-        may refer to any file of its folder. Files of a build at work, or of one that was killed, are left alone: a
-        plan is opened by the manifest's name for it alone.
+        may refer to any file of its folder. Files of a build at work, or of one that was killed, are left alone,
+        unless a model names them: a plan is opened by the manifest's name for it alone.
         """
-        for path in sorted(self.path.iterdir()):
-            known = path.name in (*self.manifest.files, FILE_NAME, SIGNATURE, LOCK)
-            if not known and path.suffix not in (PARTIAL, PLAN):
-                raise BadInput(
-                    f"{path}: not listed in the manifest, so nothing vouches for it; take it out of the package"
-                )
+        self._refuse_unlisted()
         for name, expected in self.manifest.files.items():
             if name in but:
                 continue
@@ -75,22 +77,56 @@ class Package:
                     "the file was changed or cut short; copy or export the package again"
                 )
 
+    def _refuse_unlisted(self) -> None:
+        models: list[bytes] | None = None
+        for path in sorted(self.path.iterdir()):
+            if path.name in (*self.manifest.files, FILE_NAME, SIGNATURE):
+                continue
+            passing = path.name == LOCK or path.suffix in (PARTIAL, PLAN)
+            if passing and models is None:
+                models = [(self.path / name).read_bytes() for name in self.manifest.files if name.endswith(".onnx")]
+            named = passing and any(os.fsencode(path.name) in data for data in models or ())
+            if not passing or named or path.is_symlink() or (path.name == LOCK and path.stat().st_size):
+                why = "a model of the package names it" if named else "nothing vouches for it"
+                raise BadInput(f"{path}: not listed in the manifest, and {why}; take it out of the package")
+
     def goldens(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Inputs and the reference's outputs, by tensor name. Raises BadInput when they cannot be read."""
+        """Inputs and the reference's outputs of the first case, by tensor name. Raises as `golden_cases` does."""
+        return self.golden_cases()[FIRST_CASE]
+
+    def golden_cases(self) -> dict[str, tuple[dict[str, Array], dict[str, Array]]]:
+        """Every case by label: inputs and the reference's outputs, by tensor name. The first is FIRST_CASE.
+
+        Raises BadInput when they cannot be read.
+        """
         path = self.path / GOLDENS
-        found: dict[str, dict[str, Array]] = {"input": {}, "output": {}}
+        cases: dict[str, dict[str, dict[str, Array]]] = {FIRST_CASE: {"input": {}, "output": {}}}
         try:
             check_archive(path)
             with np.load(path, allow_pickle=False) as arrays:
                 for key in arrays.files:
-                    side, _, name = key.partition(".")
+                    label, side, name = golden_key(key)
                     value = arrays[key]
-                    if side not in found or not isinstance(value, np.ndarray):
-                        raise ValueError(f"{key!r} is no array named input.NAME or output.NAME")
-                    found[side][name] = value
+                    if not isinstance(value, np.ndarray):
+                        raise ValueError(f"{key!r} is no array")
+                    cases.setdefault(label, {"input": {}, "output": {}})[side][name] = value
         except Exception as error:  # numpy raises anything from BadZipFile to EOFError here
             raise BadInput(f"{path}: unreadable goldens: {str(error)[:300]}") from None
-        return found["input"], found["output"]
+        return {label: (found["input"], found["output"]) for label, found in cases.items()}
+
+
+def golden_key(key: str) -> tuple[str, str, str]:
+    """(case, "input" or "output", tensor) of an array's name: input.NAME in the first case, CASE|input.NAME in others.
+
+    Raises ValueError for another name.
+    """
+    label, bar, rest = key.partition("|")
+    if not bar or label.startswith(("input.", "output.")):
+        label, rest = FIRST_CASE, key
+    side, _, name = rest.partition(".")
+    if side not in ("input", "output"):
+        raise ValueError(f"{key!r} is no array named input.NAME or output.NAME")
+    return label, side, name
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The manifest of a package: what it says, and how it is read back with suspicion.
 
-Version 1 is written down in docs/package.md and in runtime/package/manifest.schema.json.
+Version 2 is written down in docs/package.md and in runtime/package/manifest.schema.json. Version 1, which has neither
+proofs nor models of single engines, is read too.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -17,7 +18,8 @@ from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput
 
 FORMAT = "rectexport-package"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
 FILE_NAME = "manifest.json"
 MAX_BYTES = 16 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -36,13 +38,14 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest; `data` is the whole document."""
+    """A checked manifest; `data` is the whole document. models maps an engine to its file, where not model.onnx."""
 
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
     tolerances: dict[str, float]
     files: dict[str, str]
     data: dict[str, Any]
+    models: dict[str, str] = field(default_factory=dict)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -76,9 +79,9 @@ class _Reader:
         document = self._typed(data, dict, "document")
         self._expect(document.get("format") == FORMAT, "format", FORMAT, document.get("format"))
         found = document.get("version")
-        if found != VERSION:
+        if found not in READABLE or isinstance(found, bool):
             raise BadInput(
-                f"{self._path}: package version {brief(found)}, this rectexport reads {VERSION}: "
+                f"{self._path}: package version {brief(found)}, this rectexport reads {' and '.join(map(str, READABLE))}: "
                 "export the model again, or install the rectexport that wrote it"
             )
         return Manifest(
@@ -87,7 +90,14 @@ class _Reader:
             tolerances=self._tolerances(document),
             files=self._files(document),
             data=document,
+            models=self._models(document),
         )
+
+    def _models(self, document: dict[str, Any]) -> dict[str, str]:
+        models = self._typed(document.get("models", {}), dict, "models")
+        for engine, name in models.items():
+            self._expect(name in document["files"], f"models.{engine}", "a file of the package", name)
+        return models
 
     def _tensors(self, document: dict[str, Any], field: str) -> tuple[TensorEntry, ...]:
         entries = self._typed(document.get(field), list, field)

@@ -1,0 +1,95 @@
+"""The engines that an export is compared on: each installed one, with what it answers or why it does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from rectexport.runtime.base.environment import missing, version
+from rectexport.runtime.base.runner import Array, Runner
+from rectexport.runtime.base.tolerance import Tolerance
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
+from rectexport.runtime.engines.proving import judge, make_proof
+from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.package.proofs import Proof, Worst
+
+ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
+#: The engines of the CPU, in the order in which they are compared. TensorRT is compared when a plan is built.
+CPU_ENGINES = (ONNXRUNTIME, OPENVINO)
+#: What an engine computes float32 in, and what a float16 or bfloat16 graph is computed in.
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def installed_engines() -> list[str]:
+    """CPU engines that are installed here."""
+    return [name for name in CPU_ENGINES if missing(name) is None]
+
+
+def engine_version(name: str) -> str:
+    """The installed version: "1.31.1", "2026.4.1"."""
+    found = version("onnxruntime") or version("onnxruntime-gpu") if name == ONNXRUNTIME else version(name)
+    return (found or "unknown").partition("-")[0]
+
+
+def open_engine(name: str, model: Path, outputs: Sequence[str]) -> Runner:
+    """The model on an engine, as a session would run it. Raises BadInput where the engine refuses it."""
+    return OpenVinoRunner(model, outputs=outputs) if name == OPENVINO else OnnxRuntimeRunner(model)
+
+
+@final
+@dataclass
+class EngineCheck:
+    """Compares one engine with expected outputs, case by case. It stops running after the engine refuses a case."""
+
+    name: str
+    precision: str
+    runner: Runner | None = None
+    cases: int = 0
+    worst: Worst | None = None
+    failures: list[str] = field(default_factory=list)
+    refused: bool = False
+
+    def open(self, model: Path, outputs: Sequence[str]) -> None:
+        """Load the model; a refusal becomes the result."""
+        try:
+            self.runner = open_engine(self.name, model, outputs)
+        except RectexportError as error:
+            self._refuse(str(error))
+
+    def compare(self, case: str, feeds: Mapping[str, Array], expected: Mapping[str, Array], bound: Tolerance) -> None:
+        """Run one case and keep its failure and its distance."""
+        if self.runner is None:
+            return
+        try:
+            self.add(case, expected, self.runner.run(feeds), bound)
+        except RectexportError as error:
+            self._refuse(f"{error} (case {case})")
+
+    def add(self, case: str, expected: Mapping[str, Array], actual: Mapping[str, Array], bound: Tolerance) -> None:
+        """Judge what was answered to one case."""
+        failure, worst = judge(expected, actual, bound, case)
+        self.cases += 1
+        if failure:
+            self.failures.append(failure)
+        if worst is not None and (self.worst is None or not worst.relative_l2 <= self.worst.relative_l2):
+            self.worst = worst
+
+    def proof(self) -> Proof:
+        """What came out, for this machine's processor."""
+        reason = self.failures[0] if self.failures else ""
+        version_here = engine_version(self.name)
+        return make_proof(self.name, version_here, self.precision, self.cases, self.worst, reason, self.refused)
+
+    def close(self) -> None:
+        """Free the engine."""
+        if self.runner is not None:
+            self.runner.close()
+            self.runner = None
+
+    def _refuse(self, reason: str) -> None:
+        self.close()
+        self.refused = True
+        self.failures.append(reason)

@@ -1,0 +1,53 @@
+"""Feeds that tell engines apart although an ordinary example does not: other signs, zeros, large numbers, whole ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rectexport.exporter.frontend.inputs import SEED, InputPlan, fit_example
+from rectexport.runtime.base.runner import Array
+
+#: Values this much larger than the example's: sums still fit in float32, saturating arithmetic does not.
+LARGE = 100
+
+
+def value_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
+    """Feeds by label, of the smallest shapes: negated, zeros, large; range where an input takes integers.
+
+    range draws integers over the whole range of their dtype, its ends included.
+    """
+    base = {entry.name: fit_example(entry.example, entry.range.min) for entry in inputs}
+    cases = {
+        "negated": {name: _negated(array) for name, array in base.items()},
+        "zeros": {name: np.zeros_like(array) for name, array in base.items()},
+        "large": {name: _scaled(array) for name, array in base.items()},
+    }
+    if any(array.dtype.kind in "iu" for array in base.values()):
+        cases["range"] = {name: _over_range(array, SEED + index) for index, (name, array) in enumerate(base.items())}
+    return {label: feeds for label, feeds in cases.items() if not _equal(feeds, base)}
+
+
+def _negated(array: Array) -> Array:
+    if array.dtype == bool:
+        return ~array
+    return np.negative(array) if array.dtype.kind == "f" else array
+
+
+def _scaled(array: Array) -> Array:
+    return (array * array.dtype.type(LARGE)).astype(array.dtype) if array.dtype.kind == "f" else array
+
+
+def _over_range(array: Array, seed: int) -> Array:
+    if array.dtype.kind not in "iu":
+        return array
+    limits = np.iinfo(array.dtype)
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(limits.min, limits.max, array.shape, dtype=array.dtype, endpoint=True)
+    drawn.flat[: min(2, drawn.size)] = np.array([limits.min, limits.max], array.dtype)[: drawn.size]
+    return drawn
+
+
+def _equal(first: Mapping[str, Array], second: Mapping[str, Array]) -> bool:
+    return all(np.array_equal(first[name], second[name]) for name in first)
