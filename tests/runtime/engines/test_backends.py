@@ -104,7 +104,7 @@ def test_cuda_is_absent_without_a_driver_or_a_provider(package: Package, monkeyp
 def test_tensorrt_comes_from_its_own_part(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
     part = "rectexport.runtime.engines.tensorrt"
-    versions, runner = ModuleType(f"{part}.versions"), ModuleType(f"{part}.runner")
+    versions, runner = ModuleType(f"{part}.versions"), ModuleType(f"{part}.running.runner")
     versions.absence = lambda: None  # type: ignore[attr-defined]
 
     def open_runner(package: Package, options: BackendOptions) -> Any:
