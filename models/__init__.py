@@ -1,9 +1,9 @@
-"""Layers, networks and checkpoints of the four ideas that rectexport deploys."""
+"""Layers, networks and checkpoints of the four ideas that rectexport deploys.
 
-from rectexport.models.layers.crelu import AVR, CReLU, ScaledCReLU
-from rectexport.models.layers.rectified import RectifiedConv2d
-from rectexport.models.layers.symmetric import SymmetricConv2d, SymmetricPad2d
-from rectexport.models.registry import create_model, model_names
+Importing this package imports no PyTorch. The first use of a public name imports the module that defines it.
+"""
+
+from typing import TYPE_CHECKING
 
 __all__ = [
     "AVR",
@@ -15,3 +15,32 @@ __all__ = [
     "create_model",
     "model_names",
 ]
+
+_HOME = {
+    "AVR": "rectexport.models.layers.crelu",
+    "CReLU": "rectexport.models.layers.crelu",
+    "ScaledCReLU": "rectexport.models.layers.crelu",
+    "RectifiedConv2d": "rectexport.models.layers.rectified",
+    "SymmetricConv2d": "rectexport.models.layers.symmetric",
+    "SymmetricPad2d": "rectexport.models.layers.symmetric",
+    "create_model": "rectexport.models.registry",
+    "model_names": "rectexport.models.registry",
+}
+
+if TYPE_CHECKING:
+    from rectexport.models.layers.crelu import AVR, CReLU, ScaledCReLU
+    from rectexport.models.layers.rectified import RectifiedConv2d
+    from rectexport.models.layers.symmetric import SymmetricConv2d, SymmetricPad2d
+    from rectexport.models.registry import create_model, model_names
+else:
+
+    def __getattr__(name):
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_HOME[name]), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_HOME})

@@ -1,75 +1,38 @@
-"""The model zoo's registry: name -> how to build it and what it is.
-
-The modules listed in `ZOO` register their networks by rows of a table; they are imported on first use, so
-that importing a layer does not build the zoo.
-"""
+"""Networks by name: list them, look one up, build one. Only building imports PyTorch."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from rectexport.models.catalog import ENTRIES, ModelEntry
 
-ZOO = ("resnet", "resnest", "vgg", "crelu_nets", "pvanet", "even_nets", "proportional", "dfn", "digits")
-Build = Callable[..., nn.Module]
-Options = dict[str, Any]
+if TYPE_CHECKING:
+    from torch import nn
 
 
-@dataclass(frozen=True)
-class ModelEntry:
-    """One network of the zoo.
-
-    build takes keyword options and num_classes; defaults are the options that make it this network rather
-    than another of its family. input_shape is the native (C, H, W), paper its source, uses the ideas that
-    it is made of.
-    """
-
-    name: str
-    build: Build
-    input_shape: tuple[int, int, int]
-    paper: str
-    uses: tuple[str, ...]
-    num_classes: int = 1000
-    defaults: Options = field(default_factory=dict)
-
-    def options(self) -> tuple[str, ...]:
-        """Names of the options that create_model takes for this network, besides num_classes."""
-        return tuple(name for name in inspect.signature(self.build).parameters if name != "num_classes")
+def by_name(entries: Iterable[ModelEntry]) -> dict[str, ModelEntry]:
+    """Entries by their names. Raises ValueError that names both builders if a name occurs twice."""
+    found: dict[str, ModelEntry] = {}
+    for entry in entries:
+        if entry.name in found:
+            builders = f"{found[entry.name].builder} and {entry.builder}"
+            raise ValueError(f"two networks have the name {entry.name!r}: {builders}")
+        found[entry.name] = entry
+    return found
 
 
-_ENTRIES: dict[str, ModelEntry] = {}
-_imported: set[str] = set()
-
-
-def register(entry: ModelEntry) -> None:
-    """Add a network. Raises ValueError if its name is taken."""
-    if entry.name in _ENTRIES:
-        owner = _ENTRIES[entry.name].build.__module__
-        raise ValueError(f"model {entry.name!r} is already registered, by {owner}")
-    _ENTRIES[entry.name] = entry
-
-
-def _import_zoo() -> None:
-    for module in ZOO:
-        if module not in _imported:
-            import_module(f"rectexport.models.networks.{module}")
-            _imported.add(module)
+_ENTRIES = by_name(ENTRIES)
 
 
 def model_names() -> list[str]:
-    """Names of all networks, in the zoo's order."""
-    _import_zoo()
+    """Names of all networks, in the order of the catalog."""
     return list(_ENTRIES)
 
 
 def model_entry(name: str) -> ModelEntry:
-    """The entry of a network. Raises ValueError that names the nearest if there is none."""
-    _import_zoo()
+    """The entry of a network. Raises ValueError that names the nearest if the name is unknown."""
     if name in _ENTRIES:
         return _ENTRIES[name]
     nearest = difflib.get_close_matches(name, _ENTRIES, n=1, cutoff=0.0)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.engines.backends import AUTO, BackendOptions, choose_backend, silent
+from rectexport.runtime.base.runner import BackendOptions, silent
+from rectexport.runtime.engines.backends import AUTO, choose_backend
 from rectexport.runtime.engines.warm_up import warm_up as run_warm_up
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.signing import check_signature

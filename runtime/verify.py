@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.base.metrics import Difference, compare
-from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.runner import Array, BackendOptions, silent
 from rectexport.runtime.base.tolerance import Tolerance
-from rectexport.runtime.engines.backends import AUTO, BackendOptions, Choice, choose_backend, silent
+from rectexport.runtime.engines.backends import AUTO, Choice, choose_backend
 from rectexport.runtime.engines.warm_up import warm_up
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import GOLDENS, PLAN, Package

@@ -38,7 +38,7 @@ ROOMS = {
         "optimize",
         "api",
     ),
-    "models": ("layers", "registry", "networks", "rectify", "loading", "checkpoint", "tools", "digits"),
+    "models": ("layers", "catalog", "registry", "networks", "rectify", "loading", "checkpoint", "tools", "digits"),
     "rectexport/cli": ("failure", "command", "display", "engine", "bench", "parity", "commands", "main"),
 }
 PREFIXES = {

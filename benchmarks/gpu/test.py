@@ -98,7 +98,7 @@ def _onnxruntime(section: Section, folder: Path, entry: dict[str, Any], provider
 
 
 def _default_options() -> Any:
-    return import_module("rectexport.runtime.engines.backends").BackendOptions()
+    return import_module("rectexport.runtime.base.runner").BackendOptions()
 
 
 def _judge(section: Section, entry: dict[str, Any], package: Package, runner: Runner, share: str, seconds: str) -> bool:

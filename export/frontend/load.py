@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 import rectexport.models.layers.ops  # noqa: F401  a saved program may call our ops
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.inputs import random_input
+from rectexport.exporter.frontend.model_file import check_model_file
 from rectexport.exporter.frontend.onnx_file import first_line, numeric_type, read_onnx
 from rectexport.exporter.frontend.program_archive import check_program_archive
 from rectexport.exporter.frontend.source import Source, unwrapped
@@ -28,8 +28,6 @@ from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError
 from rectexport.runtime.package.archives import check_archive
-
-SUFFIXES = (".pt", ".pth", ".pt2", ".onnx", ".safetensors", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,7 @@ def load_source(path: Path, options: LoadOptions = LoadOptions()) -> Source:
 
     Raises BadInput that names the file and what is wrong with it, and UsageError for options that do not fit.
     """
-    if path.is_dir():
-        raise BadInput(f"{path}: is a folder, expected a model file ({', '.join(SUFFIXES)})")
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file{_nearby(path)}")
-    if path.stat().st_size == 0:
-        raise BadInput(f"{path}: the file is empty")
-    if options.arch is not None and options.arch not in model_names():
-        raise BadInput(_unknown_arch(options.arch))
+    check_model_file(path, options.arch)
     try:
         source = _loader(path)(path, options)
         return _rectified(source) if options.rectify_model else source
@@ -251,16 +242,3 @@ def _forbidden(error: Exception) -> str:
         if marker in text:
             return text.partition(marker)[2].split()[0].rstrip(".,")
     return "it holds more than tensors"
-
-
-def _unknown_arch(arch: str) -> str:
-    nearest = difflib.get_close_matches(arch, model_names(), n=3, cutoff=0.4)
-    known = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(model_names())}"
-    return f"--arch {arch}: unknown; {known}"
-
-
-def _nearby(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" (there is no folder {path.parent} either)"
-    nearest = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    return f"; did you mean {path.with_name(nearest[0])}?" if nearest else ""

@@ -16,9 +16,6 @@ from rectexport.models.layers.crelu import AVR, CReLU
 from rectexport.models.layers.geometry import one_of
 from rectexport.models.layers.pools import HalvingMaxPool2d
 from rectexport.models.networks.blocks import MakeConv, initialize, scaled, spatial_conv
-from rectexport.models.registry import Build, ModelEntry, Options, register
-
-ALL = tuple(range(1, 14))
 
 
 @dataclass(frozen=True)
@@ -174,30 +171,3 @@ def all_cnn_b(
     features, channels = conv_chain(rows, 3, crelu, avr, False, spatial_conv(conv, mode))
     features.append(nn.Conv2d(channels, num_classes, 1))
     return ConvNet(features, nn.Identity())
-
-
-PAPER = "Concatenated Rectified Linear Units (Shang et al.)"
-CIFAR, IMAGENET = (3, 32, 32), (3, 224, 224)
-TABLE: tuple[tuple[str, Build, tuple[str, ...], Options], ...] = (
-    ("convpool_cnn_c_relu", convpool_cnn_c, (), {"variant": "relu"}),
-    ("convpool_cnn_c_double", convpool_cnn_c, (), {"variant": "double"}),
-    ("convpool_cnn_c_avr", convpool_cnn_c, ("avr",), {"variant": "avr"}),
-    ("convpool_cnn_c_crelu", convpool_cnn_c, ("crelu",), {"variant": "crelu"}),
-    ("convpool_cnn_c_half", convpool_cnn_c, ("crelu",), {"variant": "half"}),
-    ("vgg13conv_relu", vgg13conv, (), {}),
-    ("vgg13conv_crelu1", vgg13conv, ("crelu",), {"crelu": (1,)}),
-    ("vgg13conv_crelu1_3", vgg13conv, ("crelu",), {"crelu": (1, 3)}),
-    ("vgg13conv_crelu1_3_5", vgg13conv, ("crelu",), {"crelu": (1, 3, 5)}),
-    ("vgg13conv_crelu1_3_5_half", vgg13conv, ("crelu",), {"crelu": (1, 3, 5), "half": True}),
-    ("all_cnn_b_relu", all_cnn_b, (), {}),
-    ("all_cnn_b_avr1_to_4", all_cnn_b, ("avr",), {"avr": ALL[:4]}),
-    ("all_cnn_b_avr1_to_7", all_cnn_b, ("avr",), {"avr": ALL[:7]}),
-    ("all_cnn_b_crelu1_to_4", all_cnn_b, ("crelu",), {"crelu": ALL[:4]}),
-    ("all_cnn_b_crelu1_to_7", all_cnn_b, ("crelu",), {"crelu": ALL[:7]}),
-    ("all_cnn_b_crelu_all_half", all_cnn_b, ("crelu",), {"crelu": ALL[:10], "half": ALL[:11]}),
-    ("all_cnn_b_crelu1_4_7_half", all_cnn_b, ("crelu",), {"crelu": (1, 4, 7), "half": (1, 4, 7)}),
-)
-for name, build, uses, defaults in TABLE:
-    imagenet = build is all_cnn_b
-    shape, classes = (IMAGENET, 1000) if imagenet else (CIFAR, 10)
-    register(ModelEntry(name, build, shape, PAPER, uses, classes, defaults))

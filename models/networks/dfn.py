@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from rectexport.models.layers.geometry import one_of
 from rectexport.models.networks.blocks import Head, MakeConv, counts, initialize, normalized, scaled, spatial_conv
-from rectexport.models.networks.proportional import PAPER, PROPORTIONAL, WIDTHS, relu
-from rectexport.models.registry import ModelEntry, Options, register
+from rectexport.models.networks.proportional import WIDTHS, relu
 
 EPS = 2e-5
 TYPES = ("paired", "type1", "type2")
@@ -121,15 +120,3 @@ def dfn(
             inputs = outputs
     stem = nn.Sequential(make_conv(3, widths[0], 3, 1, 1), normalized(widths[0], relu(True), EPS))
     return DFN(stem, chain, Head(widths[-1], num_classes))
-
-
-SOURCE = f"{PAPER}; On the Connection of Deep Fusion to Ensembling (Zhao et al.)"
-TABLE: tuple[tuple[str, tuple[str, ...], Options], ...] = (
-    ("dfn_mr1", (), {}),
-    ("dfn_mr1_type1", PROPORTIONAL, {"kind": "type1"}),
-    ("dfn_mr1_type1_second", PROPORTIONAL, {"kind": "type1", "branch": 1}),
-    ("dfn_mr1_type2", PROPORTIONAL, {"kind": "type2"}),
-    ("dfn_mr1_type2_second", PROPORTIONAL, {"kind": "type2", "branch": 1}),
-)
-for name, uses, defaults in TABLE:
-    register(ModelEntry(name, dfn, (3, 32, 32), SOURCE, uses, 10, defaults))

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from rectexport.models.layers.crelu import CReLU
 from rectexport.models.layers.symmetric import SymmetricConv2d
 from rectexport.models.networks.blocks import Head, MakeConv, initialize, scaled, spatial_conv
-from rectexport.models.registry import ModelEntry, register
 
 
 class DigitsNet(nn.Module):
@@ -52,15 +51,3 @@ def digits(num_classes: int = 10, conv: str = "rectified", mode: str = "sum", wi
     """
     widths = (scaled(16, width), scaled(32, width), scaled(48, width))
     return DigitsNet(widths, num_classes, spatial_conv(conv, mode))
-
-
-register(
-    ModelEntry(
-        "digits",
-        digits,
-        (1, 8, 8),
-        "all four papers, on scikit-learn's digits",
-        ("rectified", "c2sp", "crelu", "proportional"),
-        10,
-    )
-)

@@ -26,7 +26,6 @@ from rectexport.models.networks.blocks import (
     spatial_conv,
     stage,
 )
-from rectexport.models.registry import ModelEntry, Options, register
 
 KERNELS = {"c2sp": 2, "c4sp": 4, "3x3": 3, "5x5": 5}
 MakeSpatial = Callable[[int], nn.Conv2d]
@@ -98,28 +97,3 @@ def even_resnet(
     model = named(**modules, head=Head(channels[-1], num_classes))
     initialize(model)
     return model
-
-
-PAPER = "Even-sized Kernels and Symmetric Padding (Wu et al.)"
-SIZES: dict[str, Options] = {
-    "0_5x": {"widths": (128, 256, 512, 1024)},
-    "1_0x": {"widths": (256, 512, 1024, 2048)},
-    "optim": {
-        "stem": (3, 48),
-        "maxpool": False,
-        "blocks": (1, 2, 4, 8, 4),
-        "widths": (48, 96, 192, 384, 768),
-        "last": 1536,
-    },
-}
-TABLE = (
-    ("c2sp", "c2sp", ("0_5x", "1_0x", "optim")),
-    ("c3", "3x3", ("0_5x", "1_0x", "optim")),
-    ("c4sp", "c4sp", ("0_5x",)),
-    ("c5", "5x5", ("0_5x",)),
-)
-for prefix, kernel, sizes in TABLE:
-    for size in sizes:
-        uses = (kernel,) if kernel.endswith("sp") else ()
-        defaults = {"kernel": kernel, **SIZES[size]}
-        register(ModelEntry(f"{prefix}_resnet50_{size}", even_resnet, (3, 224, 224), PAPER, uses, 1000, defaults))

@@ -24,7 +24,6 @@ from rectexport.models.networks.blocks import (
     spatial_conv,
     stage,
 )
-from rectexport.models.registry import Build, ModelEntry, Options, register
 
 WIDTHS = (16, 32, 64)
 
@@ -165,34 +164,3 @@ def cifar_resnet(
     model = named(stem=conv_unit(3, widths[0], 1, True, make_conv), **stages, head=Head(widths[-1], num_classes))
     initialize(model)
     return model
-
-
-PAPER = "Rethinking ReLU to Train Better CNNs (Zhao et al.)"
-PROPORTIONAL = ("proportional",)
-TABLE: tuple[tuple[str, Build, tuple[str, ...], Options], ...] = (
-    ("plain38", plain, (), {"convs": (12, 12, 12)}),
-    ("plain38_2to1", plain, PROPORTIONAL, {"convs": (12, 12, 12), "ratio": "2:1"}),
-    ("plain62", plain, (), {"convs": (20, 20, 20)}),
-    ("plain62_2to1", plain, PROPORTIONAL, {"convs": (20, 20, 20), "ratio": "2:1"}),
-    ("plain84", plain, (), {"convs": (27, 27, 28)}),
-    ("plain84_2to1", plain, PROPORTIONAL, {"convs": (27, 27, 28), "ratio": "2:1"}),
-    ("preresnet62", preresnet, (), {"blocks": 10}),
-    ("preresnet62_2to1", preresnet, PROPORTIONAL, {"blocks": 10, "drop": (1,)}),
-    ("preresnet110", preresnet, (), {"blocks": 18}),
-    ("preresnet110_2to1", preresnet, PROPORTIONAL, {"blocks": 18, "drop": (1,)}),
-    ("preresnet164", preresnet, (), {"blocks": 27}),
-    ("preresnet164_2to1", preresnet, PROPORTIONAL, {"blocks": 27, "drop": (1,)}),
-    ("preresnet110_bottleneck", preresnet, (), {"blocks": 12, "bottleneck": True}),
-    ("preresnet110_type1", preresnet, PROPORTIONAL, {"blocks": 12, "bottleneck": True, "drop": (1,)}),
-    ("preresnet110_type2", preresnet, PROPORTIONAL, {"blocks": 12, "bottleneck": True, "drop": (2,)}),
-    ("preresnet110_type3", preresnet, PROPORTIONAL, {"blocks": 12, "bottleneck": True, "drop": (3,)}),
-    ("preresnet164_bottleneck", preresnet, (), {"blocks": 18, "bottleneck": True}),
-    ("preresnet164_type1", preresnet, PROPORTIONAL, {"blocks": 18, "bottleneck": True, "drop": (1,)}),
-    ("preresnet164_type2", preresnet, PROPORTIONAL, {"blocks": 18, "bottleneck": True, "drop": (2,)}),
-    ("preresnet164_type3", preresnet, PROPORTIONAL, {"blocks": 18, "bottleneck": True, "drop": (3,)}),
-    ("resnet20", cifar_resnet, (), {"blocks": 3}),
-    ("resnet20_drop_first", cifar_resnet, PROPORTIONAL, {"blocks": 3, "drop": "first"}),
-    ("resnet20_drop_last", cifar_resnet, PROPORTIONAL, {"blocks": 3, "drop": "last"}),
-)
-for name, build, uses, defaults in TABLE:
-    register(ModelEntry(name, build, (3, 32, 32), PAPER, uses, 10, defaults))

@@ -18,7 +18,6 @@ from rectexport.models.networks.blocks import (
     scaled,
     spatial_conv,
 )
-from rectexport.models.registry import ModelEntry, register
 
 
 def stem(outputs: int, make_conv: MakeConv) -> nn.Sequential:
@@ -67,6 +66,3 @@ def pvanet_crelu(num_classes: int = 1000, conv: str = "plain", mode: str = "sum"
     )
     initialize(model)
     return model
-
-
-register(ModelEntry("pvanet_crelu", pvanet_crelu, (3, 224, 224), "PVANET (Kim et al.)", ("crelu",)))

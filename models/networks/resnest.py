@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from rectexport.models.layers.pools import HalvingAvgPool2d
 from rectexport.models.networks.blocks import MakeConv, counts, scaled, spatial_conv, stage
-from rectexport.models.networks.resnet import RFCONV, ResNet
-from rectexport.models.registry import ModelEntry, register
+from rectexport.models.networks.resnet import ResNet
 
 REDUCTION = 4
 LEAST_ATTENTION = 32
@@ -138,14 +137,3 @@ def resnest(
     make = [partial(ResNeStBlock, middle=middle, **common) for middle in middles]
     stages = [stage(make[i], blocks[i], widths[i], widths[i + 1], min(i, 1) + 1) for i in range(4)]
     return ResNet(deep_stem(stem, make_conv), widths, stages, num_classes, maxpool=True)
-
-
-register(
-    ModelEntry(
-        "resnest50_fast_2s8x",
-        resnest,
-        (3, 224, 224),
-        f"{RFCONV}; ResNeSt: Split-Attention Networks (Zhang et al.)",
-        ("rectified",),
-    )
-)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.models.networks.blocks import BasicBlock, Bottleneck, counts, initialize, scaled, spatial_conv, stage
-from rectexport.models.registry import Build, ModelEntry, Options, register
 
 
 class ResNet(nn.Module):
@@ -110,21 +109,3 @@ def regnet(
     make = [partial(Bottleneck, middle=c, groups=c // group_width, make_conv=make_conv) for c in channels[1:]]
     stages = [stage(make[i], blocks[i], channels[i], channels[i + 1], 2) for i in range(4)]
     return ResNet(make_conv(3, channels[0], 3, 2, 1), channels, stages, num_classes, maxpool=False)
-
-
-RFCONV = "Rectified Convolution (Zhang)"
-RESNET = f"{RFCONV}; Deep Residual Learning (He et al.)"
-PARTIAL = "Partial Convolution based Padding (Liu et al.); Deep Residual Learning (He et al.)"
-RESNEXT = f"{RFCONV}; Aggregated Residual Transformations (Xie et al.)"
-REGNET = f"{RFCONV}; Designing Network Design Spaces (Radosavovic et al.)"
-TABLE: tuple[tuple[str, Build, str, Options], ...] = (
-    ("resnet50", resnet, RESNET, {"blocks": (3, 4, 6, 3)}),
-    ("resnet101", resnet, RESNET, {"blocks": (3, 4, 23, 3)}),
-    ("resnet152", resnet, PARTIAL, {"blocks": (3, 8, 36, 3)}),
-    ("resnext50_32x4d", resnet, RESNEXT, {"blocks": (3, 4, 6, 3), "groups": 32, "width_per_group": 4}),
-    ("resnet18", basic_resnet, PARTIAL, {"blocks": (2, 2, 2, 2)}),
-    ("resnet34", basic_resnet, PARTIAL, {"blocks": (3, 4, 6, 3)}),
-    ("regnet_x_4gf", regnet, REGNET, {}),
-)
-for name, build, paper, defaults in TABLE:
-    register(ModelEntry(name, build, (3, 224, 224), paper, ("rectified",), 1000, defaults))

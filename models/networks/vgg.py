@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.models.networks.blocks import MakeConv, counts, initialize, scaled, spatial_conv
-from rectexport.models.registry import ModelEntry, Options, register
 
 POOLED = 7
 
@@ -72,14 +71,3 @@ def vgg(
     widths = [scaled(w, width) for w in (64, 128, 256, 512, 512)]
     features = _features(convs, widths, batch_norm, spatial_conv(conv, mode))
     return VGG(features, widths[-1], scaled(4096, width), num_classes)
-
-
-PAPER = "Partial Convolution based Padding (Liu et al.); Very Deep Convolutional Networks (Simonyan, Zisserman)"
-TABLE: tuple[tuple[str, Options], ...] = (
-    ("vgg16", {"convs": (2, 2, 3, 3, 3)}),
-    ("vgg16_bn", {"convs": (2, 2, 3, 3, 3), "batch_norm": True}),
-    ("vgg19", {"convs": (2, 2, 4, 4, 4)}),
-    ("vgg19_bn", {"convs": (2, 2, 4, 4, 4), "batch_norm": True}),
-)
-for name, defaults in TABLE:
-    register(ModelEntry(name, vgg, (3, 224, 224), PAPER, ("rectified",), 1000, defaults))

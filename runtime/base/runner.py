@@ -1,9 +1,10 @@
-"""The protocols between a session and an inference engine."""
+"""The protocols between a session and an inference engine, and the options of engines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -50,6 +51,34 @@ class DeviceArray:
 
 #: Makes the array that an output is written to, by the output's name, shape and dtype.
 Allocate = Callable[[str, Shape, str], DeviceArray]
+
+
+def silent(text: str) -> None:
+    """Ignore a progress message."""
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """Options for opening a package on an engine. Each engine reads those that concern it.
+
+    device       index of the GPU
+    threads      number of threads of a CPU engine; 0 lets the engine choose
+    prefer_nhwc  ONNX Runtime CUDA: run convolutions in NHWC; ONNX Runtime inserts the transposes
+    cuda_graphs  ONNX Runtime CUDA: record a CUDA graph for each input shape and replay it
+    rebuild      TensorRT: build a plan for this machine if the package has none that fits
+    plugins      TensorRT: plugin libraries to load besides the package's own
+    model        torch: the module to run
+    progress     called with one line of text before each step that takes time
+    """
+
+    device: int = 0
+    threads: int = 0
+    prefer_nhwc: bool = False
+    cuda_graphs: bool = False
+    rebuild: bool = False
+    plugins: Sequence[str | Path] = ()
+    model: Any = None
+    progress: Callable[[str], None] = silent
 
 
 class Runner(Protocol):

@@ -1,15 +1,13 @@
-"""The engines that a package can run on, and which of them a session takes."""
+"""The table of inference engines, and the choice of one for a session."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from rectexport.runtime.base.environment import missing, require
-from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.base.runner import BackendOptions, Runner
 from rectexport.runtime.engines.cuda import libraries as cuda_libraries
 from rectexport.runtime.errors import MissingDependency, RectexportError, UsageError
 from rectexport.runtime.package.folder import Package
@@ -17,37 +15,9 @@ from rectexport.runtime.package.folder import Package
 AUTO, TORCH = "auto", "torch"
 
 
-def silent(text: str) -> None:
-    """Progress that nobody listens to."""
-
-
-@dataclass(frozen=True)
-class BackendOptions:
-    """What an engine may be told.
-
-    device       index of the GPU
-    threads      of the CPU engines, 0 for their own choice
-    prefer_nhwc  ONNX Runtime CUDA: convolutions in NHWC, with ONNX Runtime's own transposes around them
-    cuda_graphs  ONNX Runtime CUDA: record each input shape once and replay it
-    rebuild      TensorRT: build a plan for this machine where the package has none that fits
-    plugins      TensorRT: plugin libraries besides the package's own
-    model        torch: the module to run
-    progress     called with a line of text before each step that takes time
-    """
-
-    device: int = 0
-    threads: int = 0
-    prefer_nhwc: bool = False
-    cuda_graphs: bool = False
-    rebuild: bool = False
-    plugins: Sequence[str | Path] = ()
-    model: Any = None
-    progress: Callable[[str], None] = silent
-
-
 @dataclass(frozen=True)
 class Backend:
-    """An engine by name: why it is absent here, or None; and how a package is opened on it."""
+    """One engine. absent() gives the reason why this machine cannot run it, or None; open() loads a package on it."""
 
     name: str
     absent: Callable[[], str | None]
@@ -56,7 +26,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class Choice:
-    """The backend that was taken, and why those before it in `auto`'s order were not."""
+    """The backend that was chosen, and the reasons against those before it in the order of `auto`."""
 
     name: str
     description: str
@@ -68,15 +38,15 @@ class Choice:
 
 
 def open_backend(package: Package, name: str = AUTO, options: BackendOptions | None = None) -> Runner:
-    """The package on one backend; raises as `choose_backend` does."""
+    """Open the package on one backend. Raises as `choose_backend` does."""
     return choose_backend(package, name, options)[0]
 
 
 def choose_backend(package: Package, name: str = AUTO, options: BackendOptions | None = None) -> tuple[Runner, Choice]:
-    """The package on the backend of that name, or on the first of BACKENDS that is present and opens.
+    """Open the package on the named backend. With "auto", open it on the first of BACKENDS that loads it.
 
-    Raises UsageError for an unknown name, MissingDependency for a backend that this machine lacks, BadInput for a
-    model that the engine refuses. `auto` warns of a backend that is present and fails.
+    Raises UsageError for an unknown name, MissingDependency for a backend that is not available on this machine,
+    BadInput for a model that the engine refuses. "auto" warns about a backend that is installed but fails.
     """
     chosen = options or BackendOptions()
     if name == AUTO:
@@ -105,11 +75,12 @@ def _first(package: Package, options: BackendOptions) -> tuple[Runner, Choice]:
                 return runner, Choice(backend.name, runner.description, not_taken)
             except RectexportError as error:
                 reason, last = str(error), error
-                warnings.warn(f"backend {backend.name} is here but does not open: {reason}", RuntimeWarning, 4)
+                warnings.warn(f"backend {backend.name} is installed but failed to load: {reason}", RuntimeWarning, 4)
         not_taken[backend.name] = reason
     if last is not None:
         raise last
-    raise MissingDependency("no backend is here: " + "; ".join(f"{name}: {why}" for name, why in not_taken.items()))
+    reasons = "; ".join(f"{name}: {why}" for name, why in not_taken.items())
+    raise MissingDependency(f"no inference engine is available: {reasons}")
 
 
 def _no_tensorrt() -> str | None:
@@ -151,11 +122,11 @@ def _open_torch(package: Package, options: BackendOptions) -> Runner:
     from rectexport.runtime.engines.torch_runner import TorchRunner
 
     if options.model is None:
-        raise UsageError("backend torch runs a module and not the package's file: give it as model=")
+        raise UsageError("backend torch runs a PyTorch module instead of the package's file: pass the module as model=")
     return TorchRunner(options.model, package.manifest)
 
 
-#: `auto` tries them in this order: fastest first. torch is for comparing, and never taken by itself.
+#: `auto` tries them in this order, fastest first. It never chooses torch, which is for comparisons.
 BACKENDS = (
     Backend("tensorrt", _no_tensorrt, _open_tensorrt),
     Backend("cuda", _no_cuda, _open_cuda),

@@ -26,8 +26,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from rectexport.runtime.base.runner import Array, Runner, TensorSpec
-from rectexport.runtime.engines.backends import BackendOptions, open_backend
+from rectexport.runtime.base.runner import Array, BackendOptions, Runner, TensorSpec
+from rectexport.runtime.engines.backends import open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 from rectexport.runtime.errors import BadInput, RectexportError

@@ -8,7 +8,8 @@ import pytest
 
 import rectexport
 from rectexport.runtime import api
-from rectexport.runtime.engines.backends import BackendOptions, Choice
+from rectexport.runtime.base.runner import BackendOptions
+from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package

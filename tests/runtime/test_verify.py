@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
-from rectexport.runtime.engines.backends import BackendOptions
+from rectexport.runtime.base.runner import BackendOptions
 from rectexport.runtime.errors import BadInput, MissingDependency
 from rectexport.runtime.verify import verify
 from tests.runtime.tiny import dynamic_package

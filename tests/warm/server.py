@@ -48,7 +48,8 @@ def main() -> None:
     """Import, then answer until stdin ends."""
     for module in MODULES:
         import_module(module)
-    import_module("rectexport.models.registry").model_names()
+    for entry in import_module("rectexport.models.catalog").ENTRIES:
+        _ = entry.build  # imports the module of its family
     for module in ("tests.faults.inject", "tests.warm.machine"):
         import_module(module)
     for words in sys.argv[1:]:  # what these import or compile is there for all that follow

@@ -175,6 +175,10 @@ def _plain_twin(package: Package, workshop: Path) -> tuple[Package, str]:
 
 
 def _torch(flags: Flags, backends: Sequence[str], options: BenchOptions) -> Entrant:
+    assert flags.source is not None and flags.vs is not None
+    from rectexport.exporter.frontend.model_file import check_model_file
+
+    check_model_file(flags.source, flags.load["arch"])
     require("torch")
     spec = {
         "source": str(flags.source),
@@ -184,7 +188,6 @@ def _torch(flags: Flags, backends: Sequence[str], options: BenchOptions) -> Entr
         "threads": options.threads,
         "transfers": options.transfers,
     }
-    assert flags.source is not None and flags.vs is not None
     return Entrant(flags.source.name, flags.vs, spec, "rectexport.exporter.tools.torch_worker")
 
 

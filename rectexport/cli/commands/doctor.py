@@ -39,6 +39,9 @@ def doctor(
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     again = ["rectexport", "doctor", *(context.obj or ())]
     with reported(again, as_json):
+        from rectexport.exporter.frontend.model_file import check_model_file
+
+        check_model_file(model)
         for library in ("onnx", "onnx_graphsurgeon"):
             require(library)
         from rectexport.exporter.tools.doctor import diagnose, load_model

@@ -282,6 +282,9 @@ def _run(
     dry_run: bool,
 ) -> Exported | list[str]:
     """Import the heavy libraries only now, so that --help and usage errors are instant."""
+    from rectexport.exporter.frontend.model_file import check_model_file
+
+    check_model_file(model, load["arch"])
     for library in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "onnxruntime"):
         require(library)
     from rectexport.exporter.base.log import Log

@@ -1,4 +1,4 @@
-"""`rectexport models`: what the zoo has, and checkpoints of it with seeded weights."""
+"""`rectexport models`: list the networks of the zoo, show one, save one as a checkpoint with random weights."""
 
 from __future__ import annotations
 
@@ -19,30 +19,28 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exce
 
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="An option of the network, as in conv=plain; repeatable."),
+    typer.Option("--option", metavar="NAME=VALUE", help="Option of the network, as in conv=plain. May be repeated."),
 ]
-Classes = Annotated[int | None, typer.Option(min=1, help="Classes of the last layer.")]
+Classes = Annotated[int | None, typer.Option(min=1, help="Number of classes.")]
 
 
 @app.callback(invoke_without_command=True)
 def overview(context: typer.Context) -> None:
-    """The networks of the zoo, by name.
+    """List the networks of the zoo: parameters, input shape, ideas used, by paper.
 
     **Examples**
 
-    - `rectexport models` — all of them
+    - `rectexport models` — list all networks
     - `rectexport models show resnet50 --option conv=plain`
-    - `rectexport models save resnet50 rf50.pt --seed 0` — a checkpoint that `rectexport` takes
+    - `rectexport models save resnet50 rf50.pt --seed 0` — write a checkpoint that `rectexport` can export
     """
     if context.invoked_subcommand is None:
-        require("torch")
         _report(context, _list)
 
 
 @app.command()
 def show(context: typer.Context, name: str, option: Options = None, num_classes: Classes = None) -> None:
-    """One network: its source, its options, its size, its modules."""
-    require("torch")
+    """Show one network: paper, size, options and modules."""
     _report(context, lambda console: _show(console, name, num_classes, _parse(option)))
 
 
@@ -55,15 +53,14 @@ def save(
     option: Options = None,
     num_classes: Classes = None,
 ) -> None:
-    """Write a checkpoint with seeded random weights, for trying and measuring."""
-    require("torch")
+    """Write a checkpoint with random weights from a seed, for trials and measurements."""
     begin = time.perf_counter()
     _report(context, lambda console: _save(console, name, file, seed, num_classes, _parse(option)))
     show_verdict(Console(highlight=False), True, time.perf_counter() - begin, _again(context))
 
 
 def _report(context: typer.Context, action: Callable[[Console], None]) -> None:
-    """Run an action on a console. The zoo's ValueErrors, and torch's TypeErrors, are about options: wrong usage."""
+    """Run an action on a console. ValueErrors of the zoo and TypeErrors of torch concern options: usage errors."""
     with reported(_again(context), as_json=False):
         try:
             action(Console(highlight=False))
@@ -78,7 +75,7 @@ def _again(context: typer.Context) -> list[str]:
 
 
 def _parse(texts: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE pairs; a value is a Python literal, or else a plain word."""
+    """Parse NAME=VALUE pairs. A value that is no Python literal is taken as a string."""
     options: dict[str, Any] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
@@ -100,23 +97,25 @@ def _list(console: Console) -> None:
         if entry.paper != paper:
             paper = entry.paper
             console.print(f"\n{paper}", style="bold", markup=False, soft_wrap=True)
-        millions, shape = f"{_size(name, None, {}) / 1e6:.2f} M", "x".join(map(str, entry.input_shape))
+        millions, shape = f"{entry.parameters / 1e6:.2f} M", "x".join(map(str, entry.input_shape))
         line = f"  {name:<28}{millions:>9}  {shape:<10}  {', '.join(entry.uses)}"
         console.print(line.rstrip(), markup=False, soft_wrap=True)
 
 
 def _show(console: Console, name: str, num_classes: int | None, options: dict[str, Any]) -> None:
     from rectexport.models.registry import model_entry
-    from rectexport.models.tools.count import macs, rectified_layers
 
-    entry, model = model_entry(name), _meta(name, num_classes, options)
-    parameters = sum(value.numel() for value in model.parameters())
+    entry = model_entry(name)
+    require("torch")
+    from rectexport.models.tools.count import macs, parameters, rectified_layers
+
+    model = _meta(name, num_classes, options)
     rows = {
         "paper": entry.paper,
-        "uses": ", ".join(entry.uses) or "nothing special",
+        "uses": ", ".join(entry.uses) or "none",
         "input": "x".join(map(str, ("N", *entry.input_shape))),
         "classes": str(num_classes or entry.num_classes),
-        "parameters": f"{parameters:,}",
+        "parameters": f"{parameters(model):,}",
         "multiply-adds": f"{macs(model, entry.input_shape):,} for one input",
         "rectified layers": str(rectified_layers(model)),
         "defaults": ", ".join(f"{key}={value}" for key, value in entry.defaults.items()) or "none",
@@ -128,18 +127,18 @@ def _show(console: Console, name: str, num_classes: int | None, options: dict[st
 
 
 def _save(console: Console, name: str, file: Path, seed: int, num_classes: int | None, options: dict[str, Any]) -> None:
+    from rectexport.models.registry import model_entry
+
+    model_entry(name)  # an unknown name is refused before PyTorch is imported
+    require("torch")
     from rectexport.models.tools.seeded import save_seeded
 
     save_seeded(file, name, seed, num_classes, **options)
     console.print(f"{file}: {name}, seed {seed}, {file.stat().st_size / 1e6:.1f} MB", markup=False, soft_wrap=True)
 
 
-def _size(name: str, num_classes: int | None, options: dict[str, Any]) -> int:
-    return sum(value.numel() for value in _meta(name, num_classes, options).parameters())
-
-
 def _meta(name: str, num_classes: int | None, options: dict[str, Any]) -> Any:
-    """The network without memory for its weights."""
+    """Build a network on the meta device: its weights take no memory."""
     import torch
 
     from rectexport.models.registry import create_model

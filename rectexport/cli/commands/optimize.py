@@ -70,7 +70,10 @@ def optimize(
 
 def _run(progress: Progress, model: Path, out: Path, shapes: Sequence[str], choices: dict[str, Any]) -> Optimized:
     """Import the heavy libraries only now, so that --help and usage errors are instant."""
+    from rectexport.exporter.frontend.model_file import check_model_file
+
     flags = parse_shape_flags(shapes, "--input")
+    check_model_file(model)
     for library in ("onnx", "onnxscript", "onnx_graphsurgeon", "onnxruntime"):
         require(library)
     from rectexport.exporter.base.log import Log

@@ -89,6 +89,9 @@ def serve(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     again = ["rectexport", "serve", *(context.obj or ())]
     with reported(again, as_json):
+        from rectexport.runtime.serving.sources import find_sources
+
+        find_sources(packages)  # a wrong path is refused before the server's libraries are imported
         from rectexport.runtime.serving.limits import Limits
         from rectexport.runtime.serving.log import Log
         from rectexport.runtime.serving.server import Settings, read_token, run

@@ -16,8 +16,9 @@ from rich.text import Text
 from rectexport.cli.command import AsJson, Command
 from rectexport.cli.display import Progress
 from rectexport.cli.failure import reported, show_verdict
+from rectexport.runtime.base.runner import BackendOptions
 from rectexport.runtime.base.texts import printable
-from rectexport.runtime.engines.backends import AUTO, BACKENDS, TORCH, BackendOptions
+from rectexport.runtime.engines.backends import AUTO, BACKENDS, TORCH
 from rectexport.runtime.errors import ParityError
 from rectexport.runtime.verify import Verification, verify
 

@@ -64,6 +64,9 @@ def open_reference(against: Against, package: Package, log: Log) -> tuple[Refere
 
 
 def _source(path: Path, against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
+    from rectexport.exporter.frontend.model_file import check_model_file
+
+    check_model_file(path, against.arch)
     for library in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon"):
         require(library)
     from rectexport.exporter.checking.against import SourceReference

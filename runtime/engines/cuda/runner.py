@@ -8,9 +8,8 @@ from typing import Any, TypeVar, final
 
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.messages import CLOSED, first_line, shown
-from rectexport.runtime.base.runner import Allocate, Array, DeviceArray, TensorSpec
+from rectexport.runtime.base.runner import Allocate, Array, BackendOptions, DeviceArray, TensorSpec
 from rectexport.runtime.base.temporary import scratch_folder
-from rectexport.runtime.engines.backends import BackendOptions
 from rectexport.runtime.engines.cuda import libraries as cuda_libraries
 from rectexport.runtime.engines.cuda.bindings import CudaBindings
 from rectexport.runtime.engines.cuda.graphs import NO_GRAPH, CudaGraphs, run_options

@@ -78,8 +78,15 @@ PARAMETERS = {
 }
 
 
+@every_model
+def test_the_catalog_counts_as_the_network_does(name: str) -> None:
+    entry = model_entry(name)
+    assert entry.parameters == parameters(meta(name))
+    assert entry.rectified_layers == rectified_layers(meta(name))
+
+
 @pytest.mark.parametrize(("name", "millions"), PARAMETERS.items())
-def test_parameters(name: str, millions: float) -> None:
+def test_parameters_are_those_of_the_papers(name: str, millions: float) -> None:
     # All-CNN-B's are published cut off rather than rounded, hence a whole hundredth.
     assert abs(parameters(meta(name)) / 1e6 - millions) < 0.01
 

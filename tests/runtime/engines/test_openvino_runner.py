@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
+from rectexport.runtime.base.runner import BackendOptions
 from rectexport.runtime.engines import openvino_runner
-from rectexport.runtime.engines.backends import BackendOptions, open_backend
+from rectexport.runtime.engines.backends import open_backend
 from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package

@@ -11,9 +11,8 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.base.runner import Array, TensorSpec
+from rectexport.runtime.base.runner import Array, BackendOptions, TensorSpec
 from rectexport.runtime.base.shapes import Shape, format_shape
-from rectexport.runtime.engines.backends import BackendOptions
 from rectexport.runtime.engines.tensorrt import cuda, profiles, versions
 from rectexport.runtime.engines.tensorrt.building.building import default_options, ensure_plan, plugins_of
 from rectexport.runtime.engines.tensorrt.plans import Plan, find_plan, this_machine

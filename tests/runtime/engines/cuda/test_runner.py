@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
-from rectexport.runtime.base.runner import DeviceRunner
-from rectexport.runtime.engines.backends import BackendOptions
+from rectexport.runtime.base.runner import BackendOptions, DeviceRunner
 from rectexport.runtime.engines.cuda import graphs as cuda_graphs
 from rectexport.runtime.engines.cuda import libraries as cuda_libraries
 from rectexport.runtime.engines.cuda import runner as cuda_runner

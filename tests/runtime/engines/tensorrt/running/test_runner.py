@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.base.files import sha256
-from rectexport.runtime.engines.backends import BackendOptions
+from rectexport.runtime.base.runner import BackendOptions
 from rectexport.runtime.engines.tensorrt import cuda
 from rectexport.runtime.engines.tensorrt.building.building import default_options, ensure_plan
 from rectexport.runtime.engines.tensorrt.options import BuildOptions
