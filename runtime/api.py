@@ -30,6 +30,7 @@ def load(
     rebuild: bool = False,
     plugins: Sequence[str | Path] = (),
     model: Any = None,
+    allow_unproven: bool = False,
     require_signature: str | Path | None = None,
 ) -> Session:
     """Open a package, check every file against its sha256, and make it ready to answer.
@@ -64,6 +65,7 @@ def load(
         rebuild=rebuild,
         plugins=plugins,
         model=model,
+        allow_unproven=allow_unproven,
         progress=progress,
     )
     runner, choice = choose_backend(package, backend, options)

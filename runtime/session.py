@@ -11,6 +11,7 @@ from typing import Any, NoReturn, final
 from rectexport.runtime.arrays.feeds import check_feeds
 from rectexport.runtime.arrays.finite import check_finite
 from rectexport.runtime.arrays.placing import infer
+from rectexport.runtime.arrays.results import ResultCheck
 from rectexport.runtime.base.runner import Runner
 from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.errors import BadInput
@@ -41,6 +42,7 @@ class Session:
         self.backend = backend or Choice("given", runner.description)
         self._runner: Runner | None = runner
         self._check_finite = check_finite
+        self._check_results = ResultCheck(package.manifest.inputs, package.manifest.outputs)
         self._workers: ThreadPoolExecutor | None = None
         self._lock = Lock()
         self._closed = False
@@ -79,6 +81,7 @@ class Session:
             self._refuse()
         library = check_feeds(self.inputs, feeds)
         results = infer(runner, library, feeds, out or {}, self.outputs)
+        self._check_results(library, feeds, results, self.backend.description)
         if self._check_finite:
             check_finite(library, feeds, results)
         return results

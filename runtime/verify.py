@@ -103,7 +103,7 @@ def verify(
     step("load")
     inputs, expected = _goldens(package)
     chosen = options or BackendOptions()
-    runner, choice = choose_backend(package, backend, chosen)
+    runner, choice = choose_backend(package, backend, chosen, prove=False)
     with Session(package, runner, choice) as session:
         step("warm up")
         warm_up(runner, package.manifest, chosen.progress)

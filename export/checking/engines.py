@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from rectexport.runtime.base.environment import missing, version
+from rectexport.runtime.base.environment import missing
 from rectexport.runtime.base.runner import Array, Runner
 from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
-from rectexport.runtime.engines.proving import judge, make_proof
+from rectexport.runtime.engines.proving import engine_version, judge, make_proof
 from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.package.proofs import Proof, Worst
 
@@ -26,12 +26,6 @@ PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 def installed_engines() -> list[str]:
     """CPU engines that are installed here."""
     return [name for name in CPU_ENGINES if missing(name) is None]
-
-
-def engine_version(name: str) -> str:
-    """The installed version: "1.31.1", "2026.4.1"."""
-    found = version("onnxruntime") or version("onnxruntime-gpu") if name == ONNXRUNTIME else version(name)
-    return (found or "unknown").partition("-")[0]
 
 
 def open_engine(name: str, model: Path, outputs: Sequence[str]) -> Runner:

@@ -115,9 +115,7 @@ def _add_to(
         check.add(label, expected, actual, tolerance)
 
 
-def _keep_goldens(
-    report: ParityReport, label: str, feeds: Mapping[str, Array], expected: Mapping[str, Array]
-) -> None:
+def _keep_goldens(report: ParityReport, label: str, feeds: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
     """The first case whatever its size; others where they are small."""
     if not report.cases and not report.goldens[0]:
         report.goldens = (dict(feeds), dict(expected))
@@ -145,9 +143,7 @@ def _compare_values(
             continue
         actual = runner.run(feeds)
         expected = {
-            name: array
-            for name, array in zip(actual, answers, strict=True)
-            if array.dtype.kind == "f" or whole
+            name: array for name, array in zip(actual, answers, strict=True) if array.dtype.kind == "f" or whole
         }
         bound = _rounding_bound(report.tolerance, reference, feeds, expected, list(actual))
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})

@@ -1,4 +1,4 @@
-"""Feeds that tell engines apart although an ordinary example does not: other signs, zeros, large numbers, whole ranges."""
+"""Feeds that show differences an ordinary example hides: other signs, zeros, large numbers, whole integer ranges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold an engine's outputs against the manifest on every call: an engine that answers in another shape is found at once."""
+"""Compare the shapes and dtypes of an engine's outputs with the manifest, on every call."""
 
 from __future__ import annotations
 

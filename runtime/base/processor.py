@@ -10,7 +10,18 @@ from typing import Any
 
 _CPUINFO = Path("/proc/cpuinfo")
 #: Instruction sets that CPU engines choose kernels by: x86-64 first, then 64-bit Arm.
-_X86 = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_int8", "amx_bf16")
+_X86 = (
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "avx_vnni",
+    "amx_int8",
+    "amx_bf16",
+)
 _ARM = ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
 FEATURES = frozenset((*_X86, *_ARM))
 
@@ -38,5 +49,7 @@ def _features(cpuinfo: Path) -> tuple[str, ...]:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ()
-    words = {word for line in lines if line.startswith(("flags", "Features")) for word in line.partition(":")[2].split()}
+    words = {
+        word for line in lines if line.startswith(("flags", "Features")) for word in line.partition(":")[2].split()
+    }
     return tuple(sorted(words & FEATURES))

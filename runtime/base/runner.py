@@ -68,6 +68,7 @@ class BackendOptions:
     rebuild      TensorRT: build a plan for this machine if the package has none that fits
     plugins      TensorRT: plugin libraries to load besides the package's own
     model        torch: the module to run
+    allow_unproven  run an engine although its answers disagree with the source model's
     progress     called with one line of text before each step that takes time
     """
 
@@ -78,6 +79,7 @@ class BackendOptions:
     rebuild: bool = False
     plugins: Sequence[str | Path] = ()
     model: Any = None
+    allow_unproven: bool = False
     progress: Callable[[str], None] = silent
 
 

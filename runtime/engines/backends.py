@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from rectexport.runtime.base.environment import missing, require
 from rectexport.runtime.base.runner import BackendOptions, Runner
 from rectexport.runtime.engines.cuda import libraries as cuda_libraries
-from rectexport.runtime.errors import MissingDependency, RectexportError, UsageError
+from rectexport.runtime.engines.proving import Verdict, engine_version, verdict_on
+from rectexport.runtime.errors import MissingDependency, ParityError, RectexportError, UsageError
 from rectexport.runtime.package.folder import Package
 
 AUTO, TORCH = "auto", "torch"
@@ -17,36 +19,53 @@ AUTO, TORCH = "auto", "torch"
 
 @dataclass(frozen=True)
 class Backend:
-    """One engine. absent() gives the reason why this machine cannot run it, or None; open() loads a package on it."""
+    """One engine. absent() gives the reason why this machine cannot run it, or None; open() loads a package on it.
+
+    version() is the engine's, by which proofs are found. Without it none is asked for: a TensorRT plan is compared with
+    the goldens when it is built, and PyTorch is what packages are compared with.
+    """
 
     name: str
     absent: Callable[[], str | None]
     open: Callable[[Package, BackendOptions], Runner]
+    version: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The backend that was chosen, and the reasons against those before it in the order of `auto`."""
+    """The backend that was chosen, and the reasons against those before it in the order of `auto`.
+
+    verdict says whether its answers agree with the source model's, and what shows it; None where nothing was asked.
+    """
 
     name: str
     description: str
     not_taken: Mapping[str, str] = field(default_factory=dict)
+    verdict: Verdict | None = None
 
     def __str__(self) -> str:
         reasons = "".join(f"; not {name}: {reason}" for name, reason in self.not_taken.items())
         return f"{self.name} ({self.description}){reasons}"
 
 
-def open_backend(package: Package, name: str = AUTO, options: BackendOptions | None = None) -> Runner:
+def open_backend(
+    package: Package, name: str = AUTO, options: BackendOptions | None = None, prove: bool = True
+) -> Runner:
     """Open the package on one backend. Raises as `choose_backend` does."""
-    return choose_backend(package, name, options)[0]
+    return choose_backend(package, name, options, prove)[0]
 
 
-def choose_backend(package: Package, name: str = AUTO, options: BackendOptions | None = None) -> tuple[Runner, Choice]:
-    """Open the package on the named backend. With "auto", open it on the first of BACKENDS that loads it.
+def choose_backend(
+    package: Package, name: str = AUTO, options: BackendOptions | None = None, prove: bool = True
+) -> tuple[Runner, Choice]:
+    """Open the package on the named backend. With "auto", open it on the first of BACKENDS that loads it and agrees.
+
+    Whether an engine agrees with the source model is known from the package's proofs, from an earlier comparison on
+    this machine, or by running the goldens (see `proving`). prove=False leaves that out for a named backend.
 
     Raises UsageError for an unknown name, MissingDependency for a backend that is not available on this machine,
-    BadInput for a model that the engine refuses. "auto" warns about a backend that is installed but fails.
+    BadInput for a model that the engine refuses, ParityError for a named engine that disagrees, unless
+    options.allow_unproven. "auto" warns about a backend that is installed but fails or disagrees.
     """
     chosen = options or BackendOptions()
     if name == AUTO:
@@ -59,7 +78,20 @@ def choose_backend(package: Package, name: str = AUTO, options: BackendOptions |
     if reason:
         raise MissingDependency(f"backend {name}: {reason}")
     runner = backend.open(package, chosen)
-    return runner, Choice(name, runner.description)
+    verdict = _verdict(backend, package, runner, chosen) if prove and not chosen.allow_unproven else None
+    if verdict is not None and verdict.agrees is False:
+        runner.close()
+        raise ParityError(
+            f"backend {name}: {runner.description} disagrees with the source model: {verdict.reason}; "
+            "use another backend, or allow_unproven=True (--allow-unproven) to run it all the same"
+        )
+    return runner, Choice(name, runner.description, verdict=verdict)
+
+
+def _verdict(backend: Backend, package: Package, runner: Runner, options: BackendOptions) -> Verdict | None:
+    if backend.version is None:
+        return None
+    return verdict_on(package, backend.name, backend.version(), runner, options.progress)
 
 
 def _first(package: Package, options: BackendOptions) -> tuple[Runner, Choice]:
@@ -71,8 +103,11 @@ def _first(package: Package, options: BackendOptions) -> tuple[Runner, Choice]:
         reason = backend.absent()
         if reason is None:
             try:
-                runner = backend.open(package, options)
-                return runner, Choice(backend.name, runner.description, not_taken)
+                runner, verdict = _open_proven(backend, package, options)
+                return runner, Choice(backend.name, runner.description, not_taken, verdict)
+            except ParityError as error:
+                reason, last = str(error), error
+                warnings.warn(f"backend {backend.name} is passed over: {reason}", RuntimeWarning, 4)
             except RectexportError as error:
                 reason, last = str(error), error
                 warnings.warn(f"backend {backend.name} is installed but failed to load: {reason}", RuntimeWarning, 4)
@@ -81,6 +116,16 @@ def _first(package: Package, options: BackendOptions) -> tuple[Runner, Choice]:
         raise last
     reasons = "; ".join(f"{name}: {why}" for name, why in not_taken.items())
     raise MissingDependency(f"no inference engine is available: {reasons}")
+
+
+def _open_proven(backend: Backend, package: Package, options: BackendOptions) -> tuple[Runner, Verdict | None]:
+    """Raises ParityError for an engine that is known, or found, to disagree with the source model."""
+    runner = backend.open(package, options)
+    verdict = _verdict(backend, package, runner, options)
+    if verdict is not None and verdict.agrees is False and not options.allow_unproven:
+        runner.close()
+        raise ParityError(f"{runner.description} disagrees with the source model: {verdict.reason}")
+    return runner, verdict
 
 
 def _no_tensorrt() -> str | None:
@@ -109,13 +154,13 @@ def _open_openvino(package: Package, options: BackendOptions) -> Runner:
     from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 
     names = [entry.name for entry in package.manifest.outputs]
-    return OpenVinoRunner(package.model_file, threads=options.threads, outputs=names)
+    return OpenVinoRunner(package.model_for("openvino"), threads=options.threads, outputs=names)
 
 
 def _open_onnxruntime(package: Package, options: BackendOptions) -> Runner:
     from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 
-    return OnnxRuntimeRunner(package.model_file, threads=options.threads)
+    return OnnxRuntimeRunner(package.model_for("onnxruntime"), threads=options.threads)
 
 
 def _open_torch(package: Package, options: BackendOptions) -> Runner:
@@ -129,8 +174,8 @@ def _open_torch(package: Package, options: BackendOptions) -> Runner:
 #: `auto` tries them in this order, fastest first. It never chooses torch, which is for comparisons.
 BACKENDS = (
     Backend("tensorrt", _no_tensorrt, _open_tensorrt),
-    Backend("cuda", _no_cuda, _open_cuda),
-    Backend("openvino", lambda: missing("openvino"), _open_openvino),
-    Backend("onnxruntime", lambda: missing("onnxruntime"), _open_onnxruntime),
+    Backend("cuda", _no_cuda, _open_cuda, partial(engine_version, "cuda")),
+    Backend("openvino", lambda: missing("openvino"), _open_openvino, partial(engine_version, "openvino")),
+    Backend("onnxruntime", lambda: missing("onnxruntime"), _open_onnxruntime, partial(engine_version, "onnxruntime")),
     Backend(TORCH, lambda: None, _open_torch),
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rectexport.runtime.base.environment import version
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.metrics import compare, compare_regions
 from rectexport.runtime.base.processor import Processor, processor
@@ -40,6 +41,12 @@ class Verdict:
     agrees: bool | None
     reason: str
     basis: str
+
+
+def engine_version(engine: str) -> str:
+    """The installed version of "onnxruntime", "cuda" (ONNX Runtime's) or "openvino": "1.31.1", "2026.4.1"."""
+    found = version("openvino") if engine == "openvino" else version("onnxruntime") or version("onnxruntime-gpu")
+    return (found or "unknown").partition("-")[0]
 
 
 def judge(
@@ -90,7 +97,7 @@ def prove_by_goldens(runner: Runner, package: Package) -> Verdict:
 def verdict_on(
     package: Package,
     engine: str,
-    version: str,
+    installed: str,
     runner: Runner,
     progress: Callable[[str], None],
     here: Processor | None = None,
@@ -98,13 +105,13 @@ def verdict_on(
     """The proof that holds here, or what this machine found before, or the goldens, run now and remembered."""
     machine = here or processor()
     for proof in read_proofs(package.manifest.data):
-        if proof.holds_for(engine, version, machine):
+        if proof.holds_for(engine, installed, machine):
             return Verdict(proof.verdict == AGREES, proof.reason, "proof")
-    cache, key = VerdictCache(), _key(package, engine, version, machine)
+    cache, key = VerdictCache(), _key(package, engine, installed, machine)
     found = cache.get(key)
     if found is not None:
         return found
-    progress(f"comparing {engine} {version} with the goldens: the package has no proof for it on this processor")
+    progress(f"comparing {engine} {installed} with the goldens: the package has no proof for it on this processor")
     verdict = prove_by_goldens(runner, package)
     if verdict.agrees is not None:
         cache.put(key, verdict)
@@ -112,18 +119,18 @@ def verdict_on(
 
 
 def make_proof(
-    engine: str, version: str, precision: str, cases: int, worst: Worst | None, reason: str, refused: bool = False
+    engine: str, installed: str, precision: str, cases: int, worst: Worst | None, reason: str, refused: bool = False
 ) -> Proof:
     """A proof for this machine's processor."""
     verdict = REFUSES if refused else DIFFERS if reason else AGREES
-    return Proof(engine, version, precision, processor(), verdict, cases, worst, reason)
+    return Proof(engine, installed, precision, processor(), verdict, cases, worst, reason)
 
 
-def _key(package: Package, engine: str, version: str, machine: Processor) -> str:
+def _key(package: Package, engine: str, installed: str, machine: Processor) -> str:
     """Everything that a verdict depends on: model, weights and goldens by their hashes, tolerances, engine, processor."""
     files = {name: digest for name, digest in package.manifest.files.items() if _decides(name)}
     tolerances = package.manifest.tolerances
-    return json.dumps([engine, version, machine.as_dict(), files, tolerances], sort_keys=True)
+    return json.dumps([engine, installed, machine.as_dict(), files, tolerances], sort_keys=True)
 
 
 def _decides(name: str) -> bool:

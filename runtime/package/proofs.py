@@ -73,7 +73,9 @@ class Proof:
 def read_proofs(document: Mapping[str, Any]) -> tuple[Proof, ...]:
     """The proofs of a manifest's document; none where it has none. What does not read as a proof is left out."""
     entries = document.get("proofs")
-    found = (_read(entry) for entry in entries) if isinstance(entries, Sequence) and not isinstance(entries, str) else ()
+    found = (
+        (_read(entry) for entry in entries) if isinstance(entries, Sequence) and not isinstance(entries, str) else ()
+    )
     return tuple(proof for proof in found if proof is not None)
 
 

@@ -51,7 +51,7 @@ def compare_package(request: Request, progress: Progress) -> Finished:
         with log.step("load"):
             package = Package.open(request.package)
             package.verify_files()
-            runner = open_backend(package, request.backend)
+            runner = open_backend(package, request.backend, prove=False)
             engine = stack.enter_context(Session(package, runner))
             reference, inner = open_reference(request.against, package, log)
             stack.callback(reference.close)
@@ -76,7 +76,7 @@ def _setup(
 ) -> Setup:
     plain = isinstance(runner, OnnxRuntimeRunner)
     tolerance = allowed(request.against, package)
-    opened = partial(open_backend, name=request.backend)
+    opened = partial(open_backend, name=request.backend, prove=False)
     memory = parse_bytes(request.memory)
     return Setup(
         package=package,
