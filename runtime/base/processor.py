@@ -10,20 +10,9 @@ from typing import Any
 
 _CPUINFO = Path("/proc/cpuinfo")
 #: Instruction sets that CPU engines choose kernels by: x86-64 first, then 64-bit Arm.
-_X86 = (
-    "avx",
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx512_fp16",
-    "avx_vnni",
-    "amx_int8",
-    "amx_bf16",
-)
-_ARM = ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
-FEATURES = frozenset((*_X86, *_ARM))
+_X86 = "avx avx2 fma avx512f avx512_vnni avx512_bf16 avx512_fp16 avx_vnni amx_int8 amx_bf16"
+_ARM = "asimd asimdhp asimddp i8mm bf16 sve sve2 sme"
+FEATURES = frozenset((*_X86.split(), *_ARM.split()))
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,5 @@ def _features(cpuinfo: Path) -> tuple[str, ...]:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ()
-    words = {
-        word for line in lines if line.startswith(("flags", "Features")) for word in line.partition(":")[2].split()
-    }
-    return tuple(sorted(words & FEATURES))
+    listed = [line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))]
+    return tuple(sorted(FEATURES.intersection(*listed[:1]))) if listed else ()

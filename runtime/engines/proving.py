@@ -1,4 +1,4 @@
-"""Find out whether an engine may be trusted with a package: by its proof, by what was found before, or by its goldens."""
+"""Find out whether an engine agrees with a package's source model: by proof, earlier comparison, or goldens."""
 
 from __future__ import annotations
 
@@ -127,14 +127,14 @@ def make_proof(
 
 
 def _key(package: Package, engine: str, installed: str, machine: Processor) -> str:
-    """Everything that a verdict depends on: model, weights and goldens by their hashes, tolerances, engine, processor."""
+    """What a verdict depends on: hashes of models, weights and goldens, tolerances, engine and processor."""
     files = {name: digest for name, digest in package.manifest.files.items() if _decides(name)}
     tolerances = package.manifest.tolerances
     return json.dumps([engine, installed, machine.as_dict(), files, tolerances], sort_keys=True)
 
 
 def _decides(name: str) -> bool:
-    return name == GOLDENS or name.startswith("model.") or name.startswith("weights.")
+    return name == GOLDENS or name.startswith(("model.", "weights."))
 
 
 def cache_folder() -> Path:

@@ -80,8 +80,9 @@ class _Reader:
         self._expect(document.get("format") == FORMAT, "format", FORMAT, document.get("format"))
         found = document.get("version")
         if found not in READABLE or isinstance(found, bool):
+            readable = " and ".join(map(str, READABLE))
             raise BadInput(
-                f"{self._path}: package version {brief(found)}, this rectexport reads {' and '.join(map(str, READABLE))}: "
+                f"{self._path}: package version {brief(found)}, this rectexport reads {readable}: "
                 "export the model again, or install the rectexport that wrote it"
             )
         return Manifest(

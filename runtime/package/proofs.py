@@ -6,7 +6,7 @@ engine, or another version of the same one, may compute an operator differently.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +73,7 @@ class Proof:
 def read_proofs(document: Mapping[str, Any]) -> tuple[Proof, ...]:
     """The proofs of a manifest's document; none where it has none. What does not read as a proof is left out."""
     entries = document.get("proofs")
-    found = (
-        (_read(entry) for entry in entries) if isinstance(entries, Sequence) and not isinstance(entries, str) else ()
-    )
+    found = [_read(entry) for entry in entries] if isinstance(entries, list) else []
     return tuple(proof for proof in found if proof is not None)
 
 
