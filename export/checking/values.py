@@ -31,7 +31,7 @@ def value_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
 
 def _negated(array: Array) -> Array:
     if array.dtype == bool:
-        return ~array
+        return np.asarray(np.logical_not(array))
     return np.negative(array) if array.dtype.kind == "f" else array
 
 
@@ -42,7 +42,7 @@ def _scaled(array: Array) -> Array:
 def _over_range(array: Array, seed: int) -> Array:
     if array.dtype.kind not in "iu":
         return array
-    limits = np.iinfo(array.dtype)
+    limits = np.iinfo(array.dtype.name)
     generator = np.random.default_rng(seed)
     drawn = generator.integers(limits.min, limits.max, array.shape, dtype=array.dtype, endpoint=True)
     drawn.flat[: min(2, drawn.size)] = np.array([limits.min, limits.max], array.dtype)[: drawn.size]
