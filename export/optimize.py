@@ -21,6 +21,7 @@ from rectexport.exporter.passes.lowering import Decision, Lowering, load_costs
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.tuning import tuned_costs
 from rectexport.exporter.passes.raising import RAISING
+from rectexport.exporter.passes.summary import summarize
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
@@ -73,6 +74,7 @@ def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optim
         log.say(f"{len(model.graph.node)} nodes, opset {dialect.default_opset(model)}")
     with log.step("raise"):
         model, results = run_passes(model, (RAISING, *PREPARE), [feeds], log, options.guard, RELATIVE_L2)
+        log.say(summarize(results))
         model = infer_shapes(model)
     if options.tune:
         with log.step("tune"):
@@ -82,6 +84,7 @@ def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optim
         log.say(f"costs: {costs.description}")
         passes = select_passes("auto", lowering.passes())[len(PREPARE) :]
         model, lowered = run_passes(model, passes, [feeds], log, options.guard, RELATIVE_L2)
+        log.say(summarize(lowered))
     return Optimized(model, [*results, *lowered], lowering.decisions)
 
 

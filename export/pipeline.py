@@ -26,6 +26,7 @@ from rectexport.exporter.passes.lowering import OPERATORS, Lowering, load_costs
 from rectexport.exporter.passes.lowering import rectify as rectify_forms
 from rectexport.exporter.passes.precision import bfloat16, half
 from rectexport.exporter.passes.raising import RAISING
+from rectexport.exporter.passes.summary import summarize
 from rectexport.exporter.tracing.randomness import random_calls
 from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.exporter.writing import package_writer
@@ -85,7 +86,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
         rewrites = Rewrites()
         with log.step("passes"):
             model, results = _lower(traced, options, rewrites, log)
-            log.say(f"{len(traced.model.graph.node)} nodes before, {len(model.graph.node)} after")
+            log.say(f"{summarize(results)}; {len(traced.model.graph.node)} nodes before, {len(model.graph.node)} after")
         with log.step("parity"):
             path = package_writer.write_model(folder, model, _notes(source, options))
             reference, tolerance = make_reference(source, traced), _tolerance(source, options)
@@ -141,7 +142,7 @@ def _lower(traced: Traced, options: ExportOptions, rewrites: Rewrites, log: Log)
     if options.precision != "fp32":
         model, result = rewrites.watched(_precision_pass(options, feeds)).run(model)
         results.append(result)
-        log.say(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
+        log.detail(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
     return model, results
 
 

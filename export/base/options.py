@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.base.shapes import Shape
@@ -81,6 +82,26 @@ class ExportOptions:
             "precision": self.precision,
             "guard": self.guard,
         }
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load a model file, where the file alone does not say it."""
+
+    arch: str | None = None
+    trust_pickle: bool = False
+    rectify_model: bool = False
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """Shapes of the inputs as they are typed, NAME:SHAPE, unparsed; `load` is an .npz of example inputs by name."""
+
+    input: Sequence[str] = ()
+    min: Sequence[str] = ()
+    opt: Sequence[str] = ()
+    max: Sequence[str] = ()
+    load: Path | None = None
 
 
 @dataclass(frozen=True)

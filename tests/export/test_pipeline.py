@@ -203,7 +203,7 @@ def test_what_is_logged(tmp_path: Path) -> None:
     assert "  x 1x2x5x5 .. 4x2x19x16 float32\n" in text
     assert "  batch_norm: fired 1\n" in text
     assert "  rectify_fold: fired 0, refused 2 (H, W dynamic)\n" in text
-    assert f"  {before} nodes before, {after} after\n" in text
+    assert f"; {before} nodes before, {after} after\n" in text
     assert "\npython 3." in text
 
 

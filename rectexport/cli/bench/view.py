@@ -1,4 +1,4 @@
-"""What a benchmark shows on a terminal: a table of latencies, then each comparison in words."""
+"""Shows a benchmark on a terminal: a table of latencies, then each comparison in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rectexport.runtime.base.shapes import format_shape
 
 
 def show_bench(console: Console, document: Mapping[str, Any]) -> None:
-    """The document of rectexport.runtime.timing.bench, for people."""
+    """Print the document of rectexport.runtime.timing.bench."""
     how, machine = document["settings"], document["machine"]
     percentiles = [entry for entry in how["percentiles"] if entry != 50]
     table = Table(title="Latency, ms", title_justify="left")
@@ -42,7 +42,7 @@ def show_bench(console: Console, document: Mapping[str, Any]) -> None:
     console.print(
         f"{machine['processor']}, {machine['cores']} cores{f', {clock[0]}–{clock[1]} MHz' if clock else ''}; "
         f"{how['threads']} threads; {how['launches']} launches, {how['duration_s']:g} s of runs each, "
-        f"after {how['warm_up_ms']:g} ms of warming up a launch",
+        f"after {how['warm_up_ms']:g} ms of warm-up per launch",
         markup=False,
     )
     for note in document["notes"]:
@@ -65,7 +65,9 @@ def comparison(entry: Mapping[str, Any]) -> str:
 
 def failure(entry: Mapping[str, Any], bound: float) -> str:
     """Why a comparison fails the command."""
-    return f"{comparison(entry)}; all of it lies beyond {1 + bound:g}, and --fail-if-slower allows {100 * bound:g}%"
+    return (
+        f"{comparison(entry)}; the whole interval is above {1 + bound:g}, and --fail-if-slower allows {100 * bound:g}%"
+    )
 
 
 def _once_each(rows: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
