@@ -19,8 +19,9 @@ from rectexport.runtime.base.texts import printable
 
 #: At the end of every help page.
 EXIT_CODES = (
-    "**Exit codes**: 0 success · 1 a file, model or package cannot be used · 2 wrong usage · 3 outputs differ from the "
-    "reference · 4 slower than --fail-if-slower allows · 5 a dependency or device is missing · 128 + N ended by signal N"
+    "**Exit codes**: 0 success · 1 a file, model or package cannot be used · 2 wrong usage · 3 outputs differ from "
+    "the reference · 4 slower than --fail-if-slower allows · 5 a dependency or device is missing · "
+    "128 + N ended by signal N"
 )
 
 
@@ -61,7 +62,7 @@ class Command(TyperCommand):
 class Run:
     """One run of a command: its words, its time, and where its output goes.
 
-    With as_json or on_stderr everything for people goes to stderr; with quiet only errors and the last line are printed.
+    With as_json or on_stderr everything for people goes to stderr; with quiet only errors and the last line appear.
     """
 
     def __init__(

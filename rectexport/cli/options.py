@@ -27,7 +27,7 @@ PackageFolder = Annotated[Path, typer.Argument(metavar="PACKAGE", help="Folder o
 Packages = Annotated[
     list[str],
     typer.Argument(
-        metavar="PACKAGE...",
+        metavar="PACKAGE",
         help="Packages, as PACKAGE, NAME=PACKAGE or NAME/VERSION=PACKAGE, or folders of a Triton repository.",
         show_default=False,
     ),
@@ -129,8 +129,14 @@ NoGuard = Annotated[
 
 DEFAULT_DELAY_US = 500
 DEFAULT_REPLICAS = "2..8"
-Host = Annotated[str, _option("--host", help="Address; beyond loopback, --token-file or --insecure.", panel=SERVER)]
-Port = Annotated[int, _option("--port", min=0, max=65535, help="HTTP port; 0 takes a free one.", panel=SERVER)]
+Host = Annotated[str, _option("--host", metavar="ADDRESS", help="Address to listen on.", panel=SERVER)]
+
+
+def port(help: str, least: int) -> Any:
+    """--port: where HTTP is served."""
+    return _option("--port", metavar="N", min=least, max=65535, help=help, panel=SERVER)
+
+
 TokenFile = Annotated[
     Path | None,
     _option("--token-file", metavar="FILE", help="File with the token that clients must send.", panel=SERVER),

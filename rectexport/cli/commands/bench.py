@@ -36,8 +36,8 @@ def bench(
     vs: Annotated[
         str | None,
         typer.Option(
-            metavar="PACKAGE|torch|torch-compile",
-            help="Another package, or the PyTorch model of --source, eager or compiled.",
+            metavar="NAME",
+            help="Another package, or the PyTorch model of --source: torch (eager) or torch-compile.",
             rich_help_panel=AGAINST,
         ),
     ] = Flags.vs,

@@ -1,4 +1,4 @@
-"""`rectexport optimize MODEL.onnx -o OUT.onnx`: rewrite an ONNX file into the operators that are fastest on a target."""
+"""`rectexport optimize MODEL.onnx -o OUT.onnx`: write an ONNX file's operators in their fastest forms."""
 
 from __future__ import annotations
 

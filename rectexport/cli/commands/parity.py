@@ -31,8 +31,8 @@ def parity(
         Path | None,
         typer.Option(
             metavar="MODEL",
-            help="Reference: a checkpoint or other model that `rectexport export` takes (run by PyTorch in float64), an "
-            "ONNX file, or another package. [default: the package's own ONNX file in ONNX Runtime, unoptimized]",
+            help="Reference: a checkpoint or other model that `rectexport export` takes (run by PyTorch in float64), "
+            "an ONNX file, or another package. [default: the package's own ONNX file in ONNX Runtime, unoptimized]",
             show_default=False,
             rich_help_panel=REFERENCE,
         ),

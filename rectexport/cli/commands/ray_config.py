@@ -21,7 +21,7 @@ def ray_config(
     out: Annotated[Path, options.out("FILE", "The file to write.", show_default=True)] = Path("serve.yaml"),
     backend: options.Backend = options.DEFAULT_BACKEND,
     host: options.Host = "127.0.0.1",
-    port: options.Port = 8000,
+    port: Annotated[int, options.port("HTTP port of the proxies.", least=1)] = 8000,
     token_file: options.TokenFile = None,
     insecure: options.Insecure = False,
     max_batch: options.MaxBatch = None,

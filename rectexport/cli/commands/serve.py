@@ -27,7 +27,7 @@ def serve(
     context: typer.Context,
     packages: options.Packages,
     host: options.Host = "127.0.0.1",
-    port: options.Port = 8000,
+    port: Annotated[int, options.port("HTTP port; 0 takes a free one.", least=0)] = 8000,
     grpc_port: Annotated[
         int,
         typer.Option(metavar="N", help="gRPC port; -1 for none.", min=-1, max=65535, rich_help_panel=options.SERVER),
@@ -66,7 +66,9 @@ def serve(
     address: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST", help="Ray cluster to join, as in auto. [default: a new one here]", rich_help_panel=RAY
+            metavar="HOST",
+            help="Ray cluster to join, or auto. [default: a new one on this machine]",
+            rich_help_panel=RAY,
         ),
     ] = None,
     replicas: options.Replicas = options.DEFAULT_REPLICAS,
