@@ -30,6 +30,14 @@ def command_app() -> typer.Typer:
     return typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
+def without_metavars(parameters: Any) -> Any:
+    """The parameters; flags without a value show none in the help."""
+    for option in parameters:
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    return parameters
+
+
 class Command(TyperCommand):
     """Typer's command with plainer help, old spellings of flags, and wrong usage as a document with --json."""
 
@@ -38,10 +46,7 @@ class Command(TyperCommand):
         self.epilog = self.epilog or EXIT_CODES
 
     def get_params(self, ctx: Any) -> Any:
-        parameters: Any = super().get_params(ctx)
-        for option in parameters:
-            if getattr(option, "is_flag", False):
-                option.metavar = ""
+        parameters = without_metavars(super().get_params(ctx))
         parameters[-1].rich_help_panel = RUN  # --help is the last
         return parameters
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from rectexport.cli.command import without_metavars
 from rectexport.cli.failure import reported
 from rectexport.cli.streams import end_of_closed_pipe, is_stdout_closed
 
@@ -61,6 +62,9 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with _quiet_about_closed_pipe():
             return super().invoke(ctx)
+
+    def get_params(self, ctx: Any) -> Any:
+        return without_metavars(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.entries and args[0].partition("=")[0] not in self._own_flags(ctx):
