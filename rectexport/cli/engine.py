@@ -35,6 +35,7 @@ def _option(*flags: str, **settings: Any) -> Any:
     return typer.Option(*flags, rich_help_panel=PANEL, **settings)
 
 
+Trt = Annotated[bool, _option("--trt", help="Build a TensorRT engine for this machine.")]
 Profiles = Annotated[
     list[str] | None,
     _option(

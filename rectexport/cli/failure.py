@@ -16,7 +16,6 @@ import typer
 from rich.console import Console
 
 from rectexport.cli.options import as_flag
-from rectexport.cli.streams import is_stdout_closed
 from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import RectexportError
 
@@ -65,9 +64,7 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
         with _remembered_interrupts():
             yield
     except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, typer.Exit) or (isinstance(error, BrokenPipeError) and is_stdout_closed()):
-            raise
-        if debugging() and not isinstance(error, RectexportError):
+        if isinstance(error, typer.Exit) or (debugging() and not isinstance(error, RectexportError)):
             raise
         if _received and not isinstance(error, KeyboardInterrupt):
             error = KeyboardInterrupt(_received[0])  # a library caught the interrupt, then failed

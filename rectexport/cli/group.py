@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -12,7 +11,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from rectexport.cli.command import without_metavars
 from rectexport.cli.failure import reported
-from rectexport.cli.streams import end_of_closed_pipe, is_stdout_closed
 
 EXPORT = "export"
 
@@ -55,14 +53,6 @@ class Group(TyperGroup):
         entry = self.entries.get(cmd_name)
         return None if entry is None else LazyCommand(cmd_name, entry)
 
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        with _quiet_about_closed_pipe():
-            return super().make_context(info_name, args, parent=parent, **extra)
-
-    def invoke(self, ctx: Any) -> Any:
-        with _quiet_about_closed_pipe():
-            return super().invoke(ctx)
-
     def get_params(self, ctx: Any) -> Any:
         return without_metavars(super().get_params(ctx))
 
@@ -73,14 +63,3 @@ class Group(TyperGroup):
 
     def _own_flags(self, ctx: Any) -> set[str]:
         return {word for option in self.get_params(ctx) for word in option.opts}
-
-
-@contextmanager
-def _quiet_about_closed_pipe() -> Iterator[None]:
-    """`rectexport … | head -1` ends as other programs do: without a message, by the code of SIGPIPE."""
-    try:
-        yield
-    except BrokenPipeError:
-        if not is_stdout_closed():
-            raise
-        raise typer.Exit(end_of_closed_pipe()) from None

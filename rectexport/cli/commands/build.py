@@ -17,9 +17,7 @@ app = command_app()
 def build(
     context: typer.Context,
     package: options.PackageFolder,
-    trt: Annotated[
-        bool, typer.Option("--trt", help="Build a TensorRT engine (the only kind).", rich_help_panel=engine.PANEL)
-    ] = False,
+    trt: engine.Trt = False,
     min_shapes: options.MinShapes = None,
     opt_shapes: options.OptShapes = None,
     max_shapes: options.MaxShapes = None,

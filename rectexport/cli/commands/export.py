@@ -89,12 +89,7 @@ def export(
     target: Annotated[
         str | None, options.target(" [default: onnxruntime, or tensorrt with --trt]", show_default=False)
     ] = None,
-    trt: Annotated[
-        bool,
-        _option(
-            "--trt", help="Also build a TensorRT engine for this machine; sets --target tensorrt.", panel=engine.PANEL
-        ),
-    ] = False,
+    trt: engine.Trt = False,
     profile: engine.Profiles = None,
     tf32: engine.Tf32 = engine.EngineFlags.tf32,
     workspace: engine.Workspace = engine.EngineFlags.workspace,
