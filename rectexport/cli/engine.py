@@ -160,7 +160,7 @@ def build_exported(console: Console, folder: Path, flags: EngineFlags) -> Built:
 def spinner(console: Console) -> Iterator[Callable[[str], None]]:
     """A spinner with the elapsed time, removed at the end. Yields a function that sets the text beside it."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("engine", total=None)
         yield lambda text: progress.update(task, description=text)
 

@@ -48,7 +48,7 @@ app = typer.Typer(
     cls=Commands,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"]},
     subcommand_metavar="MODEL | COMMAND [ARGS]...",
     epilog=EXIT_CODES,
 )

@@ -148,7 +148,7 @@ def test_passes_are_one_line_and_details_with_verbose(command: Command, tiny: Pa
 def test_quiet_prints_the_last_line_only(command: Command, tiny: Path, folder: Path) -> None:
     ran = command(tiny, "-o", "net", "--input", "x:2x1x8x8", "--quiet")
     assert ran.code == 0 and ran.out == f"{ran.last}\n" and ran.last.startswith("PASSED in ") and not ran.err
-    assert command(tiny, "--dry-run", "-q").out.startswith("dry run: nothing was written")
+    assert command(tiny, "--dry-run", "-q", "--input", "x:2x1x8x8").out.startswith("dry run: nothing was written")
 
 
 def test_the_package_is_whole_and_answers(passed: tuple[Any, Path]) -> None:
@@ -469,7 +469,9 @@ for name in ("torch", "onnx", "onnxruntime"):
 
 def test_a_machine_without_the_exporters(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(ABSENT)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    (tmp_path / "net.pt").write_text("a model")
     words = [sys.executable, "-m", "rectexport"]
     ran = subprocess.run([*words, "net.pt"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 5
