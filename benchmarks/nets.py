@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from onnx import ModelProto
 
+from rectexport.exporter.base.options import DEFAULT_OPSET
 from rectexport.exporter.frontend.inputs import InputPlan, random_input
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.shapes import infer_shapes
@@ -13,7 +14,7 @@ from rectexport.exporter.passes.lowering import Lowering
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
-from rectexport.exporter.tracing.trace import DEFAULT_OPSET, trace
+from rectexport.exporter.tracing.trace import trace
 from rectexport.models import create_model
 from rectexport.runtime.base.shapes import ShapeRange
 

@@ -14,6 +14,7 @@ import onnx
 
 from benchmarks.common import DIGITS, machine, rectified_resnet, table, write_page
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import DEFAULT_OPSET
 from rectexport.exporter.checking.parity import CaseReport, check_parity
 from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
@@ -21,7 +22,7 @@ from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.load import load_source
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import ExportOptions, run_export
-from rectexport.exporter.tracing.trace import DEFAULT_OPSET, trace
+from rectexport.exporter.tracing.trace import trace
 from rectexport.runtime.base.metrics import REGIONS
 
 HEADINGS = ("net", "precision", "input", "max abs", "relative L2", "cosine", "top-1", *REGIONS, "allowed")

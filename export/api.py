@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
 from rectexport.exporter.frontend.source import Source, unwrapped
-from rectexport.exporter.passes.precision import bfloat16
-from rectexport.exporter.pipeline import ExportOptions, run_export
+from rectexport.exporter.pipeline import run_export
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
@@ -28,15 +28,15 @@ def export(
     out: str | Path,
     dynamic_shapes: Any = None,
     *,
-    opset: int | None = None,
+    opset: int | None = ExportOptions.opset,
     rectify: str = ExportOptions.rectify,
     target: str = ExportOptions.target,
-    fp16: bool = False,
-    bf16: bool = False,
+    fp16: bool = ExportOptions.fp16,
+    bf16: bool = ExportOptions.bf16,
     atol: float | None = None,
     rtol: float | None = None,
-    guard: bool = True,
-    report: bool = False,
+    guard: bool = ExportOptions.guard,
+    report: bool = ExportOptions.report,
 ) -> Package:
     """Export a model into the package folder `out` and check it against PyTorch in float64.
 
@@ -48,16 +48,17 @@ def export(
     target           the engine that even kernels and CReLUs are lowered for: "onnxruntime", "openvino",
                      "tensorrt" or "portable"
     fp16, bf16       float16 or bfloat16 in the graph, float32 inputs and outputs
-    opset            None: 18, or 22 with bf16, which convolutions have since then
+    opset            None: 18, or 22 with bf16 (convolutions have bfloat16 since opset 22)
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
-    report           write report.html into the package, too; needs jinja2
+    guard            compare the model's outputs around every pass
+    report           also write report.html into the package; needs jinja2
 
     Raises BadInput for a model that cannot be traced, UsageError for options that do not fit, ParityError
     when the package's answers differ.
     """
     source = _source(model, example_inputs, dynamic_shapes)
     options = ExportOptions(
-        opset=(bfloat16.LEAST_OPSET if bf16 else ExportOptions.opset) if opset is None else opset,
+        opset=opset,
         rectify=rectify,
         target=target,
         fp16=fp16,

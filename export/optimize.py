@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto, version_converter
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import OptimizeOptions
 from rectexport.exporter.frontend.inputs import random_input
 from rectexport.exporter.frontend.onnx_file import first_line, numeric_type
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import PREPARE, PassResult, select_passes
-from rectexport.exporter.passes.lowering import DEFAULT_TARGET, Decision, Lowering, load_costs
+from rectexport.exporter.passes.lowering import Decision, Lowering, load_costs
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.tuning import tuned_costs
 from rectexport.exporter.passes.raising import RAISING
+from rectexport.exporter.passes.summary import summarize
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Option
 
 #: How far a pass may move an output (relative L2, float32): rounding, and nothing else.
 RELATIVE_L2 = 1e-6
 #: What an open dimension of an input is taken to be, where no shape is given: batch, channels, then plane.
 _OPEN_SIZES = (1, 3, 224, 224)
-
-
-@dataclass(frozen=True)
-class OptimizeOptions:
-    """How to optimize. shapes gives inputs their sizes where the model leaves them open."""
-
-    target: str = DEFAULT_TARGET
-    tune: bool = False
-    guard: bool = True
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,11 +44,11 @@ class Optimized:
 
 def optimize(
     model: ModelProto,
-    target: str = DEFAULT_TARGET,
+    target: str = OptimizeOptions.target,
     *,
-    tune: bool = False,
+    tune: bool = OptimizeOptions.tune,
     shapes: Mapping[str, Shape] | None = None,
-    guard: bool = True,
+    guard: bool = OptimizeOptions.guard,
 ) -> tuple[ModelProto, list[PassResult]]:
     """Find our operators in an ONNX model and give each the form that is fastest on the target; exactly.
 
@@ -82,6 +74,7 @@ def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optim
         log.say(f"{len(model.graph.node)} nodes, opset {dialect.default_opset(model)}")
     with log.step("raise"):
         model, results = run_passes(model, (RAISING, *PREPARE), [feeds], log, options.guard, RELATIVE_L2)
+        log.say(summarize(results))
         model = infer_shapes(model)
     if options.tune:
         with log.step("tune"):
@@ -91,6 +84,7 @@ def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optim
         log.say(f"costs: {costs.description}")
         passes = select_passes("auto", lowering.passes())[len(PREPARE) :]
         model, lowered = run_passes(model, passes, [feeds], log, options.guard, RELATIVE_L2)
+        log.say(summarize(lowered))
     return Optimized(model, [*results, *lowered], lowering.decisions)
 
 
@@ -136,5 +130,6 @@ def example_feeds(model: ModelProto, shapes: Mapping[str, Shape]) -> dict[str, A
 def _guess(name: str, shape: onnx.TensorShapeProto) -> Shape:
     sizes = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in shape.dim]
     if None in sizes and len(sizes) not in (1, 2, 4):
-        raise BadInput(f"input {name}: its sizes are open; give them with --input {name}:SHAPE")
+        example = Option("shapes", {name: tuple(size or 1 for size in sizes)})
+        raise BadInput(f"input {name}: the model leaves its sizes open; give them, as in ", example)
     return tuple(_OPEN_SIZES[axis] if size is None else size for axis, size in enumerate(sizes))

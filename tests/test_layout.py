@@ -39,7 +39,19 @@ ROOMS = {
         "api",
     ),
     "models": ("layers", "catalog", "registry", "networks", "rectify", "loading", "checkpoint", "tools", "digits"),
-    "rectexport/cli": ("failure", "command", "display", "engine", "bench", "parity", "commands", "main"),
+    "rectexport/cli": (
+        "streams",
+        "options",
+        "failure",
+        "command",
+        "display",
+        "engine",
+        "bench",
+        "parity",
+        "commands",
+        "group",
+        "main",
+    ),
 }
 PREFIXES = {
     "runtime": "rectexport.runtime",

@@ -23,6 +23,7 @@ import rectexport
 from benchmarks.cases import KINDS, Case
 from benchmarks.chains import Chain
 from benchmarks.gpu.plan import FOLDER, LIST, PRECISIONS
+from rectexport.exporter.base.options import DEFAULT_OPSET
 from rectexport.exporter.frontend.inputs import InputPlan, random_input
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.shapes import infer_shapes
@@ -32,7 +33,7 @@ from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
 from rectexport.exporter.passes.precision import bfloat16, half
-from rectexport.exporter.tracing.trace import DEFAULT_OPSET, trace
+from rectexport.exporter.tracing.trace import trace
 from rectexport.models.checkpoint import build, read_checkpoint
 from rectexport.models.tools.seeded import seeded_model
 from rectexport.runtime.base.shapes import ShapeRange

@@ -20,6 +20,9 @@ class Listener(Protocol):
     def said(self, text: str) -> None:
         """A line about the current step."""
 
+    def detailed(self, text: str) -> None:
+        """A line about the current step for those who ask for details."""
+
     def advanced(self, done: int, total: int, text: str) -> None:
         """`done` of `total` parts of the current step are behind, and `text` comes next."""
 
@@ -50,10 +53,20 @@ class Log:
 
     def say(self, text: str) -> None:
         """Record one line; names in it may be a stranger's."""
-        text = printable(text)
-        self.lines.append(f"  {text}")
+        text = self._record(text)
         if self.listener:
             self.listener.said(text)
+
+    def detail(self, text: str) -> None:
+        """Record one line as `say` does; a listener shows it only where details were asked for."""
+        text = self._record(text)
+        if self.listener:
+            self.listener.detailed(text)
+
+    def _record(self, text: str) -> str:
+        text = printable(text)
+        self.lines.append(f"  {text}")
+        return text
 
     def advance(self, done: int, total: int, text: str) -> None:
         """Tell the listener how far a long step is; nothing is recorded."""

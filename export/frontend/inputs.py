@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rectexport.exporter.base.options import ShapeOptions
 from rectexport.exporter.frontend.source import Source
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import (
@@ -30,17 +31,6 @@ from rectexport.runtime.package.archives import check_archive
 
 SEED = 20
 MAX_EXAMPLE = 1 << 30
-
-
-@dataclass(frozen=True)
-class ShapeOptions:
-    """The shape flags of a command, unparsed."""
-
-    input: Sequence[str] = ()
-    min: Sequence[str] = ()
-    opt: Sequence[str] = ()
-    max: Sequence[str] = ()
-    load: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +154,7 @@ def _plan_one(
 def _known_example(source: Source, index: int, name: str, loaded: Mapping[str, Array] | None) -> Array | None:
     if loaded is not None:
         if name not in loaded:
-            raise BadInput(f"--load-inputs: no array named {name!r}; the file has {', '.join(loaded)}")
+            raise BadInput(f"--inputs: no array named {name!r}; the file has {', '.join(loaded)}")
         return loaded[name]
     if source.example_inputs is not None and index < len(source.example_inputs):
         return source.example_inputs[index]
@@ -190,6 +180,6 @@ def _load_npz(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: _array(arrays[name], name) for name in arrays.files}
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such file (--load-inputs)") from None
+        raise BadInput(f"{path}: no such file (--inputs)") from None
     except Exception as error:  # numpy raises anything from BadZipFile to AttributeError here
-        raise BadInput(f"{path}: not a readable .npz of arrays (--load-inputs): {str(error)[:300]}") from None
+        raise BadInput(f"{path}: not a readable .npz of arrays (--inputs): {str(error)[:300]}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import rectexport.models.layers.ops  # noqa: F401  a saved program may call our ops
+from rectexport.exporter.base.options import LoadOptions
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.inputs import random_input
 from rectexport.exporter.frontend.model_file import check_model_file
@@ -29,17 +29,10 @@ from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError
 from rectexport.runtime.package.archives import check_archive
 
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """What the file alone does not say."""
-
-    arch: str | None = None
-    trust_pickle: bool = False
-    rectify_model: bool = False
+_DEFAULTS = LoadOptions()
 
 
-def load_source(path: Path, options: LoadOptions = LoadOptions()) -> Source:
+def load_source(path: Path, options: LoadOptions = _DEFAULTS) -> Source:
     """Load a model file of any supported kind; nothing is unpickled unless trust_pickle is set.
 
     Raises BadInput that names the file and what is wrong with it, and UsageError for options that do not fit.

@@ -37,7 +37,7 @@ def run_passes(
     for entry in passes:
         rewritten, result = entry.run(model)
         results.append(result)
-        log.say(_summary(result))
+        log.detail(_summary(result))
         if watched and (result.fired or rewritten is not model):
             watched.check(entry.name, rewritten)
         model = rewritten

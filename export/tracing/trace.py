@@ -23,7 +23,6 @@ from rectexport.runtime.errors import BadInput
 
 #: Axis names of an image batch, used for dynamic dimensions of rank-4 inputs.
 IMAGE_AXES = ("batch", "channels", "height", "width")
-MIN_OPSET, MAX_OPSET, DEFAULT_OPSET = dialect.LEAST_OPSET, 23, 18
 
 
 @dataclass

@@ -58,9 +58,13 @@ def make_cases(package: Package, inputs: Path | None, shapes: Sequence[str], sca
 def _asked(
     entries: Sequence[TensorEntry], texts: Sequence[str], examples: Mapping[str, Shape]
 ) -> dict[str, dict[str, Shape]]:
+    """Sizes by label. Texts that name different inputs belong to one size; a name given again begins the next."""
     names = [entry.name for entry in entries]
-    asked = {}
+    sizes: list[tuple[list[str], dict[str, Shape]]] = []
     for text in texts:
-        flags = resolve_names(parse_shape_flags([text], "--shapes"), names, "--shapes")
-        asked[text] = {name: flags[name].shape if name in flags else examples[name] for name in names}
-    return asked
+        flags = resolve_names(parse_shape_flags([text], "--input"), names, "--input")
+        if not sizes or not sizes[-1][1].keys().isdisjoint(flags):
+            sizes.append(([], {}))
+        sizes[-1][0].append(text)
+        sizes[-1][1].update({name: flag.shape for name, flag in flags.items()})
+    return {",".join(label): {name: size.get(name, examples[name]) for name in names} for label, size in sizes}

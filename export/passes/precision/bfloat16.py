@@ -19,14 +19,15 @@ import ml_dtypes
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper, shape_inference
 
+from rectexport.exporter.base.options import BFLOAT16_OPSET
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.results import PassResult, Tally
 from rectexport.exporter.graph.surgeon import close_graph, open_graph
 from rectexport.exporter.passes.rectification import SCALE_PREFIX, factor_nodes
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Option
 
 NAME = "bfloat16"
-LEAST_OPSET = 22
+LEAST_OPSET = BFLOAT16_OPSET
 FLOAT: int = TensorProto.FLOAT
 BFLOAT16: int = TensorProto.BFLOAT16
 #: Their outputs' type is an attribute's, whatever comes in.
@@ -38,7 +39,9 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     opset = dialect.default_opset(model)
     if opset < LEAST_OPSET:
         raise BadInput(
-            f"--bf16: convolutions have bfloat16 since opset {LEAST_OPSET}, and this model has {opset}; add --opset 22"
+            Option("bf16"),
+            f": convolutions have bfloat16 since opset {LEAST_OPSET}, and this model has {opset}; add ",
+            Option("opset", LEAST_OPSET),
         )
     named = ModelProto()
     named.CopyFrom(model)

@@ -39,7 +39,7 @@ def compare_package(request: Request, progress: Progress) -> Finished:
 
     log = Log(progress)
     if request.inputs is not None and request.shapes:
-        raise UsageError("--inputs and --shapes: the files have their own shapes; give one of the two")
+        raise UsageError("--inputs and --input: the files have shapes of their own; give one of the two")
     parse_bytes(request.memory)
     scaling = ImageScaling(_numbers(request.mean, "--mean"), _numbers(request.std, "--std"))
     if 0.0 in scaling.std:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from onnx import ModelProto, parser
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.checking import marking
 from rectexport.exporter.checking.fusion import FusionWatch, optimized_nodes
 from rectexport.exporter.checking.marking import Tensor, comparable, oversized, slices, write_marked
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.load import load_source
-from rectexport.exporter.pipeline import ExportOptions, run_export
+from rectexport.exporter.pipeline import run_export
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.package.folder import Package
 

@@ -191,12 +191,12 @@ def test_loaded_inputs(tmp_path: Path) -> None:
 
 
 def test_loaded_inputs_lack_one(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"--load-inputs: no array named 'x'; the file has y, z"):
+    with pytest.raises(BadInput, match=r"--inputs: no array named 'x'; the file has y, z"):
         plan(module(One(), input_names=["x"]), load=saved(tmp_path, y=normal(1), z=normal(1)))
 
 
 def test_loaded_inputs_are_missing(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"none\.npz: no such file \(--load-inputs\)"):
+    with pytest.raises(BadInput, match=r"none\.npz: no such file \(--inputs\)"):
         plan(module(One()), load=tmp_path / "none.npz")
 
 
@@ -212,7 +212,7 @@ def test_loaded_inputs_are_damaged(damage: str, tmp_path: Path) -> None:
     else:
         np.save(tmp_path / "plain", normal(3))
         path = tmp_path / "plain.npy"
-    with pytest.raises(BadInput, match=r"not a readable \.npz of arrays \(--load-inputs\)"):
+    with pytest.raises(BadInput, match=r"not a readable \.npz of arrays \(--inputs\)"):
         plan(module(One()), load=path)
 
 

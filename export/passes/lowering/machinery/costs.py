@@ -20,11 +20,11 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
+from rectexport.exporter.base.options import DEFAULT_TARGET, TARGETS, check_target
 from rectexport.exporter.passes.lowering.machinery.form import Shape
-from rectexport.runtime.errors import UsageError
 
-TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
-DEFAULT_TARGET = "onnxruntime"
+__all__ = ["DEFAULT_TARGET", "TABLES", "TARGETS", "CostTable", "load_costs"]
+
 #: Beside this file, where an editable install reads the checkout's own: it copies data files only once.
 TABLES = Path(__file__).with_name("costs")
 #: What a size counts as where the graph leaves it open.
@@ -60,8 +60,7 @@ class CostTable:
 
 def load_costs(target: str) -> CostTable:
     """The table of a target. Raises UsageError for a target that is not known."""
-    if target not in TARGETS:
-        raise UsageError(f"--target {target}: expected one of {', '.join(TARGETS)}")
+    check_target(target)
     document = json.loads((TABLES / f"{target}.json").read_text(encoding="utf-8"))
     return CostTable(target, document["machine"], document["entries"])
 

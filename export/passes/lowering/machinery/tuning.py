@@ -27,7 +27,7 @@ from rectexport.exporter.passes.lowering.machinery.excerpt import excerpt
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Operator, Shape
 from rectexport.runtime.base.environment import version
 from rectexport.runtime.base.runner import Array
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import Option, UsageError
 from rectexport.runtime.timing import stopwatch
 from rectexport.runtime.timing.machine import machine
 from rectexport.runtime.timing.stopwatch import Timing
@@ -98,7 +98,7 @@ def tuned_costs(
     BadInput when the engine refuses a form.
     """
     if target not in ENGINES:
-        raise UsageError(f"--tune: {target} cannot be timed here; one of {', '.join(ENGINES)} can")
+        raise UsageError(Option("tune"), f": {target} cannot be timed here; one of {', '.join(ENGINES)} can")
     cache = cache or Cache()
     fixed, _ = _lowered(_fixed(model, feeds), Lowering(ForcedForm(AS_WRITTEN), COUNTED))
     sites = distinct_sites(fixed)

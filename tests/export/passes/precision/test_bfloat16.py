@@ -122,7 +122,7 @@ def test_what_onnx_does_not_allow_stays() -> None:
 def test_an_old_opset_is_refused() -> None:
     model = build("(float[N,4] x) => (float[N,3] z)", "z = MatMul(x, u)", u=normal(4, 3))
     with pytest.raises(
-        BadInput, match=r"--bf16: convolutions have bfloat16 since opset 22, and this model has 18; add"
+        BadInput, match=r"bf16: convolutions have bfloat16 since opset 22, and this model has 18; add opset=22"
     ):
         bfloat16.run(model)
 
