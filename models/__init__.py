@@ -1,4 +1,4 @@
-"""Layers, networks and checkpoints of the four ideas that rectexport deploys."""
+"""Layers, networks and checkpoints of the four papers that rectexport deploys."""
 
 from rectexport.models.layers.crelu import AVR, CReLU, ScaledCReLU
 from rectexport.models.layers.rectified import RectifiedConv2d

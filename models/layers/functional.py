@@ -1,4 +1,4 @@
-"""Functional forms of the layers: differentiable, any dtype, for eager, compiled and exported code."""
+"""Functional forms of the layers: differentiable, for any dtype, and for eager, compiled and exported code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rectified_conv2d(
     """Convolution whose every output is scaled by kernel taps over valid taps.
 
     x [N, C_in, H, W], weight [C_out, C_in/groups, m, n], bias [C_out] -> [N, C_out, H_out, W_out]; a single
-    image [C_in, H, W] is taken too. mode "sum" is eq. (4) of Rectified Convolution (r = m*n/v), "average" its
+    image [C_in, H, W] is accepted too. mode "sum" is eq. (4) of Rectified Convolution (r = m*n/v), "average" its
     eq. (6) (r = 1/v). bias_mode "after" adds the bias to the rectified sum (NVIDIA partialconv), "inside"
     rectifies it too (zhanghang1989/RFConv). Where no tap is valid r is 0, and empty chooses between the bias
     (only in mode "after") and zero. padding as in `resolve_padding`. Raises ValueError for unknown options.
@@ -90,7 +90,7 @@ def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, grou
 
 
 def _cached_map(height: int, width: int, window: Window, mode: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """One map for every layer of equal geometry, made outside inference mode so that training may use it."""
+    """One map for all layers of equal geometry, created outside inference mode so that training can use it too."""
     key = (height, width, window, mode, dtype, device)
     with _MAPS_LOCK:
         if key in _MAPS:
