@@ -260,8 +260,8 @@ def _room_box(graph: Graph, room: Room, place: tuple[float, float]) -> str:
     box = f'<rect x="{x:.0f}" y="{y:.0f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" fill="#ffffff"'
     middle = x + BOX_WIDTH / 2
     label = f"{count} modules" if count > 1 else "1 module"
-    name = _text(middle, y + 20, room.partition("/")[2], 15, "middle", "bold")
-    size = _text(middle, y + 37, label, 12, "middle", fill="#555555")
+    name = _text(middle, y + 20, room.partition("/")[2], 16, "middle", "bold")
+    size = _text(middle, y + 38, label, 13, "middle", fill="#555555")
     return f'{box} stroke="{colour}" stroke-width="1.5"/>{name}{size}'
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from rectexport.runtime.errors import BadInput
+from rectexport.exporter.frontend.untrusted_archive import refuse_dangers
 
 #: Limit for the description of a graph, larger than any real one; weights are stored in other entries.
 MAX_JSON_BYTES = 256 << 20
@@ -39,16 +39,7 @@ _EXPRESSION = (
 
 def check_program_archive(path: Path) -> None:
     """Raise BadInput, saying what was found, if loading the archive could run code."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = next(_dangers(archive), None)
-    except (zipfile.BadZipFile, OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: damaged .pt2: {error}") from None
-    if found:
-        raise BadInput(
-            f"{path}: could run code when loaded: {found}. If you trust its author, add --trust-pickle; "
-            "otherwise ask for a state_dict"
-        )
+    refuse_dangers(path, _dangers, ".pt2", "run code when loaded")
 
 
 def _dangers(archive: zipfile.ZipFile) -> Iterator[str]:

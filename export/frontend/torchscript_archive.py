@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from rectexport.runtime.errors import BadInput
+from rectexport.exporter.frontend.untrusted_archive import refuse_dangers
 
 MAX_CODE_BYTES = 64 << 20
 #: Operators of `torch` that reach outside the process.
@@ -24,16 +24,7 @@ _ROOTS = {"torch", "ops"}
 
 def check_torchscript_archive(path: Path) -> None:
     """Raise BadInput, saying what was found, if loading or running the archive could reach outside the process."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = next(_dangers(archive), None)
-    except (zipfile.BadZipFile, OSError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise BadInput(f"{path}: damaged TorchScript: {error}") from None
-    if found:
-        raise BadInput(
-            f"{path}: could reach outside the process: {found}. If you trust its author, add --trust-pickle; "
-            "otherwise ask for a state_dict"
-        )
+    refuse_dangers(path, _dangers, "TorchScript", "reach outside the process")
 
 
 def _dangers(archive: zipfile.ZipFile) -> Iterator[str]:

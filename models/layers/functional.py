@@ -109,6 +109,8 @@ def symmetric_pad2d(x: Tensor, kernel_size: int = 2, order: str = "wu", remainde
     Each group gets k/2 - 1 on every side and 1 more on the two sides of its corner (C2sp: k = 2, C4sp:
     k = 4). order names the corners of groups 0..3 and remainder says which groups take the channels left
     over by a division by four: see rectexport.models.layers.symmetry. Raises ValueError for unknown options.
+
+    Source: Convolution with even-sized kernels and symmetric padding (Wu et al.).
     """
     splits, pads = group_sizes(int(x.shape[1]), remainder), group_pads(kernel_size, order)
     if torch.compiler.is_exporting():
@@ -128,7 +130,10 @@ def symmetric_conv2d(
     """Even-kernel convolution over symmetric padding.
 
     x [N, C, H, W], weight [C_out, C/groups, k, k] with k 2 or 4 -> [N, C_out, (H-1)//s + 1, (W-1)//s + 1].
-    With a stride the stride-1 result is sampled at 0, s, 2s, ….
+    With a stride s the stride-1 result is sampled at 0, s, 2s, …. order and remainder as in `symmetric_pad2d`.
+    Raises ValueError for a kernel that is not square and for unknown options.
+
+    Source: Convolution with even-sized kernels and symmetric padding (Wu et al.).
     """
     kernel = tuple(int(size) for size in weight.shape[2:])
     if kernel[0] != kernel[1]:
@@ -145,14 +150,14 @@ def neg_concat(x: Tensor, dim: int = 1) -> Tensor:
 
 
 def crelu(x: Tensor, activation: Callable[[Tensor], Tensor] = F.relu, dim: int = 1) -> Tensor:
-    """concat(act(x), act(-x)) (CReLU). [N, C, …] -> [N, 2C, …]. activation must work element by element."""
+    """CReLU (Shang et al.): concat(act(x), act(-x)). [N, C, …] -> [N, 2C, …]; activation must work elementwise."""
     if activation is F.relu and torch.compiler.is_exporting():
         return torch.ops.rectexport.crelu(x, dim)
     return activation(neg_concat(x, dim))
 
 
 def avr(x: Tensor) -> Tensor:
-    """relu(x) + relu(-x) = |x|."""
+    """AVR (Shang et al.): relu(x) + relu(-x) = |x|. Keeps the shape."""
     return x.abs()
 
 
