@@ -1,4 +1,4 @@
-"""The rectified ResNet-50 and its plain twin, whole, as they are deployed."""
+"""The whole rectified ResNet-50 and its plain twin, as they are deployed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _traced(conv: str, shape: tuple[int, ...], blocks: tuple[int, ...]) -> Model
     torch.manual_seed(0)
     net = create_model("resnet50", conv=conv, blocks=blocks).eval()
     for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # statistics as training leaves them: no zero shift
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics as after training, where shifts are not 0
             for tensor in (module.running_mean, module.bias.data):
                 tensor.normal_(0, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]

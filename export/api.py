@@ -1,4 +1,4 @@
-"""`rectexport.export`: the same export that the command line makes, from Python."""
+"""`rectexport.export`: the command line's export, from Python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.messages import summary
 from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
 from rectexport.exporter.frontend.source import Source, unwrapped
@@ -40,8 +41,9 @@ def export(
 ) -> Package:
     """Export a model into the package folder `out` and check it against PyTorch in float64.
 
-    model            a module (a copy is exported, in eval mode, on the CPU) or an exported program
-    example_inputs   a tuple of tensors, as forward takes them
+    model            a module (a copy is exported, in eval mode, on the CPU), an exported program or TorchScript,
+                     with float32 weights
+    example_inputs   a tuple of tensors, as forward takes them: float32, usually [N, C, H, W], or integers
     dynamic_shapes   as torch.export.export takes it; None fixes every dimension
     rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes),
                      or "plugin" (nodes with function bodies, which a TensorRT plugin may replace)
@@ -53,8 +55,8 @@ def export(
     guard            compare the model's outputs around every pass
     report           also write report.html into the package; needs jinja2
 
-    Raises BadInput for a model that cannot be traced, UsageError for options that do not fit, ParityError
-    when the package's answers differ.
+    Returns the package that was written. Raises BadInput for a model that cannot be traced, UsageError for options
+    that contradict each other, and ParityError when the package's outputs differ from PyTorch's.
     """
     source = _source(model, example_inputs, dynamic_shapes)
     options = ExportOptions(
@@ -99,7 +101,7 @@ def _source(model: Any, example_inputs: tuple[Tensor, ...], dynamic_shapes: Any)
 
 def _array(value: Tensor, name: str) -> Array:
     if value.dtype == torch.bfloat16:
-        raise UsageError(f"{name}: NumPy has no bfloat16; {_IN_FLOAT32}")
+        raise UsageError(f"{name}: is bfloat16, which NumPy does not have; {_IN_FLOAT32}")
     return np.asarray(value.detach().cpu().numpy(), order="C")
 
 
@@ -110,4 +112,4 @@ def _copy(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model).cpu()
     except Exception as error:
-        raise BadInput(f"model: cannot be copied: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"model: cannot be copied: {summary(error)}") from error

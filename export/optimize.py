@@ -10,9 +10,10 @@ import onnx
 from onnx import ModelProto, version_converter
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.messages import summary
 from rectexport.exporter.base.options import OptimizeOptions
 from rectexport.exporter.frontend.inputs import random_input
-from rectexport.exporter.frontend.onnx_file import first_line, numeric_type
+from rectexport.exporter.frontend.onnx_file import numeric_type
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
@@ -108,7 +109,7 @@ def prepare(model: ModelProto) -> ModelProto:
             model = version_converter.convert_version(model, dialect.LEAST_OPSET)
         except Exception as error:
             opset = dialect.default_opset(model)
-            raise BadInput(f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {first_line(error)}") from None
+            raise BadInput(f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {summary(error)}") from None
     return infer_shapes(model)
 
 

@@ -47,7 +47,7 @@ def test_the_grid_covers_the_shapes_asked_for():
 
 
 def test_report_and_cost_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(forms, "COSTS", tmp_path)
+    monkeypatch.setattr(forms, "TABLES", tmp_path)
     monkeypatch.setattr(
         forms.stopwatch,
         "measure",

@@ -1,9 +1,9 @@
-"""Exports what the GPU tests and benchmarks run, on a machine with PyTorch; build/gpu then goes to the GPU.
+"""Export the models of the GPU tests and benchmarks on a machine with PyTorch; copy build/gpu to the GPU afterwards.
 
 python -m benchmarks.gpu.prepare [--quick] [--out build/gpu]
 
-Four nets at float32, float16 and bfloat16, static and dynamic, as packages; the rectified ResNet-50 in each form of
-rectification beside its plain twin, and chains of C2sp and CReLU layers in each of theirs, as ONNX files in float16.
+Exports four networks in float32, float16 and bfloat16, static and dynamic, as packages; the rectified ResNet-50 in
+each form of rectification, its plain twin, and chains of C2sp and CReLU layers in each form, as ONNX files in float16.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ NETS: dict[str, tuple[str, dict[str, Any], int]] = {
     "c2sp": ("c2sp_resnet50_0_5x", {}, 224),
     "crelu": ("convpool_cnn_c_crelu", {}, 32),
 }
-#: Channels and size of the chains' planes; eight layers each.
+#: Channels and plane size of the chains; eight layers each.
 CHAINS = ((64, 56), (256, 14))
 
 
 def main() -> None:
-    """Packages, forms, and the list that says what is there."""
+    """Export packages and forms, and write the list of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the digits network and one chain: a minute")
     parser.add_argument("--out", type=Path, default=FOLDER)
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def packages(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
-    """Every net at every precision, static and dynamic."""
+    """Export every network at every precision, static and dynamic."""
     for net in ("digits", *(() if quick else NETS)):
         model, shape, free = _net(net)
         for precision in PRECISIONS:
@@ -86,7 +86,7 @@ def packages(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def _net(name: str) -> tuple[torch.nn.Module, tuple[int, ...], bool]:
-    """The net, its image, and whether the image's size may vary."""
+    """The network, the shape of its image [C, H, W], and whether H and W may vary."""
     if name == "digits":
         return build(read_checkpoint(DIGITS)), (1, 8, 8), True
     entry, options, size = NETS[name]
@@ -102,7 +102,7 @@ def _dynamic(shape: tuple[int, ...], free: bool) -> Any:
 
 
 def resnet(out: Path) -> Iterator[dict[str, Any]]:
-    """RF-ResNet-50 in each form of rectification, and its plain twin, which everything is compared with."""
+    """RF-ResNet-50 in each form of rectification, and its plain twin, to which all are compared."""
     forms: dict[str, tuple[str, str, Costs]] = {
         "plain twin": ("plain", "auto", ForcedForm(AS_WRITTEN)),
         "constant r": ("rectified", "fold", ForcedForm(AS_WRITTEN)),
@@ -130,7 +130,7 @@ def _traced(conv: str, opset: int) -> ModelProto:
 
 
 def chains(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
-    """Eight layers of each operator, in each of its forms."""
+    """Chains of eight layers of each operator, in each of its forms."""
     shapes = ((16, 8),) if quick else CHAINS
     for kind in KINDS:
         for channels, size in shapes:
@@ -143,7 +143,7 @@ def chains(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
 def _written(
     out: Path, group: str, name: str, base: str, model: ModelProto, precision: str, batches: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Write one ONNX file in that precision; its line of the list."""
+    """Write one ONNX file in that precision; returns its entry in the list."""
     converted, kept = model, list[str]()
     if precision != "fp32":
         converted, result = (half if precision == "fp16" else bfloat16).run(model)

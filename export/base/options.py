@@ -86,7 +86,12 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to load a model file, where the file alone does not say it."""
+    """What a model file itself does not contain.
+
+    arch            name of the zoo's network that a state_dict belongs to
+    trust_pickle    unpickle the file, and load archives that could run code
+    rectify_model   replace every zero-padded convolution by a rectified one
+    """
 
     arch: str | None = None
     trust_pickle: bool = False

@@ -1,4 +1,4 @@
-"""The package's ONNX in ONNX Runtime against the source model: outputs, layers, regions, at several shapes."""
+"""Compare the package's ONNX, run by ONNX Runtime, with the source model at several shapes, layer by layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rectexport.runtime.parity.sweep import MAX_ELEMENTS, UNBOUNDED_FACTOR, odd_
 
 @dataclass
 class ParityReport:
-    """All cases; goldens: the first case's feeds and expected outputs; kept: the tensors of the first that fails."""
+    """All cases; goldens: feeds and expected outputs of the first case; kept: tensors of the first failing case."""
 
     reference: str
     tolerance: Tolerance
@@ -56,7 +56,7 @@ def check_parity(
     tolerance: Tolerance,
     cases: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> ParityReport:
-    """Compare at every case (default: `parity_cases`); a miss adds the first layer that diverges and its region."""
+    """Compare every case (default: `parity_cases`); a failure names the first layer that diverges and its region."""
     report = ParityReport(reference.description, tolerance)
     runner = OnnxRuntimeRunner(model_path)
     for label, feeds in (cases or parity_cases(inputs)).items():
@@ -70,15 +70,15 @@ def check_parity(
         report.cases.append(case)
         if case.failures and not report.kept:
             report.kept = _kept(feeds, expected, actual)
-    report.reference = reference.description  # now it knows its precision
+    report.reference = reference.description  # final only now: it may have fallen back to float32
     runner.close()
     return report
 
 
 def parity_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
-    """Feeds by label: the example alone when all is static, else opt, min, max and odd sizes.
+    """Feeds by label: only the example if all shapes are static, else opt, min, max and odd sizes.
 
-    The odd case gives every dynamic axis another odd size, so that swapped axes show.
+    The odd case gives every dynamic axis a different odd size, so that swapped axes are found.
     """
     if not any(entry.range.dynamic_axes for entry in inputs):
         return {"example": {entry.name: entry.example for entry in inputs}}
@@ -115,7 +115,7 @@ def _same_shapes(first: Mapping[str, Array], second: Mapping[str, Array]) -> boo
 
 
 def _one_row(feeds: Mapping[str, Array], inputs: Sequence[InputPlan]) -> dict[str, Array]:
-    """The feeds with a dynamic batch cut to its minimum: inner tensors of a whole batch would fill the memory."""
+    """The feeds with a dynamic batch cut to its minimum: inner tensors of a whole batch may not fit in memory."""
     ranges = {entry.name: entry.range for entry in inputs}
     return {
         name: array[: ranges[name].min[0]] if 0 in ranges[name].dynamic_axes else array for name, array in feeds.items()

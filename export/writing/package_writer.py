@@ -1,4 +1,4 @@
-"""Fills the folder of a package; the caller decides when it takes its final name."""
+"""Write the files of a package; the caller renames the folder when it is complete."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write_model(folder: Path, model: ModelProto, notes: Mapping[str, str], limit
 
 
 def write_goldens(folder: Path, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-    """Inputs and the reference's outputs, float64 stored as float32; keys input.NAME and output.NAME."""
+    """Write inputs and the reference's outputs, float64 stored as float32; keys input.NAME and output.NAME."""
     arrays = {f"input.{name}": array for name, array in feeds.items()}
     for name, array in outputs.items():
         arrays[f"output.{name}"] = array.astype(np.float32) if array.dtype == np.float64 else array
@@ -52,12 +52,12 @@ def write_goldens(folder: Path, feeds: Mapping[str, Array], outputs: Mapping[str
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Sorted, indented, strict JSON: infinite distances become strings."""
+    """Write sorted, indented, strict JSON: infinite distances become strings."""
     path.write_text(json.dumps(strict(document), indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_reproduce(folder: Path, command: Sequence[str]) -> None:
-    """A script that makes this package again, in the folder it is told."""
+    """Write reproduce.sh, which makes this package again in the folder that it is given."""
     script = folder / "reproduce.sh"
     line = f'exec {shlex.join(command)} -o "${{1:-reproduced}}"'
     script.write_text(

@@ -27,7 +27,7 @@ from rectexport.runtime.parity.stored_reference import Reference, StoredReferenc
 from rectexport.runtime.session import Session
 
 if TYPE_CHECKING:
-    from rectexport.exporter.checking.layers import Tensors
+    from rectexport.exporter.checking.layers import InnerReference
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _NO_ONNX = "it takes the onnx library: pip install 'rectexport[export]'"
@@ -72,7 +72,7 @@ def _setup(
     engine: Session,
     runner: Runner,
     reference: Reference,
-    inner: StoredReference | Tensors,
+    inner: StoredReference | InnerReference,
 ) -> Setup:
     plain = isinstance(runner, OnnxRuntimeRunner)
     tolerance = allowed(request.against, package)

@@ -353,7 +353,7 @@ def failed(ran: Any, code: int, words: list[object]) -> str:
     [
         (["nowhere.onnx"], 1, "nowhere.onnx: no such file"),
         (["tine.onnx"], 1, "tine.onnx: no such file; did you mean tiny.onnx?"),
-        (["no/where.onnx"], 1, "no/where.onnx: no such file (there is no folder no either)"),
+        (["no/where.onnx"], 1, "no/where.onnx: no such file, nor a folder no"),
         (["."], 1, ".: is a folder, expected a model file"),
         (["empty.pt"], 1, "empty.pt: the file is empty"),
         (["text.pt"], 1, "text.pt: "),

@@ -16,7 +16,7 @@ from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.checking import marking
 from rectexport.exporter.checking.fusion import FusionWatch, optimized_nodes
-from rectexport.exporter.checking.marking import Tensor, comparable, oversized, slices, write_marked
+from rectexport.exporter.checking.marking import MarkedTensor, comparable, oversized, slices, write_marked
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.load import load_source
 from rectexport.exporter.pipeline import run_export
@@ -82,7 +82,7 @@ def test_a_size_that_is_not_known_counts_as_the_largest(model: ModelProto, monke
     memory=st.integers(1, 60_000),
 )
 def test_slices_hold_everything_in_order_and_fit(sizes: list[int], memory: int) -> None:
-    tensors = [Tensor(f"t{index}", size) for index, size in enumerate(sizes)]
+    tensors = [MarkedTensor(f"t{index}", size) for index, size in enumerate(sizes)]
     groups = list(slices(tensors, memory))
     assert [name for group in groups for name in group] == [tensor.name for tensor in tensors]
     large = oversized(tensors, memory)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rectexport.exporter.frontend.inputs import (
     InputPlan,
-    Plan,
+    ModelInputs,
     ShapeOptions,
     fit_example,
     forward_names,
@@ -128,13 +128,13 @@ def test_plan_knows_whether_it_is_dynamic() -> None:
     assert not still.dynamic
     assert list(still.examples) == ["picture"]
     assert plan_inputs(module(One(), normal(2, 4)), ShapeOptions(max=["4x4"])).dynamic
-    assert not Plan(()).dynamic
+    assert not ModelInputs(()).dynamic
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({}, r"net\.pt does not say its input's shape; give it with --input picture:1x3x224x224"),
+        ({}, r"net\.pt: the shape of its input is not known; give it with --input picture:1x3x224x224"),
         (
             {"min": ["4x4"], "opt": ["2x4"], "max": ["8x4"]},
             r"input picture, axis 0: expected min <= opt",
@@ -160,7 +160,7 @@ def test_one_shape_for_two_inputs() -> None:
 
 
 def test_another_rank_than_the_example() -> None:
-    with pytest.raises(UsageError, match=r"input picture: 1x2x3 has another rank than its example \[1, 2\]"):
+    with pytest.raises(UsageError, match=r"input picture: 1x2x3 has rank 3, its example \[1, 2\] has rank 2"):
         plan(module(One(), normal(1, 2)), input=["1x2x3"])
 
 

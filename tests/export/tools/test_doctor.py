@@ -55,7 +55,7 @@ def test_separable_maps_are_intact_as_they_are(kernel):
 def test_both_factors_folded(kernel):
     r = factor(CHANNELS, kernel)
     (suspicion,) = diagnose(model_of(kernel=kernel, scale=r * r)).suspicions
-    assert suspicion.node == "conv" and "are larger as" in suspicion.evidence[0]
+    assert suspicion.node == "conv" and "are larger, as the factors of" in suspicion.evidence[0]
 
 
 def test_one_factor_folded_and_the_other_left():

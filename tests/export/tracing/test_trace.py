@@ -218,8 +218,8 @@ def test_an_input_called_output() -> None:
 @pytest.mark.parametrize(
     ("pick", "message"),
     [
-        (lambda y, x: (y, 3), "Returns: output 1 is no tensor but int; let forward return tensors only"),
-        (lambda y, x: (y.shape[2], y), "Returns: output 0 is no tensor but int"),
+        (lambda y, x: (y, 3), "Returns: output 1 is of type int, expected a tensor; let forward return only tensors"),
+        (lambda y, x: (y.shape[2], y), "Returns: output 0 is of type int, expected a tensor"),
         (lambda y, x: None, "Returns: forward returns no tensor"),
     ],
 )
