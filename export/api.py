@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
 from rectexport.exporter.frontend.source import Source, unwrapped
+from rectexport.exporter.passes import PassPipeline
 from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.pipeline import ExportOptions, run_export
 from rectexport.runtime.base.runner import Array
@@ -37,6 +38,7 @@ def export(
     rtol: float | None = None,
     guard: bool = True,
     report: bool = False,
+    passes: PassPipeline | None = None,
 ) -> Package:
     """Export a model into the package folder `out` and check it against PyTorch in float64.
 
@@ -51,6 +53,7 @@ def export(
     opset            None: 18, or 22 with bf16, which convolutions have since then
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
     report           write report.html into the package, too; needs jinja2
+    passes           which passes may run; None: PassPipeline.default()
 
     Raises BadInput for a model that cannot be traced, UsageError for options that do not fit, ParityError
     when the package's answers differ.
@@ -67,6 +70,7 @@ def export(
         guard=guard,
         report=report,
         dynamic_shapes=dynamic_shapes,
+        passes=passes or PassPipeline.default(),
     )
     return run_export(source, ShapeOptions(), Path(out), options, Log()).package
 

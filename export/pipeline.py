@@ -21,11 +21,19 @@ from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import RECTIFY_FORMS, Pass, PassResult, select_passes
-from rectexport.exporter.passes.lowering import DEFAULT_TARGET, OPERATORS, TARGETS, Lowering, load_costs
-from rectexport.exporter.passes.lowering import rectify as rectify_forms
-from rectexport.exporter.passes.precision import bfloat16, half
-from rectexport.exporter.passes.raising import RAISING
+from rectexport.exporter.passes import (
+    RECTIFY_FORMS,
+    Code,
+    Pass,
+    PassContext,
+    PassPipeline,
+    PassResult,
+    check_finished,
+    select_passes,
+)
+from rectexport.exporter.passes.lowering import DEFAULT_TARGET, TARGETS
+from rectexport.exporter.passes.order import PRECISION
+from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.tracing.randomness import random_calls
 from rectexport.exporter.tracing.trace import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, Traced, trace
 from rectexport.exporter.writing import package_writer
@@ -57,6 +65,7 @@ class ExportOptions:
     report: bool = False
     dynamic_shapes: Any = None
     command: Sequence[str] = ()
+    passes: PassPipeline = field(default_factory=PassPipeline.default)
 
     def __post_init__(self) -> None:
         if self.rectify not in RECTIFY_FORMS:
@@ -78,14 +87,9 @@ class ExportOptions:
             "guard": self.guard,
         }
 
-    def lowering(self) -> Lowering:
-        """Lowering for the target; a form of rectification that was asked for by name is left alone."""
-        operators = [entry for entry in OPERATORS if self.rectify == "auto" or entry.name != rectify_forms.NAME]
-        return Lowering(load_costs(self.target), operators)
-
-    def passes(self) -> tuple[Pass, ...]:
-        """All passes over the graph. Raising first: what a model's code spells out is worth as much as our layers."""
-        return (RAISING, *select_passes(self.rectify, self.lowering().passes(), self.target))
+    def context(self, feeds: Sequence[Mapping[str, Array]] = ()) -> PassContext:
+        """What the passes depend on; feeds are example inputs, for float16."""
+        return PassContext(self.target, self.rectify, self.precision, feeds=feeds)
 
     @property
     def precision(self) -> str:
@@ -156,7 +160,7 @@ def _add_report(package: Package, name: str) -> None:
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:
     """What run_export would do, without tracing or writing. Raises as it does for inputs that do not fit."""
     plan = plan_inputs(source, shapes)
-    passes = ", ".join(entry.name for entry in options.passes())
+    passes = ", ".join(entry.name for entry in select_passes(options.context(), options.passes.passes))
     return [
         *(f"input {_describe(entry)}" for entry in plan.inputs),
         f"opset {options.opset}, {options.precision}, for {options.target}, passes: {passes}",
@@ -167,22 +171,28 @@ def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: Ex
 def _lower(traced: Traced, options: ExportOptions, rewrites: Rewrites, log: Log) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
     feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
-    passes = [rewrites.watched(entry) for entry in options.passes()]
-    model, results = run_passes(infer_shapes(traced.model), passes, feeds, log, options.guard)
-    left = [node for node in model.graph.node if node.domain == "rectexport" and options.rectify != "plugin"]
-    if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):
-        raise BadInput("--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or graph")
-    if options.precision != "fp32":
-        model, result = rewrites.watched(_precision_pass(options, feeds)).run(model)
+    context = options.context(feeds[:1])
+    exact, rounding = _split([rewrites.watched(entry) for entry in select_passes(context, options.passes.passes)])
+    model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
+    _check_fold(options, results)
+    check_finished(model, context)
+    for entry in rounding:
+        model, result = entry.run(model)
         results.append(result)
         log.say(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
     return model, results
 
 
-def _precision_pass(options: ExportOptions, feeds: Sequence[Mapping[str, Array]]) -> Pass:
-    if options.bf16:
-        return Pass(bfloat16.NAME, bfloat16.run)
-    return Pass(half.NAME, lambda model: half.run(model, feeds[:1]))
+def _split(passes: Sequence[Pass]) -> tuple[list[Pass], list[Pass]]:
+    """The passes that keep values, and those from the first one on that rounds them: the guard cannot compare these."""
+    first = next((index for index, entry in enumerate(passes) if entry.stage == PRECISION), len(passes))
+    return list(passes[:first]), list(passes[first:])
+
+
+def _check_fold(options: ExportOptions, results: Sequence[PassResult]) -> None:
+    dynamic = any(entry.code is Code.DYNAMIC_SIZE for result in results for entry in result.refused)
+    if options.rectify == "fold" and dynamic:
+        raise BadInput("--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or graph")
 
 
 def _check_emulated(
@@ -202,10 +212,6 @@ def _check_bounds(options: ExportOptions, model: ModelProto) -> None:
         for name in bounds:
             if name and name not in outputs:
                 raise UsageError(f"{flag} {name}: no such output; the model has {', '.join(outputs)}")
-
-
-def _still_dynamic(result: PassResult) -> bool:
-    return any(entry.reason == "H, W dynamic" for entry in result.refused)
 
 
 def _describe(entry: InputPlan) -> str:

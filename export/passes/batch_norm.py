@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, constant, label, open_graph, sole_consumer
 
 NAME = "batch_norm"
@@ -36,15 +36,15 @@ Values = NDArray[Any]
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Fold every BatchNormalization whose input is a convolution, rectified or not."""
-    graph, tally = open_graph(model), Tally(NAME)
+    graph, record = open_graph(model), PassRecord(NAME)
     for node in list(graph.nodes):
         if node.op == "BatchNormalization":
             name, reason = label(node), _fold(graph, node)
             if reason:
-                tally.refuse(name, reason)
+                record.refuse(name, reason)
             else:
-                tally.fire(name)
-    return (close_graph(graph, model) if tally.fired else model), tally.result()
+                record.fire(name)
+    return (close_graph(graph, model) if record.fired else model), record.result()
 
 
 def _fold(graph: gs.Graph, norm: gs.Node) -> str | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, constant, label, open_graph
 
 NAME = "cleanup"
@@ -24,21 +24,21 @@ COMPARED_BYTES = 1 << 20
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Tidy the main graph."""
-    graph, tally = open_graph(model), Tally(NAME)
+    graph, record = open_graph(model), PassRecord(NAME)
     for node in list(graph.nodes):
         name = label(node)
         if (node.op == "Identity" and _bypass(graph, node)) or (node.op == "Constant" and _initializer(graph, node)):
-            tally.fire(name)
+            record.fire(name)
     for copy, kept in _equal_constants(graph):
         _replace(copy, kept)
-        tally.fire(f"{copy.name} = {kept.name}")
+        record.fire(f"{copy.name} = {kept.name}")
     nodes = list(graph.nodes)
     graph.cleanup(remove_unused_graph_inputs=False)
     kept_nodes = {id(node) for node in graph.nodes}
     for node in nodes:
         if id(node) not in kept_nodes and node.op not in ("Identity", "Constant"):
-            tally.fire(f"unused {node.name or node.op}")
-    return (close_graph(graph, model) if tally.fired else model), tally.result()
+            record.fire(f"unused {node.name or node.op}")
+    return (close_graph(graph, model) if record.fired else model), record.result()
 
 
 def _bypass(graph: gs.Graph, node: gs.Node) -> bool:

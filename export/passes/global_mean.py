@@ -15,7 +15,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, constant, label, open_graph
 
 NAME = "global_mean"
@@ -23,12 +23,12 @@ NAME = "global_mean"
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Rewrite every ReduceMean over height and width."""
-    graph, tally = open_graph(model), Tally(NAME)
+    graph, record = open_graph(model), PassRecord(NAME)
     for node in [node for node in graph.nodes if node.op == "ReduceMean"]:
         name, axes = label(node), _axes(node)
         x, y = node.inputs[0], node.outputs[0]
         if x.shape is None or len(x.shape) != 4 or axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
-            tally.refuse(name, "it is not over height and width of a tensor that is known to have rank 4")
+            record.refuse(name, "it is not over height and width of a tensor that is known to have rank 4")
             continue
         kept = bool(node.attrs.get("keepdims", 1))
         node.outputs.clear()
@@ -36,8 +36,8 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
         graph.nodes.append(gs.Node("GlobalAveragePool", name, {}, [x], [pooled]))
         if not kept:
             graph.nodes.append(gs.Node("Flatten", f"{name}.flatten", {"axis": 1}, [pooled], [y]))
-        tally.fire(name)
-    return (close_graph(graph, model) if tally.fired else model), tally.result()
+        record.fire(name)
+    return (close_graph(graph, model) if record.fired else model), record.result()
 
 
 def _axes(node: gs.Node) -> list[int] | None:

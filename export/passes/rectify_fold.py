@@ -17,7 +17,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import Code, PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, label, open_graph, static_size
 from rectexport.exporter.passes.rectification import apply_tail, factors, unmistakable, window
 
@@ -26,17 +26,17 @@ NAME = "rectify_fold"
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Fold every Rectify node whose sizes are known."""
-    graph, tally = open_graph(model), Tally(NAME)
+    graph, record = open_graph(model), PassRecord(NAME)
     shared: dict[object, gs.Constant] = {}
     for node in dialect_nodes(graph, "Rectify"):
         size, out = static_size(node.inputs[1]), static_size(node.inputs[0])
         name = label(node)
         if size is None or out is None:
-            tally.refuse(name, "H, W dynamic")
+            record.refuse(name, "H, W dynamic", Code.DYNAMIC_SIZE)
             continue
-        tally.fire(name)
+        record.fire(name)
         _fold(graph, node, size, out, shared)
-    return (close_graph(graph, model) if tally.fired else model), tally.result()
+    return (close_graph(graph, model) if record.fired else model), record.result()
 
 
 def _fold(

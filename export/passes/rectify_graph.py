@@ -19,7 +19,7 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, label, open_graph
 from rectexport.exporter.passes.rectification import WINDOW, apply_tail, window
 
@@ -28,14 +28,14 @@ NAME = "rectify_graph"
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Lower every Rectify node that is still there."""
-    graph, tally = open_graph(model), Tally(NAME)
+    graph, record = open_graph(model), PassRecord(NAME)
     shared: dict[object, gs.Tensor] = {}
     for node in dialect_nodes(graph, "Rectify"):
-        tally.fire(label(node))
+        record.fire(label(node))
         r = _map(graph, node, shared)
         occupied = None if node.attrs["empty_bias"] else _occupied(graph, node, r)
         apply_tail(graph, node, r, occupied)
-    return (close_graph(graph, model) if tally.fired else model), tally.result()
+    return (close_graph(graph, model) if record.fired else model), record.result()
 
 
 def _map(graph: gs.Graph, node: gs.Node, shared: dict[object, gs.Tensor]) -> gs.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rectexport.exporter.passes.lowering.choice import OPERATORS, Considered, Decision, Lowering, lower
+from rectexport.exporter.passes.lowering.choice import Considered, Decision
 from rectexport.exporter.passes.lowering.machinery.costs import DEFAULT_TARGET, TARGETS, load_costs
 
-__all__ = ["DEFAULT_TARGET", "OPERATORS", "TARGETS", "Considered", "Decision", "Lowering", "load_costs", "lower"]
+__all__ = ["DEFAULT_TARGET", "TARGETS", "Considered", "Decision", "load_costs"]

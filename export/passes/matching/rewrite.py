@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, label, open_graph
 from rectexport.exporter.passes.matching.values import Values
 from rectexport.exporter.passes.raising.prepare import prepare
@@ -46,10 +46,10 @@ def rewrite(model: ModelProto, name: str, visit: Visit) -> tuple[ModelProto, Pas
 
     An older model is converted first (see prepare); where that fails, the result says so.
     """
-    tally, ready = Tally(name), prepare(model)
+    record, ready = PassRecord(name), prepare(model)
     if isinstance(ready, str):
-        tally.refuse(model.graph.name, ready)
-        return model, tally.result()
+        record.refuse(model.graph.name, ready)
+        return model, record.result()
     graph = open_graph(ready)
     scene = Scene(graph, Values(graph))
     for node in list(graph.nodes):
@@ -57,10 +57,10 @@ def rewrite(model: ModelProto, name: str, visit: Visit) -> tuple[ModelProto, Pas
             continue  # an earlier rewrite took its outputs over
         where, outcome = label(node), visit(scene, node)
         if outcome.fired:
-            tally.fire(where)
+            record.fire(where)
         elif outcome.reason:
-            tally.refuse(where, outcome.reason)
-    return (close_graph(graph, ready) if tally.fired else model), tally.result()
+            record.refuse(where, outcome.reason)
+    return (close_graph(graph, ready) if record.fired else model), record.result()
 
 
 def only_reader(scene: Scene, tensor: gs.Tensor, reader: gs.Node) -> bool:

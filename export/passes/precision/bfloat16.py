@@ -20,7 +20,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper, shape_inference
 
 from rectexport.exporter.graph import dialect
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, open_graph
 from rectexport.exporter.passes.rectification import SCALE_PREFIX, factor_nodes
 from rectexport.runtime.errors import BadInput
@@ -44,15 +44,15 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     named.CopyFrom(model)
     for node in named.graph.node:
         node.name = node.name or f"{node.op_type}.{node.output[0]}"
-    tally = Tally(NAME)
+    record = PassRecord(NAME)
     for name, reason in _kept_nodes(named):
-        tally.refuse(name, reason)
-    kept = {entry.node for entry in tally.refused} | set(factor_nodes(named))
+        record.refuse(name, reason)
+    kept = {entry.node for entry in record.refused} | set(factor_nodes(named))
     converted = _Conversion(named, kept, opset).model()
     dialect.compute_in_float32(converted)
     weights = sum(entry.data_type == BFLOAT16 for entry in converted.graph.initializer)
-    tally.fire(f"{weights} weights")
-    return converted, tally.result()
+    record.fire(f"{weights} weights")
+    return converted, record.result()
 
 
 def _kept_nodes(model: ModelProto) -> Iterable[tuple[str, str]]:

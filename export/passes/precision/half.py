@@ -18,7 +18,7 @@ from onnx import ModelProto, TensorProto, numpy_helper, shape_inference
 
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.inner import run_inner
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, open_graph
 from rectexport.exporter.passes.rectification import SCALE_PREFIX, factor_nodes
 from rectexport.runtime.base.environment import require
@@ -36,13 +36,13 @@ def run(model: ModelProto, feeds: Sequence[Mapping[str, Array]] = ()) -> tuple[M
 
     Raises MissingDependency without ONNX Runtime, or with one older than OLDEST.
     """
-    tally = Tally(NAME)
+    record = PassRecord(NAME)
     large = {name for feed in feeds for name in _large_tensors(model, feed)}
     prepared = _prepare(model, large)
     for name, reason in _kept_nodes(prepared, large):
-        tally.refuse(name, reason)
+        record.refuse(name, reason)
     factors = factor_nodes(prepared)
-    kept = [*(entry.node for entry in tally.refused), *factors]
+    kept = [*(entry.node for entry in record.refused), *factors]
     converter = _converter()
     converted: ModelProto = converter.convert_float_to_float16(
         prepared, keep_io_types=True, node_block_list=kept, disable_shape_infer=True
@@ -51,8 +51,8 @@ def run(model: ModelProto, feeds: Sequence[Mapping[str, Array]] = ()) -> tuple[M
     del converted.graph.value_info[:]  # the converter leaves float32 notes on tensors that are float16 now
     converted = close_graph(open_graph(converted), converted)  # it appends its casts; ONNX wants nodes in order
     dialect.compute_in_float32(converted)
-    tally.fire(f"{sum(entry.data_type == TensorProto.FLOAT16 for entry in converted.graph.initializer)} weights")
-    return converted, tally.result()
+    record.fire(f"{sum(entry.data_type == TensorProto.FLOAT16 for entry in converted.graph.initializer)} weights")
+    return converted, record.result()
 
 
 def _large_tensors(model: ModelProto, feed: Mapping[str, Array]) -> Iterator[str]:
