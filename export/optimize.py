@@ -20,7 +20,7 @@ from rectexport.exporter.passes.lowering import DEFAULT_TARGET, Decision, load_c
 from rectexport.exporter.passes.lowering.machinery.tuning import tuned_costs
 from rectexport.exporter.passes.order import PREPARE, RAISE
 from rectexport.runtime.base.files import replaced_file
-from rectexport.runtime.base.messages import first_line
+from rectexport.runtime.base.messages import kind_and_line
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import BadInput
@@ -126,7 +126,9 @@ def prepare(model: ModelProto) -> ModelProto:
             model = version_converter.convert_version(model, dialect.LEAST_OPSET)
         except Exception as error:
             opset = dialect.default_opset(model)
-            raise BadInput(f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {first_line(error)}") from None
+            raise BadInput(
+                f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {kind_and_line(error)}"
+            ) from None
     return infer_shapes(model)
 
 

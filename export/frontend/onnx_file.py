@@ -13,6 +13,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, checker, num
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from rectexport.exporter.graph.dialect_check import dialect_faults
+from rectexport.runtime.base.messages import kind_and_line as first_line
 from rectexport.runtime.errors import BadInput
 
 #: The most that protobuf reads as one message.
@@ -62,12 +63,6 @@ def numeric_type(value: onnx.ValueInfoProto, path: Path | str = "model") -> str:
     if not value.type.HasField("tensor_type") or not known:
         raise BadInput(f"{path}: input {value.name:.100} is no tensor of numbers")
     return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number)).name)
-
-
-def first_line(error: Exception) -> str:
-    """The kind of an error and the first line of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 def all_nodes(model: ModelProto) -> Iterator[NodeProto]:

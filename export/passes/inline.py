@@ -1,9 +1,11 @@
-"""Dialect functions that no pass has lowered, replaced by their bodies in standard operators.
+"""Replace the dialect nodes that are left by their bodies in standard operators.
 
 Given   y = rectexport.F(x…)        Result  y = the nodes of F's body, their constants folded
 
-Exact by definition: the body is what the node means. Must not fire for a target that runs the node itself: with
---rectify plugin, Rectify stays a node with its body, for a TensorRT plugin of that name.
+Exact by definition: the body is what the node means. Nodes in branches and loop bodies are replaced too.
+
+Not when the target runs the node itself: with rectify="plugin", Rectify stays a node with its function body, for a
+TensorRT plugin of that name.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.results import PassRecord, PassResult
 
 NAME = "inline"
-#: What a TensorRT plugin computes.
+#: The operators that a TensorRT plugin computes.
 PLUGINS = ("Rectify",)
 
 

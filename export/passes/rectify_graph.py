@@ -1,13 +1,14 @@
-"""Rectification with dynamic H and W: r is computed from the shapes, with standard operators.
+"""Compute r from the shapes, with standard operators, where H or W is dynamic.
 
 Given   z = Rectify(y, x, b)
 Result  r = RectificationMap(x, y) ; z = y * r + b
 
 RectificationMap counts taps along each axis (two 1-D vectors from Shape) and divides once; it is shared by all
-layers of equal window whose sizes have equal names, and inlined later. The cost is H_out*W_out divisions a
-geometry, not a layer. No plugin is needed.
+layers of equal window whose sizes have equal names, and inlined later. The cost is H_out*W_out divisions for
+each geometry, not for each layer. No plugin is needed.
 
-Must not fire where H and W are static and folding is wanted: a constant is cheaper (see rectify_fold).
+Not when rectify="fold" or "plugin", which leave this pass out. Under "auto" rectify_fold runs before it and takes every
+node whose H and W are static: a constant is cheaper.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lowering: each dialect node becomes the form that is fastest on the target, exactly."""
+"""Lowering: give each dialect node the form that is fastest on the target. Every form is exact."""
 
 from __future__ import annotations
 

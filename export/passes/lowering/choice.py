@@ -1,9 +1,8 @@
-"""Which form each site takes: the cheapest one that is exact, by counting or by measured costs.
+"""Choose the form of each site: the cheapest that is exact, by counting or by measured costs.
 
-A form's cost is its time relative to the graph as written. Forms that save work whatever the target (`magnitude`,
-`merged`, `folded`) are judged by counting; all others by a `Costs`: the committed table of a target (costs.py) or
-this machine's own figures (tuning.py). A form without a known cost is never taken, and neither is one that wins by
-less than MARGIN.
+A form's cost is its time relative to the graph as written. For forms that save work on every target (`magnitude`,
+`merged`, `folded`) it is counted; for all others it comes from a `Costs`: the committed table of a target (costs.py)
+or figures measured on this machine (tuning.py). A form is taken only where its cost is known and at most MARGIN.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from rectexport.exporter.graph.results import Code, PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, label, open_graph
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Form, Operator, Shape, Site
 
-#: Below this share of the time as written, a form is worth taking; closer figures are noise.
+#: The largest cost at which a form is taken; a smaller advantage may be noise.
 MARGIN = 0.98
 
 
 class Costs(Protocol):
-    """Knows what a form costs."""
+    """What forms cost."""
 
     @property
     def description(self) -> str:
@@ -45,7 +44,7 @@ class Considered:
 
 @dataclass(frozen=True)
 class Decision:
-    """What was chosen for one site, and what from."""
+    """The form taken at one site, and the forms considered."""
 
     operator: str
     node: str

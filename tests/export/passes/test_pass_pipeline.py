@@ -116,7 +116,7 @@ def test_an_added_pass_is_guarded(place: str) -> None:
 
 def test_inline_cannot_be_left_out_while_dialect_nodes_remain() -> None:
     pipeline = PassPipeline.default().without("inline", "lower")
-    with pytest.raises(UsageError, match="CRelu .* is still a node of the domain rectexport.*keep the pass inline"):
+    with pytest.raises(UsageError, match=r"CRelu .* is still a node of the domain rectexport.*keep the pass inline"):
         rectexport.optimize(model(), "portable", passes=pipeline)
     rectexport.optimize(model(), "portable", passes=pipeline.without("raise"))  # none remain
 
@@ -127,6 +127,6 @@ def test_an_export_takes_a_pipeline(tmp_path: Path) -> None:
     names = [result.name for result in done.passes]
     assert names[-1] == "mine" and not any(name.startswith("lower") for name in names)
     left = PassPipeline.default().without("rectify_fold", "rectify_graph", "inline", "lower")
-    with pytest.raises(UsageError, match="Rectify .* is still a node"):
+    with pytest.raises(UsageError, match=r"Rectify .* is still a node"):
         exported(source(seeded(Small()), image(1, 2, 6, 6)), tmp_path / "q", passes=left)
     assert not (tmp_path / "q").exists()

@@ -1,9 +1,9 @@
 """Costs measured on this machine, for the very shapes of one model.
 
-Each distinct site is cut out (excerpt.py), lowered into every form that is exact there, and timed against itself
-as written by rectexport.runtime.timing.stopwatch. A form's cost is the upper end of its measured interval, so a form is
-taken only where it wins by more than the noise. At last the whole model is timed as tuned and as written; if it
-came out slower by more than the noise, everything stays as written.
+Each distinct site is cut out (excerpt.py), lowered into every form that is exact there, and timed against the same
+site as written by rectexport.runtime.timing.stopwatch. A form's cost is the upper end of its measured interval, so a
+form is taken only where it wins by more than the noise. At last the whole model is timed as tuned and as written; if
+the tuned one is slower by more than the noise, everything stays as written.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def tuned_costs(
     clock: Clock = stopwatch.measure,
     cache: Cache | None = None,
 ) -> TunedCosts:
-    """Measure every distinct site of the model, or recall it from the cache.
+    """Measure every distinct site of the model, or take its figures from the cache.
 
     feeds give the sizes that the model leaves open. Raises UsageError for a target that does not run here, and
     BadInput when the engine refuses a form.
