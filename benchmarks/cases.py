@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from benchmarks import chains
 from benchmarks.chains import Chain
-from rectexport.exporter.passes.lowering import lower
+from rectexport.exporter.passes import lower
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm, finished

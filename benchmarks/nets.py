@@ -9,11 +9,11 @@ from rectexport.exporter.base.options import DEFAULT_OPSET
 from rectexport.exporter.frontend.inputs import InputPlan, random_input
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import select_passes
-from rectexport.exporter.passes.lowering import Lowering
+from rectexport.exporter.passes import PassContext, select_passes
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
+from rectexport.exporter.passes.order import FINISH, LOWER, PREPARE, RECTIFY
 from rectexport.exporter.tracing.trace import trace
 from rectexport.models import create_model
 from rectexport.runtime.base.shapes import ShapeRange
@@ -44,6 +44,6 @@ def _traced(conv: str, shape: tuple[int, ...], blocks: tuple[int, ...]) -> Model
 
 
 def _deployed(model: ModelProto, costs: Costs) -> ModelProto:
-    for entry in select_passes("auto", Lowering(costs).passes()):
+    for entry in select_passes(PassContext(measured=costs), stages=(PREPARE, LOWER, RECTIFY, FINISH)):
         model, _ = entry.run(model)
     return model

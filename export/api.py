@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.exporter.base.log import Log
-from rectexport.exporter.base.messages import summary
 from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
 from rectexport.exporter.frontend.source import Source, unwrapped
+from rectexport.exporter.passes import PassPipeline
 from rectexport.exporter.pipeline import run_export
 from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 
@@ -38,6 +39,7 @@ def export(
     rtol: float | None = None,
     guard: bool = ExportOptions.guard,
     report: bool = ExportOptions.report,
+    passes: PassPipeline | None = ExportOptions.passes,
 ) -> Package:
     """Export a model into the package folder `out` and check it against PyTorch in float64.
 
@@ -54,6 +56,7 @@ def export(
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
     guard            compare the model's outputs around every pass
     report           also write report.html into the package; needs jinja2
+    passes           which passes may run; None: PassPipeline.default()
 
     Returns the package that was written. Raises BadInput for a model that cannot be traced, UsageError for options
     that contradict each other, and ParityError when the package's outputs differ from PyTorch's.
@@ -70,6 +73,7 @@ def export(
         guard=guard,
         report=report,
         dynamic_shapes=dynamic_shapes,
+        passes=passes or PassPipeline.default(),
     )
     return run_export(source, ShapeOptions(), Path(out), options, Log()).package
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto, version_converter
 
 from rectexport.exporter.base.log import Log
-from rectexport.exporter.base.messages import summary
 from rectexport.exporter.base.options import OptimizeOptions
 from rectexport.exporter.frontend.inputs import random_input
 from rectexport.exporter.frontend.onnx_file import numeric_type
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import PREPARE, PassResult, select_passes
-from rectexport.exporter.passes.lowering import Decision, Lowering, load_costs
-from rectexport.exporter.passes.lowering.choice import Costs
+from rectexport.exporter.passes import Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
+from rectexport.exporter.passes.lowering import Decision, load_costs
 from rectexport.exporter.passes.lowering.machinery.tuning import tuned_costs
-from rectexport.exporter.passes.raising import RAISING
+from rectexport.exporter.passes.order import PREPARE, RAISE
 from rectexport.exporter.passes.summary import summarize
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
+from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput, Option
 
 #: How far a pass may move an output (relative L2, float32): rounding, and nothing else.
@@ -50,6 +49,7 @@ def optimize(
     tune: bool = OptimizeOptions.tune,
     shapes: Mapping[str, Shape] | None = None,
     guard: bool = OptimizeOptions.guard,
+    passes: PassPipeline | None = OptimizeOptions.passes,
 ) -> tuple[ModelProto, list[PassResult]]:
     """Find our operators in an ONNX model and give each the form that is fastest on the target; exactly.
 
@@ -58,35 +58,49 @@ def optimize(
     tune     measure the forms on this machine instead of trusting the committed table; remembers the result
     shapes   sizes of inputs that the model leaves open, by input name
     guard    compare the outputs before and after every pass, relative L2 at most 1e-6
+    passes   which passes may run; None: PassPipeline.default()
 
     Returns a new model and what each pass did. Raises UsageError for an unknown target, or tuning on one that
     does not run here; BadInput for a model that cannot be run; ParityError when a pass changes the outputs.
     """
-    done = run_optimize(model, OptimizeOptions(target, tune, guard, shapes or {}), Log())
+    options = OptimizeOptions(target, tune, guard, shapes or {}, passes or PassPipeline.default())
+    done = run_optimize(model, options, Log())
     return done.model, done.passes
 
 
 def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optimized:
     """`optimize` with a log and the decisions. Raises as it does."""
-    costs: Costs = load_costs(options.target)
+    context = PassContext(options.target)
+    load_costs(options.target)  # an unknown target is told before any work
     with log.step("read"):
         model = prepare(model)
         feeds = example_feeds(model, options.shapes)
         log.say(f"{len(model.graph.node)} nodes, opset {dialect.default_opset(model)}")
+    early, _ = _split(select_passes(context, _pipeline(options).passes))
     with log.step("raise"):
-        model, results = run_passes(model, (RAISING, *PREPARE), [feeds], log, options.guard, RELATIVE_L2)
+        model, results = run_passes(model, early, [feeds], log, options.guard, RELATIVE_L2)
         log.say(summarize(results))
         model = infer_shapes(model)
     if options.tune:
         with log.step("tune"):
-            costs = tuned_costs(model, options.target, feeds, log)
-    lowering = Lowering(costs)
+            context = replace(context, measured=tuned_costs(model, options.target, feeds, log))
     with log.step("lower"):
-        log.say(f"costs: {costs.description}")
-        passes = select_passes("auto", lowering.passes())[len(PREPARE) :]
-        model, lowered = run_passes(model, passes, [feeds], log, options.guard, RELATIVE_L2)
+        log.say(f"costs: {context.costs.description}")
+        _, late = _split(select_passes(context, _pipeline(options).passes))
+        model, lowered = run_passes(model, late, [feeds], log, options.guard, RELATIVE_L2)
         log.say(summarize(lowered))
-    return Optimized(model, [*results, *lowered], lowering.decisions)
+    check_finished(model, context)
+    return Optimized(model, [*results, *lowered], context.decisions)
+
+
+def _pipeline(options: OptimizeOptions) -> PassPipeline:
+    return options.passes or PassPipeline.default()
+
+
+def _split(passes: Sequence[Pass]) -> tuple[list[Pass], list[Pass]]:
+    """The passes up to the last that raises or prepares, and those after it, which choose forms by costs."""
+    last = max((index for index, entry in enumerate(passes) if entry.stage in (RAISE, PREPARE)), default=-1)
+    return list(passes[: last + 1]), list(passes[last + 1 :])
 
 
 def write_model(model: ModelProto, path: Path) -> None:

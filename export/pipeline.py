@@ -21,11 +21,9 @@ from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import Pass, PassResult, select_passes
-from rectexport.exporter.passes.lowering import OPERATORS, Lowering, load_costs
-from rectexport.exporter.passes.lowering import rectify as rectify_forms
-from rectexport.exporter.passes.precision import bfloat16, half
-from rectexport.exporter.passes.raising import RAISING
+from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
+from rectexport.exporter.passes.order import PRECISION
+from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.passes.summary import summarize
 from rectexport.exporter.tracing.randomness import random_calls
 from rectexport.exporter.tracing.trace import Traced, trace
@@ -54,14 +52,17 @@ class Exported:
 
 
 def all_passes(options: ExportOptions) -> tuple[Pass, ...]:
-    """All passes over the graph. Raising first: what a model's code spells out is worth as much as our layers."""
-    return (RAISING, *select_passes(options.rectify, make_lowering(options).passes(), options.target))
+    """The passes that an export with these options runs, in order."""
+    return tuple(select_passes(pass_context(options), _pipeline(options).passes))
 
 
-def make_lowering(options: ExportOptions) -> Lowering:
-    """Lowering for the target; a form of rectification that was asked for by name is left alone."""
-    operators = [entry for entry in OPERATORS if options.rectify == "auto" or entry.name != rectify_forms.NAME]
-    return Lowering(load_costs(options.target), operators)
+def pass_context(options: ExportOptions, feeds: Sequence[Mapping[str, Array]] = ()) -> PassContext:
+    """What the passes depend on; feeds are example inputs, for float16."""
+    return PassContext(options.target, options.rectify, options.precision, feeds=feeds)
+
+
+def _pipeline(options: ExportOptions) -> PassPipeline:
+    return options.passes or PassPipeline.default()
 
 
 def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions, log: Log) -> Exported:
@@ -128,10 +129,28 @@ def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: Ex
 def _lower(traced: Traced, options: ExportOptions, rewrites: Rewrites, log: Log) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
     feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
-    passes = [rewrites.watched(entry) for entry in all_passes(options)]
-    model, results = run_passes(infer_shapes(traced.model), passes, feeds, log, options.guard)
-    left = [node for node in model.graph.node if node.domain == "rectexport" and options.rectify != "plugin"]
-    if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):
+    context = pass_context(options, feeds[:1])
+    passes = select_passes(context, _pipeline(options).passes)
+    exact, rounding = _split([rewrites.watched(entry) for entry in passes])
+    model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
+    _check_fold(options, results)
+    check_finished(model, context)
+    for entry in rounding:
+        model, result = entry.run(model)
+        results.append(result)
+        log.detail(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
+    return model, results
+
+
+def _split(passes: Sequence[Pass]) -> tuple[list[Pass], list[Pass]]:
+    """The passes that keep values, and those from the first one on that rounds them: the guard cannot compare these."""
+    first = next((index for index, entry in enumerate(passes) if entry.stage == PRECISION), len(passes))
+    return list(passes[:first]), list(passes[first:])
+
+
+def _check_fold(options: ExportOptions, results: Sequence[PassResult]) -> None:
+    dynamic = any(entry.code is Code.DYNAMIC_SIZE for result in results for entry in result.refused)
+    if options.rectify == "fold" and dynamic:
         raise BadInput(
             Option("rectify", "fold"),
             ": H, W are dynamic, so r is no constant; use ",
@@ -139,17 +158,6 @@ def _lower(traced: Traced, options: ExportOptions, rewrites: Rewrites, log: Log)
             " or ",
             Option("rectify", "graph"),
         )
-    if options.precision != "fp32":
-        model, result = rewrites.watched(_precision_pass(options, feeds)).run(model)
-        results.append(result)
-        log.detail(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
-    return model, results
-
-
-def _precision_pass(options: ExportOptions, feeds: Sequence[Mapping[str, Array]]) -> Pass:
-    if options.bf16:
-        return Pass(bfloat16.NAME, bfloat16.run)
-    return Pass(half.NAME, lambda model: half.run(model, feeds[:1]))
 
 
 def _check_emulated(
@@ -169,10 +177,6 @@ def _check_bounds(options: ExportOptions, model: ModelProto) -> None:
         for name in bounds:
             if name and name not in outputs:
                 raise UsageError(Option(option), f" {name}: no such output; the model has {', '.join(outputs)}")
-
-
-def _still_dynamic(result: PassResult) -> bool:
-    return any(entry.reason == "H, W dynamic" for entry in result.refused)
 
 
 def _describe(entry: InputPlan) -> str:

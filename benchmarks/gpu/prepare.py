@@ -27,11 +27,12 @@ from rectexport.exporter.base.options import DEFAULT_OPSET
 from rectexport.exporter.frontend.inputs import InputPlan, random_input
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import select_passes
-from rectexport.exporter.passes.lowering import Lowering, load_costs
+from rectexport.exporter.passes import PassContext, select_passes
+from rectexport.exporter.passes.lowering import load_costs
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
+from rectexport.exporter.passes.order import FINISH, LOWER, PREPARE, RECTIFY
 from rectexport.exporter.passes.precision import bfloat16, half
 from rectexport.exporter.tracing.trace import trace
 from rectexport.models.checkpoint import build, read_checkpoint
@@ -115,7 +116,8 @@ def resnet(out: Path) -> Iterator[dict[str, Any]]:
     for name, (conv, rectify, costs) in forms.items():
         for precision in PRECISIONS if name in ("plain twin", "constant r") else ("fp16",):
             model = _traced(conv, bfloat16.LEAST_OPSET if precision == "bf16" else DEFAULT_OPSET)
-            for entry in select_passes(rectify, Lowering(costs).passes(), "tensorrt"):
+            context = PassContext("tensorrt", rectify, measured=costs)
+            for entry in select_passes(context, stages=(PREPARE, LOWER, RECTIFY, FINISH)):
                 model, _ = entry.run(model)
             yield _written(out, "RF-ResNet-50, 224²", name, "plain twin", model, precision, BATCHES)
 

@@ -35,6 +35,7 @@ class ExportOptions:
     report          write report.html into the package
     dynamic_shapes  as torch.export.export takes it
     command         the words that export again, for reproduce.sh
+    passes          a PassPipeline; None runs the default passes
 
     Raises UsageError that names the parameter.
     """
@@ -50,6 +51,7 @@ class ExportOptions:
     report: bool = False
     dynamic_shapes: Any = None
     command: Sequence[str] = ()
+    passes: Any = None
 
     def __post_init__(self) -> None:
         if self.rectify not in RECTIFY_FORMS:
@@ -111,12 +113,17 @@ class ShapeOptions:
 
 @dataclass(frozen=True)
 class OptimizeOptions:
-    """How to optimize; `shapes` gives the sizes of inputs that the model leaves open, by input name."""
+    """How to optimize.
+
+    shapes gives the sizes of inputs that the model leaves open, by input name; passes is a PassPipeline, None runs the
+    default passes.
+    """
 
     target: str = DEFAULT_TARGET
     tune: bool = False
     guard: bool = True
     shapes: Mapping[str, Shape] = field(default_factory=dict)
+    passes: Any = None
 
 
 def check_target(target: str) -> None:

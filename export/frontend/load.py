@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 import rectexport.models.layers.ops  # noqa: F401  a saved program may call our ops
-from rectexport.exporter.base.messages import summary
 from rectexport.exporter.base.options import LoadOptions
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.inputs import random_input
@@ -26,7 +25,7 @@ from rectexport.models.loading.weights import clean_state_dict, closest_arch, lo
 from rectexport.models.rectify import rectify
 from rectexport.models.registry import create_model, model_entry, model_names
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.texts import brief
+from rectexport.runtime.base.texts import brief, summary
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError
 from rectexport.runtime.package.archives import check_archive
 

@@ -12,8 +12,8 @@ import onnx
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, checker, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
-from rectexport.exporter.base.messages import summary
 from rectexport.exporter.graph.dialect_check import dialect_faults
+from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput
 
 #: protobuf's limit for one message.

@@ -58,7 +58,9 @@ class Diagnosis:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"healthy": self.healthy, **asdict(self), "dynamic": self.dynamic}
+        document = {"healthy": self.healthy, **asdict(self)}
+        document["refusals"] = [entry.as_dict() for entry in self.refusals]
+        return {**document, "dynamic": self.dynamic}
 
 
 def load_model(path: Path) -> ModelProto:

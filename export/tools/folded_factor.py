@@ -21,7 +21,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.graph.surgeon import label, sole_consumer, static_size
+from rectexport.exporter.graph.surgeon import is_standard, label, sole_consumer, static_size
 from rectexport.exporter.passes.matching.rewrite import Scene
 from rectexport.exporter.passes.matching.window import Window, read_window
 
@@ -42,7 +42,7 @@ def find_folded_factors(scene: Scene) -> list[Suspicion]:
     """Every suspicious convolution of a graph in which intact rectification has been raised."""
     found = []
     for node in scene.graph.nodes:
-        if node.op == "Conv" and node.domain in (None, "", "ai.onnx"):
+        if is_standard(node, "Conv"):
             evidence = _examine(scene, node)
             if evidence:
                 found.append(Suspicion(label(node), tuple(evidence)))

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.graph.surgeon import constant, label
+from rectexport.exporter.graph.surgeon import constant, label, sole_reader
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, detach, read
 from rectexport.runtime.errors import BadInput
 
@@ -33,10 +33,10 @@ def remove_own(graph: gs.Graph, scale: gs.Node) -> bool:
     y, z, end = scale.inputs[0], scale.outputs[0], [scale]
     if not _depends_on_sizes_alone(scale.inputs[1]):
         raise BadInput(f"--plain-twin: the factor of {label(scale)} depends on more than sizes")
-    if _made_by(y, "Cast") and (after := _reader(graph, z)) is not None and after.op == "Cast":
+    if _made_by(y, "Cast") and (after := sole_reader(graph, z)) is not None and after.op == "Cast":
         end += [y.inputs[0], after]
         y, z = y.inputs[0].inputs[0], after.outputs[0]
-    bias, last = _bias_after(_reader(graph, z), z)
+    bias, last = _bias_after(sole_reader(graph, z), z)
     if last is not None:
         end.append(last)
         z = last.outputs[0]
@@ -107,8 +107,8 @@ def _convolution(graph: gs.Graph, y: gs.Tensor) -> gs.Node | None:
         return node if len(node.inputs) < 3 or constant(node.inputs[2]) is not None else None
     if node.op != "Add":
         return None
-    parts = (_convolution(graph, tensor) for tensor in node.inputs if tensor.inputs and _reader(graph, tensor) is node)
-    return next((part for part in parts if part is not None), None)
+    terms = (tensor for tensor in node.inputs if tensor.inputs and sole_reader(graph, tensor) is node)
+    return next((conv for term in terms if (conv := _convolution(graph, term)) is not None), None)
 
 
 def _depends_on_sizes_alone(tensor: gs.Tensor) -> bool:
@@ -123,13 +123,6 @@ def _depends_on_sizes_alone(tensor: gs.Tensor) -> bool:
         if current.inputs[0].op != "Shape":
             pending.extend(entry for entry in current.inputs[0].inputs if entry.name)
     return True
-
-
-def _reader(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
-    """The one node that reads the tensor's values; Shape reads none."""
-    readers = [node for node in tensor.outputs if node.op != "Shape"]
-    given_out = any(tensor is output for output in graph.outputs)
-    return readers[0] if len(readers) == 1 and not given_out else None
 
 
 def _made_by(tensor: gs.Tensor, op: str) -> bool:

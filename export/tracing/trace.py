@@ -12,7 +12,6 @@ import onnx
 import torch
 from onnx import ModelProto
 
-from rectexport.exporter.base.messages import summary
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source
@@ -20,6 +19,7 @@ from rectexport.exporter.graph import dialect
 from rectexport.exporter.tracing import near_constants, translation
 from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange, format_shape
 from rectexport.runtime.base.temporary import scratch_folder
+from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput
 
 #: Axis names of an image batch, used for dynamic dimensions of rank-4 inputs.

@@ -13,6 +13,8 @@ from typing import Any
 
 from onnx import AttributeProto, ModelProto, NodeProto
 
+from rectexport.exporter.graph.dialect import STANDARD_DOMAINS
+
 #: Most nodes that an excerpt keeps, those nearest to the tensor first.
 MAX_NODES = 14
 
@@ -90,7 +92,7 @@ class Wiring:
 
 def operator(node: NodeProto) -> str:
     """The operator's name, with its domain unless that is ONNX's own."""
-    own = node.domain in ("", "ai.onnx")
+    own = node.domain in STANDARD_DOMAINS
     return node.op_type if own else f"{node.domain}.{node.op_type}"
 
 

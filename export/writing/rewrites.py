@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnx import ModelProto
@@ -50,7 +50,7 @@ class Rewrites:
             self.note(entry.name, model, rewritten)
             return rewritten, result
 
-        return Pass(entry.name, run)
+        return replace(entry, run=run)
 
     def note(self, name: str, before: ModelProto, after: ModelProto) -> None:
         """Record what a pass changed; nothing is recorded for a pass that returned the same model."""

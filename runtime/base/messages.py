@@ -1,4 +1,4 @@
-"""Words that the engines' errors are told in."""
+"""Shared wording for engine errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rectexport.runtime.base.runner import Array
 CLOSED = "the model was closed; load it again"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an engine's message, which may have hundreds."""
     return str(error).strip().splitlines()[0][:500] if str(error).strip() else type(error).__name__
 

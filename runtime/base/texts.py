@@ -18,3 +18,9 @@ def printable(text: str) -> str:
 def brief(value: object) -> str:
     """repr(value), cut short at every level: a file of a few bytes can hold a list whose full repr never ends."""
     return _REPR.repr(value)
+
+
+def summary(error: BaseException) -> str:
+    """The type of an error and the first line of its message: "ValueError: no such axis", at most 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -17,9 +17,9 @@ from onnx import ModelProto, checker
 from onnx.reference import ReferenceEvaluator
 
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import PREPARE, Pass, select_passes
-from rectexport.exporter.passes.lowering import TARGETS, Lowering, load_costs
-from rectexport.exporter.passes.raising import RAISE, RAISING
+from rectexport.exporter.passes import PASSES, Pass, PassContext, select_passes
+from rectexport.exporter.passes.lowering import TARGETS
+from rectexport.exporter.passes.order import FINISH, LOWER, PREPARE, RAISE, RECTIFY
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
 from tests.foreign.corpus import Feeds, Foreign, node_models, stored_models, torch_models
@@ -43,16 +43,16 @@ def examine(foreign: Foreign) -> Report:
     valid = _valid(foreign.model)
     expected = _outputs(foreign.model, foreign.feeds)
     report.compared = expected is not None
-    for entry in (*RAISE, *PREPARE):  # each alone
+    alone = [entry for entry in PASSES if entry.stage in (RAISE, PREPARE) and entry.targets is None]
+    for entry in alone:
         _apply(entry, foreign.model, foreign.feeds, expected, valid, report)
     start = infer_shapes(foreign.model)
-    for entry in (RAISING, *PREPARE):
+    for entry in select_passes(PassContext("portable"), stages=(RAISE, PREPARE)):
         start = _apply(entry, start, foreign.feeds, expected, valid, report)
     start = infer_shapes(start)
     for target in TARGETS:
         model = start
-        passes = select_passes("auto", Lowering(load_costs(target)).passes())[len(PREPARE) :]
-        for entry in passes:
+        for entry in select_passes(PassContext(target), stages=(LOWER, RECTIFY, FINISH)):
             model = _apply(entry, model, foreign.feeds, expected, valid, report, f" for {target}")
     return report
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from rectexport.runtime.base.environment import require, version
+from rectexport.runtime.base.messages import first_line
 from rectexport.runtime.engines.tensorrt import cuda
 from rectexport.runtime.errors import MissingDependency, RectexportError
 
@@ -101,7 +102,7 @@ def installed() -> Api:
         module = import_module("tensorrt")
     except Exception as error:  # a wheel that lacks its libraries raises anything from ImportError to RuntimeError
         raise MissingDependency(
-            f"TensorRT cannot be imported here ({_first_line(error)}); install it with: pip install 'rectexport[gpu]' "
+            f"TensorRT cannot be imported here ({first_line(error)}); install it with: pip install 'rectexport[gpu]' "
             "(on a Jetson it comes with JetPack: make the environment with python3 -m venv --system-site-packages)"
         ) from None
     major, minor, patch, *_ = [*(int(part) for part in re.findall(r"\d+", module.__version__)), 0, 0, 0]
@@ -126,8 +127,3 @@ def absence() -> str | None:
     except RectexportError as error:
         return str(error)
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
