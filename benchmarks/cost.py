@@ -121,16 +121,16 @@ def page(exports: dict[str, list[dict[str, Any]]], latencies: dict[str, stopwatc
     ]
     speed = [[name, f"{latencies[name].median * 1e3:.1f}"] for name in ("plain", "rectified")]
     speed.append(["ratio, in the same rounds", f"{compared.ratio:.3f} ± {compared.noise:.3f}"])
-    return f"""# What it costs
+    return f"""# Cost of exporting and of rectification
 
-Made by `.venv/bin/python -m benchmarks.cost --rounds {rounds}`; each measurement alone in a process, contestants in
-turn, medians of {rounds} rounds.
+Made by `.venv/bin/python -m benchmarks.cost --rounds {rounds}`; each measurement in a process of its own,
+contestants in turn, medians of {rounds} rounds.
 
 ## An export
 
 RF-ResNet-50 with seeded weights at 1x3x224x224, fp32. The bare export traces and converts; ours also folds, guards
-each pass, compares outputs and inner tensors with PyTorch in float64, and writes the package. Seconds of the call
-itself; peak resident memory of the process, model and libraries included.
+each pass, compares outputs and inner tensors with PyTorch in float64, and writes the package. Seconds are for the call
+alone; memory is the peak resident size of the process, including model and libraries.
 
 {table(("export", "seconds", "peak MB"), cost)}
 

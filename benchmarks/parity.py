@@ -96,10 +96,10 @@ def page(rows: list[list[str]]) -> str:
     """The Markdown page."""
     return f"""# Parity with PyTorch
 
-Made by `.venv/bin/python -m benchmarks.parity`. The package's ONNX in ONNX Runtime on the CPU, with all its graph
-optimizations, against PyTorch in float64 on the same seeded random input. max abs, relative L2, cosine and top-1 are
-the outputs'; corner, edge and interior give the relative L2 of the worst inner tensor in that region. float16 is
-float16 in the graph, which this engine computes partly in float32 on a CPU; on a GPU: not measured yet.
+Made by `.venv/bin/python -m benchmarks.parity`. The package's ONNX runs in ONNX Runtime on the CPU, with all graph
+optimizations, and is compared with PyTorch in float64 on the same seeded random input. max abs, relative L2, cosine and
+top-1 are for the outputs; corner, edge and interior give the relative L2 of the worst inner tensor in that region.
+float16 means float16 in the graph; on a CPU this engine computes parts of it in float32. On a GPU: not measured yet.
 RF-ResNet-50 has seeded random weights and BatchNorm statistics.
 
 {table(HEADINGS, rows)}

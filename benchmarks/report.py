@@ -22,10 +22,10 @@ INTRODUCTION = """# Benchmarks of exact forms
 
 Made by `make bench` on {date}: {processor}, {cores} cores, {engines}.
 
-All float32; each model alone in its process, timed in interleaved rounds. Figures are medians, and the ± is half of
-a 95 % interval of the median.
-Times are of a chain of equal layers (the `layers` column), with ReLU in between. Ratios are to the graph as written,
-in the same rounds. *Chosen* is what `--target` takes there by the committed cost table.
+All models are float32, each in a process of its own, timed in interleaved rounds. Figures are medians, and the ± is
+half of a 95 % interval of the median. Times are for a chain of equal layers (the `layers` column) with ReLU in between.
+Ratios are to the graph as written, in the same rounds. *Chosen* is the form that `--target` takes by the committed cost
+table.
 
 The raw figures are in [benchmarks.json](benchmarks.json).
 """

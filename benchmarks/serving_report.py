@@ -47,8 +47,8 @@ def _latency_section(part: Mapping[str, Any]) -> str:
     return f"""### One connection, against session.run
 
 Medians of {count} rounds of each in turn, the tiny net, binary over HTTP, p50 in ms; in brackets what serving adds to
-session.run in a loop. *Paused* is session.run once a millisecond: what sleeps in between finds its caches cold, as a
-server does. *Health* is a request that infers nothing.
+session.run in a loop. *Paused* is session.run once a millisecond: its caches are cold after each pause, like a
+server's. *Health* is a request without inference.
 
 {table(_LATENCY, rows)}
 
