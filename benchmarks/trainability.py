@@ -1,4 +1,4 @@
-"""Do the four ideas train? Twin networks on scikit-learn's digits, one protocol, several seeds.
+"""Training with the four ideas: twin networks on scikit-learn's digits, one protocol, several seeds.
 
 python -m benchmarks.trainability [--seeds 6] [--epochs 20] [--workers 2] [--out docs]
 
@@ -141,15 +141,15 @@ def table(results: dict[str, list[Run]], epochs: int, seconds: float) -> str:
     """The page: protocol, then one row a network; the difference is the variant's error minus its twin's."""
     seeds = len(next(iter(results.values())))
     lines = [
-        "# Do the four ideas train?",
+        "# Training with the four ideas",
         "",
         f"`python -m benchmarks.trainability --seeds {seeds} --epochs {epochs}` ({seconds / 60:.1f} minutes)",
         "",
-        "scikit-learn's digits: 1198 images to train on, 599 held out, the same for all. One protocol for every",
-        f"network: AdamW, peak rate {RATE}, weight decay {DECAY}, one-cycle schedule, batch {BATCH}, {epochs} epochs,",
-        f"no augmentation. Mean ± standard deviation over {seeds} seeds; a seed fixes the weights' draw and the order",
-        "of images. VGG takes the images enlarged to 32x32. The difference is taken seed by seed: variant minus base,",
-        "below zero where the variant errs less.",
+        "scikit-learn's digits: 1198 images for training, 599 held out, the same for all networks. Training: AdamW,",
+        f"peak learning rate {RATE}, weight decay {DECAY}, one-cycle schedule, batch {BATCH}, {epochs} epochs, no",
+        f"augmentation. Mean ± standard deviation over {seeds} seeds; a seed fixes the initial weights and the order",
+        "of images. VGG takes the images enlarged to 32x32. The difference is variant minus base for each seed; it is",
+        "negative if the variant has the smaller error.",
         "",
         "| idea | network | parameters | held-out error % | difference | last training loss |",
         "|---|---|---|---|---|---|",

@@ -153,16 +153,20 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     ratios = [row["ratio"][0] for row in rows.values() if "ratio" in row]
     return f"""# The zoo
 
-Made by `make zoo` (`.venv/bin/python -m benchmarks.zoo`). Every network with seeded random weights and fitting
-BatchNorm statistics, batch 1 at its native size, fp32; nodes before and after the passes; relative L2 of the output
-against PyTorch in float64 (largest of all: {largest:.1e}, allowed 1e-05); the worst region of the worst inner tensor;
-seconds of the whole export (threads of PyTorch: {threads}), on a machine that may have had other work; median
-milliseconds in ONNX Runtime on the CPU (threads: {THREADS}), on one that had none, each alone in a process, a network's
-kinds of convolution in interleaved rounds; the ± of the ratio is half of a 95 % interval.
+Made by `make zoo` (`.venv/bin/python -m benchmarks.zoo`). Every network has seeded random weights and matching
+BatchNorm statistics, and runs in float32 with batch 1 at its native size. The columns:
+
+- nodes: before and after the passes;
+- relative L2: of the output against PyTorch in float64 (largest of all: {largest:.1e}, allowed 1e-05);
+- worst region: of the worst inner tensor;
+- export s: seconds of the whole export (threads of PyTorch: {threads}), on a machine that may have had other work;
+- ms: median in ONNX Runtime on the CPU (threads: {THREADS}), on a machine without other work, each model in its own
+  process, a network's kinds of convolution in interleaved rounds;
+- rectified / plain: the ratio of the times; the ± is half of a 95 % interval.
 
 Rectified / plain over all networks: median {np.median(ratios):.2f}, largest {max(ratios):.2f}. ONNX Runtime multiplies
-outside the blocked layout of its convolutions, so small maps of few channels pay most.
-[benchmarks.md](benchmarks.md) has rectified layers on OpenVINO, too.
+outside the blocked layout of its convolutions, which costs most for small maps with few channels.
+[benchmarks.md](benchmarks.md) also has rectified layers on OpenVINO.
 
 {table(HEADINGS, lines)}
 
