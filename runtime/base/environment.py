@@ -1,9 +1,10 @@
-"""What is installed here, and what to install when something is missing."""
+"""What this machine has: installed libraries, the extra that brings a missing one, and usable cores."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from importlib import metadata
 from types import ModuleType
 
@@ -79,3 +80,8 @@ def onnxruntime_conflict() -> str | None:
         "keep one: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu "
         "(or onnxruntime on a machine without a GPU)"
     )
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import onnxruntime_conflict, require
-from rectexport.runtime.base.messages import CLOSED, first_line, shown
 from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput
 

@@ -10,8 +10,8 @@ from typing import Any, final
 
 import numpy as np
 
+from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.messages import CLOSED, first_line, shown
 from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.onnx_header import check_opsets

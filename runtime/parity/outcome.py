@@ -34,7 +34,7 @@ class Exhibit:
 
 
 @dataclass
-class Outcome:
+class ParityOutcome:
     """Everything that was compared.
 
     failed_feeds are the feeds of the first failure; divergence is the first layer that diverges there.

@@ -13,7 +13,7 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.parity.cases import Case
 from rectexport.runtime.parity.metamorphic import Bound, Engine, Subject, rows_of, run_checks
-from rectexport.runtime.parity.outcome import Exhibit, Outcome
+from rectexport.runtime.parity.outcome import Exhibit, ParityOutcome
 from rectexport.runtime.parity.reports import (
     LAYER_FACTOR,
     CaseReport,
@@ -23,7 +23,7 @@ from rectexport.runtime.parity.reports import (
     judge_layers,
     worst_region,
 )
-from rectexport.runtime.parity.stored_reference import Reference
+from rectexport.runtime.parity.stored_reference import ParityReference
 from rectexport.runtime.parity.sweep import batch_dimension, feeds_of
 
 #: Rows of a batch that inner tensors are compared on; all rows where only the whole batch goes wrong.
@@ -50,19 +50,19 @@ class Setup:
     engine: Engine
     reopen: Callable[[], Engine]
     rebuilt: Bound
-    reference: Reference
+    reference: ParityReference
     tolerance: Tolerance
     layers: Layers | None
     per_layer: bool
     no_layers: str = ""
 
 
-def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None]) -> Outcome:
+def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None]) -> ParityOutcome:
     """Every case, then the metamorphic checks, then the layers of the first case that failed; tell names each.
 
     Raises BadInput for feeds that the package does not take, and when the reference takes none of them.
     """
-    outcome = Outcome(setup.tolerance)
+    outcome = ParityOutcome(setup.tolerance)
     bases: list[Case] = []
     looked_at: set[tuple[Shape, ...]] = set()
     refused = 0
@@ -91,7 +91,7 @@ def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None])
     return outcome
 
 
-def _compare(setup: Setup, case: Case, actual: Mapping[str, Array], outcome: Outcome) -> CaseReport:
+def _compare(setup: Setup, case: Case, actual: Mapping[str, Array], outcome: ParityOutcome) -> CaseReport:
     source = STORED if case.stored is not None else setup.reference.description
     report = CaseReport(case.label, case.shapes, reference=source)
     expected = case.stored if case.stored is not None else setup.reference.outputs(case.feeds)
@@ -109,7 +109,7 @@ def _compare(setup: Setup, case: Case, actual: Mapping[str, Array], outcome: Out
 
 
 def _compare_layers(
-    setup: Setup, case: Case, report: CaseReport, outcome: Outcome, looked_at: set[tuple[Shape, ...]]
+    setup: Setup, case: Case, report: CaseReport, outcome: ParityOutcome, looked_at: set[tuple[Shape, ...]]
 ) -> None:
     """Inner tensors on the first rows of the batch; not again at sizes that leave the same."""
     feeds = case.cut(setup.package.manifest.inputs, LAYER_ROWS)
@@ -121,14 +121,16 @@ def _compare_layers(
 
 
 def _look_inside(
-    setup: Setup, layers: Layers, feeds: Mapping[str, Array], report: CaseReport, outcome: Outcome
+    setup: Setup, layers: Layers, feeds: Mapping[str, Array], report: CaseReport, outcome: ParityOutcome
 ) -> None:
     report.layers = layers.compare(feeds, outcome.inner)
     judge_layers(report, setup.tolerance)
     outcome.divergence = outcome.divergence or first_divergence(report.layers, setup.tolerance)
 
 
-def _localise(setup: Setup, case: Case, report: CaseReport, outcome: Outcome, tell: Callable[[str], None]) -> None:
+def _localise(
+    setup: Setup, case: Case, report: CaseReport, outcome: ParityOutcome, tell: Callable[[str], None]
+) -> None:
     """Find the first layer that diverges in a case whose outputs do, if that was not done: with all its rows."""
     if outcome.divergence is not None:
         return
@@ -153,7 +155,7 @@ def _unlocated(setup: Setup, case: Case) -> str:
     )
 
 
-def _check(setup: Setup, case: Case, outcome: Outcome, tell: Callable[[str], None]) -> None:
+def _check(setup: Setup, case: Case, outcome: ParityOutcome, tell: Callable[[str], None]) -> None:
     entries = setup.package.manifest.inputs
     batch = batch_dimension(entries)
     shapes, feeds = case.shapes, case.feeds

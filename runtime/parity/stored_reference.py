@@ -13,7 +13,7 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 
 
-class Reference(Protocol):
+class ParityReference(Protocol):
     """Gives the answers that a package is measured against, by the package's own names."""
 
     @property

@@ -14,7 +14,7 @@ from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.parity.run import Layers
-from rectexport.runtime.parity.stored_reference import Reference, StoredReference
+from rectexport.runtime.parity.stored_reference import ParityReference, StoredReference
 
 if TYPE_CHECKING:
     from rectexport.exporter.base.log import Log
@@ -40,7 +40,7 @@ class Against:
         return words + ([] if self.tolerance is None else ["--tolerance", str(self.tolerance)])
 
 
-def open_reference(against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
+def open_reference(against: Against, package: Package, log: Log) -> tuple[ParityReference, StoredReference | Tensors]:
     """What answers, twice: as the outputs' reference, and as what `make_layers` takes.
 
     Raises UsageError for options that do not fit the kind of model, BadInput for a model that cannot be used.
@@ -63,7 +63,9 @@ def open_reference(against: Against, package: Package, log: Log) -> tuple[Refere
     return stored, stored
 
 
-def _source(path: Path, against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
+def _source(
+    path: Path, against: Against, package: Package, log: Log
+) -> tuple[ParityReference, StoredReference | Tensors]:
     for library in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon"):
         require(library)
     from rectexport.exporter.checking.against import SourceReference

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, final
 
+from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.messages import CLOSED, first_line, shown
 from rectexport.runtime.base.runner import Allocate, Array, DeviceArray, TensorSpec
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.engines.backends import BackendOptions

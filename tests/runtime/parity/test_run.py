@@ -15,7 +15,7 @@ from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.parity.cases import Case, make_cases
 from rectexport.runtime.parity.metamorphic import Bound
-from rectexport.runtime.parity.outcome import Exhibit, Outcome
+from rectexport.runtime.parity.outcome import Exhibit, ParityOutcome
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, first_divergence
 from rectexport.runtime.parity.run import Setup, run_parity
 
@@ -83,7 +83,7 @@ def outcome(
     shapes: tuple[str, ...] = (),
     reference: Model | None = None,
     **changes: Any,
-) -> Outcome:
+) -> ParityOutcome:
     given: dict[str, Any] = {"layers": None, "per_layer": False, "no_layers": "nobody looks"}
     setup = Setup(
         package=package,
