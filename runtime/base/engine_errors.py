@@ -9,7 +9,7 @@ from rectexport.runtime.base.runner import Array
 CLOSED = "the model was closed; load it again"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an engine's message, at most 500 characters."""
     return str(error).strip().splitlines()[0][:500] if str(error).strip() else type(error).__name__
 

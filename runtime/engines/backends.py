@@ -1,4 +1,4 @@
-"""The engines that a package can run on, and which of them a session takes."""
+"""The backends that a package can run on, and the choice between them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUTO, TORCH = "auto", "torch"
 
 
 def silent(text: str) -> None:
-    """Progress that nobody listens to."""
+    """Ignore a progress message."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class BackendOptions:
 
 @dataclass(frozen=True)
 class Backend:
-    """An engine by name: why it is absent here, or None; and how a package is opened on it."""
+    """An engine by name. absent() says why this machine lacks it, or None; open() loads a package on it."""
 
     name: str
     absent: Callable[[], str | None]
@@ -56,7 +56,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class Choice:
-    """The backend that was taken, and why those before it in `auto`'s order were not."""
+    """The chosen backend, and why the ones before it in the order of `auto` were not taken."""
 
     name: str
     description: str
@@ -68,15 +68,15 @@ class Choice:
 
 
 def open_backend(package: Package, name: str = AUTO, options: BackendOptions | None = None) -> Runner:
-    """The package on one backend; raises as `choose_backend` does."""
+    """Load a package on a backend. Raises as `choose_backend` does."""
     return choose_backend(package, name, options)[0]
 
 
 def choose_backend(package: Package, name: str = AUTO, options: BackendOptions | None = None) -> tuple[Runner, Choice]:
-    """The package on the backend of that name, or on the first of BACKENDS that is present and opens.
+    """Load a package on the named backend or, for "auto", on the first of BACKENDS that is available and loads it.
 
-    Raises UsageError for an unknown name, MissingDependency for a backend that this machine lacks, BadInput for a
-    model that the engine refuses. `auto` warns of a backend that is present and fails.
+    "auto" warns of a backend that is installed but fails. Raises UsageError for an unknown name, MissingDependency for
+    a backend that this machine lacks, BadInput for a model that the engine refuses.
     """
     chosen = options or BackendOptions()
     if name == AUTO:
@@ -105,11 +105,12 @@ def _first(package: Package, options: BackendOptions) -> tuple[Runner, Choice]:
                 return runner, Choice(backend.name, runner.description, not_taken)
             except RectexportError as error:
                 reason, last = str(error), error
-                warnings.warn(f"backend {backend.name} is here but does not open: {reason}", RuntimeWarning, 4)
+                warnings.warn(f"backend {backend.name} is installed but failed to load: {reason}", RuntimeWarning, 4)
         not_taken[backend.name] = reason
     if last is not None:
         raise last
-    raise MissingDependency("no backend is here: " + "; ".join(f"{name}: {why}" for name, why in not_taken.items()))
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in not_taken.items())
+    raise MissingDependency(f"no inference engine is available: {reasons}")
 
 
 def _no_tensorrt() -> str | None:
@@ -151,11 +152,11 @@ def _open_torch(package: Package, options: BackendOptions) -> Runner:
     from rectexport.runtime.engines.torch_runner import TorchRunner
 
     if options.model is None:
-        raise UsageError("backend torch runs a module and not the package's file: give it as model=")
+        raise UsageError("backend torch runs a module instead of the package's file: pass it as model=")
     return TorchRunner(options.model, package.manifest)
 
 
-#: `auto` tries them in this order: fastest first. torch is for comparing, and never taken by itself.
+#: `auto` tries them in this order, fastest first. torch is for comparisons; `auto` never takes it.
 BACKENDS = (
     Backend("tensorrt", _no_tensorrt, _open_tensorrt),
     Backend("cuda", _no_cuda, _open_cuda),

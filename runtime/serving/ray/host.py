@@ -7,6 +7,7 @@ import signal
 import threading
 from typing import Any
 
+from rectexport.runtime.base.engine_errors import first_line
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.serving.log import Log
@@ -34,7 +35,7 @@ def run_on_ray(settings: RaySettings, host: str, port: int, *, address: str | No
         try:
             serve.run(build(settings.arguments()), name=NAME, route_prefix="/")
         except RuntimeError as error:
-            raise BadInput(f"Ray could not deploy the server: {str(error).strip().splitlines()[0][:300]}") from None
+            raise BadInput(f"Ray could not deploy the server: {first_line(error)}") from None
         log.event("serving", http=f"{host}:{port}", grpc=None, ray=ray.__version__)
         _wait_for_the_end()
         log.event("draining")

@@ -49,14 +49,14 @@ def test_auto_takes_the_first_that_is_here(package: Package, monkeypatch: pytest
 def test_auto_goes_on_where_one_fails_and_warns(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     table = (backend("a", fails=MissingDependency("libcudnn.so.9")), backend("b"))
     monkeypatch.setattr(backends, "BACKENDS", table)
-    with pytest.warns(RuntimeWarning, match="backend a is here but does not open: libcudnn"):
+    with pytest.warns(RuntimeWarning, match="backend a is installed but failed to load: libcudnn"):
         _, choice = choose_backend(package)
     assert (choice.name, choice.not_taken) == ("b", {"a": "libcudnn.so.9"})
 
 
 def test_auto_says_why_none_will_do(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "BACKENDS", (backend("a", "no a"), backend("torch")))
-    with pytest.raises(MissingDependency, match=r"^no backend is here: a: no a$"):
+    with pytest.raises(MissingDependency, match=r"^no inference engine is available: a: no a$"):
         choose_backend(package)
     table = (backend("a", "no a"), backend("b", fails=BadInput("refused")), backend("c", "no c"))
     monkeypatch.setattr(backends, "BACKENDS", table)
@@ -104,7 +104,7 @@ def test_cuda_is_absent_without_a_driver_or_a_provider(package: Package, monkeyp
 def test_tensorrt_comes_from_its_own_part(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
     part = "rectexport.runtime.engines.tensorrt"
-    versions, runner = ModuleType(f"{part}.versions"), ModuleType(f"{part}.runner")
+    versions, runner = ModuleType(f"{part}.versions"), ModuleType(f"{part}.running.runner")
     versions.absence = lambda: None  # type: ignore[attr-defined]
 
     def open_runner(package: Package, options: BackendOptions) -> Any:
@@ -112,9 +112,8 @@ def test_tensorrt_comes_from_its_own_part(package: Package, monkeypatch: pytest.
         return SimpleNamespace(description="TensorRT")
 
     runner.open_runner = open_runner  # type: ignore[attr-defined]
-    for module in (versions, runner):
+    for module in (ModuleType(part), ModuleType(f"{part}.running"), versions, runner):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(sys.modules, part, ModuleType(part))
     options = BackendOptions(device=1)
     assert choose_backend(package, "tensorrt", options)[1].description == "TensorRT"
     assert opened == [(package, options)]
@@ -124,5 +123,5 @@ def test_tensorrt_comes_from_its_own_part(package: Package, monkeypatch: pytest.
 
 
 def test_torch_needs_a_module(package: Package) -> None:
-    with pytest.raises(UsageError, match=r"^backend torch runs a module .* give it as model=$"):
+    with pytest.raises(UsageError, match=r"^backend torch runs a module .* pass it as model=$"):
         choose_backend(package, "torch")

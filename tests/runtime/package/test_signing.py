@@ -110,9 +110,9 @@ def test_keys_that_are_none(package: Path, key: Path, public: Path, tmp_path: Pa
     ):
         with pytest.raises(BadInput, match=said):
             sign_package(Package.open(package), tmp_path / name)
-    with pytest.raises(BadInput, match="not the private"):
+    with pytest.raises(BadInput, match="not an Ed25519 private key"):
         sign_package(Package.open(package), public)
-    with pytest.raises(BadInput, match="not the public"):
+    with pytest.raises(BadInput, match="not an Ed25519 public key"):
         check_signature(_signed(package, key), key)
 
 
