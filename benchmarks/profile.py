@@ -19,7 +19,7 @@ import onnxruntime
 
 from benchmarks.cases import KINDS, Case
 from benchmarks.chains import Chain
-from rectexport.runtime.timing import stopwatch
+from rectexport.runtime.base.environment import usable_cores
 
 RUNS = 50
 
@@ -47,7 +47,7 @@ def main() -> None:
 def profile(model: bytes, shape: tuple[int, ...]) -> dict[str, tuple[int, float]]:
     """By kind of node: how many nodes one run has, and their seconds."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = stopwatch.usable_cores()
+    options.intra_op_num_threads = usable_cores()
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")

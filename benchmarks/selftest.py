@@ -23,8 +23,9 @@ from typing import Any
 from benchmarks import chains
 from benchmarks.chains import Chain
 from benchmarks.common import DIGITS, DOCS, ROOT, machine, table, write_page
+from rectexport.runtime.base.environment import usable_cores
 from rectexport.runtime.timing.intervals import FASTER, NO_DIFFERENCE, SLOWER
-from rectexport.runtime.timing.machine import cpu_times, load_between, usable_cores
+from rectexport.runtime.timing.machine import cpu_times, load_between
 from rectexport.runtime.timing.process import Contestant
 from rectexport.runtime.timing.stopwatch import Race, race
 

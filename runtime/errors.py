@@ -1,4 +1,4 @@
-"""Errors that a user may see; each knows the exit code of the command that raised it."""
+"""The errors that rectexport raises; exit_code is what the command line exits with."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BadInput(RectexportError, ValueError):
 
 
 class NotFinite(RectexportError, ArithmeticError):
-    """An output holds NaN or infinity, and the session was asked to report that."""
+    """An output holds NaN or infinity, and the session was loaded with check_finite."""
 
 
 class UsageError(RectexportError, ValueError):
@@ -51,16 +51,16 @@ class UsageError(RectexportError, ValueError):
 
 
 class ParityError(RectexportError):
-    """The package's answers differ from the reference's by more than the tolerance."""
+    """The package's outputs differ from the reference's by more than the tolerance."""
 
     exit_code = 3
 
 
 class MissingDependency(RectexportError, ImportError):
-    """Something this machine lacks: a library, a device, a driver."""
+    """A dependency or device is missing: a library, a driver, a GPU."""
 
     exit_code = 5
 
 
 class DeviceError(RectexportError):
-    """The GPU, or the engine on it, failed."""
+    """A call to the GPU, or to the engine on it, failed."""

@@ -90,7 +90,7 @@ def test_a_wrong_answer_fails(machine: Machine, prepared: Path, monkeypatch: pyt
     feeds, wanted = Package.open(prepared / "net").goldens()
     write_goldens(prepared / "net", feeds["x"], wanted["y"] + 1)
     assert run(monkeypatch, test, "--folder", prepared) == 1
-    assert "FAILED: " in (told := capsys.readouterr().out) and "the engine answers otherwise than PyTorch: y" in told
+    assert "FAILED: " in (told := capsys.readouterr().out) and "the engine's output differs from PyTorch's: y" in told
 
 
 @pytest.mark.parametrize("module", [test, bench])

@@ -1,6 +1,6 @@
-"""The manifest of a package: what it says, and how it is read back with suspicion.
+"""Reads and checks the manifest of a package, which is untrusted input.
 
-Version 1 is written down in docs/package.md and in runtime/package/manifest.schema.json.
+Version 1 is documented in docs/package.md and runtime/package/manifest.schema.json.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest; `data` is the whole document."""
+    """A checked manifest; `data` is the whole JSON document."""
 
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
@@ -48,7 +48,7 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """Read and check folder/manifest.json.
 
-    Raises BadInput that names the file, the field, what was expected and what stands there.
+    Raises BadInput that names the file, the field, what was expected and what was found.
     """
     path = folder / FILE_NAME
     if folder.is_file():
@@ -67,7 +67,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 class _Reader:
-    """Takes a parsed document apart; every complaint starts with the file's name."""
+    """Converts a parsed document; every error starts with the file's name."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import ModelProto, shape_inference, version_converter
 
 from rectexport.exporter.graph.dialect import default_opset
-from rectexport.runtime.base.messages import first_line
+from rectexport.runtime.base.engine_errors import first_line
 
 #: The dialect's bodies use Shape with start and end, which came with this opset.
 MIN_OPSET = 15

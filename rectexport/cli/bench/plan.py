@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rectexport.exporter.base.options import LoadOptions
-from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.environment import require, usable_cores
 from rectexport.runtime.base.files import sha256
 from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.base.shapes import parse_shape_flags
@@ -18,7 +18,6 @@ from rectexport.runtime.timing.bench import BenchOptions
 from rectexport.runtime.timing.entrants import Entrant, Match, match, package_entrants, short_names
 from rectexport.runtime.timing.inputs import check_same_inputs, timed_inputs
 from rectexport.runtime.timing.intervals import LEAST_LAUNCHES
-from rectexport.runtime.timing.machine import usable_cores
 from rectexport.runtime.timing.stopwatch import Race
 
 TORCH, TORCH_COMPILE = "torch", "torch-compile"

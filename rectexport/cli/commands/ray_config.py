@@ -39,9 +39,9 @@ def ray_config(
         from rectexport.runtime.base.files import replaced_file
         from rectexport.runtime.serving.ray.app import RaySettings
         from rectexport.runtime.serving.ray.host import check_reach, serve_yaml
-        from rectexport.runtime.serving.sources import find_sources
+        from rectexport.runtime.serving.served_packages import find_packages
 
-        sources = find_sources(packages)
+        sources = find_packages(packages)
         settings = RaySettings(
             packages=tuple(f"{source.name}/{source.version}={source.path.resolve()}" for source in sources),
             replicas=parse_replicas(replicas),

@@ -86,9 +86,9 @@ def serve(
     """
     run = Run(context, as_json=as_json, on_stderr=True)
     with run.reported():
-        from rectexport.runtime.serving.sources import find_sources
+        from rectexport.runtime.serving.served_packages import find_packages
 
-        find_sources(packages)  # a wrong path is refused before the server's libraries are imported
+        find_packages(packages)  # a wrong path is refused before the server's libraries are imported
         from rectexport.runtime.serving.limits import Limits
         from rectexport.runtime.serving.log import Log
         from rectexport.runtime.serving.server import Settings, read_token

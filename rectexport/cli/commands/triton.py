@@ -49,7 +49,7 @@ def triton(
     with run.reported():
         if len(places) != (1 if check else 2):
             raise UsageError("expected REPOSITORY behind --check" if check else "expected PACKAGE REPOSITORY")
-        from rectexport.runtime.serving.sources import find_sources
+        from rectexport.runtime.serving.served_packages import find_packages
         from rectexport.runtime.serving.triton.check import check_repository
         from rectexport.runtime.serving.triton.config import Deployment
         from rectexport.runtime.serving.triton.repository import write_model
@@ -58,7 +58,7 @@ def triton(
         plugins: list[Path] = []
         if not check:
             deployment = Deployment(backend, instances, gpu or backend == "tensorrt", max_delay_us)
-            for source in find_sources(places[:1]):
+            for source in find_packages(places[:1]):
                 plugins += write_model(source, repository, deployment, max_batch)
         models, findings = check_repository(repository)
     for path in plugins:

@@ -14,7 +14,7 @@ from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.parity.run import Layers
-from rectexport.runtime.parity.stored_reference import Reference, StoredReference
+from rectexport.runtime.parity.stored_reference import ParityReference, StoredReference
 
 if TYPE_CHECKING:
     from rectexport.exporter.base.log import Log
@@ -40,7 +40,9 @@ class Against:
         return words + ([] if self.tolerance is None else ["--tolerance", str(self.tolerance)])
 
 
-def open_reference(against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | InnerReference]:
+def open_reference(
+    against: Against, package: Package, log: Log
+) -> tuple[ParityReference, StoredReference | InnerReference]:
     """What answers, twice: as the outputs' reference, and as what `make_layers` takes.
 
     Raises UsageError for options that do not fit the kind of model, BadInput for a model that cannot be used.
@@ -65,7 +67,7 @@ def open_reference(against: Against, package: Package, log: Log) -> tuple[Refere
 
 def _source(
     path: Path, against: Against, package: Package, log: Log
-) -> tuple[Reference, StoredReference | InnerReference]:
+) -> tuple[ParityReference, StoredReference | InnerReference]:
     from rectexport.exporter.frontend.model_file import check_model_file
 
     check_model_file(path, against.arch)

@@ -23,7 +23,7 @@ from rectexport.runtime.package.folder import Package, check_outside
 from rectexport.runtime.parity.cases import make_cases
 from rectexport.runtime.parity.metamorphic import Bound
 from rectexport.runtime.parity.run import Setup, run_parity
-from rectexport.runtime.parity.stored_reference import Reference, StoredReference
+from rectexport.runtime.parity.stored_reference import ParityReference, StoredReference
 from rectexport.runtime.session import Session
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _setup(
     package: Package,
     engine: Session,
     runner: Runner,
-    reference: Reference,
+    reference: ParityReference,
     inner: StoredReference | InnerReference,
 ) -> Setup:
     plain = isinstance(runner, OnnxRuntimeRunner)

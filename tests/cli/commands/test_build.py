@@ -76,7 +76,7 @@ def test_a_missing_tensorrt_is_named(command: Command, without_tensorrt: None, f
     [
         ((), "say what to build: rectexport build"),
         (("--trt", "--workspace", "much"), "--workspace 'much': expected a size"),
-        (("--trt", "--profile", "x:99x1x8x8"), "leaves what the package was exported for"),
+        (("--trt", "--profile", "x:99x1x8x8"), "exceeds the range that the package was"),
         (("--trt", "--hardware-compatibility", "all"), "expected one of none, ampere+, same-compute-capability"),
     ],
 )
