@@ -13,6 +13,7 @@ from rectexport.exporter.passes.matching.window import Window
 COUNTS = np.multiply.outer(np.arange(4.0), np.arange(4.0))
 BIAS = np.array([0.5, -2.0])
 CHANNELS = np.array([3.0, 0.25])
+NUMPY = {"Mul": np.multiply, "Sub": np.subtract, "Div": np.divide, "Add": np.add}
 
 
 def tables(empty: bool = False) -> SimpleNamespace:
@@ -57,9 +58,7 @@ def test_steps_follow_the_arithmetic():
     line = steps(BIAS, *operations)
     expected = per_channel(values + BIAS)
     for operator, operand in operations:
-        expected = {"Mul": np.multiply, "Sub": np.subtract, "Div": np.divide, "Add": np.add}[operator](
-            expected, operand
-        )
+        expected = NUMPY[operator](expected, operand)
     np.testing.assert_allclose(per_channel(values) * line.gain * line.scale + line.shift, expected)
     np.testing.assert_allclose(line.gain, CHANNELS)
 
