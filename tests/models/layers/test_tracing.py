@@ -106,7 +106,7 @@ def test_compile_of_every_layer_at_every_size() -> None:
 
 @pytest.mark.slow
 def test_compile_with_code_generation() -> None:
-    """The layer that computes with its sizes, in C++; compiled without optimization, which takes a tenth of the time."""
+    """The layer that computes with its sizes, in C++ without optimization: a tenth of the compilation time."""
     torch.manual_seed(0)
     layer = RectifiedConv2d(4, 6, 3, 2, (1, 2, 0, 1))
     quick = {"aot_inductor.debug_compile": True, "cpp.simdlen": 1, "compile_threads": 1}
