@@ -79,6 +79,7 @@ TESTED_THROUGH = {
     "runtime/parity/": "tests/runtime/parity/test_run.py",
     "runtime/report/": "tests/runtime/report/test_page.py",
     "runtime/serving/": "tests/runtime/serving/http/test_http.py",
+    "runtime/serving/http/": "tests/runtime/serving/http/test_http.py",
     "runtime/serving/grpc/": "tests/runtime/serving/grpc/test_grpc.py",
     "runtime/serving/ray/": "tests/runtime/serving/ray/test_ray.py",
     "runtime/serving/triton/": "tests/runtime/serving/triton/test_triton.py",
