@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from rectexport.exporter.passes.rectification import factor_nodes, factors, taps, unmistakable, window
+from rectexport.exporter.passes.rectification import factor_nodes, factors, safe_factor, taps, window
 from tests.export.helper import build
 from tests.export.passes.strategies import Window, windows
 
@@ -51,7 +51,7 @@ def test_equal_windows_have_equal_keys() -> None:
 )
 def test_a_factor_is_repeated_where_it_looks_like_a_scale_per_channel(shape, channels, expected) -> None:
     r = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    found = unmistakable(r, channels)
+    found = safe_factor(r, channels)
     assert found.shape == expected
     np.testing.assert_array_equal(found, np.broadcast_to(r, expected))
 

@@ -7,7 +7,8 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx import parser
 
-from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, only_reader, producer, refused, rewrite
+from rectexport.exporter.graph.surgeon import producer
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, only_reader, refused, rewrite
 from tests.export.passes.matching.scenes import parsed
 
 TEXT = """<ir_version: 8, opset_import: ["" : 18]> g (float[2] x) => (float[2] z)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rectexport.exporter.graph.surgeon import open_graph
-from rectexport.exporter.passes.lowering.machinery.crelu_site import find, find_unactivated, producer
+from rectexport.exporter.graph.surgeon import convolution_before, open_graph
+from rectexport.exporter.passes.lowering.machinery.crelu_site import find, find_unactivated
 from tests.export.helper import build, normal
 
 SIGNATURE = "(float[1, 4, 8, 9] x) => (float[A, B, C, D] z)"
@@ -59,10 +59,10 @@ RECTIFIED = f"y = Conv<pads = [1, 1, 1, 1]>(x, w) r = rectexport.Rectify<{WINDOW
 
 def test_the_producer_is_the_convolution_with_its_rectification():
     tensors = graph_of(RECTIFIED + "c = rectexport.CRelu<axis = 1>(r) z = Conv(c, v)").tensors()
-    conv, rectify = producer(tensors["r"])
+    conv, rectify = convolution_before(tensors["r"])
     assert (conv.op, rectify.op) == ("Conv", "Rectify")
-    assert producer(tensors["y"]) == (conv, None)
-    assert producer(tensors["c"]) is None and producer(tensors["x"]) is None
+    assert convolution_before(tensors["y"]) == (conv, None)
+    assert convolution_before(tensors["c"]) is None and convolution_before(tensors["x"]) is None
 
 
 def test_members_and_shape():
