@@ -1,4 +1,4 @@
-# Everything runs from .venv, which is made on first use from pyproject.toml and constraints.txt.
+# Everything runs from .venv, which is created on first use from pyproject.toml and constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,17 +9,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models fuzz test-min audit sbom \
+  hostile faults backend-models fuzz test-min audit sbom modules \
   figures zoo bench costs selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv: .venv/.stamp ## the development environment (PYTHON=python3.12 to choose the interpreter)
 
-# The stamp goes first and comes back last: an environment without one was interrupted, and is made
-# anew. PyTorch comes first, alone, so that the version in constraints.txt is taken as it is found
-# (a CPU build, where pip is configured to find one) before anything else asks for it.
+# The stamp is removed first and created last: an environment without it was interrupted, and is created again.
+# PyTorch is installed first and alone, so that pip takes the build that it is configured to find (for example the CPU
+# build) before another package requires PyTorch.
 .venv/.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: development needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
@@ -30,7 +30,7 @@ help: ## list the targets
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,serve,sign,dev]'
 	@touch $@
 
-demo: .venv/.stamp ## export the digits network, compare it with PyTorch, and measure its accuracy
+demo: .venv/.stamp ## export the digits network, compare it with PyTorch, measure its accuracy
 	$(BIN)/rectexport $(DIGITS) -o out/digits
 	$(BIN)/python -m rectexport.models.digits.accuracy $(DIGITS) out/digits
 
@@ -38,23 +38,23 @@ test: lint unit test-py310 native ## everything that a change must pass
 
 lint: ruff clang-format mypy ## style, formatting and types
 
-ruff: .venv/.stamp ## style and formatting alone
+ruff: .venv/.stamp ## style and formatting of Python
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-clang-format: .venv/.stamp ## formatting of the native sources
+clang-format: .venv/.stamp ## formatting of C++ and CUDA
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.cu' '*.h')
 
-mypy: .venv/.stamp ## types alone
+mypy: .venv/.stamp ## types
 	$(BIN)/mypy
 
-# One thread each: two workers whose PyTorch takes every core spend their time waiting for each other.
-unit: .venv/.stamp ## the tests
+# One thread per worker: with more, the two workers' PyTorch threads compete for the same cores.
+unit: .venv/.stamp ## the Python tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-# What a deployment machine has: the built wheel, an engine, and neither PyTorch nor ONNX. The package
-# under test comes from the development environment.
-test-py310: .venv/.stamp ## the runtime's tests on Python 3.10, where there is one
+# As on a deployment machine: the built wheel and an engine, without PyTorch and ONNX. The package under test is
+# exported in the development environment.
+test-py310: .venv/.stamp ## the runtime's tests on Python 3.10, if it is installed
 	@for p in python3.10 $$HOME/.pyenv/versions/3.10*/bin/python3.10; do \
 	  if $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; then \
 	    exec $(MAKE) --no-print-directory PYTHON310=$$p on-py310; fi; done; \
@@ -75,8 +75,8 @@ on-py310: .venv310/.stamp
 	$(BIN310)/python -m pip install -q -c constraints.txt numpy onnxruntime typer rich pytest
 	@touch $@
 
-# For one architecture and PTX: the tests need no more, and all of them take minutes.
-native: .venv/.stamp ## the TensorRT plugin and its tests, as far as there are compilers
+# For one architecture and PTX: that is enough for the tests, and compiling for all takes minutes.
+native: .venv/.stamp ## build and test the TensorRT plugin, as far as compilers are installed
 	@if ! command -v cmake >/dev/null || ! command -v c++ >/dev/null; then \
 	  echo "native: skipped, cmake and a C++ compiler are not both on PATH"; exit 0; fi; set -ex; \
 	cmake -S . -B build/native -DPython3_EXECUTABLE='$(CURDIR)/$(BIN)/python' \
@@ -84,19 +84,19 @@ native: .venv/.stamp ## the TensorRT plugin and its tests, as far as there are c
 	cmake --build build/native --parallel 2; \
 	ctest --test-dir build/native --output-on-failure
 
-hostile: .venv/.stamp ## every hostile input, more damaged ones than the tests have (2 minutes)
+hostile: .venv/.stamp ## all hostile inputs, and more damaged files than in the tests (2 minutes)
 	$(BIN)/python -m tests.hostile.run
 
-faults: .venv/.stamp ## interrupt every command at hundreds of moments (20 minutes)
+faults: .venv/.stamp ## interrupt every command at hundreds of moments, fill the disk (20 minutes)
 	$(BIN)/python -m tests.faults.run
 	$(BIN)/python -m tests.faults.full_disk
 
-backend-models: .venv/.stamp ## every pass on the models of the onnx package and on every kind of torch layer (10 minutes)
+backend-models: .venv/.stamp ## run every pass on the onnx package's models and on torch layers (10 minutes)
 	$(BIN)/python -m tests.foreign.run
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes http_request grpc_request
-fuzz: .venv/.stamp ## coverage-guided fuzzing, ten minutes a target (FUZZ_SECONDS, FUZZ_TARGETS)
+fuzz: .venv/.stamp ## coverage-guided fuzzing, 10 minutes per target (FUZZ_SECONDS, FUZZ_TARGETS)
 	$(BIN)/python -m pip install -q -c constraints.txt atheris
 	for target in $(FUZZ_TARGETS); do $(BIN)/python -m tests.fuzz.run $$target $(FUZZ_SECONDS) || exit 1; done
 
@@ -121,46 +121,50 @@ sbom: .venv/.stamp ## a bill of materials of the development environment, build/
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.json $(BIN)/python
 	@echo "build/sbom.json"
 
-figures: .venv/.stamp ## measure again what docs/parity.md and docs/cost.md say (15 minutes)
+modules: .venv/.stamp ## draw the imports between folders; writes docs/modules.svg
+	$(BIN)/python -m benchmarks.module_graph
+
+figures: .venv/.stamp ## measure parity and cost; writes docs/parity.md and docs/cost.md (15 minutes)
 	$(BIN)/python -m benchmarks.parity
 	$(BIN)/python -m benchmarks.cost
 
-zoo: .venv/.stamp ## export every network of the zoo and write docs/zoo.md (half an hour)
+zoo: .venv/.stamp ## export every network of the zoo; writes docs/zoo.md (30 minutes)
 	$(BIN)/python -m benchmarks.zoo
 
-bench: .venv/.stamp ## measure all forms; docs/benchmarks.md and its plots (15 minutes, on an idle machine)
+bench: .venv/.stamp ## time all forms; writes docs/benchmarks.md and plots (15 minutes, idle machine)
 	$(BIN)/python -m benchmarks.forms
 
-costs: .venv/.stamp ## the same, and replace the cost tables that forms are chosen by
+costs: .venv/.stamp ## the same, and replace the cost tables from which forms are chosen
 	$(BIN)/python -m benchmarks.forms --write-costs
 
-selftest: .venv/.stamp ## show that rectexport bench does not tell a model from itself; docs/latency.md (10 minutes)
+selftest: .venv/.stamp ## check that bench finds equal models equal; writes docs/latency.md (10 minutes)
 	$(BIN)/python -m benchmarks.selftest --anew
 	$(BIN)/python -m benchmarks.selftest --anew --loaded
 	$(BIN)/python -m benchmarks.selftest --anew --control --runs 10
 
-# The GPU's machine needs the runtime alone: what is exported, and the package itself, are laid out in build/gpu
-# where PyTorch is. Its Python is .venv's, where there is one, or the one on PATH: make gpu-test GPU_PYTHON=python3.10
+# The machine with the GPU needs only the runtime: gpu-packages writes the exported models and rectexport itself to
+# build/gpu on a machine with PyTorch. gpu-test and gpu-bench use .venv's Python if it exists, or the one on PATH
+# (make gpu-test GPU_PYTHON=python3.10).
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 ON_GPU := PYTHONPATH="$(CURDIR)/build/gpu/site:$(CURDIR):$$PYTHONPATH" $(GPU_PYTHON)
 
-gpu-packages: .venv/.stamp ## export what gpu-test and gpu-bench run, into build/gpu (15 minutes, no GPU)
+gpu-packages: .venv/.stamp ## export the models of gpu-test and gpu-bench to build/gpu (15 minutes, no GPU)
 	rm -rf build/gpu
 	$(BIN)/python -m pip install -q --no-index --no-deps --no-build-isolation --target build/gpu/site .
 	$(BIN)/python -m benchmarks.gpu.prepare
 
-gpu-test: ## on a GPU: engines of every precision, compared with the goldens (9 minutes)
+gpu-test: ## on a GPU: compare engines of every precision with the goldens (9 minutes)
 	$(ON_GPU) -m benchmarks.gpu.test
 
-gpu-bench: ## on a GPU: latency of every form (9 minutes)
+gpu-bench: ## on a GPU: time every form (9 minutes)
 	$(ON_GPU) -m benchmarks.gpu.bench
 
-serve-bench: .venv/.stamp ## measure serving under load; docs/serving.md (ten minutes, on an idle machine)
+serve-bench: .venv/.stamp ## measure serving under load; writes docs/serving.md (10 minutes, idle machine)
 	$(BIN)/python -m benchmarks.serving --only latency --only throughput --only tiny --only resnet --only first
 
-serve-faults: .venv/.stamp ## serving under faults, at length: kill -9, malformed requests, memory (ten minutes)
+serve-faults: .venv/.stamp ## long tests of serving: kill -9, malformed requests, memory (10 minutes)
 	$(BIN)/pytest tests/runtime/serving/long_faults.py
 
-clean: ## remove what was built, and the environments
+clean: ## remove build outputs and environments
 	rm -rf .venv .venv310 .venv-min build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

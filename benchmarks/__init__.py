@@ -1,1 +1,1 @@
-"""Measurements behind docs/benchmarks.md and the committed cost tables; see benchmarks/forms.py."""
+"""Scripts that measure or draw what docs/ shows, and write the committed cost tables."""

@@ -1,4 +1,4 @@
-"""What is measured: every form of every operator, on a grid of shapes, with the floor it is compared to."""
+"""The measured cases: every form of every operator on a grid of shapes, with a lower bound (the floor)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from onnx import ModelProto
 
 from benchmarks import chains
 from benchmarks.chains import Chain
-from rectexport.exporter.passes.lowering import lower
+from rectexport.exporter.passes import lower
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm, finished
 
 FLOOR = "floor"
-#: Multiplications of one chain, kept about equal so that large shapes do not take all the time.
+#: Multiplications of one chain, about equal for all shapes so that large ones do not take all the time.
 CHAIN_MULTIPLICATIONS, MOST_LAYERS, LEAST_LAYERS = 2.5e9, 8, 2
 #: Multiplications of one plain 3×3 layer beyond which a shape is left out.
 LARGEST = 4.0e9
-#: Kernels that are measured at batch 1 and up to 128 channels alone.
+#: Kernels that are measured only at batch 1 and up to 128 channels.
 REDUCED = (1, 4)
 
 
@@ -28,9 +28,8 @@ REDUCED = (1, 4)
 class Kind:
     """An operator as it is measured.
 
-    floor builds the model that bounds it from below, and floor_factor says how much of that model's time the
-    operator cannot do without. widening is the number of input channels, by channels of the chain, of the convolution
-    that a site is known by.
+    floor builds a model whose time, multiplied by floor_factor, is a lower bound for the operator's time. widening is
+    the ratio of the convolution's input channels, by which cost tables list a site, to the chain's channels.
     """
 
     operator: str
@@ -77,18 +76,18 @@ class Case:
 
     @property
     def key(self) -> dict[str, object]:
-        """How results and cost tables name it."""
+        """The fields that identify the case in the results."""
         chain = self.chain
         names = {"operator": self.kind.operator, "kernel": self.kind.kernel}
         return {**names, "channels": chain.channels, "size": chain.size, "batch": chain.batch}
 
     @property
     def cost_key(self) -> dict[str, object]:
-        """How a cost table names it: by what its sites look like."""
+        """The fields that identify the case in a cost table."""
         return {**self.key, "channels": self.chain.channels * self.kind.widening}
 
     def models(self) -> dict[str, ModelProto]:
-        """As written, every form, and the floor."""
+        """The model as written, in every form, and the floor."""
         written = self.kind.build(self.chain)
         models = {AS_WRITTEN: finished(written)}
         for form in self.kind.forms:
@@ -102,7 +101,7 @@ class Case:
 
 
 def grid(quick: bool = False) -> list[Case]:
-    """All cases, smallest first; quick keeps two shapes."""
+    """All cases, smallest first; with `quick`, only two shapes."""
     if quick:
         return [Case(kind, Chain(32, size, 1, 2)) for kind in KINDS for size in (28, 56)]
     shapes = [(batch, size, channels) for batch in (1, 8) for size in (28, 56, 112) for channels in (32, 64, 128, 256)]
@@ -118,5 +117,5 @@ def grid(quick: bool = False) -> list[Case]:
 
 
 def serialized(models: Mapping[str, ModelProto]) -> dict[str, bytes]:
-    """Models as files' bytes."""
+    """The models as bytes of ONNX files."""
     return {name: model.SerializeToString() for name, model in models.items()}

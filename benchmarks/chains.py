@@ -1,6 +1,6 @@
-"""The models that forms are timed on: one operator stacked, as a net would, so that layouts have to be kept.
+"""The models on which forms are timed: one operator stacked as in a network, so that data layouts matter.
 
-Every chain reads x [N, C, H, W] and keeps its width and size. Weights are random (He), float32.
+Every chain reads x [N, C, H, W] and keeps channels and size. Weights are random (He), float32.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Builder:
         self.last = name
 
     def model(self) -> ModelProto:
-        """The chain, with all shapes."""
+        """The chain as a model with inferred shapes."""
         chain = self.chain
         self.nodes[-1].output[0] = "y"
         shape = [chain.batch, chain.channels, chain.size, chain.size]
@@ -84,7 +84,7 @@ def symmetric(chain: Chain, kernel: int = 2) -> ModelProto:
 
 
 def crelu(chain: Chain, kernel: int = 3) -> ModelProto:
-    """CReLU, then a convolution that reads both halves; the first is made by a convolution too."""
+    """CReLU, then a convolution that reads both halves; a convolution comes before the first CReLU."""
     builder = _Builder(chain)
     builder.conv(chain.channels, chain.channels, kernel, kernel // 2)
     for _ in range(chain.layers):
@@ -94,10 +94,10 @@ def crelu(chain: Chain, kernel: int = 3) -> ModelProto:
 
 
 def crelu_floor(chain: Chain, kernel: int = 3) -> ModelProto:
-    """What CReLU's readers cost alone: as many multiplications without a CReLU.
+    """The cost of the convolutions that read CReLUs: as many multiplications without a CReLU.
 
-    A reader has 2C inputs and C outputs. Here every other convolution widens C to 2C channels instead, which takes
-    as many multiplications, and only ReLUs stand in between.
+    Such a convolution has 2C inputs and C outputs. Here every other convolution has C inputs and 2C outputs instead,
+    which takes as many multiplications, and only ReLUs are between them.
     """
     builder, c = _Builder(chain), chain.channels
     builder.conv(c, c, kernel, kernel // 2)
@@ -109,7 +109,7 @@ def crelu_floor(chain: Chain, kernel: int = 3) -> ModelProto:
 
 
 def rectified(chain: Chain) -> ModelProto:
-    """Rectified 3×3 convolutions with a bias after, ReLU after each."""
+    """Rectified 3×3 convolutions whose bias is added after rectification, ReLU after each."""
     return _rectified(chain, True)
 
 

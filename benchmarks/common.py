@@ -1,4 +1,4 @@
-"""What the measuring scripts share: the nets, child processes, medians, and where tables go."""
+"""Shared by the measuring scripts: networks, child processes, tables, plots and pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rectified_resnet(conv: str = "rectified") -> Any:
 
 
 def child(module: str, *arguments: str) -> dict[str, Any]:
-    """Run benchmarks.`module` alone in a process; what it prints last is its JSON result."""
+    """Run benchmarks.`module` in a process of its own; the last line that it prints is its result as JSON."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -42,7 +42,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> str:
-    """Processor, cores and library versions, for the foot of a page."""
+    """Processor, cores and library versions, for the end of a page."""
     cpu = next(
         (line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
     )
@@ -71,7 +71,7 @@ def write_page(name: str, text: str) -> None:
 
 
 def write_section(name: str, section: str, text: str) -> None:
-    """Replace what stands in docs/NAME between <!-- SECTION --> and <!-- /SECTION -->."""
+    """Replace the text in docs/NAME between <!-- SECTION --> and <!-- /SECTION -->."""
     opening, closing = f"<!-- {section} -->", f"<!-- /{section} -->"
     before, _, rest = (DOCS / name).read_text(encoding="utf-8").partition(opening)
     _, found, after = rest.partition(closing)

@@ -1,8 +1,8 @@
-"""What an export costs, and what rectification costs at inference: writes docs/cost.md.
+"""Measure the cost of an export and of rectification at inference; writes docs/cost.md.
 
 python -m benchmarks.cost [--rounds 5]
 
-Every measurement runs alone in a process; the contestants take turns, and the page gives medians and their ratio.
+Every measurement runs in a process of its own; contestants take turns, and the page gives medians and their ratio.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECONDS, BURST = 40.0, 0.3
 
 
 def main() -> None:
-    """Measure as the parent, or one thing as a child."""
+    """Run all measurements, or with --child a single one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--child", nargs="+")
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def interleaved(rounds: int, contestants: Mapping[str, tuple[str, ...]]) -> dict[str, list[dict[str, Any]]]:
-    """Run every contestant once a round."""
+    """Run every contestant once per round."""
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, arguments in contestants.items():
@@ -55,7 +55,7 @@ def interleaved(rounds: int, contestants: Mapping[str, tuple[str, ...]]) -> dict
 
 
 def bare_export(folder: str) -> dict[str, Any]:
-    """torch.onnx.export of the rectified net, nothing more; our ops keep their names."""
+    """Only torch.onnx.export of the rectified network, with our ops as single nodes."""
     import torch
 
     from rectexport.exporter.tracing import translation
@@ -76,7 +76,7 @@ def bare_export(folder: str) -> dict[str, Any]:
 
 
 def full_export(folder: str) -> dict[str, Any]:
-    """rectexport.export with everything on: passes, guard, parity, package."""
+    """rectexport.export with all its steps: passes, guard, parity, package."""
     import torch
 
     import rectexport
@@ -88,7 +88,7 @@ def full_export(folder: str) -> dict[str, Any]:
 
 
 def export_package(conv: str, folder: str) -> dict[str, Any]:
-    """The package whose latency is measured."""
+    """Export the package whose latency is measured."""
     import torch
 
     import rectexport
@@ -116,32 +116,32 @@ def page(exports: dict[str, list[dict[str, Any]]], latencies: dict[str, stopwatc
     compared = latencies["rectified"].against(latencies["plain"])
     cost = [
         ["bare `torch.onnx.export`", f"{seconds['bare']:.1f}", f"{memory['bare']:.0f}"],
-        ["`rectexport.export`, everything on", f"{seconds['full']:.1f}", f"{memory['full']:.0f}"],
+        ["`rectexport.export`, all steps", f"{seconds['full']:.1f}", f"{memory['full']:.0f}"],
         ["ratio", f"{seconds['full'] / seconds['bare']:.2f}", f"{memory['full'] / memory['bare']:.2f}"],
     ]
     speed = [[name, f"{latencies[name].median * 1e3:.1f}"] for name in ("plain", "rectified")]
     speed.append(["ratio, in the same rounds", f"{compared.ratio:.3f} ± {compared.noise:.3f}"])
-    return f"""# What it costs
+    return f"""# Cost of export and of rectification
 
-Made by `.venv/bin/python -m benchmarks.cost --rounds {rounds}`; each measurement alone in a process, contestants in
-turn, medians of {rounds} rounds.
+Written by `.venv/bin/python -m benchmarks.cost --rounds {rounds}`. Each measurement runs in a process of its own, the
+contestants take turns, and the figures are medians of {rounds} rounds.
 
-## An export
+## Export
 
-RF-ResNet-50 with seeded weights at 1x3x224x224, fp32. The bare export traces and converts; ours also folds, guards
-each pass, compares outputs and inner tensors with PyTorch in float64, and writes the package. Seconds of the call
-itself; peak resident memory of the process, model and libraries included.
+RF-ResNet-50 with seeded weights at 1x3x224x224, fp32. The bare export traces and converts. Ours also runs the passes,
+compares the model before and after each pass, compares outputs and inner tensors with PyTorch in float64, and writes
+the package. Seconds are those of the call. Memory is the peak resident size of the process, with model and libraries.
 
 {table(("export", "seconds", "peak MB"), cost)}
 
 ## Rectification at inference
 
-The same weights with rectified and with plain convolutions, ONNX Runtime on the CPU, {THREADS} threads, 1x3x224x224,
-fp32, in interleaved bursts; the ± is half of a 95 % interval.
+The same weights with rectified and with plain convolutions, in ONNX Runtime on the CPU with {THREADS} threads,
+1x3x224x224, fp32, timed in alternating bursts. The ± is half of a 95 % interval.
 
 {table(("net", "ms"), speed)}
 
-{machine()} The machine is shared and noisy.
+{machine()} The machine is shared, so its speed varies.
 """
 
 

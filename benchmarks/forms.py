@@ -1,11 +1,11 @@
-"""Times every exact form of every operator, and writes docs/benchmarks.md, its plots, and the cost tables.
+"""Time every exact form of every operator; writes docs/benchmarks.md, its plots, and the cost tables.
 
     python -m benchmarks.forms                  docs/benchmarks.md and its plots, in under 15 minutes
-    python -m benchmarks.forms --write-costs    also the tables that `rectexport` chooses by
-    python -m benchmarks.forms --quick          two small shapes, to see that everything works
+    python -m benchmarks.forms --write-costs    also the cost tables from which `rectexport` chooses forms
+    python -m benchmarks.forms --quick          two small shapes, to check that everything works
 
-Run it on a machine that does nothing else. Each model has a process of its own, and the models of one row are
-timed in interleaved rounds; see rectexport.runtime.timing.stopwatch.
+Run it on an otherwise idle machine. Each model has a process of its own, and the models of one row are timed in
+interleaved rounds; see rectexport.runtime.timing.stopwatch.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from typing import Any
 
 from benchmarks import nets, report
 from benchmarks.cases import Case, grid, serialized
-from rectexport.exporter.passes.lowering.machinery.costs import load_costs
+from rectexport.exporter.passes.lowering.machinery.costs import TABLES, load_costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.runtime.timing import stopwatch
 from rectexport.runtime.timing.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("onnxruntime", "openvino")
-COSTS = ROOT / "export" / "lowering" / "costs"
-#: Seconds for the whole run, and the share of it that the two nets get.
+#: Seconds for the whole run, and the share of it for the two whole networks.
 SECONDS, NET_SHARE = 800.0, 0.12
 
 
@@ -57,7 +56,7 @@ def main() -> None:
 
 
 def measure_forms(cases: list[Case], engines: list[str], seconds: float) -> list[dict[str, Any]]:
-    """Milliseconds, ratio to as written and noise of every form in every case."""
+    """Milliseconds, ratio to the form as written, and noise of every form in every case."""
     results: list[dict[str, Any]] = []
     end, left = time.perf_counter() + seconds, len(cases) * len(engines)
     for case in cases:
@@ -80,7 +79,7 @@ def measure_forms(cases: list[Case], engines: list[str], seconds: float) -> list
 
 
 def measure_net(engine: str, size: int, blocks: tuple[int, ...], seconds: float) -> dict[str, Any]:
-    """RF-ResNet-50 in every form, against its plain twin."""
+    """The figures of RF-ResNet-50 in every form, with ratios to its plain twin."""
     models = serialized(nets.resnet50(size, 1, load_costs(engine), blocks))
     times = stopwatch.measure(models, engine, seconds=seconds, burst=0.1)
     return {"engine": engine, "size": size, "forms": _figures(times, nets.PLAIN)}
@@ -96,7 +95,7 @@ def _figures(times: dict[str, stopwatch.Timing], base: str = AS_WRITTEN) -> dict
 
 
 def write_costs(engine: str, results: list[dict[str, Any]]) -> None:
-    """The engine's cost table, from these results: the upper ends of the intervals, so that noise wins nothing."""
+    """Write the engine's cost table: the upper ends of the intervals, so that no form wins by noise."""
     entries = []
     for row in results:
         if row["engine"] != engine:
@@ -111,7 +110,7 @@ def write_costs(engine: str, results: list[dict[str, Any]]) -> None:
     lines = ",\n  ".join(json.dumps(entry) for entry in entries)
     head = json.dumps({"description": described, "measured": date.today().isoformat(), **known})
     text = f'{{\n "machine": {head},\n "entries": [\n  {lines}\n ]\n}}\n'
-    (COSTS / f"{engine}.json").write_text(text, encoding="utf-8")
+    (TABLES / f"{engine}.json").write_text(text, encoding="utf-8")
 
 
 def _progress(share: float, text: str) -> None:

@@ -1,9 +1,9 @@
-"""Builds the rectification kernel, tests it on the GPU and measures it; prints Markdown.
+"""Build the rectification kernel, test it on the GPU and measure it; prints Markdown.
 
     python -m benchmarks.gpu_kernel                tests, compute-sanitizer, bandwidth
     python -m benchmarks.gpu_kernel --only test    one of: test, sanitize, bench
 
-Needs cmake, nvcc and a GPU; without one of them it says so and exits 0. A test that fails exits 1.
+Needs cmake, nvcc and a GPU; if one is missing, everything is skipped and it exits with 0. Exits with 1 if a test fails.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ BUILD = ROOT / "build" / "gpu"
 PROGRAMS = BUILD / "tests" / "plugins" / "rectify"
 CASES = BUILD / "cases"
 STEPS = ("test", "sanitize", "bench")
-#: Seconds after which a step is given up.
+#: Time limit of a step in seconds.
 LIMIT = 300
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a program printed, and whether it ended well."""
+    """What a program printed, and whether it succeeded."""
 
     good: bool
     output: str
 
 
 def main() -> None:
-    """Build, then every step that was asked for."""
+    """Build, then run every requested step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=STEPS, help="one step instead of all")
     options = parser.parse_args()
@@ -53,12 +53,12 @@ def absence() -> str | None:
     """What this machine lacks, or None."""
     for tool in ("cmake", "nvcc", "nvidia-smi"):
         if shutil.which(tool) is None:
-            return f"there is no {tool} on PATH"
+            return f"{tool} is not on PATH"
     return None if run(["nvidia-smi", "-L"]).output.startswith("GPU") else "nvidia-smi lists no GPU"
 
 
 def run(command: list[str | Path], limit: int = LIMIT) -> Ran:
-    """Run a program from the repository's root; both its streams are its output."""
+    """Run a program from the repository's root; the output is both its streams."""
     try:
         done = subprocess.run(
             [str(part) for part in command],
@@ -70,12 +70,12 @@ def run(command: list[str | Path], limit: int = LIMIT) -> Ran:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Ran(False, f"given up after {limit} s")
+        return Ran(False, f"stopped after {limit} s")
     return Ran(done.returncode == 0, done.stdout)
 
 
 def build() -> bool:
-    """Compile for this machine's GPU, and write the cases; what went wrong is printed."""
+    """Compile for this machine's GPU and write the test cases; prints the output of a failing command."""
     commands: list[list[str | Path]] = [
         [
             "cmake",
@@ -98,12 +98,12 @@ def build() -> bool:
 
 
 def test() -> bool:
-    """The kernel against the reference, and 2^31 elements."""
+    """Compare the kernel with the reference, and run it on more than 2^31 elements."""
     return _report("Kernel on the GPU", run([PROGRAMS / "device_test", CASES]))
 
 
 def sanitize() -> bool:
-    """The same small tensors under compute-sanitizer: memory, races, uninitialized reads, barriers."""
+    """Run the small tensors under compute-sanitizer: memory, races, uninitialized reads, barriers."""
     if shutil.which("compute-sanitizer") is None:
         print("compute-sanitizer: skipped, it is not on PATH.\n")
         return True
@@ -115,7 +115,7 @@ def sanitize() -> bool:
 
 
 def bench() -> bool:
-    """Microseconds beside a copy of the border."""
+    """Compare the kernel's time with that of copying the border."""
     ran = run([PROGRAMS / "bench"])
     if not ran.good:
         return _report("Bandwidth", ran)

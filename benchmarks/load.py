@@ -1,11 +1,10 @@
-"""A closed-loop load generator: each connection sends its next request when its answer is there.
+"""A closed-loop load generator: each connection sends its next request after the response to the previous one.
 
     python -m benchmarks.load KIND ADDRESS MODEL PACKAGE CONNECTIONS SECONDS
 
-KIND is json, binary or grpc; over one connection also health, which infers nothing. Requests are bytes made
-beforehand, of several different inputs, so that the client costs as little as it can beside a server that it shares
-the machine with; what it prints is one JSON line. Every answer must have the status and the size of a good one;
-answers are compared with the session's in the tests.
+KIND is json, binary or grpc; with one connection also health, which runs no inference. Requests are prepared bytes of
+several different inputs, so that the client takes little time from the server on the same machine. It prints one line
+of JSON. Every response must have the right status and size; the tests compare responses with the session's outputs.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ WARM_UP_SECONDS = 0.8
 
 @dataclass
 class Samples:
-    """Milliseconds of each answer that came after `start`; `failed` counts answers other than good ones."""
+    """Milliseconds of each response between `start` and `end`; `failed` counts responses that are errors."""
 
     start: float
     end: float
@@ -39,7 +38,7 @@ class Samples:
     failed: int = 0
 
     def add(self, began: float, good: bool) -> bool:
-        """Take one answer in; gives whether to go on."""
+        """Record one response; returns whether to continue."""
         now = time.perf_counter()
         if self.start <= now <= self.end:
             self.ms.append((now - began) * 1e3)
@@ -48,7 +47,7 @@ class Samples:
 
 
 def feeds_of(package: Path) -> list[dict[str, Any]]:
-    """Different inputs of one row, of the shape of the package's goldens."""
+    """Different inputs with a batch of 1, otherwise of the shape of the package's goldens."""
     goldens, _ = Package.open(package).goldens()
     rng = np.random.default_rng(0)
     return [
@@ -75,14 +74,14 @@ def http_body(feeds: dict[str, Any], binary: bool) -> tuple[bytes, bytes]:
 
 
 def http_message(path: str, feeds: dict[str, Any], binary: bool) -> bytes:
-    """The whole request as it goes over the wire."""
+    """The bytes of the whole HTTP request."""
     body, headers = http_body(feeds, binary)
     return b"POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (path.encode(), headers, len(body)) + body
 
 
 @final
 class HttpConnection(asyncio.Protocol):
-    """One keep-alive connection; reads as much of an answer as it takes to find its end."""
+    """One keep-alive connection; parses a response only to find its end."""
 
     def __init__(self, messages: list[bytes], samples: Samples, done: asyncio.Future[None], turn: int) -> None:
         self._messages, self._samples, self._done, self._turn = messages, samples, done, turn
@@ -136,13 +135,13 @@ async def http_load(
 
 
 def http_messages(model: str, package: Path, kind: str) -> list[bytes]:
-    """Infer requests of different inputs."""
+    """Inference requests with different inputs."""
     path = f"/v2/models/{model}/infer"
     return [http_message(path, feeds, kind == "binary") for feeds in feeds_of(package)]
 
 
 def one_connection(address: str, messages: list[bytes], seconds: float) -> Samples:
-    """The same over one connection, with a blocking socket: an event loop would add its own time to each answer."""
+    """The same over one connection with a blocking socket, since an event loop would add its own time."""
     host, _, port = address.rpartition(":")
     start = time.perf_counter() + WARM_UP_SECONDS
     samples = Samples(start, start + seconds)
@@ -158,7 +157,7 @@ def one_connection(address: str, messages: list[bytes], seconds: float) -> Sampl
 
 
 def _read_answer(link: socket.socket) -> bool:
-    """Read one answer to its end; whether it is a good one."""
+    """Read one response to its end; returns whether it has status 200."""
     data = link.recv(1 << 16)
     while (head := data.find(b"\r\n\r\n")) < 0:
         data += link.recv(1 << 16)
@@ -170,7 +169,7 @@ def _read_answer(link: socket.socket) -> bool:
 
 
 async def grpc_load(address: str, model: str, package: Path, connections: int, seconds: float) -> Samples:
-    """Load over gRPC, one channel of its own for each connection."""
+    """Load over gRPC, with a separate channel for each connection."""
     import grpc
     from tritonclient.grpc import service_pb2
 
@@ -203,7 +202,7 @@ async def grpc_load(address: str, model: str, package: Path, connections: int, s
 
 
 async def load(kind: str, address: str, model: str, package: Path, connections: int, seconds: float) -> Samples:
-    """One of the three kinds."""
+    """Load of the given kind."""
     if kind == "grpc":
         return await grpc_load(address, model, package, connections, seconds)
     if connections == 1:
@@ -220,7 +219,7 @@ def summary(samples: Samples, seconds: float) -> dict[str, float]:
 
 
 def main() -> None:
-    """Load, then print the figures."""
+    """Run the load, then print the figures."""
     kind, address, model, package, connections, seconds = sys.argv[1:]
     loop = uvloop.new_event_loop()
     samples = loop.run_until_complete(load(kind, address, model, Path(package), int(connections), float(seconds)))

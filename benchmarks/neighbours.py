@@ -1,9 +1,9 @@
-"""Whether sessions of several processes keep out of each other's way: writes its section of docs/runtime.md.
+"""Measure whether sessions in several processes slow each other down; writes a section of docs/runtime.md.
 
 python -m benchmarks.neighbours [--seconds 6]
 
-RF-ResNet-50 at batch 1, one thread each: one process alone, then as many at once as there are cores. An engine that
-binds its threads to cores takes the same one in every process.
+RF-ResNet-50 at batch 1, one thread each: first one process alone, then one process per core at the same time. An
+engine that binds its threads to cores would choose the same core in every process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.serving import BACKENDS, RESNET, prepare
 
 
 def main() -> None:
-    """Run every engine alone and beside itself."""
+    """Run every engine in one process, then in several at once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement (default %(default)s)")
     seconds = parser.parse_args().seconds
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def rates(options: Sequence[str], processes: int, seconds: float) -> list[float]:
-    """Images a second of each of so many processes that run at the same time."""
+    """Images per second of each process, while `processes` of them run at the same time."""
     words = (str(RESNET.package), "1", *options, "--threads", "1", "--seconds", str(seconds))
     with ThreadPoolExecutor(processes) as pool:
         found = list(pool.map(lambda _: child("serving_raw", *words), range(processes)))

@@ -1,19 +1,20 @@
-"""The rectified ResNet-50 and its plain twin, whole, as they are deployed."""
+"""The whole rectified ResNet-50 and its plain twin, as they are deployed."""
 
 from __future__ import annotations
 
 import torch
 from onnx import ModelProto
 
+from rectexport.exporter.base.options import DEFAULT_OPSET
 from rectexport.exporter.frontend.inputs import InputPlan, random_input
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import select_passes
-from rectexport.exporter.passes.lowering import Lowering
+from rectexport.exporter.passes import PassContext, select_passes
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
-from rectexport.exporter.tracing.trace import DEFAULT_OPSET, trace
+from rectexport.exporter.passes.order import FINISH, LOWER, PREPARE, RECTIFY
+from rectexport.exporter.tracing.trace import trace
 from rectexport.models import create_model
 from rectexport.runtime.base.shapes import ShapeRange
 
@@ -33,7 +34,7 @@ def _traced(conv: str, shape: tuple[int, ...], blocks: tuple[int, ...]) -> Model
     torch.manual_seed(0)
     net = create_model("resnet50", conv=conv, blocks=blocks).eval()
     for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # statistics as training leaves them: no zero shift
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics as after training, where shifts are not 0
             for tensor in (module.running_mean, module.bias.data):
                 tensor.normal_(0, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
@@ -43,6 +44,6 @@ def _traced(conv: str, shape: tuple[int, ...], blocks: tuple[int, ...]) -> Model
 
 
 def _deployed(model: ModelProto, costs: Costs) -> ModelProto:
-    for entry in select_passes("auto", Lowering(costs).passes()):
+    for entry in select_passes(PassContext(measured=costs), stages=(PREPARE, LOWER, RECTIFY, FINISH)):
         model, _ = entry.run(model)
     return model

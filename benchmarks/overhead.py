@@ -1,10 +1,10 @@
-"""What a session adds to a raw InferenceSession.run: writes its section of docs/runtime.md.
+"""Measure the time that a session adds to a raw InferenceSession.run; writes a section of docs/runtime.md.
 
 python -m benchmarks.overhead [--calls 3000]
 
-One process, one tiny net, so that the difference is not lost in the noise of the work. Every contestant has an engine
-of its own; they take turns in an order drawn anew for each round, so that none always follows the same other. The
-figure is the median of the differences within a round.
+One process and a tiny network, so that the difference is visible beside the inference itself. Every contestant has an
+engine of its own; they take turns in a new random order in each round, so that none always follows the same other.
+The figure is the median of the differences within a round.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def main() -> None:
 
 
 def export(folder: Path) -> None:
-    """The digits network at 1x1x8x8."""
+    """Export the digits network at 1x1x8x8."""
     command = [sys.executable, "-m", "rectexport", str(DIGITS), "--input", "x:1x1x8x8", "-o", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
 
 
 def contestants(package: Path) -> dict[str, Callable[[], Any]]:
-    """Calls by name; the first is what the others are compared with. One thread each: none waits for a pool."""
+    """Calls by name; the others are compared with the first. Each has one thread, so that none waits for a pool."""
     import onnxruntime as ort
     import torch
 
@@ -101,7 +101,7 @@ def first_calls(package: Path, warm_up: bool) -> float:
 
 
 def section(times: dict[str, Any], first: dict[bool, float], count: int) -> str:
-    """Medians, the medians of the differences from the first contestant, and what a first call takes."""
+    """The table: medians, and medians of the differences from the first contestant; then the times of first calls."""
     (_, raw), *_ = times.items()
     rows = []
     for name, values in times.items():

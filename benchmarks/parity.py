@@ -1,4 +1,4 @@
-"""Distances of packages from PyTorch in float64, at five sizes, float32 and float16: writes docs/parity.md.
+"""Measure distances of packages from PyTorch in float64, at five sizes, in float32 and float16; writes docs/parity.md.
 
 python -m benchmarks.parity
 """
@@ -14,6 +14,7 @@ import onnx
 
 from benchmarks.common import DIGITS, machine, rectified_resnet, table, write_page
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import DEFAULT_OPSET
 from rectexport.exporter.checking.parity import CaseReport, check_parity
 from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
@@ -21,7 +22,7 @@ from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.load import load_source
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import ExportOptions, run_export
-from rectexport.exporter.tracing.trace import DEFAULT_OPSET, trace
+from rectexport.exporter.tracing.trace import trace
 from rectexport.runtime.base.metrics import REGIONS
 
 HEADINGS = ("net", "precision", "input", "max abs", "relative L2", "cosine", "top-1", *REGIONS, "allowed")
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def measure(name: str, source: Source, shapes: ShapeOptions, sizes: tuple[str, ...], fp16: bool) -> list[list[str]]:
-    """One row a size: the package's outputs, and the worst inner tensor of each region."""
+    """One row per size: the package's outputs, and the worst inner tensor of each region."""
     inputs = plan_inputs(source, shapes).inputs
     traced = trace(source, inputs, DEFAULT_OPSET)
     tolerance = Tolerance(RELATIVE_L2["fp16" if fp16 else "fp32"])
@@ -68,7 +69,7 @@ def measure(name: str, source: Source, shapes: ShapeOptions, sizes: tuple[str, .
 
 
 def feeds_of(name: str, size: str) -> dict[str, Any]:
-    """Seeded random data of a size."""
+    """Seeded random data of the given size."""
     shape = tuple(int(part) for part in size.split("x"))
     return {name: np.random.default_rng(7).standard_normal(shape).astype(np.float32)}
 
@@ -96,10 +97,10 @@ def page(rows: list[list[str]]) -> str:
     """The Markdown page."""
     return f"""# Parity with PyTorch
 
-Made by `.venv/bin/python -m benchmarks.parity`. The package's ONNX in ONNX Runtime on the CPU, with all its graph
-optimizations, against PyTorch in float64 on the same seeded random input. max abs, relative L2, cosine and top-1 are
-the outputs'; corner, edge and interior give the relative L2 of the worst inner tensor in that region. float16 is
-float16 in the graph, which this engine computes partly in float32 on a CPU; on a GPU: not measured yet.
+Written by `.venv/bin/python -m benchmarks.parity`. The package's ONNX runs in ONNX Runtime on the CPU with all graph
+optimizations and is compared with PyTorch in float64 on the same seeded random input. max abs, relative L2, cosine and
+top-1 are those of the outputs; corner, edge and interior give the relative L2 of the worst inner tensor in that region.
+float16 means float16 in the graph; on a CPU this engine computes parts of it in float32. On a GPU: not measured yet.
 RF-ResNet-50 has seeded random weights and BatchNorm statistics.
 
 {table(HEADINGS, rows)}

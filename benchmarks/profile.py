@@ -1,9 +1,9 @@
-"""Where the time of one case goes, by kind of node, on ONNX Runtime: the reason behind a figure.
+"""Show the time of one case by kind of node on ONNX Runtime, to explain a figure.
 
     python -m benchmarks.profile C2sp shift --channels 64 --size 56 --batch 1
 
 Prints each kind of node that ONNX Runtime runs after its own fusions and layout changes (ReorderInput and
-ReorderOutput enter and leave its blocked layout), how often, and its share of the time.
+ReorderOutput convert to and from its blocked layout), how often it runs, and its share of the time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import onnxruntime
 
 from benchmarks.cases import KINDS, Case
 from benchmarks.chains import Chain
-from rectexport.runtime.timing import stopwatch
+from rectexport.runtime.base.environment import usable_cores
 
 RUNS = 50
 
@@ -45,9 +45,9 @@ def main() -> None:
 
 
 def profile(model: bytes, shape: tuple[int, ...]) -> dict[str, tuple[int, float]]:
-    """How many nodes of each kind one run has, and their seconds."""
+    """By kind of node: how many nodes one run has, and their seconds."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = stopwatch.usable_cores()
+    options.intra_op_num_threads = usable_cores()
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")

@@ -16,16 +16,16 @@ from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-#: What a person has found out about the figures; taken over as it stands.
+#: Conclusions written by hand, copied into the page.
 NOTES = Path(__file__).with_name("notes.md")
 INTRODUCTION = """# Benchmarks of exact forms
 
-Made by `make bench` on {date}: {processor}, {cores} cores, {engines}.
+Written by `make bench` on {date}: {processor}, {cores} cores, {engines}.
 
-All float32; each model alone in its process, timed in interleaved rounds. Figures are medians, and the ± is half of
-a 95 % interval of the median.
-Times are of a chain of equal layers (the `layers` column), with ReLU in between. Ratios are to the graph as written,
-in the same rounds. *Chosen* is what `--target` takes there by the committed cost table.
+Everything is float32. Each model runs in a process of its own, and the models take turns in rounds. Figures are
+medians, and the ± is half of a 95 % interval of the median. Times are those of a chain of equal layers (the `layers`
+column) with ReLU between them. Ratios are to the graph as written, in the same rounds. *Chosen* is the form that
+`--target` takes according to the committed cost table.
 
 The raw figures are in [benchmarks.json](benchmarks.json).
 """
@@ -63,12 +63,12 @@ class _Row:
 
     @property
     def floor(self) -> float:
-        """The floor's time by the time as written."""
+        """The floor's time divided by the time as written."""
         return float(self.forms[FLOOR]["ratio"]) * self.kind.floor_factor
 
     @property
     def ratio(self) -> float:
-        """The chosen form's time by the time as written."""
+        """The chosen form's time divided by the time as written."""
         return float(self.forms[self.chosen]["ratio"])
 
     def cells(self) -> list[str]:

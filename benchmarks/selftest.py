@@ -1,11 +1,11 @@
-"""Does `rectexport bench` tell a model from itself? It must not, more than 5 % of the time: writes docs/latency.md.
+"""Count how often `rectexport bench` finds a difference between equal models (at most 5 %); writes docs/latency.md.
 
     python -m benchmarks.selftest --runs 14            the digits network against itself
     python -m benchmarks.selftest --runs 14 --loaded   the same beside a process that keeps a core busy
-    python -m benchmarks.selftest --runs 10 --control  20 layers against 21, which must be found
+    python -m benchmarks.selftest --runs 10 --control  20 layers against 21, a difference that must be found
 
-Runs are kept in docs/latency.json and added up, so that they can be made in pieces; --anew forgets those of the
-same kind. The page is written after every call, from benchmarks/latency.md and the figures.
+Runs accumulate in docs/latency.json over several calls; --anew deletes earlier runs of the same kind. Every call
+writes the page from benchmarks/latency.md and the figures.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from typing import Any
 from benchmarks import chains
 from benchmarks.chains import Chain
 from benchmarks.common import DIGITS, DOCS, ROOT, machine, table, write_page
+from rectexport.runtime.base.environment import usable_cores
 from rectexport.runtime.timing.intervals import FASTER, NO_DIFFERENCE, SLOWER
-from rectexport.runtime.timing.machine import cpu_times, load_between, usable_cores
+from rectexport.runtime.timing.machine import cpu_times, load_between
 from rectexport.runtime.timing.process import Contestant
 from rectexport.runtime.timing.stopwatch import Race, race
 
 KEPT, METHOD = DOCS / "latency.json", Path(__file__).with_name("latency.md")
 PACKAGE = ROOT / "out" / "digits"
-CONTROL_TEXT = """The last row is a control: a chain of convolutions against one with a layer more, 5 % more work,
-which should be found. """
+CONTROL_TEXT = """The last row is a positive control: a chain of convolutions against one with an additional layer.
+That is 5 % more work, a difference that should be found. """
 SECONDS, WARM_UP = 2.0, 0.1
 IDLE, LOADED, CONTROL = (
     "a model against itself",
@@ -51,12 +52,12 @@ HEADINGS = (
 
 
 def main() -> None:
-    """Time, keep, write."""
+    """Time, store the runs, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--loaded", action="store_true", help="keep one core busy meanwhile")
     parser.add_argument("--control", action="store_true", help="20 layers against 21")
-    parser.add_argument("--anew", action="store_true", help="forget earlier runs of this kind")
+    parser.add_argument("--anew", action="store_true", help="delete earlier runs of this kind")
     options = parser.parse_args()
     kind = CONTROL if options.control else LOADED if options.loaded else IDLE
     rows: list[dict[str, Any]] = json.loads(KEPT.read_text()) if KEPT.exists() else []
@@ -87,7 +88,7 @@ def control(folder: Path) -> tuple[Path, Path]:
 
 
 def contest(models: tuple[Path, Path], seed: int) -> dict[str, Any]:
-    """One comparison, as `rectexport bench` makes it."""
+    """One comparison, made as `rectexport bench` does."""
     spec = {"engine": "onnxruntime", "threads": usable_cores()}
     contestants = [
         Contestant(name, {**spec, "model": str(model)}) for name, model in zip(("a", "b"), models, strict=True)

@@ -1,9 +1,9 @@
-"""Serving under load on loopback; writes the figures and plots of docs/serving.md.
+"""Measure serving under load on loopback; writes the figures and plots of docs/serving.md.
 
-    python -m benchmarks.serving                all of it, in about eight minutes, on an idle machine
-    python -m benchmarks.serving --only tiny    one part; the others' figures are kept
+    python -m benchmarks.serving                all parts, in about eight minutes, on an idle machine
+    python -m benchmarks.serving --only tiny    one part; the figures of the others are kept
 
-The client runs on the same machine and takes its share of the cores. ray needs the extra `ray`.
+The client runs on the same machine and takes a part of its cores. The part ray needs the extra `ray`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ PARTS = ("latency", "throughput", "tiny", "resnet", "first", "ray")
 ROUNDS = 4
 STARTS = 5
 PAUSE_SECONDS = 0.3
-#: What `auto` takes on a CPU, and the other one.
+#: The backend that `auto` chooses on a CPU, and the other one.
 BACKENDS = ("openvino", "onnxruntime")
 START_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Net:
-    """A network and how it is loaded: by which hosts and protocols, over how many connections, for how many seconds."""
+    """A network and its load: hosts and protocols, numbers of connections, and seconds of each measurement."""
 
     name: str
     shape: tuple[int, ...]
@@ -50,23 +50,23 @@ class Net:
 
     @property
     def package(self) -> Path:
-        """Where its package is."""
+        """The folder of its package."""
         return PACKAGES / self.name
 
 
-#: Host -> words for `rectexport serve`.
+#: Host -> options of `rectexport serve`.
 HOSTS = {"workers": (), "no batching": ("--max-batch", "1"), "in process": ("--in-process",)}
 KINDS = ("json", "binary", "grpc")
 ALL = tuple((host, kind) for host in HOSTS for kind in KINDS)
 SOME = (*(("workers", kind) for kind in KINDS), ("no batching", "binary"), ("in process", "binary"))
 TINY = Net("tiny", (1, 8, 8), 1, (1, 4, 16, 64), ALL, dict.fromkeys((1, 4, 16, 64), 1.5))
-#: Its batches of 32 take most of a second: more of them, so that where the time is cut matters little.
+#: Batches of 32 take most of a second, so it is measured for longer: a batch cut off at the end then matters little.
 RESNET = Net("resnet50", (3, 224, 224), THREADS, (1, 8, 32), SOME, {1: 4.0, 8: 4.0, 32: 10.0})
 RAW_SECONDS = 6.0
 
 
 def main() -> None:
-    """Measure what was asked for, then write the page's figures from all there is."""
+    """Measure the requested parts, then write the page from all stored figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS, action="append", help="measure these parts alone")
     parser.add_argument("--report", action="store_true", help="measure nothing")
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def measure(part: str) -> dict[str, Any]:
-    """One part's figures."""
+    """The figures of one part."""
     if part == "tiny":
         return under_load(TINY)
     if part == "resnet":
@@ -95,7 +95,7 @@ def measure(part: str) -> dict[str, Any]:
 
 
 def prepare(*nets: Net) -> None:
-    """Export networks with a dynamic batch, unless that was done before."""
+    """Export networks with a dynamic batch, unless their packages exist."""
     for net in nets:
         if not net.package.exists():
             _export(net)
@@ -113,7 +113,7 @@ def _export(net: Net) -> None:
 
 
 def under_load(net: Net) -> dict[str, Any]:
-    """Every host, protocol and number of connections, and the session alone before and after."""
+    """Measure every host, protocol and number of connections, and the session alone before and after."""
     raw = [alone(net, *net.rows, seconds=RAW_SECONDS)]
     rows = []
     for host, options in HOSTS.items():
@@ -128,7 +128,7 @@ def under_load(net: Net) -> dict[str, Any]:
 
 
 def in_turn() -> dict[str, Any]:
-    """The session and the server in turn, so that whatever else the machine does meets both: rates of RF-ResNet-50."""
+    """Rates of RF-ResNet-50 for session and server in turn, so that other load on the machine affects both."""
     rounds = []
     with server(RESNET) as (web, _):
         for _ in range(ROUNDS):
@@ -139,7 +139,7 @@ def in_turn() -> dict[str, Any]:
 
 
 def one_by_one() -> dict[str, Any]:
-    """The same for one connection and the tiny net: median milliseconds, also of a request that infers nothing."""
+    """Median milliseconds for one connection and the tiny network, in turn; also of a request without inference."""
     return {"rounds": {backend: _one_by_one(backend) for backend in BACKENDS}}
 
 
@@ -167,13 +167,13 @@ def alone(net: Net, *rows: int, seconds: float = 1.0, backend: str = "auto", pau
 
 
 def load(kind: str, address: str, net: Net, connections: int, model: str = "m") -> dict[str, Any]:
-    """Figures of one load, from a process of its own."""
+    """Figures of one load, generated by a process of its own."""
     return child("load", kind, address, model, str(net.package), str(connections), str(net.seconds[connections]))
 
 
 @contextmanager
 def server(net: Net, *options: str) -> Iterator[tuple[str, str]]:
-    """Addresses of a server that has just become ready."""
+    """Start a server; gives its addresses once it is ready."""
     command = [sys.executable, "-m", "rectexport", "serve", f"m={net.package}", "--port", "0", "--grpc-port", "0"]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen([*command, "--threads", str(net.threads), *options], stderr=log, cwd=ROOT)

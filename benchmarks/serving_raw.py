@@ -1,4 +1,4 @@
-"""What a package does without a server: session.run by batch size; prints JSON.
+"""Measure a package without a server: session.run by batch size; prints JSON.
 
 python -m benchmarks.serving_raw PACKAGE ROWS… [--backend NAME] [--threads N] [--seconds S] [--pause-ms 1]
 """
@@ -16,7 +16,7 @@ from rectexport.runtime.engines import openvino_runner
 
 
 def main() -> None:
-    """For each batch size, runs for its share of the seconds: rows a second of running, and the median of a run."""
+    """Run each batch size for its share of the seconds; gives rows per second and the median time of a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("package")
     parser.add_argument("rows", nargs="+", type=int)
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--pause-ms", type=float, default=0.0, help="sleep between runs, as a server does")
-    parser.add_argument("--bound", action="store_true", help="let OpenVINO bind its threads to cores, as it would")
+    parser.add_argument("--bound", action="store_true", help="let OpenVINO bind its threads to cores, its default")
     options = parser.parse_args()
     if options.bound:
         openvino_runner.SETTINGS["ENABLE_CPU_PINNING"] = "YES"

@@ -1,4 +1,4 @@
-"""A Ray Serve application of one machine, for benchmarks.serving and the long tests: ours, in a process of its own."""
+"""Run our Ray Serve application on one machine, in a process of its own, for benchmarks.serving and the long tests."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MODEL = "m"
 
 @contextmanager
 def ray_server(package: Path, fast: bool, *options: str) -> Iterator[str]:
-    """The address of `rectexport serve --ray`, ready; fast is HAProxy and the throughput settings."""
+    """Start `rectexport serve --ray`; gives its address once it is ready. fast sets HAProxy and Ray for throughput."""
     port = _free_port()
     settings = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"} if fast else {}
     command = [sys.executable, "-m", "rectexport", "serve", f"{MODEL}={package}", "--ray", "--port", str(port)]
-    # Fractions of a core, so that replicas, proxy and client fit on a small machine.
+    # Each replica takes a fraction of a core, so that replicas, proxy and client fit on a small machine.
     command += ["--replicas", "2..2", "--num-cpus", "0.25", "--insecure", *options]
     environment = {**os.environ, **settings, "RAY_USAGE_STATS_ENABLED": "0"}
     with tempfile.TemporaryFile("w+") as log:

@@ -1,4 +1,4 @@
-"""The figures of docs/serving.md: tables and plots between its markers, from what benchmarks.serving measured."""
+"""Write the tables and plots of docs/serving.md, between its markers, from the results of benchmarks.serving."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def _latency_section(part: Mapping[str, Any]) -> str:
     count = len(next(iter(part["rounds"].values())))
     return f"""### One connection, against session.run
 
-Medians of {count} rounds of each in turn, the tiny net, binary over HTTP, p50 in ms; in brackets what serving adds to
-session.run in a loop. *Paused* is session.run once a millisecond: what sleeps in between finds its caches cold, as a
-server does. *Health* is a request that infers nothing.
+The tiny network, binary over HTTP, p50 in ms: medians of {count} rounds in turn. In brackets, the time that serving
+adds to session.run in a loop. *Paused* is session.run once per millisecond: caches are cold after a pause, as they are
+in a server. *Health* is a request without inference.
 
 {table(_LATENCY, rows)}
 
@@ -76,7 +76,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _raw(part: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
-    """Rows -> best rate and median milliseconds of the session alone, over the two times it was measured."""
+    """Rows -> best rate and median milliseconds of the session alone, over its two measurements."""
     sizes = [int(rows) for rows in part["raw"][0]]
     return {
         rows: (

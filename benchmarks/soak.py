@@ -1,8 +1,8 @@
-"""Memory of a session over many calls of mixed shapes: writes its section of docs/runtime.md.
+"""Measure the memory of a session over many calls of mixed shapes; writes a section of docs/runtime.md.
 
 python -m benchmarks.soak [--calls 100000] [--backends onnxruntime,openvino]
 
-Each backend has a process of its own, which imports no PyTorch. Shapes are drawn at random: batch 1 to 4, height and
+Each backend has a process of its own, which does not import PyTorch. Shapes are random: batch 1 to 4, height and
 width 8 to 32, 2500 different ones.
 """
 
@@ -26,7 +26,7 @@ READINGS = 10
 
 
 def main() -> None:
-    """Measure as the parent, or one backend as a child."""
+    """Measure all backends, or with --child a single one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--backends", default="onnxruntime,openvino")
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def export(folder: Path) -> Path:
-    """The digits network with dynamic batch, height and width."""
+    """Export the digits network with dynamic batch, height and width."""
     shapes = [f"--{side}-shapes=x:{'x'.join(map(str, shape))}" for side, shape in (("min", SMALLEST), ("max", LARGEST))]
     command = [sys.executable, "-m", "rectexport", str(DIGITS), *shapes, "-o", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
@@ -75,13 +75,13 @@ def soak(backend: str, package: str, calls: int) -> dict[str, Any]:
 
 
 def resident() -> float:
-    """This process's memory in MB, as Linux counts it."""
+    """This process's resident memory in MB, as Linux counts it."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * 4096 / 2**20
 
 
 def section(results: list[dict[str, Any]]) -> str:
-    """The table, calls down and backends across."""
+    """The table, with a row per number of calls and a column per backend."""
     rows = [
         [f"{calls:,}", *(f"{result['readings'][index][1]:.1f}" for result in results)]
         for index, (calls, _) in enumerate(results[0]["readings"])

@@ -1,9 +1,9 @@
-"""Do the four ideas train? Twin networks on scikit-learn's digits, one protocol, several seeds.
+"""Train pairs of networks that differ in one of the four ideas, on scikit-learn's digits with several seeds.
 
 python -m benchmarks.trainability [--seeds 6] [--epochs 20] [--workers 2] [--out docs]
 
-Writes trainability.md (mean and standard deviation over seeds) and trainability.png. Every network sees the same
-images in the same order for a seed, so that twins are also compared seed by seed.
+Writes trainability.md (mean and standard deviation over seeds) and trainability.png. For one seed, every network gets
+the same images in the same order, so that the two of a pair are also compared seed by seed.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ TWINS = (
 
 @dataclass(frozen=True)
 class Run:
-    """What one training gave: error on the held-out images, last epoch's mean loss, seconds."""
+    """Result of one training: error on the held-out images, mean loss of the last epoch, seconds."""
 
     error: float
     loss: float
@@ -91,7 +91,7 @@ class Run:
 
 
 def images_of(array: Any, side: int) -> Tensor:
-    """Grey images [N, 1, 8, 8] as the zoo's three equal channels [N, 3, side, side], pixels repeated."""
+    """Grey images [N, 1, 8, 8] as three equal channels [N, 3, side, side], enlarged by repeating pixels."""
     return F.interpolate(torch.from_numpy(array), size=(side, side)).expand(-1, 3, -1, -1).contiguous()
 
 
@@ -115,7 +115,7 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int, generat
 
 
 def run(contender: Contender, seed: int, epochs: int) -> Run:
-    """Train one network with one seed: of its weights and of the order of images."""
+    """Train one network; the seed sets its weights and the order of images."""
     torch.set_num_threads(1)
     start = time.perf_counter()
     data = digits_split()
@@ -138,18 +138,18 @@ def spread(values: Sequence[float]) -> str:
 
 
 def table(results: dict[str, list[Run]], epochs: int, seconds: float) -> str:
-    """The page: protocol, then one row a network; the difference is the variant's error minus its twin's."""
+    """The page: protocol, then one row per network; the difference is the variant's error minus the base's."""
     seeds = len(next(iter(results.values())))
     lines = [
-        "# Do the four ideas train?",
+        "# Training the four ideas",
         "",
         f"`python -m benchmarks.trainability --seeds {seeds} --epochs {epochs}` ({seconds / 60:.1f} minutes)",
         "",
         "scikit-learn's digits: 1198 images to train on, 599 held out, the same for all. One protocol for every",
         f"network: AdamW, peak rate {RATE}, weight decay {DECAY}, one-cycle schedule, batch {BATCH}, {epochs} epochs,",
-        f"no augmentation. Mean ± standard deviation over {seeds} seeds; a seed fixes the weights' draw and the order",
-        "of images. VGG takes the images enlarged to 32x32. The difference is taken seed by seed: variant minus base,",
-        "below zero where the variant errs less.",
+        f"no augmentation. Mean ± standard deviation over {seeds} seeds; a seed sets the initial weights and the order",
+        "of images. VGG gets the images enlarged to 32x32. The difference is computed for each seed as variant minus",
+        "base: it is negative if the variant has the smaller error.",
         "",
         "| idea | network | parameters | held-out error % | difference | last training loss |",
         "|---|---|---|---|---|---|",
@@ -166,7 +166,7 @@ def table(results: dict[str, list[Run]], epochs: int, seconds: float) -> str:
 
 
 def plot(results: dict[str, list[Run]], path: Path) -> None:
-    """Every run's error as a dot, and mean ± standard deviation beside it."""
+    """Plot the error of every run, with mean ± standard deviation beside it."""
     figure, axes = pyplot.subplots(1, len(TWINS), figsize=(11, 3.4), sharey=True, layout="constrained")
     for axis, twins in zip(axes, TWINS, strict=True):
         errors = [[r.error for r in results[c.label]] for c in (twins.base, twins.variant)]

@@ -1,9 +1,9 @@
-"""Every network of the zoo exported at its native size, rectified and plain: writes docs/zoo.md.
+"""Export and time every network of the zoo at its native size, rectified and plain; writes docs/zoo.md.
 
     python -m benchmarks.zoo [NAME ...] [--seconds 4] [--export-only]
 
-All are exported first; then each network is timed, its kinds of convolution against each other (see
-rectexport.runtime.timing.stopwatch). Packages and rows are kept in out/zoo, where an interrupted run goes on.
+All are exported first. Then each network is timed with each kind of convolution, in turn (see
+rectexport.runtime.timing.stopwatch). Packages and rows are kept in out/zoo, so an interrupted run can be continued.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ HEADINGS = (
 
 
 def main() -> None:
-    """Export what is missing, time what is not timed, write the page."""
+    """Export missing packages, time those without a time, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="networks; all by default")
     parser.add_argument("--seconds", type=float, default=4.0, help="of timing for each network (default %(default)s)")
-    parser.add_argument("--export-only", action="store_true", help="time nothing: for a machine that is not idle")
+    parser.add_argument("--export-only", action="store_true", help="do not time, on a machine that is not idle")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, Any]] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def time_network(rows: dict[str, dict[str, Any]], name: str, seconds: float) -> dict[str, dict[str, Any]]:
-    """Milliseconds of every kind of convolution of one network, and the ratio to the plain kind with its ±."""
+    """Milliseconds of one network with every kind of convolution, and the ratio to the plain kind with its ±."""
     keys = [key for key in rows if key.partition(" ")[0] == name]
     models = {key: (package_of(key) / MODEL).read_bytes() for key in keys}
     times = stopwatch.measure(models, "onnxruntime", seconds=seconds, burst=BURST)
@@ -83,7 +83,7 @@ def time_network(rows: dict[str, dict[str, Any]], name: str, seconds: float) -> 
 
 
 def keep(rows: dict[str, dict[str, Any]], key: str, row: dict[str, Any]) -> None:
-    """Add a row and save all."""
+    """Add a row and save all rows."""
     rows[key] = row
     KEPT.write_text(json.dumps(rows, indent=1))
     print(key, row, flush=True)
@@ -91,12 +91,12 @@ def keep(rows: dict[str, dict[str, Any]], key: str, row: dict[str, Any]) -> None
 
 
 def package_of(key: str) -> Path:
-    """Where the package of a row is kept."""
+    """The folder of a row's package."""
     return FOLDER / key.replace(", ", "-").replace(" ", "-")
 
 
 def variants(name: str) -> dict[str, dict[str, Any]]:
-    """Every kind of zero-padded convolution that the network can be built with, and the options for it."""
+    """The kinds of zero-padded convolution that the network can be built with, and the options for each."""
     entry = model_entry(name)
     kinds: dict[str, dict[str, Any]] = {"rectified": {"conv": "rectified"}, "plain": {"conv": "plain"}}
     if "rectified" in entry.uses:
@@ -119,7 +119,7 @@ def export(name: str, conv: str, choices: dict[str, Any]) -> dict[str, Any]:
 
 
 def parity_of(result: Exported) -> dict[str, Any]:
-    """The output's distance, and the worst region of the worst inner tensor."""
+    """The distance of the output, and the worst region of the worst inner tensor."""
     case = result.parity.cases[0]
     layers = [(*layer.worst, layer.layer) for layer in case.layers]
     region, worst, layer = max(layers, key=lambda entry: entry[1], default=("none", 0.0, ""))
@@ -153,16 +153,19 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     ratios = [row["ratio"][0] for row in rows.values() if "ratio" in row]
     return f"""# The zoo
 
-Made by `make zoo` (`.venv/bin/python -m benchmarks.zoo`). Every network with seeded random weights and fitting
-BatchNorm statistics, batch 1 at its native size, fp32; nodes before and after the passes; relative L2 of the output
-against PyTorch in float64 (largest of all: {largest:.1e}, allowed 1e-05); the worst region of the worst inner tensor;
-seconds of the whole export (threads of PyTorch: {threads}), on a machine that may have had other work; median
-milliseconds in ONNX Runtime on the CPU (threads: {THREADS}), on one that had none, each alone in a process, a network's
-kinds of convolution in interleaved rounds; the ± of the ratio is half of a 95 % interval.
+Written by `make zoo` (`.venv/bin/python -m benchmarks.zoo`). Every network has seeded random weights with matching
+BatchNorm statistics and runs with batch 1 at its native size in fp32. The columns give:
+
+- nodes before and after the passes;
+- the relative L2 of the output to PyTorch in float64 (largest of all: {largest:.1e}, allowed 1e-05);
+- the worst region of the worst inner tensor;
+- seconds of the whole export (threads of PyTorch: {threads}), on a machine that may have had other work;
+- median milliseconds in ONNX Runtime on the CPU (threads: {THREADS}), on an idle machine, each in a process of its own,
+  a network's kinds of convolution in interleaved rounds; the ± of the ratio is half of a 95 % interval.
 
 Rectified / plain over all networks: median {np.median(ratios):.2f}, largest {max(ratios):.2f}. ONNX Runtime multiplies
-outside the blocked layout of its convolutions, so small maps of few channels pay most.
-[benchmarks.md](benchmarks.md) has rectified layers on OpenVINO, too.
+outside the blocked layout of its convolutions, so the cost is largest for small maps of few channels.
+[benchmarks.md](benchmarks.md) also has rectified layers on OpenVINO.
 
 {table(HEADINGS, lines)}
 

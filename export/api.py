@@ -1,4 +1,4 @@
-"""`rectexport.export`: the same export that the command line makes, from Python."""
+"""`rectexport.export`: the command line's export, from Python."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
 from rectexport.exporter.frontend.source import Source, unwrapped
-from rectexport.exporter.passes.precision import bfloat16
-from rectexport.exporter.pipeline import ExportOptions, run_export
+from rectexport.exporter.passes import PassPipeline
+from rectexport.exporter.pipeline import run_export
 from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 
@@ -28,36 +30,40 @@ def export(
     out: str | Path,
     dynamic_shapes: Any = None,
     *,
-    opset: int | None = None,
+    opset: int | None = ExportOptions.opset,
     rectify: str = ExportOptions.rectify,
     target: str = ExportOptions.target,
-    fp16: bool = False,
-    bf16: bool = False,
+    fp16: bool = ExportOptions.fp16,
+    bf16: bool = ExportOptions.bf16,
     atol: float | None = None,
     rtol: float | None = None,
-    guard: bool = True,
-    report: bool = False,
+    guard: bool = ExportOptions.guard,
+    report: bool = ExportOptions.report,
+    passes: PassPipeline | None = ExportOptions.passes,
 ) -> Package:
     """Export a model into the package folder `out` and check it against PyTorch in float64.
 
-    model            a module (a copy is exported, in eval mode, on the CPU) or an exported program
-    example_inputs   a tuple of tensors, as forward takes them
+    model            a module (a copy is exported, in eval mode, on the CPU), an exported program or TorchScript,
+                     with float32 weights
+    example_inputs   a tuple of tensors, as forward takes them: float32, usually [N, C, H, W], or integers
     dynamic_shapes   as torch.export.export takes it; None fixes every dimension
     rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes),
                      or "plugin" (nodes with function bodies, which a TensorRT plugin may replace)
     target           the engine that even kernels and CReLUs are lowered for: "onnxruntime", "openvino",
                      "tensorrt" or "portable"
     fp16, bf16       float16 or bfloat16 in the graph, float32 inputs and outputs
-    opset            None: 18, or 22 with bf16, which convolutions have since then
+    opset            None: 18, or 22 with bf16 (convolutions have bfloat16 since opset 22)
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
-    report           write report.html into the package, too; needs jinja2
+    guard            compare the model's outputs around every pass
+    report           also write report.html into the package; needs jinja2
+    passes           which passes may run; None: PassPipeline.default()
 
-    Raises BadInput for a model that cannot be traced, UsageError for options that do not fit, ParityError
-    when the package's answers differ.
+    Returns the package that was written. Raises BadInput for a model that cannot be traced, UsageError for options
+    that contradict each other, and ParityError when the package's outputs differ from PyTorch's.
     """
     source = _source(model, example_inputs, dynamic_shapes)
     options = ExportOptions(
-        opset=(bfloat16.LEAST_OPSET if bf16 else ExportOptions.opset) if opset is None else opset,
+        opset=opset,
         rectify=rectify,
         target=target,
         fp16=fp16,
@@ -67,6 +73,7 @@ def export(
         guard=guard,
         report=report,
         dynamic_shapes=dynamic_shapes,
+        passes=passes or PassPipeline.default(),
     )
     return run_export(source, ShapeOptions(), Path(out), options, Log()).package
 
@@ -98,7 +105,7 @@ def _source(model: Any, example_inputs: tuple[Tensor, ...], dynamic_shapes: Any)
 
 def _array(value: Tensor, name: str) -> Array:
     if value.dtype == torch.bfloat16:
-        raise UsageError(f"{name}: NumPy has no bfloat16; {_IN_FLOAT32}")
+        raise UsageError(f"{name}: is bfloat16, which NumPy does not have; {_IN_FLOAT32}")
     return np.asarray(value.detach().cpu().numpy(), order="C")
 
 
@@ -109,4 +116,4 @@ def _copy(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model).cpu()
     except Exception as error:
-        raise BadInput(f"model: cannot be copied: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"model: cannot be copied: {summary(error)}") from error

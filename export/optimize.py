@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto, version_converter
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import OptimizeOptions
 from rectexport.exporter.frontend.inputs import random_input
-from rectexport.exporter.frontend.onnx_file import first_line, numeric_type
+from rectexport.exporter.frontend.onnx_file import numeric_type
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import PREPARE, PassResult, select_passes
-from rectexport.exporter.passes.lowering import DEFAULT_TARGET, Decision, Lowering, load_costs
-from rectexport.exporter.passes.lowering.choice import Costs
+from rectexport.exporter.passes import Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
+from rectexport.exporter.passes.lowering import Decision, load_costs
 from rectexport.exporter.passes.lowering.machinery.tuning import tuned_costs
-from rectexport.exporter.passes.raising import RAISING
+from rectexport.exporter.passes.order import PREPARE, RAISE
+from rectexport.exporter.passes.summary import summarize
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.base.texts import summary
+from rectexport.runtime.errors import BadInput, Option
 
 #: How far a pass may move an output (relative L2, float32): rounding, and nothing else.
 RELATIVE_L2 = 1e-6
 #: What an open dimension of an input is taken to be, where no shape is given: batch, channels, then plane.
 _OPEN_SIZES = (1, 3, 224, 224)
-
-
-@dataclass(frozen=True)
-class OptimizeOptions:
-    """How to optimize. shapes gives inputs their sizes where the model leaves them open."""
-
-    target: str = DEFAULT_TARGET
-    tune: bool = False
-    guard: bool = True
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,11 +44,12 @@ class Optimized:
 
 def optimize(
     model: ModelProto,
-    target: str = DEFAULT_TARGET,
+    target: str = OptimizeOptions.target,
     *,
-    tune: bool = False,
+    tune: bool = OptimizeOptions.tune,
     shapes: Mapping[str, Shape] | None = None,
-    guard: bool = True,
+    guard: bool = OptimizeOptions.guard,
+    passes: PassPipeline | None = OptimizeOptions.passes,
 ) -> tuple[ModelProto, list[PassResult]]:
     """Find our operators in an ONNX model and give each the form that is fastest on the target; exactly.
 
@@ -65,33 +58,49 @@ def optimize(
     tune     measure the forms on this machine instead of trusting the committed table; remembers the result
     shapes   sizes of inputs that the model leaves open, by input name
     guard    compare the outputs before and after every pass, relative L2 at most 1e-6
+    passes   which passes may run; None: PassPipeline.default()
 
     Returns a new model and what each pass did. Raises UsageError for an unknown target, or tuning on one that
     does not run here; BadInput for a model that cannot be run; ParityError when a pass changes the outputs.
     """
-    done = run_optimize(model, OptimizeOptions(target, tune, guard, shapes or {}), Log())
+    options = OptimizeOptions(target, tune, guard, shapes or {}, passes or PassPipeline.default())
+    done = run_optimize(model, options, Log())
     return done.model, done.passes
 
 
 def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optimized:
     """`optimize` with a log and the decisions. Raises as it does."""
-    costs: Costs = load_costs(options.target)
+    context = PassContext(options.target)
+    load_costs(options.target)  # an unknown target is told before any work
     with log.step("read"):
         model = prepare(model)
         feeds = example_feeds(model, options.shapes)
         log.say(f"{len(model.graph.node)} nodes, opset {dialect.default_opset(model)}")
+    early, _ = _split(select_passes(context, _pipeline(options).passes))
     with log.step("raise"):
-        model, results = run_passes(model, (RAISING, *PREPARE), [feeds], log, options.guard, RELATIVE_L2)
+        model, results = run_passes(model, early, [feeds], log, options.guard, RELATIVE_L2)
+        log.say(summarize(results))
         model = infer_shapes(model)
     if options.tune:
         with log.step("tune"):
-            costs = tuned_costs(model, options.target, feeds, log)
-    lowering = Lowering(costs)
+            context = replace(context, measured=tuned_costs(model, options.target, feeds, log))
     with log.step("lower"):
-        log.say(f"costs: {costs.description}")
-        passes = select_passes("auto", lowering.passes())[len(PREPARE) :]
-        model, lowered = run_passes(model, passes, [feeds], log, options.guard, RELATIVE_L2)
-    return Optimized(model, [*results, *lowered], lowering.decisions)
+        log.say(f"costs: {context.costs.description}")
+        _, late = _split(select_passes(context, _pipeline(options).passes))
+        model, lowered = run_passes(model, late, [feeds], log, options.guard, RELATIVE_L2)
+        log.say(summarize(lowered))
+    check_finished(model, context)
+    return Optimized(model, [*results, *lowered], context.decisions)
+
+
+def _pipeline(options: OptimizeOptions) -> PassPipeline:
+    return options.passes or PassPipeline.default()
+
+
+def _split(passes: Sequence[Pass]) -> tuple[list[Pass], list[Pass]]:
+    """The passes up to the last that raises or prepares, and those after it, which choose forms by costs."""
+    last = max((index for index, entry in enumerate(passes) if entry.stage in (RAISE, PREPARE)), default=-1)
+    return list(passes[: last + 1]), list(passes[last + 1 :])
 
 
 def write_model(model: ModelProto, path: Path) -> None:
@@ -114,7 +123,7 @@ def prepare(model: ModelProto) -> ModelProto:
             model = version_converter.convert_version(model, dialect.LEAST_OPSET)
         except Exception as error:
             opset = dialect.default_opset(model)
-            raise BadInput(f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {first_line(error)}") from None
+            raise BadInput(f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {summary(error)}") from None
     return infer_shapes(model)
 
 
@@ -136,5 +145,6 @@ def example_feeds(model: ModelProto, shapes: Mapping[str, Shape]) -> dict[str, A
 def _guess(name: str, shape: onnx.TensorShapeProto) -> Shape:
     sizes = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in shape.dim]
     if None in sizes and len(sizes) not in (1, 2, 4):
-        raise BadInput(f"input {name}: its sizes are open; give them with --input {name}:SHAPE")
+        example = Option("shapes", {name: tuple(size or 1 for size in sizes)})
+        raise BadInput(f"input {name}: the model leaves its sizes open; give them, as in ", example)
     return tuple(_OPEN_SIZES[axis] if size is None else size for axis, size in enumerate(sizes))

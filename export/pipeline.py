@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.checking.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.checking.reference import Reference, make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
@@ -21,13 +21,12 @@ from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import RECTIFY_FORMS, Pass, PassResult, select_passes
-from rectexport.exporter.passes.lowering import DEFAULT_TARGET, OPERATORS, TARGETS, Lowering, load_costs
-from rectexport.exporter.passes.lowering import rectify as rectify_forms
-from rectexport.exporter.passes.precision import bfloat16, half
-from rectexport.exporter.passes.raising import RAISING
+from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
+from rectexport.exporter.passes.order import PRECISION
+from rectexport.exporter.passes.precision import bfloat16
+from rectexport.exporter.passes.summary import summarize
 from rectexport.exporter.tracing.randomness import random_calls
-from rectexport.exporter.tracing.trace import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, Traced, trace
+from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.exporter.writing import package_writer
 from rectexport.exporter.writing.rewrites import Rewrites
 from rectexport.runtime.base.environment import require
@@ -35,62 +34,11 @@ from rectexport.runtime.base.files import replaced_directory, replaced_file
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.base.temporary import scratch_folder
-from rectexport.runtime.errors import BadInput, ParityError, UsageError
+from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
 from rectexport.runtime.package.folder import MODEL, REWRITES, Package, add_files
 from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """How to export; the defaults suit most models."""
-
-    opset: int = DEFAULT_OPSET
-    rectify: str = "auto"
-    target: str = DEFAULT_TARGET
-    fp16: bool = False
-    bf16: bool = False
-    atol: Mapping[str, float] = field(default_factory=dict)
-    rtol: Mapping[str, float] = field(default_factory=dict)
-    guard: bool = True
-    report: bool = False
-    dynamic_shapes: Any = None
-    command: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        if self.rectify not in RECTIFY_FORMS:
-            raise UsageError(f"--rectify {self.rectify}: expected one of {', '.join(RECTIFY_FORMS)}")
-        if self.target not in TARGETS:
-            raise UsageError(f"--target {self.target}: expected one of {', '.join(TARGETS)}")
-        if self.fp16 and self.bf16:
-            raise UsageError("--fp16 and --bf16: one precision at a time")
-        if not MIN_OPSET <= self.opset <= MAX_OPSET:
-            raise UsageError(f"--opset {self.opset}: expected {MIN_OPSET}..{MAX_OPSET}, what torch's exporter covers")
-
-    def recorded(self) -> dict[str, Any]:
-        """What the manifest says about them."""
-        return {
-            "opset": self.opset,
-            "rectify": self.rectify,
-            "target": self.target,
-            "precision": self.precision,
-            "guard": self.guard,
-        }
-
-    def lowering(self) -> Lowering:
-        """Lowering for the target; a form of rectification that was asked for by name is left alone."""
-        operators = [entry for entry in OPERATORS if self.rectify == "auto" or entry.name != rectify_forms.NAME]
-        return Lowering(load_costs(self.target), operators)
-
-    def passes(self) -> tuple[Pass, ...]:
-        """All passes over the graph. Raising first: what a model's code spells out is worth as much as our layers."""
-        return (RAISING, *select_passes(self.rectify, self.lowering().passes(), self.target))
-
-    @property
-    def precision(self) -> str:
-        """fp32, fp16 or bf16."""
-        return "fp16" if self.fp16 else "bf16" if self.bf16 else "fp32"
 
 
 @dataclass
@@ -101,6 +49,20 @@ class Exported:
     passes: list[PassResult]
     parity: ParityReport
     nodes: tuple[int, int]
+
+
+def all_passes(options: ExportOptions) -> tuple[Pass, ...]:
+    """The passes that an export with these options runs, in order."""
+    return tuple(select_passes(pass_context(options), _pipeline(options).passes))
+
+
+def pass_context(options: ExportOptions, feeds: Sequence[Mapping[str, Array]] = ()) -> PassContext:
+    """What the passes depend on; feeds are example inputs, for float16."""
+    return PassContext(options.target, options.rectify, options.precision, feeds=feeds)
+
+
+def _pipeline(options: ExportOptions) -> PassPipeline:
+    return options.passes or PassPipeline.default()
 
 
 def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions, log: Log) -> Exported:
@@ -117,7 +79,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
             for swap in swaps:
                 log.say(f"adapted {swap}")
-            traced = trace(source, plan.inputs, options.opset, options.dynamic_shapes)
+            traced = trace(source, plan.inputs, options.graph_opset, options.dynamic_shapes)
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
@@ -125,7 +87,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
         rewrites = Rewrites()
         with log.step("passes"):
             model, results = _lower(traced, options, rewrites, log)
-            log.say(f"{len(traced.model.graph.node)} nodes before, {len(model.graph.node)} after")
+            log.say(f"{summarize(results)}; {len(traced.model.graph.node)} nodes before, {len(model.graph.node)} after")
         with log.step("parity"):
             path = package_writer.write_model(folder, model, _notes(source, options))
             reference, tolerance = make_reference(source, traced), _tolerance(source, options)
@@ -156,10 +118,10 @@ def _add_report(package: Package, name: str) -> None:
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:
     """What run_export would do, without tracing or writing. Raises as it does for inputs that do not fit."""
     plan = plan_inputs(source, shapes)
-    passes = ", ".join(entry.name for entry in options.passes())
+    passes = ", ".join(entry.name for entry in all_passes(options))
     return [
         *(f"input {_describe(entry)}" for entry in plan.inputs),
-        f"opset {options.opset}, {options.precision}, for {options.target}, passes: {passes}",
+        f"opset {options.graph_opset}, {options.precision}, for {options.target}, passes: {passes}",
         f"would write {out}",
     ]
 
@@ -167,22 +129,35 @@ def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: Ex
 def _lower(traced: Traced, options: ExportOptions, rewrites: Rewrites, log: Log) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
     feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
-    passes = [rewrites.watched(entry) for entry in options.passes()]
-    model, results = run_passes(infer_shapes(traced.model), passes, feeds, log, options.guard)
-    left = [node for node in model.graph.node if node.domain == "rectexport" and options.rectify != "plugin"]
-    if left or (options.rectify == "fold" and any(_still_dynamic(result) for result in results)):
-        raise BadInput("--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or graph")
-    if options.precision != "fp32":
-        model, result = rewrites.watched(_precision_pass(options, feeds)).run(model)
+    context = pass_context(options, feeds[:1])
+    passes = select_passes(context, _pipeline(options).passes)
+    exact, rounding = _split([rewrites.watched(entry) for entry in passes])
+    model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
+    _check_fold(options, results)
+    check_finished(model, context)
+    for entry in rounding:
+        model, result = entry.run(model)
         results.append(result)
-        log.say(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
+        log.detail(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
     return model, results
 
 
-def _precision_pass(options: ExportOptions, feeds: Sequence[Mapping[str, Array]]) -> Pass:
-    if options.bf16:
-        return Pass(bfloat16.NAME, bfloat16.run)
-    return Pass(half.NAME, lambda model: half.run(model, feeds[:1]))
+def _split(passes: Sequence[Pass]) -> tuple[list[Pass], list[Pass]]:
+    """The passes that keep values, and those from the first one on that rounds them: the guard cannot compare these."""
+    first = next((index for index, entry in enumerate(passes) if entry.stage == PRECISION), len(passes))
+    return list(passes[:first]), list(passes[first:])
+
+
+def _check_fold(options: ExportOptions, results: Sequence[PassResult]) -> None:
+    dynamic = any(entry.code is Code.DYNAMIC_SIZE for result in results for entry in result.refused)
+    if options.rectify == "fold" and dynamic:
+        raise BadInput(
+            Option("rectify", "fold"),
+            ": H, W are dynamic, so r is no constant; use ",
+            Option("rectify", "auto"),
+            " or ",
+            Option("rectify", "graph"),
+        )
 
 
 def _check_emulated(
@@ -198,14 +173,10 @@ def _check_emulated(
 
 def _check_bounds(options: ExportOptions, model: ModelProto) -> None:
     outputs = [value.name for value in model.graph.output]
-    for flag, bounds in (("--atol", options.atol), ("--rtol", options.rtol)):
+    for option, bounds in (("atol", options.atol), ("rtol", options.rtol)):
         for name in bounds:
             if name and name not in outputs:
-                raise UsageError(f"{flag} {name}: no such output; the model has {', '.join(outputs)}")
-
-
-def _still_dynamic(result: PassResult) -> bool:
-    return any(entry.reason == "H, W dynamic" for entry in result.refused)
+                raise UsageError(Option(option), f" {name}: no such output; the model has {', '.join(outputs)}")
 
 
 def _describe(entry: InputPlan) -> str:

@@ -1,4 +1,4 @@
-"""Layers, networks and checkpoints of the four ideas that rectexport deploys.
+"""Layers, networks and checkpoints of the four papers that rectexport deploys.
 
 Importing this package imports no PyTorch. The first use of a public name imports the module that defines it.
 """

@@ -1,8 +1,13 @@
 """The project's checkpoint: a plain dict that torch.load reads with weights_only=True.
 
-format: "rectexport-checkpoint"; version: 1; arch: a name of the zoo; arguments: what create_model takes
-besides it, plain values; state_dict: tensors; example_input: float32 [N, C, H, W];
-tolerances: {"relative_l2": 1e-5}; labels: names of the classes, or None.
+format          "rectexport-checkpoint"
+version         1
+arch            a name of the zoo
+arguments       further arguments of create_model, plain values
+state_dict      tensors
+example_input   float32 [N, C, H, W]
+tolerances      {"relative_l2": 1e-5}
+labels          names of the classes, or None
 """
 
 from __future__ import annotations
@@ -53,7 +58,8 @@ def save_checkpoint(
         "tolerances": dict(TOLERANCES if tolerances is None else tolerances),
         "labels": None if labels is None else [str(label) for label in labels],
     }
-    content = io.BytesIO()  # a path's name would go into the file, and of a full disk PyTorch makes its own error
+    # Given a path, torch.save would store its name in the file and hide the error of a full disk.
+    content = io.BytesIO()
     torch.save(checkpoint, content)
     with replaced_file(Path(path)) as temporary:
         temporary.write_bytes(content.getbuffer())
@@ -68,7 +74,7 @@ def _plain(value: Any, name: str) -> Any:
 
 
 def _is_plain(arguments: Mapping[Any, Any]) -> bool:
-    """Whether all are plain values and few: a pickle of a few bytes can hold a list that has no end in practice."""
+    """Whether all are plain values and few: a pickle of a few bytes can hold a list of practically endless length."""
     pending, left = [*arguments, *arguments.values()], MAX_VALUES
     while pending and left:
         value, left = pending.pop(), left - 1
@@ -89,7 +95,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything from KeyError to UnpicklingError
-        raise BadInput(f"{path}: not a readable checkpoint: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"{path}: not a readable checkpoint: {reason}") from error
     check(checkpoint, str(path))
     return dict(checkpoint)
 
@@ -124,11 +131,11 @@ def build(checkpoint: Mapping[str, Any], source: str = "checkpoint") -> nn.Modul
     arch, arguments = checkpoint["arch"], checkpoint["arguments"]
     try:
         with torch.device("meta"), at_most(len(checkpoint["state_dict"])):
-            plan = create_model(arch, **arguments)  # without memory: the arguments may ask for more than there is
-    except Exception as error:  # a value of the wrong kind may break a builder anywhere
+            outline = create_model(arch, **arguments)  # without memory: the arguments may ask for any amount of it
+    except Exception as error:  # an argument of the wrong kind may raise anything
         reason = str(error)[:300]
         raise BadInput(f"{source}: {arch:.100} cannot be built with these arguments: {reason}") from error
-    check_weights(plan, checkpoint["state_dict"], source, arch)
+    check_weights(outline, checkpoint["state_dict"], source, arch)
     model = create_model(arch, **arguments)
     load_weights(model, checkpoint["state_dict"], source, arch)
     return model.eval()

@@ -1,7 +1,7 @@
 """Turn any network's zero-padded convolutions into rectified ones, and back.
 
-A module is changed in place, by its class: it stays the same object with the same parameters, buffers, hooks,
-parametrizations, device, dtype and training flag, so shared modules and optimizers keep working.
+A module is changed in place by replacing its class: it stays the same object with the same parameters, buffers,
+hooks, parametrizations, device, dtype and training flag, so shared modules and optimizers keep working.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ TWINS: dict[type[nn.Conv2d], type[nn.Conv2d]] = {
 class Report:
     """What `rectify` or `plain` did.
 
-    changed names every module that changed, under each of its names; skipped gives names of modules that pad but
-    were left alone, with the reason.
+    changed lists every changed module, under each of its names; skipped lists modules that pad but were left alone,
+    with the reason.
     """
 
     changed: tuple[str, ...]
@@ -65,9 +65,9 @@ def rectify(
     """Rectify, in place, every Conv2d of `model` that pads with zeros; the weights stay as they are.
 
     mode, bias_mode and empty as in RectifiedConv2d. names are module names or shell patterns ("layer1.*") and
-    predicate takes (name, module): a convolution must fit both. A convolution into which a BatchNorm was fused
-    is right with bias_mode "after". Raises ValueError for an option it does not know, a name that no module has
-    (naming the nearest), or a TorchScript model, whose code is fixed.
+    predicate takes (name, module): a convolution must satisfy both. Use bias_mode "after" for a convolution into
+    which a BatchNorm was fused. Raises ValueError for an unknown option, a name that no module has (naming the
+    nearest), or a TorchScript model, whose code cannot be changed.
     """
     one_of(mode, MODES, "mode"), one_of(bias_mode, BIAS_MODES, "bias_mode"), one_of(empty, EMPTY, "empty")
     options = {"mode": mode, "bias_mode": bias_mode, "empty": empty}
@@ -81,10 +81,10 @@ def rectify(
 
 
 def plain(model: nn.Module, *, names: Sequence[str] = (), predicate: Predicate | None = None) -> Report:
-    """The way back: turn RectifiedConv2d modules into Conv2d, in place; the weights stay as they are.
+    """Turn RectifiedConv2d modules back into Conv2d, in place; the weights stay as they are.
 
     names and predicate as in `rectify`. A convolution with unequal padding on opposite sides stays rectified,
-    since Conv2d has none. Raises ValueError for a name that no module has, or a TorchScript model.
+    since Conv2d does not support it. Raises ValueError for a name that no module has, or a TorchScript model.
     """
 
     def change(module: nn.Module) -> None:
@@ -105,10 +105,10 @@ def convert(
     why_not: Callable[[nn.Module], str | None],
     change: Callable[[nn.Module], None],
 ) -> Report:
-    """Change, in place, every chosen module for which why_not gives None.
+    """Change, in place, every chosen module for which why_not returns None.
 
-    why_not's "" means that there is nothing to do or to say. Raises ValueError for a name that no module has,
-    or a TorchScript model.
+    A module for which it returns a reason is reported as skipped; one for which it returns "" is not reported.
+    Raises ValueError for a name that no module has, or a TorchScript model.
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError("model: TorchScript cannot be changed; rectify the module before scripting or tracing it")
@@ -141,7 +141,7 @@ def _check_names(patterns: Sequence[str], names: Sequence[str]) -> None:
 
 
 def _base(module: nn.Module) -> type[nn.Module]:
-    """The module's class, without the one that parametrization put before it."""
+    """The module's class, without the subclass that parametrization adds."""
     return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
 
 

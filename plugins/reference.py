@@ -1,7 +1,7 @@
 """The operators in plain NumPy: the definition that every other implementation is compared with.
 
 Data is NCHW, weights are OIHW, every input is converted to float64 and every result is float64 (tap counts
-are int64). Nothing here is meant to be fast. `pads` is in ONNX order: top, left, bottom, right.
+are int64). The code is written to be checked, not to be fast. `pads` is in ONNX order: top, left, bottom, right.
 
 Papers followed:
 - rectified convolution: "Rectified convolution", eqs. (1)-(6), with its `<= H` read as `< H`;
@@ -32,7 +32,7 @@ SYMMETRIC_ORDERS: dict[str, tuple[Corner, Corner, Corner, Corner]] = {
     "wu": ("BR", "TL", "BL", "TR"),  # boluoweifenda/CNN, source/nets/resnet50_c2sp.py
     "wu_poster": ("BR", "BL", "TR", "TL"),  # the same authors' poster
     "elnas": ("TL", "TR", "BL", "BR"),  # jamiejyhu/EL-NAS, cnn/module/Spconv2d.py
-    "symmetricpad2d": ("TL", "BL", "TR", "BR"),  # the circulating PyTorch SymmetricPad2d
+    "symmetricpad2d": ("TL", "BL", "TR", "BR"),  # the widely copied PyTorch SymmetricPad2d
 }
 """The corner that gets the extra padding in channel groups 0..3, by name of the published order."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["Package", "RectexportError", "Session", "export", "load", "optimize", "register_adapter"]
+__all__ = ["Package", "PassPipeline", "RectexportError", "Session", "export", "load", "optimize", "register_adapter"]
 
 _HOME = {
     "export": "rectexport.exporter.api",
@@ -16,6 +16,7 @@ _HOME = {
     "Session": "rectexport.runtime.api",
     "load": "rectexport.runtime.api",
     "optimize": "rectexport.exporter.optimize",
+    "PassPipeline": "rectexport.exporter.passes",
     "register_adapter": "rectexport.exporter.frontend.adapt",
     "RectexportError": "rectexport.runtime.errors",
 }
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rectexport.exporter.api import export
     from rectexport.exporter.frontend.adapt import register_adapter
     from rectexport.exporter.optimize import optimize
+    from rectexport.exporter.passes import PassPipeline
     from rectexport.runtime.api import Package, Session, load
     from rectexport.runtime.errors import RectexportError
 else:

@@ -1,1 +1,4 @@
-"""What runs where a package is deployed: numpy and one inference engine, nothing of torch or onnx."""
+"""The deployment side: loads, checks, runs and serves packages. Needs NumPy and one inference engine only.
+
+It imports neither torch nor onnx.
+"""

@@ -1,4 +1,4 @@
-"""What `import rectexport` offers where a package is deployed."""
+"""The deployment API: `rectexport.load`, `Package` and `Session`."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def load(
     allow_unproven: bool = False,
     require_signature: str | Path | None = None,
 ) -> Session:
-    """Open a package, check every file against its sha256, and make it ready to answer.
+    """Open a package, check every file against its sha256, and load it into an inference engine.
 
-    backend      "tensorrt", "cuda", "openvino", "onnxruntime", or "auto": the first of these that is here;
-                 session.backend says which, and why not those before it. "torch" runs `model` instead of the file
+    backend      "tensorrt", "cuda", "openvino", "onnxruntime", or "auto": the first of these that is available;
+                 session.backend says which, and why the ones before it were not taken. "torch" runs `model` instead
+                 of the file
     device       index of the GPU, for cuda and tensorrt
-    threads      of the CPU engines; 0 leaves it to them
+    threads      threads of the CPU engines; 0 lets the engine choose
     check_finite raise NotFinite when an output holds NaN or infinity
-    warm_up      run the usual shape, the smallest, and the largest where that is cheap, so that the first call is
-                 like any other
+    warm_up      run the usual, the smallest and, if cheap, the largest shape, so that the first call is not slower
     progress     called with a line of text before each step
     prefer_nhwc, cuda_graphs  for cuda; see docs/runtime.md
-    rebuild      for tensorrt: build a plan where the package has none that fits this machine; see docs/tensorrt.md
+    rebuild      for tensorrt: build a plan if the package has none that fits this machine; see docs/tensorrt.md
     plugins      for tensorrt: plugin libraries besides the package's own
-    require_signature  a public key: the package must be signed with its private half (rectexport sign)
+    require_signature  path of a public key: the package must be signed with its private key (rectexport sign)
 
-    Raises BadInput for a folder that is not a whole package, or not signed so, or a model that the engine refuses,
-    UsageError for an unknown backend, MissingDependency for one that this machine lacks, and for cryptography where
-    a signature is to be checked without it.
+    Raises BadInput for a folder that is not a complete package, a missing or wrong signature, or a model that the
+    engine refuses; UsageError for an unknown backend; MissingDependency if this machine lacks the backend, or
+    cryptography when a signature is required.
     """
     package = Package.open(path)
     if require_signature is not None:

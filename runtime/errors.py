@@ -1,12 +1,39 @@
-"""Errors that a user may see; each knows the exit code of the command that raised it."""
+"""The errors that rectexport raises; exit_code is what the command line exits with."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Option:
+    """A parameter of the Python API, named in an error's text.
+
+    From Python it reads `opset=5`, or `opset` without a value; the command line shows its flag, `--opset 5`.
+    """
+
+    name: str
+    value: object = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value!r:.200}"
+
 
 class RectexportError(Exception):
-    """Base of every error that rectexport raises on purpose."""
+    """Base of every error that rectexport raises on purpose.
+
+    Its arguments are the parts of its text, in order: strings, and an Option for each parameter that it names.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return self.spelled(str)
+
+    def spelled(self, option: Callable[[Option], str]) -> str:
+        """The text, with every Option as `option` writes it."""
+        return "".join(option(part) if isinstance(part, Option) else str(part) for part in self.args)
 
 
 class BadInput(RectexportError, ValueError):
@@ -14,7 +41,7 @@ class BadInput(RectexportError, ValueError):
 
 
 class NotFinite(RectexportError, ArithmeticError):
-    """An output holds NaN or infinity, and the session was asked to say so."""
+    """An output holds NaN or infinity, and the session was loaded with check_finite."""
 
 
 class UsageError(RectexportError, ValueError):
@@ -24,16 +51,16 @@ class UsageError(RectexportError, ValueError):
 
 
 class ParityError(RectexportError):
-    """The package's answers differ from the reference's by more than the tolerance."""
+    """The package's outputs differ from the reference's by more than the tolerance."""
 
     exit_code = 3
 
 
 class MissingDependency(RectexportError, ImportError):
-    """Something this machine lacks: a library, a device, a driver."""
+    """A dependency or device is missing: a library, a driver, a GPU."""
 
     exit_code = 5
 
 
 class DeviceError(RectexportError):
-    """The GPU, or the engine on it, failed at what it was asked to do."""
+    """A call to the GPU, or to the engine on it, failed."""

@@ -1,4 +1,4 @@
-"""A loaded package that answers."""
+"""Session: inference on a loaded package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import TensorEntry
 
-#: Threads that serve `submit`. A few keep an engine busy that has its own threads for each answer.
+#: Threads that serve `submit`. A few suffice: the engine uses threads of its own for each inference.
 WORKERS = 4
 
 
@@ -26,9 +26,8 @@ WORKERS = 4
 class Session:
     """Inference on one package. Call it with arrays in the order of its inputs, or use `run` with names.
 
-    Takes NumPy arrays, PyTorch tensors on the host or a GPU, and CuPy arrays, and gives back the same kind;
-    memory is shared and not copied where the engine runs on that device. Any number of threads may use one
-    session at once.
+    Takes NumPy arrays, PyTorch tensors on the host or a GPU, and CuPy arrays, and returns the same kind. If the engine
+    runs on the arrays' device, memory is shared and not copied. Any number of threads may use one session at once.
 
     >>> with rectexport.load("out/digits") as session:  # doctest: +SKIP
     ...     logits = session(images)
@@ -37,7 +36,7 @@ class Session:
     def __init__(
         self, package: Package, runner: Runner, backend: Choice | None = None, *, check_finite: bool = False
     ) -> None:
-        """`backend` says how the runner was chosen; check_finite refuses outputs that are NaN or infinite."""
+        """`backend` records how the runner was chosen; with check_finite, NaN and infinite outputs raise NotFinite."""
         self.package = package
         self.backend = backend or Choice("given", runner.description)
         self._runner: Runner | None = runner
@@ -58,7 +57,7 @@ class Session:
         return self.package.manifest.outputs
 
     def __call__(self, *arrays: Any) -> Any:
-        """One array per input, in order; one output alone, or a tuple of all. Raises as `run` does."""
+        """One array per input, in order -> the only output, or a tuple of all outputs. Raises as `run` does."""
         entries = self.inputs
         if len(arrays) != len(entries):
             names = ", ".join(entry.name for entry in entries)
@@ -70,10 +69,11 @@ class Session:
     def run(self, feeds: Mapping[str, Any], out: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Arrays by input name -> arrays of the same library, on the same device, by output name.
 
-        `out` gives arrays to write outputs into, by name; they are then what is returned. NaN is passed on.
+        Dtypes and shapes are those of `inputs` and `outputs`. `out` gives arrays to write outputs into, by name; these
+        are returned. NaN and infinity pass through.
 
         Raises BadInput with expected and actual for a wrong name, dtype, rank or size, for arrays of different
-        libraries, for a GPU array where the engine is elsewhere, and after close(); NotFinite where the session
+        libraries, for a GPU array if the engine does not run on that GPU, and after close(); NotFinite if the session
         was loaded with check_finite.
         """
         runner = self._runner
@@ -87,7 +87,7 @@ class Session:
         return results
 
     def submit(self, *arrays: Any) -> Future[Any]:
-        """Call the session on another thread; the future holds what the call returns or raises.
+        """Call the session on another thread; the future holds the call's result or error.
 
         Do not change the arrays until the future is done. Raises BadInput after close().
         """
@@ -99,7 +99,7 @@ class Session:
             return self._workers.submit(self, *arrays)
 
     def close(self) -> None:
-        """Wait for what was submitted, then free the engine. Calling it again does nothing."""
+        """Wait for submitted calls, then free the engine. Calling it again does nothing."""
         with self._lock:
             if self._closed:
                 return

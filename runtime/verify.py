@@ -1,4 +1,4 @@
-"""A package checks itself where it is deployed: its manifest, its files, and its goldens on an engine."""
+"""Verifies a package on the machine that runs it: manifest, files, and goldens on an engine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from rectexport.runtime.package.schema import manifest_faults
 from rectexport.runtime.package.signing import check_signature
 from rectexport.runtime.session import Session
 
-#: Faults of a manifest that an error names; the rest are counted.
+#: How many faults of a manifest an error names; the rest are counted.
 NAMED = 5
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found; `failures` says which outputs miss their goldens by more than the tolerance.
+    """The result; `failures` lists the outputs that differ from their goldens by more than the tolerance.
 
-    signed_by is the public key whose holder signed the package, None where that was not asked.
+    signed_by is the public key that the signature was checked with, None if none was given.
     """
 
     package: Path
@@ -40,7 +40,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether all goldens are met."""
+        """Whether every output is within the tolerance of its golden."""
         return not self.failures
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Verification:
 
 
 def check_manifest(package: Package) -> None:
-    """Raises BadInput that names what the manifest has against its schema."""
+    """Raise BadInput that names the first NAMED places where the manifest violates its schema."""
     found = list(manifest_faults(package.manifest.data))
     if found:
         more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
@@ -70,11 +70,11 @@ def check_manifest(package: Package) -> None:
 
 
 def check_files(package: Package) -> None:
-    """Raises BadInput for a file that is missing, differs, or that the manifest does not list."""
+    """Raise BadInput for a file that is missing, was changed, or is not listed in the manifest."""
     package.verify_files()
     for path in sorted(package.path.glob(f"*{PLAN}")):
         if path.name not in package.manifest.files:
-            raise BadInput(f"{path}: not listed in the manifest: a build that was interrupted may leave one; remove it")
+            raise BadInput(f"{path}: not listed in the manifest: an interrupted build may have left it; remove it")
 
 
 def verify(
@@ -84,13 +84,13 @@ def verify(
     step: Callable[[str], None] = silent,
     key: Path | None = None,
 ) -> Verification:
-    """Check a package's manifest against the schema, its files against their sha256, its goldens on a backend.
+    """Check the manifest against its schema, the files against their sha256, and the goldens on a backend.
 
-    With a public key, its manifest against its signature too. The smallest and, where cheap, the largest shape are
-    run as well, so that a range that does not fit is found. step is called with the name of each step as it begins.
+    With a public key, also check the manifest's signature. The smallest and, if cheap, the largest shape are run too,
+    so that a shape range that the engine does not take is found. step is called with each step's name as it begins.
 
-    Raises BadInput for a package that is damaged, not signed by the key's holder, or refused by the engine,
-    MissingDependency for a backend that is not here, or cryptography; goldens that are missed are in the result.
+    Outputs that differ from their goldens are in the result. Raises BadInput for a package that is damaged, not signed
+    with the key, or refused by the engine; MissingDependency for a missing backend, or for missing cryptography.
     """
     step("manifest")
     package = Package.open(path)

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import forms, neighbours, report, selftest, zoo
 from benchmarks.cases import FLOOR, KINDS, Case, grid
 from benchmarks.chains import Chain
-from rectexport.exporter.passes.lowering import lower
+from rectexport.exporter.passes import lower
 from rectexport.exporter.passes.lowering.machinery.costs import CostTable
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Shape
 from rectexport.models.registry import model_entry, model_names
@@ -47,7 +47,7 @@ def test_the_grid_covers_the_shapes_asked_for():
 
 
 def test_report_and_cost_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(forms, "COSTS", tmp_path)
+    monkeypatch.setattr(forms, "TABLES", tmp_path)
     monkeypatch.setattr(
         forms.stopwatch,
         "measure",

@@ -77,7 +77,7 @@ def test_both_write_one_record(
     assert record.name.endswith("-nvidia-h100-80gb-hbm3.md")
     text = record.read_text()
     assert text.startswith("# NVIDIA H100 80GB HBM3, ")
-    assert text.count("## Answers against the goldens") == text.count("## Latency: A chain") == 1
+    assert text.count("## Outputs compared with the goldens") == text.count("## Latency: A chain") == 1
     for row in ("| plain | fp32 | 1 | 0.250 | 0.250 |", "| other | fp32 | 8 | 0.250 | 0.250 | 0.250 | 0.250 | 1.000 ±"):
         assert row in text
     assert "<summary>other, fp32: 1 layers</summary>" in text and "CaskConvolution fp32: conv" in text
@@ -90,7 +90,7 @@ def test_a_wrong_answer_fails(machine: Machine, prepared: Path, monkeypatch: pyt
     feeds, wanted = Package.open(prepared / "net").goldens()
     write_goldens(prepared / "net", feeds["x"], wanted["y"] + 1)
     assert run(monkeypatch, test, "--folder", prepared) == 1
-    assert "FAILED: " in (told := capsys.readouterr().out) and "the engine answers otherwise than PyTorch: y" in told
+    assert "FAILED: " in (told := capsys.readouterr().out) and "the engine's output differs from PyTorch's: y" in told
 
 
 @pytest.mark.parametrize("module", [test, bench])

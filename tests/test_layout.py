@@ -1,4 +1,4 @@
-"""The layout: small folders, one direction between the rooms of each part, and documents that name real files."""
+"""The layout: small folders, imports in one direction, a test file a module, and documents that name real files."""
 
 import ast
 import re
@@ -39,13 +39,71 @@ ROOMS = {
         "api",
     ),
     "models": ("layers", "catalog", "registry", "networks", "rectify", "loading", "checkpoint", "tools", "digits"),
-    "rectexport/cli": ("failure", "command", "display", "engine", "bench", "parity", "commands", "main"),
+    "rectexport/cli": (
+        "streams",
+        "options",
+        "failure",
+        "command",
+        "display",
+        "engine",
+        "bench",
+        "parity",
+        "commands",
+        "group",
+        "main",
+    ),
 }
 PREFIXES = {
     "runtime": "rectexport.runtime",
     "export": "rectexport.exporter",
     "models": "rectexport.models",
     "rectexport/cli": "rectexport.cli",
+}
+#: Modules without a test file of their own, by module or folder, and the test files that run them.
+TESTED_THROUGH = {
+    "export/base/quiet.py": "tests/export/tracing/test_trace.py",
+    "export/checking/against.py": "tests/cli/commands/test_parity.py",
+    "export/checking/layers.py": "tests/cli/commands/test_parity.py",
+    "export/frontend/adapters.py": "tests/export/frontend/test_adapt.py",
+    "export/tools/unrectify.py": "tests/export/tools/test_plain_twin.py",
+    "models/layers/": "tests/models/layers/test_layers.py",
+    "models/networks/": "tests/models/networks/test_blocks.py",
+    "models/networks/crelu_nets.py": "tests/models/networks/test_zoo.py",
+    "models/networks/vgg.py": "tests/models/networks/test_zoo.py",
+    "rectexport/cli/bench/": "tests/cli/commands/test_bench.py",
+    "rectexport/cli/command.py": "tests/cli/test_main.py",
+    "rectexport/cli/commands/doctor.py": "tests/export/tools/test_doctor.py",
+    "rectexport/cli/commands/keygen.py": "tests/cli/commands/test_verify.py",
+    "rectexport/cli/commands/ray_config.py": "tests/cli/commands/test_serving.py",
+    "rectexport/cli/commands/serve.py": "tests/cli/commands/test_serving.py",
+    "rectexport/cli/commands/sign.py": "tests/cli/commands/test_verify.py",
+    "rectexport/cli/commands/triton.py": "tests/cli/commands/test_serving.py",
+    "rectexport/cli/engine.py": "tests/cli/commands/test_verify.py",
+    "rectexport/cli/parity/": "tests/cli/commands/test_parity.py",
+    "runtime/arrays/": "tests/runtime/arrays/test_arrays.py",
+    "runtime/base/messages.py": "tests/runtime/engines/test_onnxruntime_runner.py",
+    "runtime/base/documents.py": "tests/runtime/base/test_tolerance.py",
+    "runtime/engines/cuda/": "tests/runtime/engines/cuda/test_runner.py",
+    "runtime/engines/tensorrt/building/": "tests/runtime/engines/tensorrt/building/test_building.py",
+    "runtime/engines/tensorrt/options.py": "tests/runtime/engines/tensorrt/test_trtexec.py",
+    "runtime/engines/tensorrt/running/": "tests/runtime/engines/tensorrt/running/test_runner.py",
+    "runtime/package/folder.py": "tests/runtime/package/test_package.py",
+    "runtime/parity/": "tests/runtime/parity/test_run.py",
+    "runtime/report/": "tests/runtime/report/test_page.py",
+    "runtime/serving/": "tests/runtime/serving/http/test_http.py",
+    "runtime/serving/http/": "tests/runtime/serving/http/test_http.py",
+    "runtime/serving/grpc/": "tests/runtime/serving/grpc/test_grpc.py",
+    "runtime/serving/ray/": "tests/runtime/serving/ray/test_ray.py",
+    "runtime/serving/triton/": "tests/runtime/serving/triton/test_triton.py",
+    "runtime/serving/workers/": "tests/runtime/serving/workers/test_workers.py",
+    "runtime/timing/entrants.py": "tests/runtime/timing/test_bench.py",
+    "runtime/timing/process.py": "tests/runtime/timing/test_worker.py",
+}
+#: Protocols and values without behaviour of their own.
+DECLARATIONS = {
+    "export/graph/results.py",
+    "export/passes/lowering/machinery/form.py",
+    "runtime/base/runner.py",
 }
 LARGEST_FOLDER = 16
 TOP_LEVEL = 24
@@ -89,6 +147,31 @@ def test_rooms_import_in_one_direction(part: str) -> None:
         if order.index(other) > order.index(mine)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def own_test(path: Path) -> Path:
+    """Where the tests of a module are expected: export/passes/cleanup.py -> tests/export/passes/test_cleanup.py."""
+    folder = path.parent.relative_to(ROOT).as_posix().removeprefix("rectexport/")
+    return ROOT / "tests" / folder / f"test_{path.name}"
+
+
+@pytest.mark.parametrize("part", ROOMS)
+def test_tests_mirror_the_tree(part: str) -> None:
+    missing = [
+        name
+        for path in modules(part)
+        if path.name != "__init__.py" and not own_test(path).exists()
+        if (name := path.relative_to(ROOT).as_posix()) not in DECLARATIONS
+        if name not in TESTED_THROUGH and f"{Path(name).parent.as_posix()}/" not in TESTED_THROUGH
+    ]
+    assert not missing, f"write {own_test(ROOT / missing[0]).relative_to(ROOT)}, or name the tests in TESTED_THROUGH"
+
+
+def test_what_stands_for_a_test_of_its_own_exists() -> None:
+    named = [*TESTED_THROUGH, *TESTED_THROUGH.values(), *DECLARATIONS]
+    assert not [name for name in named if not (ROOT / name).exists()]
+    needless = [name for name in (*TESTED_THROUGH, *DECLARATIONS) if own_test(ROOT / name).exists()]
+    assert not needless, f"these have tests of their own: {needless}"
 
 
 @pytest.mark.parametrize("part", ["export", "models", "runtime", "rectexport"])

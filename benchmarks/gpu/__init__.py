@@ -1,1 +1,1 @@
-"""What needs a GPU: prepared on any machine (prepare), then tested and measured with the runtime alone."""
+"""GPU tests and benchmarks: prepared on any machine (prepare), then run on a GPU with only the runtime installed."""

@@ -2,9 +2,9 @@
 
 python -m benchmarks.gpu.bench [--folder build/gpu] [--seconds 480]
 
-Times are the GPU's own, between CUDA events, without transfers: kernel by kernel (eager) and as one CUDA graph. All
-forms of a group take turns in rounds; ratios are of rounds that were neighbours in time. Inputs are standard normal.
-Needs the runtime and TensorRT; without them it says so. Ends within nine minutes, with the tables last.
+Times are taken between CUDA events, without transfers: kernel by kernel (eager) and as one CUDA graph. All forms of a
+group take turns in rounds; ratios are computed within a round. Inputs are standard normal. Needs the runtime and
+TensorRT; without them everything is skipped. Ends within nine minutes and prints the tables last.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from rectexport.runtime.timing.stopwatch import Timing
 
 HEADINGS = ("form", "precision", "batch", "eager, ms", "graph, ms", "p90", "p99", "to the base", "layers")
 WARM_UP_MS, ROUND_MS, ROUNDS = 200.0, 15.0, 15
-#: Layers listed of an engine: a chain's all, a net's first ones.
+#: Most layers of an engine that are listed.
 LISTED = 24
 
 
 @dataclass
 class Contestant:
-    """One engine at one batch, bound twice: kernel by kernel, and for CUDA graphs."""
+    """One engine at one batch size, bound twice: for single kernels and for CUDA graphs."""
 
     entry: dict[str, Any]
     batch: int
@@ -54,20 +54,20 @@ class Contestant:
     rounds: dict[str, list[list[float]]] = field(default_factory=lambda: {"eager": [], "graph": []})
 
     def warm_up(self) -> None:
-        """Until the clocks have had time to rise; from the second inference on the graph is captured."""
+        """Run until the GPU's clocks have risen; the second inference captures the graph."""
         for lane in (self.eager, self.graph):
             spent = 0.0
             while spent < WARM_UP_MS:
                 spent += sum(lane.time(10))
 
     def round(self) -> None:
-        """One burst of each kind."""
+        """Time one burst of each kind."""
         for name, lane in (("eager", self.eager), ("graph", self.graph)):
             once = lane.time(1)[0]
             self.rounds[name].append(lane.time(int(min(max(ROUND_MS / max(once, 1e-3), 5), 500))))
 
     def timing(self, kind: str) -> Timing:
-        """Medians of the rounds, in seconds."""
+        """The median of each round, in seconds."""
         return Timing(tuple(float(np.median(burst)) / 1e3 for burst in self.rounds[kind]))
 
     def row(self, base: Contestant) -> tuple[str, ...]:
@@ -81,10 +81,10 @@ class Contestant:
 
 
 def main() -> None:
-    """Every group, then the kernel's own benchmark."""
+    """Measure every group, then run the kernel's own benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="time to begin things in (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="start nothing later (default %(default)s)")
     options = parser.parse_args()
     deadline, found, absent = Deadline(options.seconds), prepared(options.folder), versions.absence()
     sections = []
@@ -108,7 +108,7 @@ def main() -> None:
 def measure(
     group: str, entries: list[dict[str, Any]], folder: Path, work: Path, api: Api, deadline: Deadline
 ) -> Section:
-    """One group: build all its engines, then let them take turns at each batch and precision."""
+    """Build all engines of a group, then time them in turn at each batch size and precision."""
     section = Section(f"Latency: {group}", HEADINGS)
     with ExitStack() as stack:
         contestants: list[Contestant] = []
@@ -168,7 +168,7 @@ def _race(section: Section, contestants: list[Contestant]) -> None:
 
 
 def _list(one: Contestant) -> str:
-    """What fused: an engine's layers, by the names that TensorRT gave them."""
+    """An engine's layers by the names that TensorRT gave them, which show what was fused."""
     names = [f"{layer.kind} {layer.precision or ''}: {layer.name}" for layer in one.layers[:LISTED]]
     more = [f"… and {len(one.layers) - LISTED} more"] if len(one.layers) > LISTED else []
     title = f"{one.entry['form']}, {one.entry['precision']}: {len(one.layers)} layers"
@@ -176,7 +176,7 @@ def _list(one: Contestant) -> str:
 
 
 def kernel(deadline: Deadline) -> Section:
-    """The rectification kernel alone, by its own script."""
+    """Run the script that measures the rectification kernel alone."""
     section = Section("The rectification kernel", ("",))
     if find_spec("benchmarks.gpu_kernel") is None:
         section.skip("kernel", "not part of this build")
@@ -188,7 +188,7 @@ def kernel(deadline: Deadline) -> Section:
     try:
         ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=max(deadline.left, 30))
     except subprocess.TimeoutExpired:
-        section.skip("kernel", "its benchmark did not end in time")
+        section.skip("kernel", "its benchmark exceeded the time limit")
     else:
         section.notes.append(ran.stdout.strip() or f"nothing was printed: {ran.stderr.strip()[-300:]}")
     return section

@@ -1,4 +1,4 @@
-"""What the GPU commands share: what was prepared, what is missing here, how much time is left, where records go."""
+"""Shared by the GPU commands: the prepared files, missing dependencies, the time limit, and the records."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FOLDER = ROOT / "build" / "gpu"
 RECORDS = ROOT / "docs" / "gpu"
 LIST = "prepared.json"
 PRECISIONS = ("fp32", "fp16", "bf16")
-#: Each command ends within nine minutes; what is begun must still end.
+#: Each command ends within nine minutes; it starts nothing after this many seconds.
 SECONDS = 480.0
 
 
 @dataclass
 class Deadline:
-    """Seconds that a command may still begin things in."""
+    """The seconds in which a command may start further parts."""
 
     seconds: float = SECONDS
     begin: float = field(default_factory=time.monotonic)
@@ -39,8 +39,8 @@ class Deadline:
         return self.begin + self.seconds - time.monotonic()
 
     def passed(self) -> str | None:
-        """The reason to skip what comes now; None when there is time."""
-        return None if self.left > 0 else f"out of time: the {self.seconds:.0f} s of this command are over"
+        """The reason to skip the next part; None while there is time."""
+        return None if self.left > 0 else f"out of time: more than {self.seconds:.0f} s have passed"
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
     def skip(self, what: str, reason: str) -> None:
-        """Say that a part was not run, and why."""
+        """Record that a part was not run, and why."""
         self.skipped.append(f"{what}: skipped: {reason}")
 
     def text(self) -> str:
@@ -69,16 +69,16 @@ class Section:
 
 
 def prepared(folder: Path = FOLDER) -> dict[str, list[dict[str, Any]]] | str:
-    """What `make gpu-packages` left; the reason when it left nothing."""
+    """The list that `make gpu-packages` wrote, or why there is none."""
     path = folder / LIST
     if not path.is_file():
-        return f"{path} is not there: run make gpu-packages on a machine with PyTorch, and copy build/gpu here"
+        return f"{path} does not exist: run make gpu-packages on a machine with PyTorch, and copy build/gpu here"
     found: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
 def backend(name: str) -> Any:
-    """One entry of the runtime's table of backends; None in a build that has no such table."""
+    """One entry of the runtime's table of backends; None in a build without that table."""
     if find_spec("rectexport.runtime.engines.backends") is None:
         return None
     table = import_module("rectexport.runtime.engines.backends").BACKENDS
@@ -86,7 +86,7 @@ def backend(name: str) -> Any:
 
 
 def finish(sections: Sequence[Section], record: Callable[[], str] | None = None) -> None:
-    """Write the record when anything was run, then print the tables, last."""
+    """Write the record if anything was run, then print the tables."""
     wrote = (
         record() if record is not None and any(section.rows for section in sections) else "no record: nothing was run"
     )
@@ -97,7 +97,7 @@ def finish(sections: Sequence[Section], record: Callable[[], str] | None = None)
 
 
 def write_record(sections: Sequence[Section], folder: Path = RECORDS) -> str:
-    """docs/gpu/<date>-<gpu>.md; a section that was there already is replaced, others stay."""
+    """Write docs/gpu/<date>-<gpu>.md; sections of the same title are replaced, others are kept."""
     gpu = cuda.driver().gpu
     slug = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
     path = folder / f"{date.today().isoformat()}-{slug}.md"
@@ -117,7 +117,7 @@ def _head(gpu: str) -> str:
     return (
         f"# {gpu}, {date.today().isoformat()}\n\n"
         f"Compute capability {major}.{minor}, CUDA {'.'.join(map(str, driver.version))} (driver), TensorRT "
-        f"{_tensorrt()}, {listed}, Python {platform.python_version()}. Clocks as they were.\n"
+        f"{_tensorrt()}, {listed}, Python {platform.python_version()}. GPU clocks were not fixed.\n"
     )
 
 

@@ -1,9 +1,9 @@
-"""Exports what the GPU tests and benchmarks run, on a machine with PyTorch; build/gpu then goes to the GPU.
+"""Export the models of the GPU tests and benchmarks on a machine with PyTorch; copy build/gpu to the GPU afterwards.
 
 python -m benchmarks.gpu.prepare [--quick] [--out build/gpu]
 
-Four nets at float32, float16 and bfloat16, static and dynamic, as packages; the rectified ResNet-50 in each form of
-rectification beside its plain twin, and chains of C2sp and CReLU layers in each of theirs, as ONNX files in float16.
+Exports four networks in float32, float16 and bfloat16, static and dynamic, as packages; the rectified ResNet-50 in
+each form of rectification, its plain twin, and chains of C2sp and CReLU layers in each form, as ONNX files in float16.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ import rectexport
 from benchmarks.cases import KINDS, Case
 from benchmarks.chains import Chain
 from benchmarks.gpu.plan import FOLDER, LIST, PRECISIONS
+from rectexport.exporter.base.options import DEFAULT_OPSET
 from rectexport.exporter.frontend.inputs import InputPlan, random_input
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import select_passes
-from rectexport.exporter.passes.lowering import Lowering, load_costs
+from rectexport.exporter.passes import PassContext, select_passes
+from rectexport.exporter.passes.lowering import load_costs
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
+from rectexport.exporter.passes.order import FINISH, LOWER, PREPARE, RECTIFY
 from rectexport.exporter.passes.precision import bfloat16, half
-from rectexport.exporter.tracing.trace import DEFAULT_OPSET, trace
+from rectexport.exporter.tracing.trace import trace
 from rectexport.models.checkpoint import build, read_checkpoint
 from rectexport.models.tools.seeded import seeded_model
 from rectexport.runtime.base.shapes import ShapeRange
@@ -45,12 +47,12 @@ NETS: dict[str, tuple[str, dict[str, Any], int]] = {
     "c2sp": ("c2sp_resnet50_0_5x", {}, 224),
     "crelu": ("convpool_cnn_c_crelu", {}, 32),
 }
-#: Channels and size of the chains' planes; eight layers each.
+#: Channels and plane size of the chains; eight layers each.
 CHAINS = ((64, 56), (256, 14))
 
 
 def main() -> None:
-    """Packages, forms, and the list that says what is there."""
+    """Export packages and forms, and write the list of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the digits network and one chain: a minute")
     parser.add_argument("--out", type=Path, default=FOLDER)
@@ -65,7 +67,7 @@ def main() -> None:
 
 
 def packages(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
-    """Every net at every precision, static and dynamic."""
+    """Export every network at every precision, static and dynamic."""
     for net in ("digits", *(() if quick else NETS)):
         model, shape, free = _net(net)
         for precision in PRECISIONS:
@@ -85,7 +87,7 @@ def packages(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def _net(name: str) -> tuple[torch.nn.Module, tuple[int, ...], bool]:
-    """The net, its image, and whether the image's size may vary."""
+    """The network, the shape of its image [C, H, W], and whether H and W may vary."""
     if name == "digits":
         return build(read_checkpoint(DIGITS)), (1, 8, 8), True
     entry, options, size = NETS[name]
@@ -101,7 +103,7 @@ def _dynamic(shape: tuple[int, ...], free: bool) -> Any:
 
 
 def resnet(out: Path) -> Iterator[dict[str, Any]]:
-    """RF-ResNet-50 in each form of rectification, and its plain twin, which everything is compared with."""
+    """RF-ResNet-50 in each form of rectification, and its plain twin, to which all are compared."""
     forms: dict[str, tuple[str, str, Costs]] = {
         "plain twin": ("plain", "auto", ForcedForm(AS_WRITTEN)),
         "constant r": ("rectified", "fold", ForcedForm(AS_WRITTEN)),
@@ -114,7 +116,8 @@ def resnet(out: Path) -> Iterator[dict[str, Any]]:
     for name, (conv, rectify, costs) in forms.items():
         for precision in PRECISIONS if name in ("plain twin", "constant r") else ("fp16",):
             model = _traced(conv, bfloat16.LEAST_OPSET if precision == "bf16" else DEFAULT_OPSET)
-            for entry in select_passes(rectify, Lowering(costs).passes(), "tensorrt"):
+            context = PassContext("tensorrt", rectify, measured=costs)
+            for entry in select_passes(context, stages=(PREPARE, LOWER, RECTIFY, FINISH)):
                 model, _ = entry.run(model)
             yield _written(out, "RF-ResNet-50, 224²", name, "plain twin", model, precision, BATCHES)
 
@@ -129,7 +132,7 @@ def _traced(conv: str, opset: int) -> ModelProto:
 
 
 def chains(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
-    """Eight layers of each operator, in each of its forms."""
+    """Chains of eight layers of each operator, in each of its forms."""
     shapes = ((16, 8),) if quick else CHAINS
     for kind in KINDS:
         for channels, size in shapes:
@@ -142,7 +145,7 @@ def chains(out: Path, quick: bool) -> Iterator[dict[str, Any]]:
 def _written(
     out: Path, group: str, name: str, base: str, model: ModelProto, precision: str, batches: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Write one ONNX file in that precision; its line of the list."""
+    """Write one ONNX file in that precision; returns its entry in the list."""
     converted, kept = model, list[str]()
     if precision != "fp32":
         converted, result = (half if precision == "fp16" else bfloat16).run(model)

@@ -1,9 +1,9 @@
-"""Builds engines from the prepared packages and compares their answers with the goldens.
+"""Build engines from the prepared packages and compare their outputs with the goldens.
 
 python -m benchmarks.gpu.test [--folder build/gpu]
 
-Needs the runtime alone (Python 3.10 or later), and whichever of TensorRT and ONNX Runtime's CUDA provider is here;
-what is not is skipped with its reason. Ends within nine minutes, with the table last; 1 when an answer is wrong.
+Needs only the runtime (Python 3.10 or later), and TensorRT or ONNX Runtime's CUDA provider; one that is missing is
+skipped with the reason. Ends within nine minutes and prints the table last; exits with 1 if an output is wrong.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from rectexport.runtime.engines.tensorrt.running.runner import open_runner
 from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.package.folder import Package
 
-TITLE = "Answers against the goldens"
-HEADINGS = ("package", "backend", "relative L2", "allowed", "convolutions in the precision asked for", "build, s", "")
+TITLE = "Outputs compared with the goldens"
+HEADINGS = ("package", "backend", "relative L2", "allowed", "convolutions in this precision", "build, s", "")
 
 
 def main() -> None:
-    """Every package on every backend."""
+    """Test every package on every backend."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _tensorrt(section: Section, folder: Path, entry: dict[str, Any], work: Path, deadline: Deadline) -> bool:
-    """Build in a copy, run, compare; whether something is wrong."""
+    """Build in a copy, run and compare; returns whether something is wrong."""
     if late := deadline.passed():
         section.skip(f"{entry['name']} on TensorRT", late)
         return False
@@ -102,7 +102,7 @@ def _default_options() -> Any:
 
 
 def _judge(section: Section, entry: dict[str, Any], package: Package, runner: Runner, share: str, seconds: str) -> bool:
-    """Run the goldens three times: the first alone, the others as a CUDA graph where there is one."""
+    """Run the goldens three times; an engine with CUDA graphs uses one from the second run on."""
     feeds, wanted = package.goldens()
     bound = allowed(package, entry["precision"])
     try:

@@ -1,1 +1,1 @@
-"""Shared by all of the export: its log, and quiet libraries."""
+"""Used by the whole export: its log, wording of errors, and silencing of library warnings."""

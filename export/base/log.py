@@ -1,4 +1,4 @@
-"""What an export did, step by step, for the terminal, for export.log and for --json."""
+"""Record the steps and messages of an export, for the terminal, export.log and --json."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from rectexport.runtime.base.texts import printable
 
 
 class Listener(Protocol):
-    """Shows progress while it happens."""
+    """Receives progress while an export runs."""
 
     def started(self, step: str) -> None:
-        """A step begins."""
+        """A step has started."""
 
     def said(self, text: str) -> None:
         """A line about the current step."""
 
+    def detailed(self, text: str) -> None:
+        """A line about the current step for those who ask for details."""
+
     def advanced(self, done: int, total: int, text: str) -> None:
-        """`done` of `total` parts of the current step are behind, and `text` comes next."""
+        """`done` of `total` parts of the current step are finished; `text` names the next one."""
 
     def finished(self, step: str, seconds: float) -> None:
-        """A step has ended well."""
+        """A step has ended without an error."""
 
 
 @dataclass
 class Log:
-    """Collects steps with their seconds, and lines without them; passes both on to a listener."""
+    """Collects steps with their duration in seconds, and lines of text; passes both on to a listener."""
 
     listener: Listener | None = None
     steps: list[tuple[str, float]] = field(default_factory=list)
@@ -49,13 +52,23 @@ class Log:
             self.listener.finished(name, seconds)
 
     def say(self, text: str) -> None:
-        """Record one line; names in it may be a stranger's."""
-        text = printable(text)
-        self.lines.append(f"  {text}")
+        """Record one line; control characters are escaped, since names in it may come from an untrusted file."""
+        text = self._record(text)
         if self.listener:
             self.listener.said(text)
 
+    def detail(self, text: str) -> None:
+        """Record one line as `say` does; a listener shows it only where details were asked for."""
+        text = self._record(text)
+        if self.listener:
+            self.listener.detailed(text)
+
+    def _record(self, text: str) -> str:
+        text = printable(text)
+        self.lines.append(f"  {text}")
+        return text
+
     def advance(self, done: int, total: int, text: str) -> None:
-        """Tell the listener how far a long step is; nothing is recorded."""
+        """Report the progress of a long step to the listener; nothing is recorded."""
         if self.listener:
             self.listener.advanced(done, total, text)

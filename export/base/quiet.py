@@ -1,4 +1,4 @@
-"""Keeps torch's exporter from warning about itself, files that it refuses, and libraries that no model here needs."""
+"""Silence torch's exporters, whose warnings concern their own internals and libraries that no model here needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings, and only errors in the logs of torch's exporters, within the block."""
+    """Within the block, suppress Python warnings, and log messages of torch's exporters below the level of errors."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

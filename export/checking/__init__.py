@@ -1,1 +1,1 @@
-"""Compare the exported model with its source: the float64 reference, parity, inner layers."""
+"""Compare the exported model with its source: the float64 reference, outputs, inner layers."""

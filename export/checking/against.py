@@ -1,4 +1,4 @@
-"""A checkpoint that a package is compared with: outputs and inner tensors, in PyTorch's float64."""
+"""Reference from a model file: its outputs and inner tensors, computed by PyTorch in float64."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from rectexport.runtime.package.folder import Package
 
 @final
 class SourceReference:
-    """A model file as the exporter reads it, in float64; it is traced only when inner tensors are asked for.
+    """A model file as the exporter reads it, in float64; it is traced only when inner tensors are requested.
 
     Raises BadInput for a file that cannot be loaded or takes other inputs than the package, and UsageError for
-    options that do not fit.
+    options that do not fit the file.
     """
 
     def __init__(self, path: Path, package: Package, options: LoadOptions) -> None:
@@ -52,7 +52,9 @@ class SourceReference:
         found = self._outer.outputs(feeds)
         names = [entry.name for entry in self._package.manifest.outputs]
         if len(found) != len(names):
-            raise BadInput(f"{self._source.name}: {len(found)} outputs, where the package has {', '.join(names)}")
+            raise BadInput(
+                f"{self._source.name}: {len(found)} outputs, the package has {len(names)}: {', '.join(names)}"
+            )
         return dict(zip(names, found, strict=True))
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
@@ -65,7 +67,7 @@ class SourceReference:
         return self._traced().layer(name)
 
     def close(self) -> None:
-        """Nothing is held that Python does not free."""
+        """Does nothing: Python frees everything that is held."""
 
     def _traced(self) -> Reference:
         if self._inner is None:
@@ -80,7 +82,7 @@ def _plan(source: Source, package: Package) -> tuple[InputPlan, ...]:
     names = [entry.name for entry in package.manifest.inputs]
     if source.input_names and source.input_names != names:
         theirs, ours = ", ".join(source.input_names), ", ".join(names)
-        raise BadInput(f"{source.name}: takes {theirs}, where the package takes {ours}")
+        raise BadInput(f"{source.name}: has the inputs {theirs}, the package has {ours}")
     ranges = {entry.name: entry.range for entry in package.manifest.inputs if entry.range is not None}
     common = [f"{name}:{format_shape(bounds.opt)}" for name, bounds in ranges.items()]
     plans = plan_inputs(source, ShapeOptions(opt=common)).inputs
@@ -91,6 +93,6 @@ def _origin(path: Path, package: Package) -> str:
     recorded = package.manifest.data.get("source")
     digest = recorded.get("sha256") if isinstance(recorded, dict) else None
     if digest is None:
-        return f"the package does not say which file it was made from; it is compared with {path}"
+        return f"the package does not record which file it was made from; it is compared with {path}"
     same = sha256(path) == digest
     return f"{path} is {'the' if same else 'NOT the'} file that the package was made from, by its sha256"

@@ -1,4 +1,4 @@
-"""What marking inner tensors as outputs did to the engine's own fusions: it is not quite the same model any more."""
+"""Report fusions of the engine that are lost when inner tensors are marked as outputs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import onnx
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.temporary import scratch_folder
 
-#: Nodes that change a tensor's layout or type: a marked output costs one without losing a fusion.
+#: Nodes that change a tensor's layout or type: a marked output may add one without losing a fusion.
 _LAYOUT = ("ReorderInput", "ReorderOutput", "Transpose", "Cast")
 
 
 @dataclass
 class FusionWatch:
-    """Counts the runs with marked outputs, and how the engine's graph and the outputs' bits changed in them.
+    """Counts runs with marked tensors, and in how many of them the engine's graph or the bits of outputs changed.
 
-    counts_nodes is set where ONNX Runtime's CPU provider runs the model, whose optimized graph can be looked at.
+    counts_nodes is set where ONNX Runtime's CPU provider runs the model: its optimized graph can be saved.
     """
 
     counts_nodes: bool
@@ -30,7 +30,7 @@ class FusionWatch:
     before: Counter[str] | None = None
 
     def note(self, plain: Path, marked: Path, same_bits: bool) -> None:
-        """Record one run of the model file `marked` where `plain` is the package's."""
+        """Record one run of the model file `marked`; `plain` is the package's own model file."""
         self.runs += 1
         self.other_bits += not same_bits
         if not self.counts_nodes:
@@ -42,7 +42,7 @@ class FusionWatch:
         self.after |= nodes
 
     def summary(self) -> str:
-        """One line, empty where nothing was marked."""
+        """One line, empty if nothing was marked."""
         if not self.runs:
             return ""
         times = f"{self.runs} run{'s' * (self.runs != 1)} with inner tensors marked as outputs"
@@ -57,11 +57,11 @@ class FusionWatch:
 
 
 def optimized_nodes(model: Path) -> Counter[str]:
-    """Operators of the graph that ONNX Runtime makes of a model for the CPU, less what only changes layouts."""
+    """Operators of the graph that ONNX Runtime optimizes a model to on the CPU, without changes of layout or type."""
     ort = require("onnxruntime")
     with scratch_folder() as folder:
         options = ort.SessionOptions()
-        options.log_severity_level = 4  # it warns that the file suits this machine only; it is not kept
+        options.log_severity_level = 4  # it warns that the file fits only this machine; the file is deleted
         options.optimized_model_filepath = str(folder / "optimized.onnx")
         ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph

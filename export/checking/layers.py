@@ -1,4 +1,4 @@
-"""The inner tensors of a package, run in its own engine, against the reference's."""
+"""Compare the inner tensors of a package, computed by its own engine, with the reference's."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from rectexport.runtime.parity.outcome import Exhibit
 from rectexport.runtime.parity.reports import LAYER_FACTOR, LayerReport, compare_layer
 
 
-class Tensors(Protocol):
-    """Computes expected inner tensors; traced, once there is one, is the model with dialect nodes it runs."""
+class InnerReference(Protocol):
+    """Computes expected inner tensors."""
 
     @property
     def traced(self) -> ModelProto | None:
-        """The un-lowered model that the package was made from, or None where it is not known."""
+        """The model with dialect nodes from before lowering, or None if it is not known (yet)."""
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         """Inner tensors by name; unknown names are left out."""
@@ -42,17 +42,17 @@ class Tensors(Protocol):
 
 @final
 class MarkedLayers:
-    """Marks tensors as outputs, a slice of the memory's size at a time, and compares them.
+    """Marks tensors as outputs, as many at a time as fit into `memory` bytes, and compares them.
 
-    open_session opens any package; counts_nodes is set where that is on ONNX Runtime's CPU provider, whose optimized
-    graph can be looked at.
+    open_session opens any package; counts_nodes is set where the session is on ONNX Runtime's CPU provider, whose
+    optimized graph can be saved.
     """
 
     def __init__(
         self,
         package: Package,
         open_session: Callable[[Package], Engine],
-        reference: Tensors,
+        reference: InnerReference,
         tolerance: Tolerance,
         memory: int,
         counts_nodes: bool,
@@ -70,8 +70,8 @@ class MarkedLayers:
         if self._oversized:
             first, count = next(iter(self._oversized)), len(self._oversized)
             found.append(
-                f"{count} inner tensors ({first} the first) take more than --memory allows even alone; "
-                "they were compared all the same, one at a time"
+                f"inner tensors that exceed --memory even alone: {count}, the first is {first}; "
+                "they were compared nevertheless, one at a time"
             )
         return [*found, *dict.fromkeys(self._shapeless)]
 
@@ -97,8 +97,8 @@ class MarkedLayers:
         for name in shared:
             wanted, got = expected.pop(name), actual.pop(name)
             if wanted.shape != got.shape:
-                shapes = f"{list(got.shape)}, the reference's {list(wanted.shape)}"
-                self._shapeless.append(f"{name} is {shapes}: not compared")
+                shapes = f"its shape is {list(got.shape)}, in the reference {list(wanted.shape)}"
+                self._shapeless.append(f"{name} was not compared: {shapes}")
             elif got.dtype.kind == "f":
                 layer = compare_layer(name, self._reference.layer(name), wanted, got)
                 exhibit.offer(f"{layer.layer}, tensor {name}", layer.worst[1] / (self._allowed or 1e-30), wanted, got)
@@ -123,7 +123,7 @@ class MarkedLayers:
             engine.close()
 
     def _labels(self, compared: set[str]) -> dict[str, str]:
-        """Operators of ours by the tensor that shows them: their output, or the next one behind it that is compared."""
+        """Our operators by compared tensor: the operator's output, or the nearest compared tensor after it."""
         dialect = self._dialect()
         found: dict[str, list[str]] = {}
         for operator, output in _operators(self._model, dialect):
@@ -133,18 +133,18 @@ class MarkedLayers:
         return {tensor: " + ".join(operators) for tensor, operators in found.items()}
 
     def _dialect(self) -> GraphProto:
-        """The graph with our operators as nodes: as it was traced, or raised, where what that takes is installed."""
+        """The graph with our operators as nodes: as it was traced, or raised if torch is installed."""
         if self._reference.traced is not None:
             return self._reference.traced.graph
         if find_spec("torch") is None:
             return self._model.graph
-        from rectexport.exporter.passes.raising import raise_model  # brings torch, which takes seconds
+        from rectexport.exporter.passes.raising import raise_model  # imports torch, which takes seconds
 
         return raise_model(self._model)[0].graph
 
 
 def _operators(model: ModelProto, dialect: GraphProto) -> list[tuple[str, str]]:
-    """Operator and output of every node of the dialect, and of rectifications that lowering has named."""
+    """Operator and output of every dialect node, and of the rectifications that lowering has named."""
     nodes = [(node.op_type, node.output[0]) for node in dialect.node if node.domain == DOMAIN]
     known = {output for _, output in nodes}
     prefix = f"{SCALE_PREFIX}."
@@ -153,7 +153,7 @@ def _operators(model: ModelProto, dialect: GraphProto) -> list[tuple[str, str]]:
 
 
 def _shown(output: str, graph: GraphProto, compared: set[str]) -> str | None:
-    """The tensor itself, or the nearest behind it, along first readers."""
+    """The tensor itself, or the nearest compared one after it, following the first reader of each tensor."""
     while output not in compared:
         reader = next((node for node in graph.node if output in node.input), None)
         if reader is None:

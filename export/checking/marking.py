@@ -1,4 +1,4 @@
-"""Inner tensors made into outputs: which, and in what slices under a memory bound."""
+"""Mark inner tensors as outputs: choose them, and split them into slices that fit a memory bound."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import FILE_NAME
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.UNDEFINED)
-#: Bytes an element takes: the package's own and the reference's float64, for every tensor of a slice; and the
-#: float64 temporaries of a comparison, for one tensor at a time.
+#: Bytes per element: the package's float32 and the reference's float64, for every tensor of a slice; and the float64
+#: temporaries of a comparison, for one tensor at a time.
 _HELD, _COMPARED = 4 + 8, 5 * 8
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """An inner tensor that may be compared, with its number of elements at the shapes fed."""
+class MarkedTensor:
+    """An inner tensor that can be compared, with its number of elements for the feeds at hand."""
 
     name: str
     elements: int
 
 
-def comparable(model: ModelProto, feeds: Mapping[str, Array], known: Collection[str]) -> list[Tensor]:
-    """Floating-point tensors of rank 2 and more, among the known names, that nodes of the main graph make, in order.
+def comparable(model: ModelProto, feeds: Mapping[str, Array], known: Collection[str]) -> list[MarkedTensor]:
+    """Tensors made by nodes of the main graph that can be compared, in order: in `known`, float, rank 2 or more.
 
-    A size that shape inference does not find is taken to be the largest one it does.
+    A size that shape inference does not find is assumed to be the largest of those that it finds.
     """
     values = {value.name: value for value in _inferred(model, feeds).graph.value_info}
     outputs = {value.name for value in model.graph.output}
@@ -42,12 +42,12 @@ def comparable(model: ModelProto, feeds: Mapping[str, Array], known: Collection[
     wanted = [name for name in names if name not in values or _is_image_data(values[name])]
     sizes = {name: _elements(values.get(name)) for name in wanted}
     largest = max((size for size in sizes.values() if size is not None), default=1)
-    return [Tensor(name, largest if size is None else size) for name, size in sizes.items()]
+    return [MarkedTensor(name, largest if size is None else size) for name, size in sizes.items()]
 
 
-def slices(tensors: Sequence[Tensor], memory: int) -> Iterator[list[str]]:
-    """Names in order, in groups that fit `memory` bytes; a tensor that alone does not is a group of its own."""
-    group: list[Tensor] = []
+def slices(tensors: Sequence[MarkedTensor], memory: int) -> Iterator[list[str]]:
+    """Names in order, in groups that fit `memory` bytes; a tensor that does not fit alone is its own group."""
+    group: list[MarkedTensor] = []
     for tensor in tensors:
         if group and _bytes([*group, tensor]) > memory:
             yield [entry.name for entry in group]
@@ -57,15 +57,15 @@ def slices(tensors: Sequence[Tensor], memory: int) -> Iterator[list[str]]:
         yield [entry.name for entry in group]
 
 
-def oversized(tensors: Sequence[Tensor], memory: int) -> list[str]:
-    """Tensors that do not fit the memory even alone."""
+def oversized(tensors: Sequence[MarkedTensor], memory: int) -> list[str]:
+    """Names of tensors that do not fit `memory` bytes even alone."""
     return [entry.name for entry in tensors if _bytes([entry]) > memory]
 
 
 def write_marked(package: Package, model: ModelProto, names: Sequence[str], folder: Path) -> Package:
-    """The package with tensors added to its outputs, in an empty folder: any backend can open it.
+    """Write the package with tensors added to its outputs into an empty folder; any backend can open it.
 
-    It holds the model alone: an engine plan of the package would not have the new outputs.
+    Only the model is written: an engine plan of the package would not have the new outputs.
     """
     notes = {entry.key: entry.value for entry in model.metadata_props}
     package_writer.write_model(folder, with_outputs(model, names), notes)
@@ -80,7 +80,7 @@ def write_marked(package: Package, model: ModelProto, names: Sequence[str], fold
 
 
 def _inferred(model: ModelProto, feeds: Mapping[str, Array]) -> ModelProto:
-    """The model with every inner shape that follows from the feeds'; as it is where ONNX cannot tell."""
+    """The model with the inner shapes that follow from the feeds; unchanged if ONNX cannot infer any."""
     sized = ModelProto()
     sized.CopyFrom(model)
     del sized.graph.value_info[:]
@@ -93,7 +93,7 @@ def _inferred(model: ModelProto, feeds: Mapping[str, Array]) -> ModelProto:
         value.type.tensor_type.ClearField("shape")
     try:
         return shape_inference.infer_shapes(sized, data_prop=True)
-    except Exception:  # sizes only cut the work into slices
+    except Exception:  # sizes are needed only to split the work into slices
         return model
 
 
@@ -109,6 +109,6 @@ def _elements(value: ValueInfoProto | None) -> int | None:
     return int(np.prod(sizes, dtype=np.int64)) if all(size > 0 for size in sizes) else None
 
 
-def _bytes(tensors: Sequence[Tensor]) -> int:
+def _bytes(tensors: Sequence[MarkedTensor]) -> int:
     sizes = [entry.elements for entry in tensors]
     return _HELD * sum(sizes) + _COMPARED * max(sizes)

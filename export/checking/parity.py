@@ -1,4 +1,4 @@
-"""The package's ONNX in ONNX Runtime against the source model: outputs, layers, regions, at several shapes."""
+"""Compare the package's ONNX, run by ONNX Runtime, with the source model at several shapes, layer by layer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROUNDING_FACTOR = 8
 
 @dataclass
 class ParityReport:
-    """All cases; goldens: the first case's feeds and expected outputs; kept: the tensors of the first that fails."""
+    """All cases; goldens: feeds and expected outputs of the first case; kept: tensors of the first failing case."""
 
     reference: str
     tolerance: Tolerance
@@ -98,7 +98,7 @@ def check_parity(
             report.kept = _kept(feeds, answers, actual)
     if engines and cases is None:
         _compare_values(report, runner, main, others, reference, inputs)
-    report.reference = reference.description  # now it knows its precision
+    report.reference = reference.description  # final only now: it may have fallen back to float32
     runner.close()
     report.proofs = [check.proof() for check in engines]
     return report
@@ -176,9 +176,9 @@ def _rounding_bound(
 
 
 def parity_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
-    """Feeds by label: the example alone when all is static, else opt, min, max and odd sizes.
+    """Feeds by label: only the example if all shapes are static, else opt, min, max and odd sizes.
 
-    The odd case gives every dynamic axis another odd size, so that swapped axes show.
+    The odd case gives every dynamic axis a different odd size, so that swapped axes are found.
     """
     if not any(entry.range.dynamic_axes for entry in inputs):
         return {"example": {entry.name: entry.example for entry in inputs}}
@@ -215,7 +215,7 @@ def _same_shapes(first: Mapping[str, Array], second: Mapping[str, Array]) -> boo
 
 
 def _one_row(feeds: Mapping[str, Array], inputs: Sequence[InputPlan]) -> dict[str, Array]:
-    """The feeds with a dynamic batch cut to its minimum: inner tensors of a whole batch would fill the memory."""
+    """The feeds with a dynamic batch cut to its minimum: inner tensors of a whole batch may not fit in memory."""
     ranges = {entry.name: entry.range for entry in inputs}
     return {
         name: array[: ranges[name].min[0]] if 0 in ranges[name].dynamic_axes else array for name, array in feeds.items()

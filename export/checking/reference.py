@@ -1,4 +1,4 @@
-"""The answers that a package is measured against: the source model's own, in float64 where it can."""
+"""Compute the outputs that a package is compared with: those of the source model, in float64 if it runs in it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reference(Protocol):
 
     @property
     def description(self) -> str:
-        """What computes them, for people; final once it has computed some."""
+        """Library and precision, for people; final after the first computation."""
 
     def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The model's outputs, in order."""
@@ -38,7 +38,7 @@ class Reference(Protocol):
         """The outputs in float32, to tell what rounding alone does; None where that is what `outputs` gives."""
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
-        """Inner tensors by the name they have in the traced ONNX model; unknown names are left out."""
+        """Inner tensors by their name in the traced ONNX model; unknown names are left out."""
 
     def inner_names(self) -> set[str]:
         """Names that `tensors` may know; not all of them are tensors of numbers."""
@@ -56,7 +56,7 @@ def make_reference(source: Source, traced: Traced) -> Reference:
 
 
 def _without_type_checks(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Take out what a program asserts about the types of tensors: they are float32, and float64 is wanted."""
+    """Remove a program's assertions about the types of tensors: they say float32, and the reference is float64."""
     for node in list(module.graph.nodes):
         if node.target is torch.ops.aten._assert_tensor_metadata.default:
             module.graph.erase_node(node)
@@ -65,9 +65,9 @@ def _without_type_checks(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
 
 
 class TorchReference:
-    """PyTorch in float64, or in float32 for a model that casts inside and so refuses float64.
+    """PyTorch in float64, or in float32 for a model that does not run in float64 because it casts inside.
 
-    Inner tensors come from the exported program, whose nodes name the ONNX tensors.
+    Inner tensors come from the exported program, whose nodes have the names of the ONNX tensors.
     """
 
     def __init__(self, model: Any, program: Any) -> None:
@@ -143,7 +143,7 @@ def _finite(outputs: Collection[Array]) -> bool:
 
 
 class OnnxReference:
-    """ONNX Runtime on the untouched file, without its graph optimizations; float32 stays float32."""
+    """ONNX Runtime on the unchanged file, without graph optimizations; float32 stays float32."""
 
     description = "ONNX Runtime on the source file, as stored"
 
@@ -178,7 +178,7 @@ class OnnxReference:
 
 def _inner_graph(program: Any) -> Any:
     with quiet():
-        module = copy.deepcopy(program.module(check_guards=False))  # it shares the program's own weights
+        module = copy.deepcopy(program.module(check_guards=False))  # the original shares the program's weights
     return module.double()
 
 
@@ -197,12 +197,12 @@ def _tensors(feeds: Mapping[str, Array], dtype: torch.dtype) -> list[Tensor]:
 
 
 def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()  # TorchScript's come after its traceback
+    lines = str(error).strip().splitlines()  # TorchScript puts its traceback before the message
     return f"{type(error).__name__}: {lines[-1][:300] if lines else 'no message'}"
 
 
 class _Recorder(torch.fx.Interpreter):
-    """Runs a graph and keeps the tensors of the wanted nodes that have a batch and something more."""
+    """Runs a graph and keeps the tensors of the named nodes that have a rank of at least 2."""
 
     def __init__(self, graph: Any, names: Collection[str]) -> None:
         super().__init__(graph, garbage_collect_values=True)

@@ -1,4 +1,4 @@
-"""Inner tensors of the ONNX file that a package is compared with; imports no torch."""
+"""Compute inner tensors of the ONNX file that a package is compared with; does not import torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rectexport.runtime.parity.stored_reference import StoredReference
 
 @final
 class StoredTensors:
-    """Inner tensors of an ONNX file, run as it stands."""
+    """Inner tensors of an ONNX file, run without graph optimizations."""
 
     traced: ModelProto | None = None
 
@@ -37,7 +37,7 @@ class StoredTensors:
 
 
 def _recorded_layers(package: Package) -> dict[str, str]:
-    """Module of each inner tensor, as the export wrote it into parity.json; nothing where that cannot be read."""
+    """Module of each inner tensor, as the export wrote it into parity.json; empty if that cannot be read."""
     try:
         document: Any = json.loads((package.path / "parity.json").read_text(encoding="utf-8"))
         return {entry["tensor"]: entry["layer"] for case in document["cases"] for entry in case["layers"]}

@@ -1,4 +1,4 @@
-"""How far an output may be from PyTorch: defaults by precision, and bounds as they are typed."""
+"""Tolerances between the package's outputs and PyTorch's: defaults by precision, and parsing of --atol and --rtol."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from rectexport.runtime.errors import UsageError
 
 __all__ = ["RELATIVE_L2", "Tolerance", "parse_bounds"]
 
-#: Relative L2 against float64, by precision of the package.
+#: Bound on the relative L2 distance to float64, by precision of the package.
 RELATIVE_L2 = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 2e-2}
 
 
 def parse_bounds(texts: Iterable[str], flag: str) -> dict[str, float]:
-    """--atol 1e-4, --atol logits:1e-4, or several joined by commas. Raises UsageError otherwise."""
+    """Bounds by output, "" for all: from --atol 1e-4, --atol logits:1e-4, or several joined by commas.
+
+    Raises UsageError for anything else.
+    """
     bounds = {}
     for text in (part for entry in texts for part in entry.split(",")):
         output, _, number = text.rpartition(":")

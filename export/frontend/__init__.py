@@ -1,1 +1,1 @@
-"""What MODEL may be: files are checked and loaded, inputs planned, third-party layers adapted."""
+"""Read the model: check and load its file, plan its inputs, replace third-party layers."""

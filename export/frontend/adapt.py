@@ -1,10 +1,10 @@
-"""Third-party modules swapped for ours before tracing, by their class's name.
+"""Replace third-party modules by ours before tracing, chosen by their class name.
 
     @register_adapter("package.module.Class")
     def _(module):
         return RectifiedConv2d(...)
 
-An adapter takes the module and returns what stands for it, or None to leave it as it is.
+An adapter takes the module and returns its replacement, or None to leave it unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REGISTERED: dict[str, Adaptation] = {}
 
 @dataclass(frozen=True)
 class Swap:
-    """A module that was replaced: its path in the model, both class names, and what to know about it."""
+    """A module that was replaced: its path in the model, both class names, and a note for the user."""
 
     path: str
     before: str
@@ -39,13 +39,13 @@ class Swap:
 def register_adapter(name: str, note: str = "") -> Callable[[Adapter], Adapter]:
     """Register a function for a class by module and qualified name; * stands for any run of characters.
 
-    It is asked before the built-in ones. note goes to the export log beside each swap.
-    Raises UsageError when the name is taken.
+    Registered adapters are tried before the built-in ones. note is written to the export log beside each swap.
+    Raises UsageError when the name is already registered.
     """
 
     def register(function: Adapter) -> Adapter:
         if name in _REGISTERED:
-            raise UsageError(f"adapter {name}: already registered; unregister_adapter({name!r}) comes first")
+            raise UsageError(f"adapter {name}: already registered; call unregister_adapter({name!r}) first")
         _REGISTERED[name] = Adaptation(function, note)
         return function
 
@@ -53,14 +53,14 @@ def register_adapter(name: str, note: str = "") -> Callable[[Adapter], Adapter]:
 
 
 def unregister_adapter(name: str) -> None:
-    """Forget a registered adapter. Raises UsageError for a name that is not registered."""
+    """Remove a registered adapter. Raises UsageError for a name that is not registered."""
     if name not in _REGISTERED:
         raise UsageError(f"adapter {name}: not registered; registered: {', '.join(_REGISTERED) or 'none'}")
     del _REGISTERED[name]
 
 
 def adapt_source(source: Source) -> tuple[Source, list[Swap]]:
-    """The source with its module adapted; other kinds of source hold no modules and come back as they are."""
+    """Adapt the module of a source. Sources of other kinds hold no modules and are returned unchanged."""
     if source.kind != "module":
         return source, []
     model, swaps = adapt(source.model)
@@ -68,10 +68,10 @@ def adapt_source(source: Source) -> tuple[Source, list[Swap]]:
 
 
 def adapt(model: nn.Module) -> tuple[nn.Module, list[Swap]]:
-    """A copy of the model with known third-party modules replaced, and what was replaced, once a module.
+    """A copy of the model with known third-party modules replaced, and one Swap per replaced module.
 
-    Modules that are used in several places stay shared, and so do parameters. `model` is not changed; it comes
-    back itself when nothing was replaced. Raises BadInput, with the module's path, for one that cannot be exported.
+    Modules that are used in several places stay shared, and so do parameters. `model` is not changed; it is
+    returned itself when nothing was replaced. Raises BadInput, with the module's path, for one that cannot be exported.
     """
     if not any(_adaptation(module) for module in model.modules()):
         return model, []
@@ -93,7 +93,9 @@ def adapt(model: nn.Module) -> tuple[nn.Module, list[Swap]]:
 
 def _replacement(path: str, module: nn.Module, adaptation: Adaptation) -> nn.Module | None:
     if module._forward_hooks or module._forward_pre_hooks:
-        raise BadInput(f"{path or 'the model'}: {_name(module)} has hooks, which its replacement would lose")
+        raise BadInput(
+            f"{path or 'the model'}: {_name(module)} has hooks, which its replacement would lose; remove them"
+        )
     try:
         return adaptation.function(module)
     except BadInput as error:

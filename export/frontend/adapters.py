@@ -1,8 +1,8 @@
-"""Modules of third parties, and what stands for them here. Nothing of theirs is imported.
+"""Built-in adapters: third-party modules and their replacements. No third-party package is imported.
 
 A key is the class's module and qualified name, with * for any run of characters. Published code is copied from
-repository to repository, so most keys leave the module open; then the attributes decide, or, where a name is
-used for different things (CReLU alone has five), the answers on a probe.
+repository to repository, so most keys match any module name. The adapter then checks the module's attributes or,
+where several different layers share a name (five are called CReLU), its outputs on random inputs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Adapter = Callable[[nn.Module], nn.Module | None]
 
 @dataclass(frozen=True)
 class Adaptation:
-    """An adapter and what a user should know about the swap."""
+    """An adapter, and a note for the user about the replacement."""
 
     function: Adapter
     note: str = ""
@@ -49,20 +49,20 @@ class MasklessPartialConv2d(RectifiedConv2d):
 
 
 def rfconv(module: Any) -> nn.Module | None:
-    """zhanghang1989/RFConv RFConv2d: the bias inside, active with average_mode or padding.
+    """zhanghang1989/RFConv RFConv2d: rectifies the bias too; active with average_mode or padding.
 
     Raises BadInput for a padding mode other than zeros.
     """
     if not hasattr(module, "rectify") or not hasattr(module, "average"):
-        return None  # another class of that name (dilation search)
+        return None  # another class of that name, which searches for dilations
     if module.padding_mode != "zeros":
-        raise BadInput(f"RFConv2d with padding_mode={module.padding_mode!r} has no definition to export")
+        raise BadInput(f"RFConv2d has padding_mode={module.padding_mode!r}; only 'zeros' can be rectified")
     mode = "average" if module.average else "sum"
     return _like(module, RectifiedConv2d, mode=mode, bias_mode="inside")
 
 
 def partialconv(module: Any) -> nn.Module | None:
-    """NVIDIA/partialconv PartialConv2d (also imaginaire's) without a mask: sum mode, zero where nothing is seen.
+    """NVIDIA/partialconv PartialConv2d (also imaginaire's) without a mask: mode "sum", 0 where no tap is valid.
 
     Raises BadInput when the module returns its mask.
     """
@@ -70,18 +70,16 @@ def partialconv(module: Any) -> nn.Module | None:
         return None
     if getattr(module, "return_mask", False):
         raise BadInput(
-            "PartialConv2d with return_mask=True hands masks from layer to layer, so its factor depends on the data; "
+            "PartialConv2d with return_mask=True passes masks from layer to layer, so its factor depends on the data; "
             "only the form without a mask (partial convolution based padding) can be exported"
         )
     if module.padding_mode != "zeros":
-        raise BadInput(
-            f"PartialConv2d with padding_mode={module.padding_mode!r} counts taps in what is no zero padding"
-        )
+        raise BadInput(f"PartialConv2d has padding_mode={module.padding_mode!r}; only 'zeros' can be rectified")
     return _like(module, MasklessPartialConv2d, mode="sum", bias_mode="after", empty="zero")
 
 
 def elnas(module: Any) -> nn.Module | None:
-    """jamiejyhu/EL-NAS Spconv2d: corner pads of one, then a convolution with the rest of the padding."""
+    """jamiejyhu/EL-NAS Spconv2d: padding by 1 at a corner, then a convolution with the rest of the padding."""
     convs = [child for child in module.modules() if isinstance(child, nn.Conv2d)]
     if len(convs) != 1:
         return None
@@ -105,13 +103,13 @@ def elnas(module: Any) -> nn.Module | None:
 
 
 def symmetric_pad(module: nn.Module) -> nn.Module | None:
-    """The SymmetricPad2d that circulates, by its answers: others of that name mirror, or pad all channels alike."""
+    """The widely copied SymmetricPad2d, known by its outputs: others of that name mirror, or pad all channels alike."""
     candidates = (SymmetricPad2d(*choice) for choice in product((2, 4), reversed(ORDERS), reversed(REMAINDERS[:2])))
     return None if _owns_tensors(module) else _first_alike(module, candidates, [(1, 11, 5, 6), (2, 8, 4, 3)])
 
 
 def crelu(module: nn.Module) -> nn.Module | None:
-    """A CReLU by its answers: others of that name clip, or work on complex numbers."""
+    """A CReLU, known by its outputs: other classes of that name clip, or work on complex numbers."""
     inner = [child for child in module.modules() if child is not module]
     activations: list[Callable[[Tensor], Tensor]] = [F.relu, *inner]
     candidates = [CReLU(activation, dim) for activation in activations for dim in (1, -1)]
@@ -119,15 +117,15 @@ def crelu(module: nn.Module) -> nn.Module | None:
 
 
 _RFCONV_NOTE = (
-    "its definition is exported, not its kernels' deviations: they miscount for kernels other than 3 with dilation, "
-    "give NaN where no tap is valid, and on a CPU rectify only as many planes as there are inputs"
+    "exported as defined in the paper; RFConv's own code deviates: it miscounts taps with dilation for kernel sizes "
+    "other than 3, gives NaN where no tap is valid, and on a CPU rectifies only the first N·C_in planes"
 )
 
 #: Class -> how to replace it.
 BUILT_IN: dict[str, Adaptation] = {
     "rfconv.*RFConv2d": Adaptation(rfconv, _RFCONV_NOTE),
     "encoding.*RFConv2d": Adaptation(rfconv, _RFCONV_NOTE),
-    "*.PartialConv2d": Adaptation(partialconv, "exact without the 1e-8 (imaginaire: 1e-6) in its denominator"),
+    "*.PartialConv2d": Adaptation(partialconv, "exact, but for the 1e-8 (imaginaire: 1e-6) in its denominator"),
     "*.Spconv2d": Adaptation(elnas),
     "*.SpConv2d": Adaptation(elnas),
     "*.SymmetricPad2d": Adaptation(symmetric_pad),
@@ -139,7 +137,7 @@ BUILT_IN: dict[str, Adaptation] = {
 
 
 def _like(module: Any, kind: type[RectifiedConv2d], **options: str) -> nn.Module:
-    """A rectified convolution with the window and the very parameters of another convolution."""
+    """A rectified convolution that shares the window and the parameters of another convolution."""
     new = kind(
         module.in_channels,
         module.out_channels,
@@ -163,14 +161,14 @@ def _owns_tensors(module: nn.Module) -> bool:
 def _first_alike(
     module: nn.Module, candidates: Iterable[nn.Module], shapes: Iterable[tuple[int, ...]]
 ) -> nn.Module | None:
-    """The first candidate whose answers on random inputs are the module's; None also when the module fails."""
+    """The first candidate whose outputs on random inputs equal the module's; None also when the module fails."""
     dtype = next((entry.dtype for entry in module.parameters()), torch.float32)
     generator = torch.Generator().manual_seed(0)
     probes = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
     with torch.no_grad():
         try:
             expected = [module(probe.clone()) for probe in probes]
-        except Exception:  # it is third-party code and may raise anything: it does not take real images
+        except Exception:  # third-party code may raise anything; this module does not take real images
             return None
         for candidate in candidates:
             if all(_equal(candidate(probe), answer) for probe, answer in zip(probes, expected, strict=True)):

@@ -1,17 +1,18 @@
-"""Which inputs a model takes, with which example and which range of shapes."""
+"""Determine a model's inputs: names, example arrays and ranges of shapes."""
 
 from __future__ import annotations
 
 import inspect
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rectexport.exporter.base.options import ShapeOptions
 from rectexport.exporter.frontend.source import Source
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import (
@@ -33,17 +34,6 @@ MAX_EXAMPLE = 1 << 30
 
 
 @dataclass(frozen=True)
-class ShapeOptions:
-    """The shape flags of a command, unparsed."""
-
-    input: Sequence[str] = ()
-    min: Sequence[str] = ()
-    opt: Sequence[str] = ()
-    max: Sequence[str] = ()
-    load: Path | None = None
-
-
-@dataclass(frozen=True)
 class InputPlan:
     """One input: an example to trace and test with, and the shapes it may take."""
 
@@ -53,11 +43,10 @@ class InputPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ModelInputs:
     """All inputs of a model, in order."""
 
     inputs: tuple[InputPlan, ...]
-    cases: dict[str, dict[str, Shape]] = field(default_factory=dict)
 
     @property
     def dynamic(self) -> bool:
@@ -70,11 +59,11 @@ class Plan:
         return {entry.name: entry.example for entry in self.inputs}
 
 
-def plan_inputs(source: Source, options: ShapeOptions) -> Plan:
-    """Settle every input's name, example and range from the flags, the file and the model.
+def plan_inputs(source: Source, options: ShapeOptions) -> ModelInputs:
+    """Determine every input's name, example and range from the flags, the file and the model.
 
-    Raises UsageError for flags that do not fit together or say too little, BadInput for a file of inputs
-    that does not fit the model.
+    Raises UsageError for flags that contradict each other or leave a shape open, and BadInput for a file of
+    inputs that does not fit the model.
     """
     flags = {
         name: parse_shape_flags(getattr(options, name), flag_name(name)) for name in ("input", "min", "opt", "max")
@@ -86,21 +75,22 @@ def plan_inputs(source: Source, options: ShapeOptions) -> Plan:
         _plan_one(source, index, name, {key: entries.get(name) for key, entries in resolved.items()}, loaded)
         for index, name in enumerate(names)
     )
-    return Plan(plans)
+    return ModelInputs(plans)
 
 
 def flag_name(option: str) -> str:
-    """The flag behind a field of ShapeOptions, for messages."""
+    """The flag that sets a field of ShapeOptions, for error messages."""
     return "--input" if option == "input" else f"--{option}-shapes"
 
 
 def random_input(shape: Shape, dtype: str, seed: int = SEED) -> Array:
-    """A seeded standard normal array; small whole numbers for integer types.
+    """A seeded array of `shape`: standard normal for float types, 0 or 1 for integer types.
 
-    Raises BadInput for one of more than MAX_EXAMPLE elements, which only a damaged or hostile model asks for.
+    Raises BadInput for more than MAX_EXAMPLE elements or MAX_RANK axes, which only a damaged or hostile model has.
     """
     if len(shape) > MAX_RANK or math.prod(shape) > MAX_EXAMPLE:
-        raise BadInput(f"an input of shape {brief(list(shape))}: more than {MAX_EXAMPLE} elements, or {MAX_RANK} axes")
+        limits = f"expected at most {MAX_EXAMPLE} elements and {MAX_RANK} axes"
+        raise BadInput(f"an input has shape {brief(list(shape))}; {limits}")
     generator = np.random.default_rng(seed)
     if np.dtype(dtype).kind == "f":
         return generator.standard_normal(shape).astype(dtype)
@@ -108,7 +98,7 @@ def random_input(shape: Shape, dtype: str, seed: int = SEED) -> Array:
 
 
 def fit_example(example: Array, shape: Shape) -> Array:
-    """The example's own rows and pixels where they reach, repeated where they do not."""
+    """The example cropped to `shape`, and repeated along axes on which it is shorter."""
     for axis, size in enumerate(shape):
         example = example.take(np.arange(size) % example.shape[axis], axis=axis)
     return np.asarray(example, order="C")
@@ -157,14 +147,15 @@ def _plan_one(
     if example is None:
         example = random_input(opt, wanted.dtype if wanted else "float32", SEED + index)
     elif len(example.shape) != len(opt):
-        raise UsageError(f"input {name}: {format_shape(opt)} has another rank than its example {list(example.shape)}")
+        asked, rank = f"{format_shape(opt)} has rank {len(opt)}", len(example.shape)
+        raise UsageError(f"input {name}: {asked}, its example {list(example.shape)} has rank {rank}")
     return InputPlan(name, fit_example(example, opt), bounds)
 
 
 def _known_example(source: Source, index: int, name: str, loaded: Mapping[str, Array] | None) -> Array | None:
     if loaded is not None:
         if name not in loaded:
-            raise BadInput(f"--load-inputs: no array named {name!r}; the file has {', '.join(loaded)}")
+            raise BadInput(f"--inputs: no array named {name!r}; the file has {', '.join(loaded)}")
         return loaded[name]
     if source.example_inputs is not None and index < len(source.example_inputs):
         return source.example_inputs[index]
@@ -173,13 +164,13 @@ def _known_example(source: Source, index: int, name: str, loaded: Mapping[str, A
 
 def _default_flag(source: Source, name: str) -> ShapeFlag:
     if source.default_shape is None:
-        raise UsageError(f"{source.name} does not say its input's shape; give it with --input {name}:1x3x224x224")
+        raise UsageError(f"{source.name}: the shape of its input is not known; give it with --input {name}:1x3x224x224")
     return ShapeFlag(name, source.default_shape)
 
 
 def _array(value: object, name: str) -> Array:
     if not isinstance(value, np.ndarray):
-        raise ValueError(f"{name} is no array")
+        raise ValueError(f"{name} is not an array")
     return value
 
 
@@ -190,6 +181,6 @@ def _load_npz(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: _array(arrays[name], name) for name in arrays.files}
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such file (--load-inputs)") from None
+        raise BadInput(f"{path}: no such file (--inputs)") from None
     except Exception as error:  # numpy raises anything from BadZipFile to AttributeError here
-        raise BadInput(f"{path}: not a readable .npz of arrays (--load-inputs): {str(error)[:300]}") from None
+        raise BadInput(f"{path}: not a readable .npz of arrays (--inputs): {str(error)[:300]}") from None

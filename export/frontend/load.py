@@ -1,11 +1,10 @@
-"""What MODEL may be: our checkpoint, weights with an arch, .pt2, TorchScript, a trusted pickle, ONNX, safetensors."""
+"""Load a model file: our checkpoint, weights with an arch, .pt2, TorchScript, a trusted pickle, ONNX, safetensors."""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import rectexport.models.layers.ops  # noqa: F401  a saved program may call our ops
+from rectexport.exporter.base.options import LoadOptions
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.inputs import random_input
 from rectexport.exporter.frontend.model_file import check_model_file
-from rectexport.exporter.frontend.onnx_file import first_line, numeric_type, read_onnx
+from rectexport.exporter.frontend.onnx_file import numeric_type, read_onnx
 from rectexport.exporter.frontend.program_archive import check_program_archive
 from rectexport.exporter.frontend.source import Source, unwrapped
 from rectexport.exporter.frontend.torchscript_archive import check_torchscript_archive
@@ -25,21 +25,14 @@ from rectexport.models.loading.weights import clean_state_dict, closest_arch, lo
 from rectexport.models.rectify import rectify
 from rectexport.models.registry import create_model, model_entry, model_names
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.texts import brief
+from rectexport.runtime.base.texts import brief, summary
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError
 from rectexport.runtime.package.archives import check_archive
 
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """What the file alone does not say."""
-
-    arch: str | None = None
-    trust_pickle: bool = False
-    rectify_model: bool = False
+_DEFAULTS = LoadOptions()
 
 
-def load_source(path: Path, options: LoadOptions = LoadOptions()) -> Source:
+def load_source(path: Path, options: LoadOptions = _DEFAULTS) -> Source:
     """Load a model file of any supported kind; nothing is unpickled unless trust_pickle is set.
 
     Raises BadInput that names the file and what is wrong with it, and UsageError for options that do not fit.
@@ -50,14 +43,15 @@ def load_source(path: Path, options: LoadOptions = LoadOptions()) -> Source:
         return _rectified(source) if options.rectify_model else source
     except RectexportError:
         raise
-    except Exception as error:  # a damaged file breaks libraries in ways that none of them documents
-        raise BadInput(f"{path}: damaged, or of a kind that is not supported: {first_line(error)}") from error
+    except Exception as error:  # on a damaged file, libraries raise errors that they do not document
+        raise BadInput(f"{path}: damaged, or of a kind that is not supported: {summary(error)}") from error
 
 
 def _rectified(source: Source) -> Source:
-    """The source with every zero-padded convolution rectified, its weights as they are."""
+    """The source with every zero-padded convolution rectified and its weights unchanged."""
     if source.kind != "module":
-        raise UsageError(f"--rectify-model: {source.name} is {source.description}; its code is fixed, give a module")
+        fixed = f"{source.name} is {source.description}, whose convolutions cannot be replaced"
+        raise UsageError(f"--rectify-model: {fixed}; give a checkpoint, weights or a module")
     report = rectify(source.model)
     if not report.changed:
         raise BadInput(f"--rectify-model: {source.name} has no zero-padded convolution to rectify")
@@ -95,7 +89,7 @@ def _load_torch(path: Path, options: LoadOptions) -> Source:
             raise BadInput(_pickle_message(path, error)) from None
         value = _unpickle(path)
     except Exception as error:
-        raise BadInput(f"{path}: not a file that torch.load reads, or a damaged one: {first_line(error)}") from None
+        raise BadInput(f"{path}: not a file that torch.load reads, or a damaged one: {summary(error)}") from None
     return _from_value(path, value, options)
 
 
@@ -145,7 +139,7 @@ def _from_state_dict(path: Path, value: Mapping[str, Any], options: LoadOptions)
 
 
 def _count_classes(arch: str, tensors: Mapping[str, Tensor]) -> int | None:
-    """Rows of the classifier in the file, so that a fine-tuned head loads; None where the file has none."""
+    """Number of classes of the file's classifier, so that a fine-tuned head loads; None for a file without one."""
     with torch.device("meta"):
         keys = [key for key in create_model(arch).state_dict() if key.endswith(".weight")]
     last = tensors.get(keys[-1])
@@ -157,7 +151,7 @@ def _load_safetensors(path: Path, options: LoadOptions) -> Source:
     try:
         tensors = safetensors.load_file(path)
     except Exception as error:
-        raise BadInput(f"{path}: not a readable .safetensors file: {first_line(error)}") from None
+        raise BadInput(f"{path}: not a readable .safetensors file: {summary(error)}") from None
     return _from_state_dict(path, tensors, options)
 
 
@@ -168,7 +162,7 @@ def _load_program(path: Path, options: LoadOptions) -> Source:
         with quiet():
             program = torch.export.load(path)
     except Exception as error:
-        raise BadInput(f"{path}: not a .pt2 that torch {torch.__version__} loads: {first_line(error)}") from None
+        raise BadInput(f"{path}: not a .pt2 that torch {torch.__version__} loads: {summary(error)}") from None
     examples = program.example_inputs[0] if program.example_inputs else None
     names = list(program.graph_signature.user_inputs)
     if examples is not None and not all(isinstance(value, Tensor) for value in examples):
@@ -183,9 +177,8 @@ def _load_torchscript(path: Path, options: LoadOptions) -> Source:
     try:
         model = torch.jit.load(path, map_location="cpu").float().eval()
     except Exception as error:
-        raise BadInput(
-            f"{path}: not a TorchScript file that torch {torch.__version__} loads: {first_line(error)}"
-        ) from None
+        fault = f"not a TorchScript file that torch {torch.__version__} loads: {summary(error)}"
+        raise BadInput(f"{path}: {fault}") from None
     names = [value.debugName().partition(".")[0] for value in list(model.graph.inputs())[1:]]
     return Source("torchscript", model, "TorchScript", path, names)
 
@@ -210,12 +203,12 @@ def _unpickle(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
         raise BadInput(
-            f"{path}: could not be unpickled: {first_line(error)}; the module's own code must be importable here"
+            f"{path}: could not be unpickled: {summary(error)}; the module's own code must be importable here"
         ) from None
 
 
 def _starts_as_zip(path: Path) -> bool:
-    """What torch goes by; Python looks at the end."""
+    """Whether torch takes the file for an archive: torch looks at the start of a file, zipfile at its end."""
     with path.open("rb") as stream:
         return stream.read(4) == b"PK\x03\x04"
 
@@ -232,7 +225,7 @@ def _pickle_message(path: Path, error: Exception) -> str:
         return f"{path}: not a file that torch.load reads, or a damaged one"
     return (
         f"{path}: is a pickle that runs code when loaded ({_forbidden(error)}). "
-        "If you trust its author, add --trust-pickle; safer is to save a state_dict, or torch.export.save"
+        "If you trust its author, add --trust-pickle; it is safer to save a state_dict, or to use torch.export.save"
     )
 
 

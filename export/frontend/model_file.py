@@ -31,6 +31,6 @@ def _unknown_arch(arch: str) -> str:
 
 def _nearby(path: Path) -> str:
     if not path.parent.is_dir():
-        return f" (there is no folder {path.parent} either)"
+        return f", nor a folder {path.parent}"
     nearest = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
     return f"; did you mean {path.with_name(nearest[0])}?" if nearest else ""

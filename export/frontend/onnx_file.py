@@ -1,4 +1,4 @@
-"""An ONNX file from anyone, read so that nothing outside of it and its folder is."""
+"""Read an untrusted ONNX file; no file outside its folder is read."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, checker, num
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from rectexport.exporter.graph.dialect_check import dialect_faults
+from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput
 
-#: The most that protobuf reads as one message.
+#: protobuf's limit for one message.
 MAX_BYTES = 2**31 - 1
-#: Characters in the name of an input or output, which stands in manifests, archives and messages.
+#: Longest name of an input or output, in characters: names are written to manifests, archives and messages.
 MAX_NAME = 1000
-#: The most nodes that a function may stand for when all that it calls is put in its place, as engines do.
+#: Most nodes that a function may have once all its calls are inlined, as engines do.
 MAX_INLINED = 1_000_000
 
 
 def read_onnx(path: Path, check: bool = True) -> ModelProto:
-    """An ONNX file with its external data; without `check`, one that ONNX's checker refuses, too.
+    """Read an ONNX file with its external data; without `check`, also one that ONNX's checker refuses.
 
-    Raises BadInput when it is missing or none, when weights are kept outside its folder, or when functions call
-    themselves, which libraries follow without end.
+    Raises BadInput when the file is missing or not ONNX, when weights are stored outside its folder, or when
+    functions call themselves, on which libraries recurse without end.
     """
     if not path.is_file():
-        raise BadInput(f"{path}: {'is no file' if path.exists() else 'no such file'}")
+        raise BadInput(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     if path.stat().st_size > MAX_BYTES:
         raise BadInput(f"{path}: {path.stat().st_size} bytes; an ONNX file has at most {MAX_BYTES}")
     try:
         model = onnx.load_model_from_string(path.read_bytes())
         tensors = list(_tensors(model))
     except Exception as error:  # protobuf's own, and RecursionError
-        raise BadInput(f"{path}: not an ONNX file: {first_line(error)}") from None
+        raise BadInput(f"{path}: not an ONNX file: {summary(error)}") from None
     nodes = list(all_nodes(model))
     long = next((value.name for value in (*model.graph.input, *model.graph.output) if len(value.name) > MAX_NAME), None)
     if long:
-        raise BadInput(f"{path}: the name {long:.40}… has {len(long)} characters; inputs and outputs have {MAX_NAME}")
+        raise BadInput(f"{path}: the input or output {long:.40}… has a name of {len(long)} characters, over {MAX_NAME}")
     for fault in (*_recursions(model), *_outside(path.parent, tensors), *dialect_faults(model, nodes)):
         raise BadInput(f"{path}: {fault}")
     try:
@@ -49,25 +50,19 @@ def read_onnx(path: Path, check: bool = True) -> ModelProto:
         if check:
             checker.check_model(model)
     except Exception as error:
-        raise BadInput(f"{path}: not a valid ONNX model: {first_line(error)}") from None
+        raise BadInput(f"{path}: not a valid ONNX model: {summary(error)}") from None
     for fault in _misshapen(tensors):
         raise BadInput(f"{path}: not a valid ONNX model: {fault}")
     return model
 
 
 def numeric_type(value: onnx.ValueInfoProto, path: Path | str = "model") -> str:
-    """NumPy's name of an input's type. Raises BadInput when it is no tensor of numbers."""
+    """NumPy's name of an input's type. Raises BadInput when it is not a tensor of numbers."""
     number = value.type.tensor_type.elem_type
     known = number in TensorProto.DataType.values() and number not in (TensorProto.UNDEFINED, TensorProto.STRING)
     if not value.type.HasField("tensor_type") or not known:
-        raise BadInput(f"{path}: input {value.name:.100} is no tensor of numbers")
+        raise BadInput(f"{path}: input {value.name:.100} is not a tensor of numbers")
     return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number)).name)
-
-
-def first_line(error: Exception) -> str:
-    """The kind of an error and the first line of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
@@ -82,7 +77,7 @@ def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """What a model stores, in its graphs and in attributes; an empty one for an attribute that is no tensor."""
+    """Every tensor that a model stores, in graphs and attributes; an empty one per attribute without a tensor."""
     yield from model.graph.initializer
     for node in all_nodes(model):
         for attribute in node.attribute:
@@ -92,18 +87,18 @@ def _tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 
 def _misshapen(tensors: list[TensorProto]) -> Iterator[str]:
-    """Stored tensors that are not as long as their shapes say: the checker lets those pass that are longer."""
+    """Faults of stored tensors whose data does not fit their shape; ONNX's checker accepts data that is too long."""
     for tensor in tensors:
         if tensor.data_type == TensorProto.UNDEFINED:
-            continue  # of an attribute that is none
+            continue  # an attribute without a tensor
         try:
             numpy_helper.to_array(tensor)
-        except Exception as error:  # whatever NumPy has against it
-            yield f"tensor {tensor.name:.100}: {first_line(error)}"
+        except Exception as error:  # of several kinds
+            yield f"tensor {tensor.name:.100}: {summary(error)}"
 
 
 def _outside(folder: Path, tensors: list[TensorProto]) -> Iterator[str]:
-    """What is wrong with the places where weights are kept."""
+    """Faults of the places outside the file where weights are stored."""
     for tensor in tensors:
         if not uses_external_data(tensor):
             continue
@@ -111,24 +106,25 @@ def _outside(folder: Path, tensors: list[TensorProto]) -> Iterator[str]:
             info = ExternalDataInfo(tensor)
             offset, length = info.offset or 0, info.length or 0
         except Exception as error:
-            yield f"weights of {tensor.name} are kept nowhere: {first_line(error)}"
+            yield f"weights of {tensor.name} have no valid location: {summary(error)}"
             continue
         place, path = PurePosixPath(info.location), folder / info.location
         if place.is_absolute() or ".." in place.parts or "\\" in info.location or not place.parts:
-            yield f"weights of {tensor.name} are kept in {info.location!r:.200}, outside its folder"
+            yield f"weights of {tensor.name} are stored in {info.location!r:.200}, outside its folder"
         elif any(part.is_symlink() for part in (path, *path.parents[: len(place.parts) - 1])):
-            yield f"weights of {tensor.name} are kept in {info.location!r:.200}, a symbolic link"
+            yield f"weights of {tensor.name} are stored in {info.location!r:.200}, a symbolic link"
         elif not path.exists() or not stat.S_ISREG(path.stat().st_mode):
-            yield f"weights of {tensor.name} are kept in {info.location!r:.200}, which is no file"
+            yield f"weights of {tensor.name} are stored in {info.location!r:.200}, which is not a file"
         elif not 0 <= offset <= offset + length <= path.stat().st_size:
-            yield f"weights of {tensor.name}: {length} bytes at {offset} of {info.location!r:.200}, which ends before"
+            span = f"{length} bytes at offset {offset} of {info.location!r:.200}"
+            yield f"weights of {tensor.name}: {span}, which is too short"
 
 
 def _recursions(model: ModelProto) -> Iterator[str]:
-    """Functions that call themselves, directly or not, or multiply without end."""
+    """Faults of functions: two of one name, one that calls itself, directly or not, or too many nodes once inlined."""
     bodies = {(entry.domain, entry.name): entry for entry in model.functions}
     if len(bodies) < len(model.functions):
-        yield "two functions have one name"
+        yield "two functions have the same name"
     calls = {key: _called(body) for key, body in bodies.items()}
     sizes: dict[tuple[str, str], int] = {}
     while len(sizes) < len(calls):
@@ -138,7 +134,7 @@ def _recursions(model: ModelProto) -> Iterator[str]:
             return
         sizes |= {key: sum(count * sizes.get(called, 1) for called, count in calls[key].items()) for key in ready}
     if max(sizes.values(), default=0) > MAX_INLINED:
-        yield f"its functions call each other so often that they stand for {max(sizes.values())} nodes"
+        yield f"its functions have {max(sizes.values())} nodes once inlined, expected at most {MAX_INLINED}"
 
 
 def _called(function: FunctionProto) -> Counter[tuple[str, str]]:

@@ -1,8 +1,8 @@
-"""What a .pt2 file may make torch.export.load do, looked at before it is loaded.
+"""Refuse a .pt2 file that could run code when torch.export.load reads it.
 
 torch reads most of the archive as data, but not all: weights, constants and sample inputs may be pickles, an
-AOTInductor folder holds libraries, and symbolic sizes are expressions that sympy evaluates. Each can run its
-author's code, so a file that uses one is refused unless it is trusted.
+AOTInductor folder holds libraries, and symbolic sizes are expressions that sympy evaluates. Each of these can run
+code of the file's author, so a file that uses one is refused unless the user trusts it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any
 
 import torch
 
-from rectexport.runtime.errors import BadInput
+from rectexport.exporter.frontend.untrusted_archive import refuse_dangers
 
-#: More than any real description of a graph; weights are stored apart from it.
+#: Limit for the description of a graph, larger than any real one; weights are stored in other entries.
 MAX_JSON_BYTES = 256 << 20
 _TARGET = re.compile(
     r"torch\.ops\.(?P<space>aten|prims|rectexport|torchvision)\.(?P<name>\w+)(\.(?!__)\w+)?"
     r"|torch\.ops\.higher_order\.(?!_)\w+|torch\.sym_\w+|math\.[a-z]\w*"
     r"|_operator\.(?!attrgetter|methodcaller|call\b)[a-z]\w*"
 )
-#: Registered operators that touch files.
+#: Registered operators that read or write files.
 _FILES = ("save", "load", "from_file")
 _NAME = re.compile(r"[A-Z]\w*|[su]\d+")
 _EXPRESSION = (
@@ -39,16 +39,7 @@ _EXPRESSION = (
 
 def check_program_archive(path: Path) -> None:
     """Raise BadInput, saying what was found, if loading the archive could run code."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = next(_dangers(archive), None)
-    except (zipfile.BadZipFile, OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: damaged .pt2: {error}") from None
-    if found:
-        raise BadInput(
-            f"{path}: could run code when loaded: {found}. If you trust its author, add --trust-pickle; "
-            "otherwise ask for a state_dict"
-        )
+    refuse_dangers(path, _dangers, ".pt2", "run code when loaded")
 
 
 def _dangers(archive: zipfile.ZipFile) -> Iterator[str]:
@@ -76,9 +67,9 @@ def _document_dangers(archive: zipfile.ZipFile, short: str, name: str) -> Iterat
         elif key == "path_name" and str(value).startswith(("custom_obj", "opaque_obj")):
             yield f"{short} has a pickled object, {value}"
         elif key == "expr_str" and not _harmless_expression(value):
-            yield f"{short} has a size that is no plain expression: {str(value)[:80]!r}"
+            yield f"{short} has a size that is not a plain expression: {str(value)[:80]!r}"
         elif key == "target" and isinstance(value, str) and not _harmless_target(value):
-            yield f"{short} calls {value[:80]!r}, which is no torch operator"
+            yield f"{short} calls {value[:80]!r}, which is not a torch operator"
 
 
 def _entries(document: Any) -> Iterator[tuple[str, Any]]:
@@ -94,7 +85,7 @@ def _entries(document: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _harmless_target(text: str) -> bool:
-    """A registered operator, or arithmetic; torch follows any other dotted name to whatever it finds there."""
+    """Whether a target is a registered operator or arithmetic; torch would look up and call any other dotted name."""
     if not re.search(r"[.#:]", text):
         return True  # the name of a value
     found = _TARGET.fullmatch(text)
@@ -109,7 +100,7 @@ def _registered() -> frozenset[str]:
 
 
 def _harmless_expression(text: Any) -> bool:
-    """Arithmetic over symbols and sympy's constructors only: no attributes, no subscripts, no free strings."""
+    """Whether an expression is arithmetic over symbols and sympy's constructors: no attributes, subscripts, strings."""
     try:
         tree = ast.parse(str(text), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):

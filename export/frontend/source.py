@@ -1,4 +1,4 @@
-"""A model as it came in, whatever it was stored as."""
+"""A model as it was given, from a file or from Python, before tracing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from rectexport.runtime.base.runner import Array
 
-#: What Source.model may be, by kind.
+#: Type of Source.model, by kind.
 KINDS = {
     "module": "torch.nn.Module",
     "program": "torch.export.ExportedProgram",
@@ -23,7 +23,7 @@ _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "Opt
 
 
 def unwrapped(model: Any) -> Any:
-    """The module inside of what training wraps around it: data parallelism, torch.compile."""
+    """The module inside the wrappers of training: DataParallel, DistributedDataParallel, torch.compile."""
     while type(model).__name__ in _WRAPPERS:
         model = getattr(model, _WRAPPERS[type(model).__name__])
     return model
@@ -31,9 +31,14 @@ def unwrapped(model: Any) -> Any:
 
 @dataclass
 class Source:
-    """A loaded model and what its file says about it.
+    """A loaded model and what its file records about it.
 
-    example_inputs are numpy arrays in the order of input_names; either may be unknown (None).
+    kind             a key of KINDS
+    description      the kind of file, for people
+    input_names      names of the inputs in order, or None if unknown
+    example_inputs   NumPy arrays in the order of input_names, or None if unknown
+    default_shape    shape of the only input, if the network's native size is known
+    tolerances       bounds that a checkpoint recorded, by metric
     """
 
     kind: str
@@ -47,11 +52,11 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The file's name, or the class's."""
+        """The file's path, or the name of the model's class."""
         return str(self.path) if self.path else type(self.model).__name__
 
     @property
     def parameters(self) -> int | None:
-        """How many numbers were trained; None where the model does not say which those are (ONNX)."""
+        """Number of trained values; None for ONNX, which does not mark them."""
         own = getattr(self.model, "parameters", None)
         return None if own is None else sum(value.numel() for value in own())

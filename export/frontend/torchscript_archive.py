@@ -1,8 +1,8 @@
-"""What a TorchScript file may make torch.jit.load and its run do, looked at before it is loaded.
+"""Refuse a TorchScript file that could reach outside the process when it is loaded or run.
 
-TorchScript is a language of its own without access to Python, but not without power: torch.save and
-torch.from_file touch files, a class may run code when it is loaded, and torch.classes are native. Its source lies
-in the archive, in Python's grammar, and is refused unless every call in it is to an ordinary operator.
+TorchScript cannot call Python, but it can still do harm: torch.save and torch.from_file access files, a class may
+run code when it is loaded, and torch.classes are native code. The archive contains the source code in Python's
+syntax; the file is refused unless every call in it is to an ordinary operator.
 """
 
 from __future__ import annotations
@@ -13,27 +13,18 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from rectexport.runtime.errors import BadInput
+from rectexport.exporter.frontend.untrusted_archive import refuse_dangers
 
 MAX_CODE_BYTES = 64 << 20
-#: Operators of `torch` that reach out of the process.
+#: Operators of `torch` that reach outside the process.
 _FORBIDDEN = {"save", "load", "from_file", "ops", "classes", "jit", "rpc", "distributed"}
 _NAMESPACES = {"aten", "prim", "rectexport", "torchvision"}
 _ROOTS = {"torch", "ops"}
 
 
 def check_torchscript_archive(path: Path) -> None:
-    """Raise BadInput, saying what was found, if loading or running the archive could reach out of the process."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = next(_dangers(archive), None)
-    except (zipfile.BadZipFile, OSError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise BadInput(f"{path}: damaged TorchScript: {error}") from None
-    if found:
-        raise BadInput(
-            f"{path}: could reach out of the process: {found}. If you trust its author, add --trust-pickle; "
-            "otherwise ask for a state_dict"
-        )
+    """Raise BadInput, saying what was found, if loading or running the archive could reach outside the process."""
+    refuse_dangers(path, _dangers, "TorchScript", "reach outside the process")
 
 
 def _dangers(archive: zipfile.ZipFile) -> Iterator[str]:
@@ -58,7 +49,7 @@ def _native_classes(name: str, pickle: bytes) -> Iterator[str]:
 
 
 def _calls(tree: ast.AST) -> Iterator[str]:
-    """What is no ordinary operator; a bare `torch` or `ops`, under another name, could become anything."""
+    """Everything that is not an ordinary operator; `torch` or `ops` bound to another name could become anything."""
     whole = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name in ("__setstate__", "__getstate__"):

@@ -1,20 +1,25 @@
-"""The ONNX dialect: one node for each of our operators, with a function body in standard ops.
+"""The ONNX dialect: one node for each of our operators, with a function body in standard operators.
 
-A model that carries these nodes and functions runs as it is wherever ONNX functions do; passes match one
-node instead of its arithmetic.
+A model that carries these nodes and functions runs as it is wherever ONNX functions are supported. Passes match one
+node instead of its arithmetic. Domain `rectexport`, version 1, float16, float32, float64 or bfloat16:
 
-Domain `rectexport`, version 1:
+operator          inputs      attributes              definition
+RectificationMap  x, y        window, numerator       r [1, 1, H_out, W_out] float32 = numerator / v, and 0 where v = 0;
+                                                      v[h, w] counts the taps of y's window that lie inside x
+Rectify           y, x, bias  window, numerator,      z = r·y + bias, y = conv(x) with this window; without bias where
+                              empty_bias              v = 0 if empty_bias is 0
+SymmetricPad      x           splits, pads            y [N, C, H + k − 1, W + k − 1]: four contiguous channel groups of
+                                                      `splits` channels, zero-padded by (top, left, bottom, right) in
+                                                      the 16 `pads`
+CRelu             x           axis                    y = concat(relu(x), relu(−x)) along axis
+NegConcat         x           axis                    y = concat(x, −x) along axis
 
-    RectificationMap(x, y) -> r       [1, 1, H_out, W_out] float32
-        r = numerator / v, v[h, w] the taps of y's window that fall inside x, and 0 where v = 0.
-        numerator m*n is eq. (4) of Rectified Convolution (sum), 1 its eq. (6) (average).
-    Rectify(y, x, bias) -> z          y, z [N, C, H_out, W_out], x [N, C_in, H, W], bias [C]
-        z = r*y + bias, y being the convolution of x; without bias where v = 0 if empty_bias is 0.
-    SymmetricPad(x) -> y              [N, C, H, W] -> [N, C, H + k - 1, W + k - 1]
-        four contiguous channel groups of `splits` channels, zero-padded by (top, left, bottom, right)
-        as the 16 ints of `pads` say.
-    CRelu(x) -> y                     concat(relu(x), relu(-x)) along axis
-    NegConcat(x) -> y                 concat(x, -x) along axis
+x [N, C_in, H, W], y and z [N, C, H_out, W_out], bias [C]; window is kernel_shape, strides, pads and dilations, as Conv
+has them. numerator is m·n, the taps of a kernel, or 1.
+
+Sources: RectificationMap, Rectify: Rectified Convolution (Zhang), eq. (4) with numerator m·n (sum), eq. (6) with 1
+(average). SymmetricPad: Convolution with even-sized kernels and symmetric padding (Wu et al.). CRelu: Understanding
+and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.). NegConcat: PVANET (Kim et al.).
 """
 
 from __future__ import annotations
@@ -28,6 +33,8 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper, parse
 
 DOMAIN = "rectexport"
 VERSION = 1
+#: How the domain of the standard operators is written; graphsurgeon leaves it out where a node has none.
+STANDARD_DOMAINS = (None, "", "ai.onnx")
 #: The oldest standard operator set that the bodies can be written in.
 LEAST_OPSET = 18
 
@@ -37,9 +44,9 @@ _PASS_WINDOW = (
     "dilations: ints = @dilations, numerator: int = @numerator"
 )
 
-# Taps of an axis: tap i of output o reads start + i*d with start = o*stride - pad. The taps below 0 number
-# ceil(-start/d) and those below `size` floor((size - 1 - start)/d) + 1, each clamped to 0..kernel. ONNX divides
-# integers towards zero, which differs from floor and ceil only where the clamp decides anyway.
+# Taps of an axis: tap i of output o reads start + i*d with start = o*stride - pad. ceil(-start/d) taps read below 0,
+# and floor((size - 1 - start)/d) + 1 read below `size`; both are clamped to 0..kernel. ONNX divides integers towards
+# zero, which differs from floor and ceil only where the clamp decides the result.
 _AXIS_TAPS = """
   size_{a} = Gather (in_size, axis_{a})
   out_{a} = Gather (out_size, axis_{a})
@@ -108,7 +115,7 @@ Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
 }}
 """
 
-#: The same for y in half precision: factors are exact in float32 only (49/20), so that is what is computed in.
+#: The same for y in half precision: factors are exact in float32 only (49/20), so it computes in float32.
 _RECTIFY_IN_FLOAT32 = f"""
 Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
   factors = rectexport.RectificationMap <{_PASS_WINDOW}> (x, y)
@@ -176,7 +183,7 @@ BODIES = {
     "CRelu": _CRELU,
     "NegConcat": _NEG_CONCAT,
 }
-#: Functions whose bodies call another of the dialect's.
+#: The functions that a body calls.
 CALLS = {"Rectify": ("RectificationMap",)}
 
 _INTS: int = onnx.AttributeProto.INTS
@@ -205,7 +212,7 @@ def _parsed(body: str, opset: int) -> FunctionProto:
 
 def default_opset(model: ModelProto) -> int:
     """Version of the standard operator set that the model imports."""
-    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    return next((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), 1)
 
 
 def used_operators(model: ModelProto) -> list[str]:
@@ -218,13 +225,27 @@ def dialect_nodes(graph: GraphProto) -> Iterator[NodeProto]:
     for node in graph.node:
         if node.domain == DOMAIN:
             yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from dialect_nodes(inner)
+    for inner in _subgraphs(graph):
+        yield from dialect_nodes(inner)
+
+
+def read_in_subgraphs(graph: GraphProto) -> set[str]:
+    """Names that the branches and loop bodies of a graph read."""
+    names: set[str] = set()
+    for inner in _subgraphs(graph):
+        names.update(name for node in inner.node for name in node.input)
+        names.update(value.name for value in inner.output)
+        names |= read_in_subgraphs(inner)
+    return names
+
+
+def _subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
+    for attribute in (entry for node in graph.node for entry in node.attribute):
+        yield from (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs
 
 
 def attach_functions(model: ModelProto) -> None:
-    """Give the model exactly the bodies that its dialect nodes need, and the opset import; in place."""
+    """Give the model exactly the function bodies that its dialect nodes need, and the opset import; in place."""
     used = used_operators(model)
     needed = dict.fromkeys(name for user in used for name in (*CALLS.get(user, ()), user))
     others = [entry for entry in model.functions if entry.domain != DOMAIN]
@@ -239,7 +260,7 @@ def attach_functions(model: ModelProto) -> None:
 
 
 def compute_in_float32(model: ModelProto) -> None:
-    """Let the bodies of Rectify compute in float32, for a model whose tensors are half precision; in place."""
+    """Make the bodies of Rectify compute in float32, for a model in half precision; in place."""
     for entry in model.functions:
         if (entry.domain, entry.name) == (DOMAIN, "Rectify"):
             entry.CopyFrom(_parsed(_RECTIFY_IN_FLOAT32, default_opset(model)))

@@ -1,4 +1,4 @@
-"""Dialect nodes and functions in a stranger's file: they must be what this release means by them."""
+"""Check the dialect nodes and functions of a file: they must agree with the dialect of this release."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _is_ours(body: FunctionProto, opset: int) -> bool:
 
 
 def _bare(node: NodeProto) -> tuple[str, str, list[str], list[str], list[bytes]]:
-    """A node without what tools add to it."""
+    """A node without its name and documentation, which tools add."""
     attributes = sorted(entry.SerializeToString(deterministic=True) for entry in node.attribute)
     return node.domain, node.op_type, list(node.input), list(node.output), attributes
 

@@ -1,4 +1,4 @@
-"""Catches a pass that changes what a model computes, and names it."""
+"""The guard: compare a model's outputs before and after each pass, and name the pass that changes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rectexport.runtime.base.runner import Array
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import ParityError
 
-#: float32 rounding, accumulated over a deep net; a wrong rewrite is off by orders of magnitude more.
+#: Enough for float32 rounding in a deep net; a wrong rewrite differs by orders of magnitude more.
 RELATIVE_L2 = 1e-5
 #: protobuf cannot hold a larger model in one message; such a model is compared by the parity check only.
 MAX_BYTES = 2**31 - 1
@@ -30,14 +30,14 @@ def run_passes(
     """Apply passes in order; with guard, compare the outputs before and after each that fired, on every feed.
 
     tolerance bounds the relative L2 difference of every output.
-    Raises ParityError that names the pass whose result differs, or that ONNX's checker or ONNX Runtime refuses.
+    Raises ParityError, naming the pass, when its result differs, or when ONNX's checker or ONNX Runtime refuses it.
     """
     results = []
     watched = _Watch(model, feeds, tolerance) if guard and model.ByteSize() < MAX_BYTES else None
     for entry in passes:
         rewritten, result = entry.run(model)
         results.append(result)
-        log.say(_summary(result))
+        log.detail(_summary(result))
         if watched and (result.fired or rewritten is not model):
             watched.check(entry.name, rewritten)
         model = rewritten
@@ -45,7 +45,7 @@ def run_passes(
 
 
 class _Watch:
-    """Holds the outputs of the last good model."""
+    """Holds the outputs of the last model that was accepted."""
 
     def __init__(self, model: ModelProto, feeds: Sequence[Mapping[str, Array]], tolerance: float) -> None:
         self._feeds = feeds

@@ -1,20 +1,39 @@
-"""What a pass reports."""
+"""A pass, and what it reports: where it rewrote the graph, and which places it left alone with the reason."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from onnx import ModelProto
 
 
+class Code(str, Enum):
+    """Why a place was left alone, for programs; the sentence beside it is for people and may change."""
+
+    MISMATCH = "mismatch"  # it resembles the pattern and is not equal to it
+    DYNAMIC_SIZE = "dynamic_size"  # H or W is unknown until the model runs
+    NOT_CONSTANT = "not_constant"  # weights, a bias or statistics are computed by the graph
+    USED_ELSEWHERE = "used_elsewhere"  # a tensor in between has other readers, or is an output of the graph
+    SUBGRAPH = "subgraph"  # a branch or a loop body reads tensors of the main graph
+    OPSET = "opset"  # the model's opset cannot hold the result
+    PRECISION = "precision"  # it stays in float32
+    NOT_EXACT = "not_exact"  # a form does not compute the same there
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """A place that looked right and was left alone, with the reason."""
+    """A place that looked right and was left alone: the node, the reason, and the reason's code."""
 
     node: str
     reason: str
+    code: Code = Code.MISMATCH
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain values, for JSON."""
+        return {"node": self.node, "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -27,12 +46,12 @@ class PassResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        refused = [{"node": entry.node, "reason": entry.reason} for entry in self.refused]
+        refused = [entry.as_dict() for entry in self.refused]
         return {"name": self.name, "fired": list(self.fired), "refused": refused}
 
 
 @dataclass
-class Tally:
+class PassRecord:
     """Collects a pass's result while it walks the graph."""
 
     name: str
@@ -43,9 +62,9 @@ class Tally:
         """Record a rewrite at `node`."""
         self.fired.append(node)
 
-    def refuse(self, node: str, reason: str) -> None:
-        """Record a match that was left alone."""
-        self.refused.append(Refusal(node, reason))
+    def refuse(self, node: str, reason: str, code: Code = Code.MISMATCH) -> None:
+        """Record a place that was left alone."""
+        self.refused.append(Refusal(node, reason, code))
 
     def result(self) -> PassResult:
         """The finished report."""
@@ -56,8 +75,17 @@ class Tally:
 class Pass:
     """A rewrite of a model that keeps every tensor's value under every name that survives.
 
-    run returns a new model, or the same one untouched, and what it did.
+    name       unique in a pipeline
+    run        from a model to (a new model, or the same one untouched, and a PassResult)
+    stage      the part of the pipeline it belongs to; "" for a pass that is not one of ours
+    takes      attributes of the PassContext that `run` takes as arguments of the same names
+    targets    targets that need the pass; None for all. rectify and precision alike
     """
 
     name: str
-    run: Callable[[ModelProto], tuple[ModelProto, PassResult]]
+    run: Callable[..., tuple[ModelProto, PassResult]]
+    stage: str = ""
+    takes: tuple[str, ...] = ()
+    targets: Collection[str] | None = None
+    rectify: Collection[str] | None = None
+    precision: Collection[str] | None = None

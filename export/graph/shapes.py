@@ -1,7 +1,7 @@
-"""Shapes of inner tensors, across dialect nodes.
+"""Infer the shapes of inner tensors, across dialect nodes.
 
-ONNX's own inference does not see through every function body, so it works on a twin of the model in which each
-dialect node is replaced by a standard one of equal output shape:
+ONNX's own inference cannot follow every function body, so it gets a copy of the model in which each dialect node is
+replaced by a standard one of equal output shape:
 
     Rectify(y, x, b) → Identity(y)        SymmetricPad(x) → Pad(x) by the total of either side
     CRelu(x), NegConcat(x) → Concat(x, x)
@@ -17,7 +17,7 @@ from rectexport.exporter.graph import dialect
 def infer_shapes(model: ModelProto) -> ModelProto:
     """A copy of the model with every inner shape that can be inferred.
 
-    The model itself where ONNX refuses it.
+    The model itself where ONNX's inference fails.
     """
     twin = ModelProto()
     twin.CopyFrom(model)
@@ -26,7 +26,7 @@ def infer_shapes(model: ModelProto) -> ModelProto:
             _stand_in(twin, node)
     try:
         inferred = shape_inference.infer_shapes(twin, data_prop=True)
-    except Exception:  # shapes only widen the choice of forms
+    except Exception:  # without shapes there are fewer forms to choose from, and nothing else changes
         return model
     result = ModelProto()
     result.CopyFrom(model)

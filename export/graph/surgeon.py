@@ -1,4 +1,8 @@
-"""onnx-graphsurgeon, with what our passes ask of it again and again."""
+"""Opening a model with onnx-graphsurgeon, closing it again, and the questions that all passes ask about a graph.
+
+A subgraph (the branches of If, the bodies of Loop and Scan) may read tensors of the main graph. While a graph is open,
+those tensors stand among its outputs, so that every pass keeps their names and values.
+"""
 
 from __future__ import annotations
 
@@ -16,34 +20,57 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from rectexport.exporter.graph import dialect
 from rectexport.runtime.errors import BadInput
 
-# It prints what it has to say to stdout, where --json has its document, and raises what matters.
+# It prints to stdout, where --json has its document, and raises errors in any case.
 G_LOGGER.severity = G_LOGGER.CRITICAL + 1
 
-#: A ConstantOfShape beyond this stays one: a few bytes in the file may ask for more than the memory holds.
+#: A larger ConstantOfShape is not evaluated: a few bytes in the file may ask for more than the memory holds.
 MAX_ELEMENTS = 1 << 24
-#: From this version of the format on, a stored value needs no input of its name, and graphsurgeon writes none.
+#: From this version of the format on an initializer needs no input of the same name, and graphsurgeon writes none.
 LEAST_IR_VERSION = 4
-#: The passes make arrays of a plane's size; a larger side is taken for unknown.
+#: The passes make arrays of a plane's size; a larger side counts as unknown.
 MAX_SIDE = 1 << 16
 
 
 def open_graph(model: ModelProto) -> gs.Graph:
-    """The model's main graph, ready for surgery. Raises BadInput for one that graphsurgeon does not know."""
+    """The model's main graph, ready for surgery. Raises BadInput for one that graphsurgeon cannot read."""
     try:
-        return gs.import_onnx(model)
+        graph = gs.import_onnx(model)
     except Exception as error:  # it raises what numpy and protobuf raise, besides its own
         raise BadInput(f"the graph cannot be taken apart: {type(error).__name__}: {str(error)[:200]}") from error
+    graph.captured = _captured(graph)
+    graph.outputs.extend(graph.captured)
+    return graph
 
 
 def close_graph(graph: gs.Graph, model: ModelProto) -> ModelProto:
     """The graph as a model again, with the header of `model`; unused nodes and functions are gone."""
-    graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    captured = {id(tensor) for tensor in graph.captured}
+    graph.outputs = [tensor for tensor in graph.outputs if id(tensor) not in captured]
+    graph.cleanup(remove_unused_graph_inputs=False)
+    # Beside a subgraph, graphsurgeon 0.6 sorts functions without end; attach_functions orders ours.
+    graph.toposort(mode="nodes" if any(graph.subgraphs()) else "full")
     result = gs.export_onnx(graph, do_type_check=False)
     result.ir_version = max(model.ir_version, LEAST_IR_VERSION)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
     result.metadata_props.extend(model.metadata_props)
     dialect.attach_functions(result)
     return result
+
+
+def _captured(graph: gs.Graph) -> list[gs.Tensor]:
+    """Tensors of the main graph, no constants and no outputs, that nodes of its subgraphs read."""
+    made = {id(tensor): tensor for node in graph.nodes for tensor in node.outputs}
+    made |= {id(tensor): tensor for tensor in graph.inputs}
+    read = {id(tensor) for inner in _inner_graphs(graph) for node in inner.nodes for tensor in node.inputs}
+    read |= {id(tensor) for inner in _inner_graphs(graph) for tensor in inner.outputs}
+    given_out = {id(tensor) for tensor in graph.outputs}
+    return [tensor for key, tensor in made.items() if key in read and key not in given_out]
+
+
+def _inner_graphs(graph: gs.Graph) -> Iterator[gs.Graph]:
+    for inner in graph.subgraphs():
+        yield inner
+        yield from _inner_graphs(inner)
 
 
 def dialect_nodes(graph: gs.Graph, operator: str) -> Iterator[gs.Node]:
@@ -57,9 +84,9 @@ def constant(tensor: gs.Tensor) -> NDArray[Any] | None:
     """The tensor's value when it is known, else None."""
     if isinstance(tensor, gs.Constant):
         return np.asarray(tensor.values)
-    if len(tensor.inputs) != 1 or tensor.inputs[0].domain not in (None, "", "ai.onnx"):
+    node = producer(tensor)
+    if node is None:
         return None
-    node = tensor.inputs[0]
     if node.op == "Identity":
         return constant(node.inputs[0])
     if node.op == "Constant":
@@ -87,25 +114,67 @@ def _values(value: Any) -> NDArray[Any]:
     return np.asarray(value.values if isinstance(value, gs.Constant) else value)
 
 
+def is_standard(node: gs.Node | None, *operators: str) -> bool:
+    """Whether the node is a standard operator, and one of `operators` where any are given."""
+    return node is not None and node.domain in dialect.STANDARD_DOMAINS and (not operators or node.op in operators)
+
+
+def is_rectify(node: gs.Node | None) -> bool:
+    """Whether the node is the dialect's Rectify."""
+    return node is not None and (node.op, node.domain) == ("Rectify", dialect.DOMAIN)
+
+
+def is_output(graph: gs.Graph, tensor: gs.Tensor) -> bool:
+    """Whether the tensor is an output of the graph, or a subgraph reads it: its name and value must stay."""
+    return any(tensor is output for output in graph.outputs)
+
+
+def made_by(tensor: gs.Tensor) -> gs.Node | None:
+    """The node that makes the tensor."""
+    return tensor.inputs[0] if tensor.inputs else None
+
+
+def producer(tensor: gs.Tensor, *operators: str) -> gs.Node | None:
+    """The standard node that makes the tensor, if it is one of `operators` or none are given."""
+    node = made_by(tensor)
+    return node if is_standard(node, *operators) else None
+
+
+def convolution_before(tensor: gs.Tensor) -> tuple[gs.Node, gs.Node | None] | None:
+    """The Conv that makes the tensor, and the Rectify between the two if there is one; None without a Conv."""
+    node = made_by(tensor)
+    rectify = node if is_rectify(node) else None
+    conv = producer(tensor if rectify is None else rectify.inputs[0], "Conv")
+    return None if conv is None else (conv, rectify)
+
+
+def replace_reads(old: gs.Tensor, new: gs.Tensor) -> None:
+    """Let every node that reads `old` read `new`."""
+    for consumer in list(old.outputs):
+        for index, tensor in enumerate(consumer.inputs):
+            if tensor is old:
+                consumer.inputs[index] = new
+
+
 def sole_consumer(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
-    """The one node that reads `tensor`, or None if others do or the graph gives it out."""
-    if len(tensor.outputs) != 1 or any(tensor is output for output in graph.outputs):
-        return None
-    return tensor.outputs[0]
+    """The one node that reads `tensor`, or None if others do or it is an output of the graph."""
+    return tensor.outputs[0] if len(tensor.outputs) == 1 and not is_output(graph, tensor) else None
+
+
+def sole_reader(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
+    """The same, where nodes that read the tensor's shape alone do not count."""
+    readers = [node for node in tensor.outputs if not is_standard(node, "Shape")]
+    return readers[0] if len(readers) == 1 and not is_output(graph, tensor) else None
 
 
 def static_size(tensor: gs.Tensor) -> tuple[int, int] | None:
-    """(H, W) of a rank-4 tensor when both are known, and sizes of an image."""
-    shape = tensor.shape
-    if (
-        shape is None
-        or len(shape) != 4
-        or not all(isinstance(size, int) and 0 < size <= MAX_SIDE for size in shape[2:])
-    ):
+    """(H, W) of a rank-4 tensor when both are known and at most MAX_SIDE."""
+    plane = tensor.shape[2:] if tensor.shape is not None and len(tensor.shape) == 4 else [None]
+    if not all(isinstance(size, int) and 0 < size <= MAX_SIDE for size in plane):
         return None
-    return int(shape[2]), int(shape[3])
+    return int(plane[0] or 0), int(plane[1] or 0)
 
 
 def label(node: gs.Node) -> str:
-    """A name that tells a person which node this is."""
+    """The node's name, or its operator and output where it has none."""
     return node.name or f"{node.op}→{node.outputs[0].name}"

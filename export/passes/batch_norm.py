@@ -9,77 +9,104 @@ Result  y = conv(x; a*W, a*c) ; z = Rectify(y, x, a*b + t)
 r scales pixels and a scales channels, so a crosses r and folds into W. The shift does not: r*(y + t) differs
 from r*y + t wherever r is not 1, so t joins the bias that is added after r.
 
-Must not fire
-- when anything else reads the convolution's or the rectified tensor, or the graph gives it out;
-- when weights or statistics are not constants, or BatchNorm runs in training mode;
-- when Rectify leaves its bias out at empty pixels (empty_bias 0): BatchNorm's shift is added there too.
-A BatchNorm *before* a zero-padded convolution is never folded forward: its shift does not reach the padding,
-so it is no per-channel bias but a border-dependent map.
+Not when
+- another node reads the convolution's or the rectified tensor, or either is an output of the graph;
+- weights or statistics are not constants, or BatchNorm is in training mode;
+- Rectify leaves its bias out at empty pixels (empty_bias 0): BatchNorm's shift is added there too.
+A BatchNorm *before* a zero-padded convolution is never folded forward here: its shift does not reach the padding, so
+it is no bias per channel but a map that depends on the border (see lowering/norm.py).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.results import PassResult, Tally
-from rectexport.exporter.graph.surgeon import close_graph, constant, label, open_graph, sole_consumer
+from rectexport.exporter.graph.results import Code, PassRecord, PassResult
+from rectexport.exporter.graph.surgeon import (
+    close_graph,
+    constant,
+    convolution_before,
+    is_standard,
+    label,
+    open_graph,
+    sole_consumer,
+)
 
 NAME = "batch_norm"
 Values = NDArray[Any]
 
 
+class _Conv(NamedTuple):
+    """What stands before a BatchNorm. weight and bias [C] are the convolution's; shift [C] is the Rectify's bias."""
+
+    node: gs.Node
+    rectify: gs.Node | None
+    weight: Values
+    bias: Values
+    shift: Values | None
+
+
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Fold every BatchNormalization whose input is a convolution, rectified or not."""
-    graph, tally = open_graph(model), Tally(NAME)
+    graph, record = open_graph(model), PassRecord(NAME)
     for node in list(graph.nodes):
-        if node.op == "BatchNormalization":
-            name, reason = label(node), _fold(graph, node)
-            if reason:
-                tally.refuse(name, reason)
+        if is_standard(node, "BatchNormalization"):
+            name, refusal = label(node), _fold(graph, node)
+            if refusal:
+                record.refuse(name, *refusal)
             else:
-                tally.fire(name)
-    return (close_graph(graph, model) if tally.fired else model), tally.result()
+                record.fire(name)
+    return (close_graph(graph, model) if record.fired else model), record.result()
 
 
-def _fold(graph: gs.Graph, norm: gs.Node) -> str | None:
-    """Fold one BatchNorm; the reason when it must stay."""
+def _fold(graph: gs.Graph, norm: gs.Node) -> tuple[str, Code] | None:
+    """Fold one BatchNorm; the reason and its code when it must stay."""
     scale_shift = affine(norm)
     if scale_shift is None:
-        return "its statistics are not constants, or it runs in training mode"
-    before = norm.inputs[0].inputs[0] if norm.inputs[0].inputs else None
-    rectify = before if before is not None and (before.op, before.domain) == ("Rectify", DOMAIN) else None
-    conv = rectify.inputs[0].inputs[0] if rectify is not None and rectify.inputs[0].inputs else before
-    if conv is None or conv.op != "Conv":
-        return "no convolution stands right before it"
-    for tensor in {id(t): t for t in (norm.inputs[0], conv.outputs[0])}.values():
+        return "its statistics are not constants, or it runs in training mode", Code.NOT_CONSTANT
+    before = convolution_before(norm.inputs[0])
+    if before is None:
+        return "no convolution stands right before it", Code.MISMATCH
+    for tensor in {id(t): t for t in (norm.inputs[0], before[0].outputs[0])}.values():
         if sole_consumer(graph, tensor) is None:
-            return f"{tensor.name} is also used elsewhere"
-    weight, bias = constant(conv.inputs[1]), _bias(conv)
+            return f"{tensor.name} is also used elsewhere", Code.USED_ELSEWHERE
+    conv = _read(*before)
+    if conv is None:
+        return "the convolution's weights are not constants", Code.NOT_CONSTANT
+    if conv.rectify is not None and not conv.rectify.attrs["empty_bias"]:
+        return "the rectification leaves its bias out at empty pixels, where BatchNorm adds its shift", Code.MISMATCH
+    _rewrite(norm, conv, *scale_shift)
+    return None
+
+
+def _read(node: gs.Node, rectify: gs.Node | None) -> _Conv | None:
+    """The convolution's constants, or None when one is none."""
+    weight, bias = constant(node.inputs[1]), _bias(node)
     shift = None if rectify is None else constant(rectify.inputs[2])
     if weight is None or bias is None or (rectify is not None and shift is None):
-        return "the convolution's weights are not constants"
-    if rectify is not None and not rectify.attrs["empty_bias"]:
-        return "the rectification leaves its bias out at empty pixels, where BatchNorm adds its shift"
-    a, t = scale_shift
-    _set(conv, 1, weight * a.reshape(-1, *[1] * (weight.ndim - 1)), weight.dtype, "weight")
-    if rectify is None:
-        _set(conv, 2, bias * a + t, weight.dtype, "bias")
+        return None
+    return _Conv(node, rectify, weight, bias, shift)
+
+
+def _rewrite(norm: gs.Node, conv: _Conv, a: Values, t: Values) -> None:
+    node, dtype = conv.node, conv.weight.dtype
+    _set(node, 1, conv.weight * a.reshape(-1, *[1] * (conv.weight.ndim - 1)), dtype, "weight")
+    if conv.rectify is None or conv.shift is None:
+        _set(node, 2, conv.bias * a + t, dtype, "bias")
     else:
-        if bias.any():
-            _set(conv, 2, bias * a, weight.dtype, "bias")
-        _set(rectify, 2, shift * a + t, weight.dtype, "bias")
-        y = conv.outputs[0]
+        if conv.bias.any():
+            _set(node, 2, conv.bias * a, dtype, "bias")
+        _set(conv.rectify, 2, conv.shift * a + t, dtype, "bias")
+        y = node.outputs[0]
         y.name = f"{y.name}.folded"  # the old name stands for the old value
-    last = rectify or conv
+    last = conv.rectify or node
     last.outputs = list(norm.outputs[:1])
     norm.outputs.clear()
-    return None
 
 
 def affine(norm: gs.Node) -> tuple[Values, Values] | None:

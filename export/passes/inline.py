@@ -1,44 +1,40 @@
-"""Dialect functions that no pass has lowered, replaced by their bodies in standard operators.
+"""Replace the dialect nodes that are left by their bodies in standard operators.
 
 Given   y = rectexport.F(x…)        Result  y = the nodes of F's body, their constants folded
 
-Exact by definition: the body is what the node means. Must not fire for a target that runs the node itself: with
---rectify plugin, Rectify stays a node with its body, for a TensorRT plugin of that name.
+Exact by definition: the body is what the node means. Nodes in branches and loop bodies are replaced too.
+
+Not when the target runs the node itself: with rectify="plugin", Rectify stays a node with its function body, for a
+TensorRT plugin of that name.
 """
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 import onnx
 from onnx import ModelProto, inliner
 from onnxscript import optimizer
 
 from rectexport.exporter.graph import dialect
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 
 NAME = "inline"
-#: What a TensorRT plugin computes.
+#: The operators that a TensorRT plugin computes.
 PLUGINS = ("Rectify",)
 
 
-def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
-    """Inline every dialect function."""
-    return _inline(model, ())
+def plugin_operators(rectify: str) -> tuple[str, ...]:
+    """The dialect's operators that a form of rectification leaves to a TensorRT plugin."""
+    return PLUGINS if rectify == "plugin" else ()
 
 
-def run_but_plugins(model: ModelProto) -> tuple[ModelProto, PassResult]:
-    """Inline every dialect function that no plugin computes."""
-    return _inline(model, PLUGINS)
-
-
-def _inline(model: ModelProto, left: Collection[str]) -> tuple[ModelProto, PassResult]:
-    tally = Tally(NAME)
+def run(model: ModelProto, rectify: str = "auto") -> tuple[ModelProto, PassResult]:
+    """Inline every dialect function, but those of plugins where rectify is "plugin"."""
+    left, record = plugin_operators(rectify), PassRecord(NAME)
     for node in dialect.dialect_nodes(model.graph):
         if node.op_type not in left:
-            tally.fire(f"{node.op_type} {node.name or node.output[0]}")
-    if not tally.fired:
-        return model, tally.result()
+            record.fire(f"{node.op_type} {node.name or node.output[0]}")
+    if not record.fired:
+        return model, record.result()
     spared = {name for operator in left for name in (operator, *dialect.CALLS.get(operator, ()))}
     wanted = [
         (entry.domain, entry.name)
@@ -47,7 +43,7 @@ def _inline(model: ModelProto, left: Collection[str]) -> tuple[ModelProto, PassR
     ]
     inlined: ModelProto = inliner.inline_selected_functions(model, wanted)
     dialect.attach_functions(inlined)
-    return _fold_constants(inlined), tally.result()
+    return _fold_constants(inlined), record.result()
 
 
 def _fold_constants(model: ModelProto) -> ModelProto:

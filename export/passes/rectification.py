@@ -1,6 +1,6 @@
-"""What the rectification passes share: factors in NumPy, and the tail that applies them.
+"""Shared by the passes about rectification: r in NumPy, and the nodes that multiply by it and add the bias.
 
-z = r*y + b, less b where v = 0 if empty_bias is 0. The tail is Mul(y, r), then Add(·, b); either is left out
+z = r*y + b, without b where v = 0 if empty_bias is 0. The tail is Mul(y, r), then Add(·, b); either is left out
 when it would change nothing.
 """
 
@@ -52,7 +52,7 @@ def factor_nodes(model: ModelProto) -> list[str]:
     return list(found)
 
 
-def unmistakable(r: NDArray[Any], channels: Any) -> NDArray[Any]:
+def safe_factor(r: NDArray[Any], channels: Any) -> NDArray[Any]:
     """r, repeated over the channels where a simplifier would take it for a per-channel scale.
 
     OnnxSlim 0.1.98 folds a [1, 1, 1, W] or [1, 1, H, 1] factor into the convolution before it when W or H equals

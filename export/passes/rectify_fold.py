@@ -1,4 +1,4 @@
-"""Rectification with static H and W: r becomes one constant.
+"""Fold r into one constant where H and W are static.
 
 Given   z = Rectify(y, x, b), H and W of x and y known
 Result  z = y * R + b, R [1, 1, H_out, W_out] a constant shared by all layers of equal geometry
@@ -8,7 +8,7 @@ simplifier may take it for a per-channel scale when W or H equals the number of 
 one pixel high or wide, and as wide or high as there are channels, R is repeated over them.
 Where R is 1 everywhere the multiply is left out, and so is an addition of zeros.
 
-Must not fire where H or W is dynamic: r then depends on the input (see rectify_graph).
+Not when H or W is dynamic: r then depends on the input (see rectify_graph).
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import Code, PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, label, open_graph, static_size
-from rectexport.exporter.passes.rectification import apply_tail, factors, unmistakable, window
+from rectexport.exporter.passes.rectification import apply_tail, factors, safe_factor, window
 
 NAME = "rectify_fold"
 
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Fold every Rectify node whose sizes are known."""
-    graph, tally = open_graph(model), Tally(NAME)
+    graph, record = open_graph(model), PassRecord(NAME)
     shared: dict[object, gs.Constant] = {}
     for node in dialect_nodes(graph, "Rectify"):
         size, out = static_size(node.inputs[1]), static_size(node.inputs[0])
         name = label(node)
         if size is None or out is None:
-            tally.refuse(name, "H, W dynamic")
+            record.refuse(name, "H, W dynamic", Code.DYNAMIC_SIZE)
             continue
-        tally.fire(name)
+        record.fire(name)
         _fold(graph, node, size, out, shared)
-    return (close_graph(graph, model) if tally.fired else model), tally.result()
+    return (close_graph(graph, model) if record.fired else model), record.result()
 
 
 def _fold(
@@ -44,7 +44,7 @@ def _fold(
 ) -> None:
     dtype = np.dtype(node.inputs[0].dtype or np.float32)
     y = node.inputs[0]
-    r = unmistakable(factors(node, size, out).astype(dtype), None if y.shape is None else y.shape[1])
+    r = safe_factor(factors(node, size, out).astype(dtype), None if y.shape is None else y.shape[1])
     key = (size, window(node), dtype, r.shape)
     scale = None if np.all(r == 1) else _share(shared, ("r", *key), r)
     masked = not node.attrs["empty_bias"] and bool(np.any(r == 0))

@@ -1,13 +1,14 @@
-"""Rectification with dynamic H and W: r is computed from the shapes, with standard operators.
+"""Compute r from the shapes, with standard operators, where H or W is dynamic.
 
 Given   z = Rectify(y, x, b)
 Result  r = RectificationMap(x, y) ; z = y * r + b
 
 RectificationMap counts taps along each axis (two 1-D vectors from Shape) and divides once; it is shared by all
-layers of equal window whose sizes have equal names, and inlined later. The cost is H_out*W_out divisions a
-geometry, not a layer. No plugin is needed.
+layers of equal window whose sizes have equal names, and inlined later. The cost is H_out*W_out divisions for
+each geometry, not for each layer. No plugin is needed.
 
-Must not fire where H and W are static and folding is wanted: a constant is cheaper (see rectify_fold).
+Not when rectify="fold" or "plugin", which leave this pass out. Under "auto" rectify_fold runs before it and takes every
+node whose H and W are static: a constant is cheaper.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, label, open_graph
 from rectexport.exporter.passes.rectification import WINDOW, apply_tail, window
 
@@ -28,14 +29,14 @@ NAME = "rectify_graph"
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Lower every Rectify node that is still there."""
-    graph, tally = open_graph(model), Tally(NAME)
+    graph, record = open_graph(model), PassRecord(NAME)
     shared: dict[object, gs.Tensor] = {}
     for node in dialect_nodes(graph, "Rectify"):
-        tally.fire(label(node))
+        record.fire(label(node))
         r = _map(graph, node, shared)
         occupied = None if node.attrs["empty_bias"] else _occupied(graph, node, r)
         apply_tail(graph, node, r, occupied)
-    return (close_graph(graph, model) if tally.fired else model), tally.result()
+    return (close_graph(graph, model) if record.fired else model), record.result()
 
 
 def _map(graph: gs.Graph, node: gs.Node, shared: dict[object, gs.Tensor]) -> gs.Tensor:

@@ -1,4 +1,4 @@
-"""What a person should know about an ONNX file before deploying it; made without running it."""
+"""Examine an ONNX file before it is deployed, without running it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from rectexport.runtime.errors import BadInput
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A file's health.
+    """What was found in an ONNX file.
 
-    operators    ours, by name, found as dialect nodes or in plain operators
-    refusals     places that look like one of ours and are not, with the reason
+    operators    how many of each of our operators, found as dialect nodes or in plain operators
+    refusals     places that resemble one of our operators but are not, with the reason
     suspicions   convolutions into which a simplifier may have folded a rectification factor
-    faults       what makes the file invalid
+    faults       why ONNX's checker refuses the file
     """
 
     opset: int
@@ -43,7 +43,7 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Valid, and nothing suspicious."""
+        """Whether the file is valid and nothing in it is suspicious."""
         return not self.suspicions and not self.faults
 
     @property
@@ -58,14 +58,16 @@ class Diagnosis:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"healthy": self.healthy, **asdict(self), "dynamic": self.dynamic}
+        document = {"healthy": self.healthy, **asdict(self)}
+        document["refusals"] = [entry.as_dict() for entry in self.refusals]
+        return {**document, "dynamic": self.dynamic}
 
 
 def load_model(path: Path) -> ModelProto:
-    """An ONNX file, valid or not. Raises BadInput when it is missing or no ONNX file at all."""
+    """Read an ONNX file, valid or not. Raises BadInput when it is missing, not ONNX, or has no nodes."""
     model = read_onnx(path, check=False)
     if not model.graph.node:
-        raise BadInput(f"{path}: holds no graph")
+        raise BadInput(f"{path}: has no nodes; it may not be an ONNX file")
     return model
 
 

@@ -1,16 +1,16 @@
-"""Rectification that a simplifier has folded along the wrong axis, seen in the one file that is left.
+"""Find rectification that a simplifier has folded along the wrong axis, given only the simplified file.
 
 A factor that varies along the width only, (1, 1, 1, W), multiplies pixels. Where W equals the number of output
 channels, a simplifier may take it for a scale per channel (OnnxSlim 0.1.98 does) and multiply the weights of
-channel c by the factor of column c. The same happens to rows with H. The multiply disappears, so nothing in the
-graph's structure tells; two things remain:
+channel c by the factor of column c. The same happens to rows with H. The multiply disappears, so the graph's
+structure does not show the fault. Two traces remain:
 
 - the other half: a Mul by the row factor alone, whose column factor is missing;
-- the weights: norms of the channels follow the factor of a plane of that size.
+- the weights: the norms of the channels follow the factor of a plane of that size.
 
-The second is a test of two hypotheses about the logarithms of the channels' norms: all alike, or alike once the
-factor is divided out, normal in both cases. It reports log L1 - log L0; above MARGIN an untouched layer is
-reported once in a thousand at most, whatever the spread of its norms.
+The second is a test between two hypotheses about the logarithms of the channels' norms: they have a common mean, or
+they have one after the factor is divided out; both assume a normal distribution. The result is log L1 - log L0. Of
+layers without the fault, at most one in a thousand exceeds MARGIN, whatever the spread of its norms.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.graph.surgeon import label, sole_consumer, static_size
+from rectexport.exporter.graph.surgeon import is_standard, label, sole_consumer, static_size
 from rectexport.exporter.passes.matching.rewrite import Scene
 from rectexport.exporter.passes.matching.window import Window, read_window
 
@@ -32,7 +32,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A convolution that looks as if its factor had been folded into its channels, and what makes it look so."""
+    """A convolution whose factor may have been folded into its channels, and the evidence."""
 
     node: str
     evidence: tuple[str, ...]
@@ -42,7 +42,7 @@ def find_folded_factors(scene: Scene) -> list[Suspicion]:
     """Every suspicious convolution of a graph in which intact rectification has been raised."""
     found = []
     for node in scene.graph.nodes:
-        if node.op == "Conv" and node.domain in (None, "", "ai.onnx"):
+        if is_standard(node, "Conv"):
             evidence = _examine(scene, node)
             if evidence:
                 found.append(Suspicion(label(node), tuple(evidence)))
@@ -75,14 +75,14 @@ def _examine(scene: Scene, conv: gs.Node) -> list[str]:
             edges = np.flatnonzero(factors[name] != factors[name].min())
             evidence.append(
                 f"{channels} channels on a plane of {out[0]}x{out[1]}: the weights of channels "
-                f"{', '.join(map(str, edges[:8]))} are larger as {name} would be (log-likelihood ratio "
+                f"{', '.join(map(str, edges[:8]))} are larger, as the factors of {name} are (log-likelihood ratio "
                 f"{ratios[name]:.1f}, suspicious above {MARGIN:.0f})"
             )
     return evidence
 
 
 def _factors(window: Window, size: tuple[int, int]) -> dict[str, Vector]:
-    """The vectors that may have been taken for scales per channel."""
+    """The vectors that a simplifier may have taken for scales per channel, by name."""
     rows, columns = (_factor(taps, kernel) for taps, kernel in zip(window.axis_taps(size), window.kernel, strict=True))
     both = {"rows and columns": rows * columns} if len(rows) == len(columns) else {}
     return {"rows": rows, "columns": columns, **both}
@@ -95,7 +95,7 @@ def _factor(taps: NDArray[np.int64], kernel: int) -> Vector:
 def _other_half(
     scene: Scene, consumer: gs.Node | None, window: Window, size: tuple[int, int], out: tuple[int, int], channels: int
 ) -> list[str]:
-    """A multiply by one axis's factor whose partner is missing, where the partner is as long as the channels."""
+    """A multiply by one axis's factor without the other axis's, whose length is the number of channels."""
     if consumer is None or consumer.op != "Mul":
         return []
     found = []

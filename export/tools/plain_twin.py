@@ -1,14 +1,12 @@
-"""The same net with r removed, to measure what rectification costs.
+"""Remove the factor r from a package's network, to measure what rectification costs.
 
-Given   z = r·conv(x; W, c) + b, however it was lowered or spelled
-Result  z = conv(x; W, c + b)
+Given    z = r·conv(x; W, c) + b, in any form that lowering or another exporter gives it
+Result   z = conv(x; W, c + b)
+Not when there is no rectification, a factor depends on more than sizes, or other nodes would change
 
-Every other node stays as the package has it: nothing is lowered anew. Our own exports name the multiplication by r
-(`rectification.SCALE_PREFIX`), and unrectify.py knows the forms of it. Whatever else multiplies by an r is found by
-raising (raise_rectification), as in any ONNX graph.
-
-Refused when there is no rectification, when a factor depends on more than sizes, and when anything but
-rectifications would change.
+All other nodes stay as they are in the package: nothing is lowered again. Our own exports name the multiplication by
+r (`rectification.SCALE_PREFIX`), and unrectify.py removes it in each of its forms. Other multiplications by an r are
+found by raising (raise_rectification), as in any ONNX graph.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from rectexport.runtime.package.manifest import FILE_NAME
 
 @dataclass(frozen=True)
 class PlainTwin:
-    """A model without rectification: how many were removed, and the number of nodes before and after."""
+    """A model without rectification, how many were removed, and its number of nodes before and after."""
 
     model: ModelProto
     rectifications: int
@@ -50,7 +48,7 @@ class PlainTwin:
 
 
 def plain_twin(model: ModelProto) -> PlainTwin:
-    """A copy without rectification. Raises BadInput when there is none, or it cannot be taken out cleanly."""
+    """A copy without rectification. Raises BadInput when there is none, or when it cannot be removed alone."""
     graph, tails = open_graph(model), 0
     own = [node for node in graph.nodes if node.name.startswith(SCALE_PREFIX)]
     for node in own:
@@ -61,7 +59,7 @@ def plain_twin(model: ModelProto) -> PlainTwin:
     for node in foreign:
         remove_rectify(graph, node)
     if not own and not foreign:
-        raise BadInput("--plain-twin: the model has no rectification, so it is its own plain twin")
+        raise BadInput("--plain-twin: the model has no rectification to remove")
     twin = close_graph(graph, raised)
     _check_rest(model, twin, tails)
     checker.check_model(twin)
@@ -69,9 +67,9 @@ def plain_twin(model: ModelProto) -> PlainTwin:
 
 
 def write_plain_twin(package: Package, folder: Path) -> tuple[Package, str]:
-    """A package's plain twin as a package in `folder`, which exists, and what was done.
+    """Write a package's plain twin as a package into `folder`, which exists; returns it and what was removed.
 
-    It has the package's manifest, but neither goldens nor a plan: its answers are other ones. Raises as plain_twin
+    It has the package's manifest, but no goldens and no engine plan, since its outputs differ. Raises as plain_twin
     does, and BadInput when the model cannot be read.
     """
     try:
@@ -94,11 +92,11 @@ def _check_rest(model: ModelProto, twin: ModelProto, tails: int) -> None:
     changed = {op for op, *_ in after - before} | (set(gone) - SIZE_OPERATORS - {"Conv"})
     if changed or gone["Conv"] != tails:
         names = ", ".join(sorted(changed)) or "Conv"
-        raise BadInput(f"--plain-twin: taking the rectifications out would also change {names}")
+        raise BadInput(f"--plain-twin: removing the rectifications would also change {names}")
 
 
 def _forms(model: ModelProto) -> Counter[tuple[Any, ...]]:
-    """Every node as operator, attributes and shape of its weight: not its names, nor a convolution's bias."""
+    """Every node as operator, attributes and shape of its weight, without names and a convolution's bias."""
     return Counter(
         (
             node.op,

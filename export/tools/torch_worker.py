@@ -1,9 +1,9 @@
-"""A PyTorch model as a timing worker: what an export is compared with by `rectexport bench --vs torch`.
+"""Time a PyTorch model in a worker process, for `rectexport bench --vs torch`.
 
 Started as `python -m rectexport.exporter.tools.torch_worker SPEC`; see rectexport.runtime.timing.worker. SPEC holds
 
     source, arch, trust_pickle, rectify_model   as LoadOptions
-    compile                                     whether torch.compile, with its defaults, comes before
+    compile                                     whether to call torch.compile, with its defaults, first
     device                                      "cpu" or "cuda:N"
     threads, inputs, transfers                  as for every worker
 
@@ -33,7 +33,7 @@ _NO_COMPILER = ("InvalidCxxCompiler", "CppCompileError", "TritonMissing")
 class TorchModel:
     """A loaded module that runs on one device."""
 
-    inputs: tuple[TensorSpec, ...] = ()  # a module does not tell; the spec does
+    inputs: tuple[TensorSpec, ...] = ()  # a module does not record them; the spec has them
 
     def __init__(self, source: Source, *, compile: bool, device: str, threads: int, transfers: bool) -> None:
         torch.set_num_threads(threads)
@@ -41,7 +41,7 @@ class TorchModel:
         self._module = torch.compile(module) if compile else module
         self._compiled, self._device, self._transfers = compile, device, transfers
         if device != "cpu":
-            torch.cuda.set_device(device)  # the events of the clock are made on the current one
+            torch.cuda.set_device(device)  # the timer's events are created on the current device
 
     @property
     def description(self) -> str:
@@ -52,7 +52,7 @@ class TorchModel:
     @property
     def timer(self) -> Timer:
         if self._device == "cpu" or self._transfers:
-            return HostTimer()  # a call ends with the result in host memory, so the host's clock sees all of it
+            return HostTimer()  # a call ends with the result in host memory, so the host's clock covers all of it
         return EventTimer(lambda: torch.cuda.Event(enable_timing=True))
 
     @property
@@ -77,7 +77,7 @@ class TorchModel:
 
 
 def open_model(spec: Mapping[str, Any]) -> TorchModel:
-    """The model of a spec. Raises BadInput for a source that is no PyTorch model."""
+    """Load the model of a spec. Raises BadInput for a source that is not a PyTorch model."""
     options = LoadOptions(spec["arch"], spec["trust_pickle"], spec["rectify_model"])
     with quiet():
         source = load_source(Path(spec["source"]), options)
@@ -101,7 +101,7 @@ def _on_host(results: Any) -> Any:
 
 
 def _explained(error: Exception) -> Exception:
-    """A missing compiler in words; anything else as it came."""
+    """MissingDependency for a missing compiler; any other error unchanged."""
     kinds = {type(entry).__name__ for entry in (error, error.__cause__, error.__context__)}
     if kinds.intersection(_NO_COMPILER) or "C++ compiler" in str(error):
         return MissingDependency(

@@ -1,11 +1,11 @@
-"""Taking one rectification out of a graph, in whichever form lowering has put it; see plain_twin.
+"""Remove one rectification from a graph, in any of the forms that lowering gives it; see plain_twin.
 
 as written   r·y + b, b perhaps masked where a window is empty
-residual     r·relu(y + b + R), R a constant plane: R goes too, b is the convolution's already
+residual     r·relu(y + b + R), R a constant plane: R is removed too, b is already in the convolution
 tail         conv(r·y; I, b), I the depthwise identity
-float16      cast(r·cast(y)), for r stays in float32
+float16      cast(r·cast(y)), since r stays in float32
 
-y stays, and b joins the bias of the convolution that makes it.
+y stays, and b is added to the bias of the convolution that makes it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.graph.surgeon import constant, label
+from rectexport.exporter.graph.surgeon import constant, label, sole_reader
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, detach, read
 from rectexport.runtime.errors import BadInput
 
 ARITHMETIC = {"Mul", "Add", "Sub", "Div", "Cast", "CastLike", "Constant", "Identity"}
-#: What a factor may be computed with from sizes, besides these steps.
+#: Operators that may compute a factor from sizes.
 SIZE_OPERATORS = ARITHMETIC | {
     "Shape", "Gather", "Range", "Max", "Min", "Reshape", "Equal", "Where", "Slice", "Unsqueeze", "Squeeze", "Clip",
     "Concat", "Or", "And", "Not", "Greater", "Less", "ConstantOfShape", "Expand", "Reciprocal", "AveragePool",
@@ -29,14 +29,14 @@ SIZE_OPERATORS = ARITHMETIC | {
 
 
 def remove_own(graph: gs.Graph, scale: gs.Node) -> bool:
-    """Take out one multiplication by r with what belongs to it; whether that was a tail."""
+    """Remove one multiplication by r with the nodes that belong to it; returns whether it had the form `tail`."""
     y, z, end = scale.inputs[0], scale.outputs[0], [scale]
     if not _depends_on_sizes_alone(scale.inputs[1]):
         raise BadInput(f"--plain-twin: the factor of {label(scale)} depends on more than sizes")
-    if _made_by(y, "Cast") and (after := _reader(graph, z)) is not None and after.op == "Cast":
+    if _made_by(y, "Cast") and (after := sole_reader(graph, z)) is not None and after.op == "Cast":
         end += [y.inputs[0], after]
         y, z = y.inputs[0].inputs[0], after.outputs[0]
-    bias, last = _bias_after(_reader(graph, z), z)
+    bias, last = _bias_after(sole_reader(graph, z), z)
     if last is not None:
         end.append(last)
         z = last.outputs[0]
@@ -47,6 +47,7 @@ def remove_own(graph: gs.Graph, scale: gs.Node) -> bool:
 
 
 def remove_rectify(graph: gs.Graph, node: gs.Node) -> None:
+    """Remove one Rectify node of the dialect."""
     y, z, bias = node.inputs[0], node.outputs[0], constant(node.inputs[2])
     assert bias is not None  # raising made it a constant
     detach(graph, node)
@@ -54,7 +55,7 @@ def remove_rectify(graph: gs.Graph, node: gs.Node) -> None:
 
 
 def _bias_after(node: gs.Node | None, z: gs.Tensor) -> tuple[NDArray[Any] | None, gs.Node | None]:
-    """What is added after r·y [C], and the node that adds it."""
+    """The bias [C] added after r·y, and the node that adds it; (None, None) without one."""
     if node is not None and node.op == "Add":
         other = node.inputs[1] if node.inputs[0] is z else node.inputs[0]
         if _made_by(other, "Mul"):  # masked where windows are empty
@@ -73,7 +74,7 @@ def _is_identity(conv: Convolution) -> bool:
 
 
 def _drop_residual(graph: gs.Graph, y: gs.Tensor) -> None:
-    """Take out the constant plane that the form `residual` adds before r, and before ReLU if there is one."""
+    """Remove the constant plane that the form `residual` adds before r, and before ReLU if there is one."""
     node = y.inputs[0]
     add = node.inputs[0].inputs[0] if node.op == "Relu" and node.inputs[0].inputs else node
     plane = constant(add.inputs[1]) if add.op == "Add" else None
@@ -84,7 +85,7 @@ def _drop_residual(graph: gs.Graph, y: gs.Tensor) -> None:
 
 
 def _join(graph: gs.Graph, y: gs.Tensor, z: gs.Tensor, bias: NDArray[Any] | None) -> None:
-    """Let y take the place of z, a bias [C] added in the convolution that makes it."""
+    """Replace z by y, with a bias [C] added in the convolution that makes y."""
     conv = _convolution(graph, y)
     if bias is not None and bias.any():
         if conv is None:
@@ -94,20 +95,20 @@ def _join(graph: gs.Graph, y: gs.Tensor, z: gs.Tensor, bias: NDArray[Any] | None
         own = constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(1, bias.dtype)
         assert own is not None
         conv.inputs = [*list(conv.inputs)[:2], gs.Constant(f"{z.name}.plain_bias", (bias + own).astype(bias.dtype))]
-    for reader in list(y.outputs):  # Shape nodes, which ask for sizes alone
+    for reader in list(y.outputs):  # Shape nodes, which read only the size
         reader.inputs = [z if tensor is y else tensor for tensor in reader.inputs]
     y.inputs[0].outputs = [z]
 
 
 def _convolution(graph: gs.Graph, y: gs.Tensor) -> gs.Node | None:
-    """A convolution whose bias is added to y: the one that makes it, or a part of a sum that makes it."""
+    """A convolution whose bias is added to y: the one that makes y, or one whose output is a term of y."""
     node = y.inputs[0]
     if node.op == "Conv":
         return node if len(node.inputs) < 3 or constant(node.inputs[2]) is not None else None
     if node.op != "Add":
         return None
-    parts = (_convolution(graph, tensor) for tensor in node.inputs if tensor.inputs and _reader(graph, tensor) is node)
-    return next((part for part in parts if part is not None), None)
+    terms = (tensor for tensor in node.inputs if tensor.inputs and sole_reader(graph, tensor) is node)
+    return next((conv for term in terms if (conv := _convolution(graph, term)) is not None), None)
 
 
 def _depends_on_sizes_alone(tensor: gs.Tensor) -> bool:
@@ -122,13 +123,6 @@ def _depends_on_sizes_alone(tensor: gs.Tensor) -> bool:
         if current.inputs[0].op != "Shape":
             pending.extend(entry for entry in current.inputs[0].inputs if entry.name)
     return True
-
-
-def _reader(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
-    """The one node that reads the tensor's values; Shape reads none."""
-    readers = [node for node in tensor.outputs if node.op != "Shape"]
-    given_out = any(tensor is output for output in graph.outputs)
-    return readers[0] if len(readers) == 1 and not given_out else None
 
 
 def _made_by(tensor: gs.Tensor, op: str) -> bool:

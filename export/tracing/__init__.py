@@ -1,1 +1,1 @@
-"""From a torch model to ONNX with dialect nodes."""
+"""Trace a torch model to ONNX with dialect nodes."""

@@ -1,8 +1,8 @@
-"""torch.onnx's optimizer, kept from taking a constant for the 0 or 1 that it is close to.
+"""Keep torch.onnx's optimizer from rounding a constant to 0 or 1.
 
 onnxscript drops x + c, x - c, x * c and x / c where c is 0 or 1 to within 1e-8 and a relative 1e-5. An epsilon of 1e-8
-is there to keep a division or a logarithm finite; without it the graph gives NaN where PyTorch gives 0, and no example
-need show it. So these constants are inputs of the graph while it is optimized.
+keeps a division or a logarithm finite; without it the graph gives NaN where PyTorch gives 0, which an example input
+may not show. So these constants are made inputs of the graph while it is optimized.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PREFIX = "rectexport_constant_"
 
 
 def optimize(program: Any) -> None:
-    """What `program.optimize()` does, an ONNXProgram's, with every constant as it is."""
+    """Call `optimize()` of a torch.onnx.ONNXProgram, keeping constants that are close to 0 or 1."""
     hidden = _hide(program.model.graph)
     program.optimize()
     graph = program.model.graph
@@ -28,7 +28,7 @@ def optimize(program: Any) -> None:
 
 
 def _hide(graph: Any) -> dict[str, Any]:
-    """Tensors by the names of the inputs that stand for them."""
+    """Replace such constants by inputs of the graph; returns the constants by the names of these inputs."""
     made = [node.outputs[0] for node in graph.all_nodes() if node.op_type == "Constant" and not node.domain]
     hidden: dict[str, Any] = {}
     for value in (*made, *list(graph.initializers.values())):

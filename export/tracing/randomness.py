@@ -1,4 +1,4 @@
-"""Random numbers in forward: the reason why no two answers of a model agree."""
+"""Find random numbers in forward, which make a model's outputs differ from run to run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _DROPOUTS = {"alpha_dropout", "dropout", "feature_alpha_dropout", "feature_dropo
 
 
 def random_calls(program: Any) -> list[str]:
-    """Names of the operators in an exported program that draw random numbers; dropout only where it is in training."""
+    """Names of the operators in an exported program that draw random numbers; dropout only in training mode."""
     calls = [node for node in program.graph.nodes if node.op == "call_function"] if program is not None else []
     return list(dict.fromkeys(_name(node) for node in calls if _draws(node)))
 

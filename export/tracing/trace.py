@@ -1,4 +1,4 @@
-"""From a torch model to ONNX with dialect nodes, dynamic dimensions kept and named."""
+"""Trace a torch model to ONNX with dialect nodes; dynamic dimensions are kept and named."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from rectexport.exporter.graph import dialect
 from rectexport.exporter.tracing import near_constants, translation
 from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange, format_shape
 from rectexport.runtime.base.temporary import scratch_folder
+from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput
 
 #: Axis names of an image batch, used for dynamic dimensions of rank-4 inputs.
 IMAGE_AXES = ("batch", "channels", "height", "width")
-MIN_OPSET, MAX_OPSET, DEFAULT_OPSET = dialect.LEAST_OPSET, 23, 18
 
 
 @dataclass
 class Traced:
-    """A traced model, un-lowered; program is the torch graph whose node names the tensors carry, if there is one."""
+    """A traced model before lowering; program is the torch graph whose node names the tensors have, or None."""
 
     model: ModelProto
     inputs: tuple[InputPlan, ...]
@@ -38,7 +38,7 @@ class Traced:
 def trace(source: Source, inputs: Sequence[InputPlan], opset: int, dynamic_shapes: Any = None) -> Traced:
     """Trace any kind of source. dynamic_shapes, if given, is torch.export's own and overrides the inputs' ranges.
 
-    Raises BadInput when torch cannot trace the model, and when a dimension asked to be dynamic came out fixed.
+    Raises BadInput when torch cannot trace the model, and when the model fixes a dimension that should be dynamic.
     """
     tracers = {
         "module": _trace_module,
@@ -84,9 +84,9 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
         )
         near_constants.optimize(converted)
         _rename(converted.model.graph.inputs, [entry.name for entry in inputs])
-        _rename(converted.model.graph.outputs, output_names)  # last: an output that is an input got a node of its own
+        _rename(converted.model.graph.outputs, output_names)  # after the inputs, one of which may be an output
     except Exception as error:
-        raise BadInput(f"{source.name}: torch.onnx could not convert the model: {_cause(error)}") from error
+        raise BadInput(f"{source.name}: torch.onnx could not convert the model: {summary(_root(error))}") from error
     model = converted.model_proto
     _name_dimensions(model, inputs)
     _strip_notes(model)
@@ -114,18 +114,19 @@ def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int
                 dynamo=False,
             )
         except Exception as error:
-            raise BadInput(f"{source.name}: torch.onnx could not convert the TorchScript: {_cause(error)}") from error
+            fault = f"torch.onnx could not convert the TorchScript: {summary(_root(error))}"
+            raise BadInput(f"{source.name}: {fault}") from error
         model = onnx.load(path)
         _strip_notes(model)
         return Traced(model, inputs)
 
 
 def _take_onnx(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
-    return Traced(copy.deepcopy(source.model), inputs)  # passes must not reach what they are compared with
+    return Traced(copy.deepcopy(source.model), inputs)  # the reference runs the original, which passes must not change
 
 
 def _dims(inputs: Sequence[InputPlan]) -> tuple[dict[int, Any], ...] | None:
-    """None where all is fixed: it fits any signature, forward(*images) too."""
+    """dynamic_shapes for torch.export; None if all is fixed, which fits any signature, forward(*images) too."""
     names = _axis_names(inputs)
     if not any(names.values()):
         return None
@@ -139,7 +140,7 @@ def _dims(inputs: Sequence[InputPlan]) -> tuple[dict[int, Any], ...] | None:
 
 
 def _axis_names(inputs: Sequence[InputPlan]) -> dict[str, dict[int, str]]:
-    """Names of the dynamic axes of each input; inputs share a name, and so a size, where they share the range."""
+    """Names of the dynamic axes of each input; inputs with the same range share a name, and so a size."""
     ranges: dict[str, tuple[int, int, int]] = {}
     names: dict[str, dict[int, str]] = {entry.name: {} for entry in inputs}
     for entry in inputs:
@@ -157,7 +158,7 @@ def _identifier(name: str) -> str:
 
 
 def _traceable(entry: InputPlan, index: int, dynamic_shapes: Any) -> Any:
-    """The example, two long where a dynamic axis has size 1: torch.export takes a 1 for a constant."""
+    """The example, repeated to 2 along dynamic axes of size 1: torch.export treats a size of 1 as a constant."""
     example = entry.example
     for axis in _asked_axes(entry.name, index, dynamic_shapes):
         if axis < example.ndim and example.shape[axis] == 1:
@@ -166,7 +167,7 @@ def _traceable(entry: InputPlan, index: int, dynamic_shapes: Any) -> Any:
 
 
 def _asked_axes(name: str, index: int, dynamic_shapes: Any) -> list[int]:
-    """Axes of one input that must be dynamic, in any of the ways in which torch.export takes dynamic_shapes."""
+    """Axes of one input that must be dynamic; dynamic_shapes in any form that torch.export takes."""
     if isinstance(dynamic_shapes, Mapping):
         entries = dynamic_shapes.get(name)
     elif isinstance(dynamic_shapes, Sequence) and index < len(dynamic_shapes):
@@ -204,7 +205,7 @@ def _whole(limit: Any, unlimited: int) -> int:
 
 
 def _with_program_range(entry: InputPlan, shape: list[tuple[int, int] | int]) -> InputPlan:
-    """The entry's range where the flags gave one, and the program's own bounds where they gave none."""
+    """The entry with the program's own bounds on axes for which the flags give no range."""
     low, high = list(entry.range.min), list(entry.range.max)
     for axis, (size, opt) in enumerate(zip(shape, entry.range.opt, strict=True)):
         least, most = size if isinstance(size, tuple) else (size, size)
@@ -223,7 +224,9 @@ def _output_names(source: Source, program: Any, inputs: Sequence[InputPlan]) -> 
     strangers = {index: value for index, value in enumerate(found) if not isinstance(value, torch.Tensor | None)}
     for index, value in strangers.items():
         kind = type(value).__name__
-        raise BadInput(f"{source.name}: output {index} is no tensor but {kind}; let forward return tensors only")
+        raise BadInput(
+            f"{source.name}: output {index} is of type {kind}, expected a tensor; let forward return only tensors"
+        )
     if all(value is None for value in found):
         raise BadInput(f"{source.name}: forward returns no tensor")
     stem = "result" if any(entry.name.startswith("output") for entry in inputs) else "output"
@@ -232,7 +235,7 @@ def _output_names(source: Source, program: Any, inputs: Sequence[InputPlan]) -> 
 
 
 def _name_dimensions(model: ModelProto, inputs: Sequence[InputPlan]) -> None:
-    """Call the exporter's s77 what it is: batch, height, width; everywhere in the model, each symbol another name."""
+    """Rename the exporter's symbols, such as s77, to batch, height, width in the whole model; names stay distinct."""
     names: dict[str, str] = {}
     wanted = _axis_names(inputs)
     for value in model.graph.input:
@@ -250,7 +253,7 @@ def _name_dimensions(model: ModelProto, inputs: Sequence[InputPlan]) -> None:
 
 
 def _strip_notes(model: ModelProto) -> None:
-    """Take out the exporter's notes, in branches too: stack traces with local paths, a copy of the torch graph."""
+    """Remove the exporter's notes, also in branches: stack traces with local paths, a copy of the torch graph."""
     _clear_notes(model)
     graphs = [model.graph]
     while graphs:
@@ -293,12 +296,12 @@ def _explain(source: Source, inputs: Sequence[InputPlan], error: Exception) -> s
                     "--min/opt/max-shapes"
                 )
     shapes = ", ".join(f"{entry.name} {format_shape(entry.example.shape)}" for entry in inputs)
-    reason = _violations(text) or _cause(error)
+    reason = _violations(text) or summary(_root(error))
     return f"{source.name}: torch.export could not trace the model with {shapes}: {reason}"
 
 
 def _violations(text: str) -> str:
-    """Which of the asked dimensions the model does not allow, and what torch suggests instead."""
+    """Which of the requested dimensions the model does not allow, and what torch suggests instead."""
     if not text.startswith("Constraints violated"):
         return ""
     before, _, after = text.partition("Suggested fixes:")
@@ -313,8 +316,7 @@ def _reason(text: str, name: str) -> str:
     return telling.partition(". ")[0][:300]
 
 
-def _cause(error: BaseException) -> str:
+def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
+    return error

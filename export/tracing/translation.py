@@ -1,4 +1,4 @@
-"""How torch's exporter turns our custom ops into dialect nodes."""
+"""Translate our custom torch ops into dialect nodes, for torch's exporter."""
 
 from __future__ import annotations
 

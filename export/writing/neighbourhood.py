@@ -1,7 +1,7 @@
-"""What a rewrite changed in a graph: the nodes between tensors that both sides know, cut out small enough to draw.
+"""Find what a rewrite changed in a graph, as excerpts of it from before and after, small enough to draw.
 
 A tensor that keeps its name keeps its value. So where the same tensor is made differently before and after a pass,
-the rewritten neighbourhood is, on each side, its maker and all nodes behind it up to tensors that both sides have.
+the excerpt is, on each side, the node that makes it and all earlier nodes back to tensors that both sides have.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 
 from onnx import AttributeProto, ModelProto, NodeProto
 
-#: Nodes of one side that are kept, those nearest to the tensor first.
+from rectexport.exporter.graph.dialect import STANDARD_DOMAINS
+
+#: Most nodes that an excerpt keeps, those nearest to the tensor first.
 MAX_NODES = 14
 
 Key = tuple[Any, ...]
@@ -21,7 +23,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Nodes of a graph, from a tensor's maker backwards; `more` were left out."""
+    """Nodes of a graph, from the one that makes a tensor backwards; `more` counts those left out."""
 
     nodes: tuple[dict[str, Any], ...]
     more: int
@@ -31,14 +33,14 @@ class Excerpt:
         return {"nodes": list(self.nodes), "more": self.more}
 
     def pattern(self) -> Key:
-        """What excerpts that look alike have in common: operators and how they are joined, not names or sizes."""
+        """Operators and how they are connected, without names or sizes; equal for excerpts that look alike."""
         maker = {name: index for index, node in enumerate(self.nodes) for name in node["outputs"]}
         nodes = [(node["op"], *(maker.get(name, -1) for name in node["inputs"])) for node in self.nodes]
         return (self.more, *nodes)
 
 
 class Wiring:
-    """Who makes each tensor of a graph, and which tensors are constants, with their shapes."""
+    """Which node makes each tensor of a graph, and which tensors are constants, with their shapes."""
 
     def __init__(self, model: ModelProto) -> None:
         self._constants = {entry.name: tuple(entry.dims) for entry in model.graph.initializer}
@@ -66,7 +68,7 @@ class Wiring:
         return (node.domain, node.op_type, *inputs, *node.output)
 
     def excerpt(self, tensor: str, known: frozenset[str]) -> Excerpt:
-        """The maker of `tensor` and the nodes behind it, up to the tensors in `known`."""
+        """The node that makes `tensor` and all earlier nodes, back to the tensors in `known`."""
         found: list[int] = []
         pending = [tensor]
         while pending:
@@ -90,7 +92,7 @@ class Wiring:
 
 def operator(node: NodeProto) -> str:
     """The operator's name, with its domain unless that is ONNX's own."""
-    own = node.domain in ("", "ai.onnx")
+    own = node.domain in STANDARD_DOMAINS
     return node.op_type if own else f"{node.domain}.{node.op_type}"
 
 
@@ -100,7 +102,7 @@ def operators(model: ModelProto) -> Counter[str]:
 
 
 def rewrites(before: ModelProto, after: ModelProto) -> Iterator[tuple[str, Excerpt, Excerpt]]:
-    """Every rewritten neighbourhood: the tensor at its end, and both sides. Changed constants alone are none."""
+    """Every rewrite: the tensor at its end, and the excerpts before and after. Changed constants do not count."""
     old, new = Wiring(before), Wiring(after)
     known = old.tensors & new.tensors
     for tensor in new.made():

@@ -1,4 +1,4 @@
-"""Fills the folder of a package; the caller decides when it takes its final name."""
+"""Write the files of a package; the caller renames the folder when it is complete."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def write_goldens(folder: Path, first: Goldens, more: Mapping[str, Goldens] | No
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Sorted, indented, strict JSON: infinite distances become strings."""
+    """Write sorted, indented, strict JSON: infinite distances become strings."""
     path.write_text(json.dumps(strict(document), indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_reproduce(folder: Path, command: Sequence[str]) -> None:
-    """A script that makes this package again, in the folder it is told."""
+    """Write reproduce.sh, which makes this package again in the folder that it is given."""
     script = folder / "reproduce.sh"
     line = f'exec {shlex.join(command)} -o "${{1:-reproduced}}"'
     script.write_text(

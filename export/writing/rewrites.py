@@ -1,14 +1,14 @@
-"""rewrites.json: what the passes did to the graph, for whoever draws it later without the graphs themselves.
+"""rewrites.json: what each pass changed, so that a report can draw it without the graphs themselves.
 
-Nodes by operator before and after, and for each pass the kinds of rewritten neighbourhood, the most frequent ones
-with one example each. The size does not grow with the network.
+It holds the number of nodes by operator before and after and, for each pass, its most frequent kinds of rewrite with
+one example each. Its size does not grow with the network.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnx import ModelProto
@@ -18,7 +18,7 @@ from rectexport.exporter.writing.neighbourhood import Excerpt, operators, rewrit
 
 FORMAT = "rectexport-rewrites"
 VERSION = 1
-#: Kinds of rewrite that are kept of a pass, the most frequent ones.
+#: Most kinds of rewrite that are kept per pass, the most frequent ones.
 MAX_EXAMPLES = 3
 
 
@@ -38,22 +38,22 @@ class _Kind:
 
 @dataclass
 class Rewrites:
-    """Watches passes run, and remembers what each changed."""
+    """Records what each pass changes."""
 
     passes: list[dict[str, Any]] = field(default_factory=list)
 
     def watched(self, entry: Pass) -> Pass:
-        """The same pass, under observation."""
+        """The same pass, which also records what it changed."""
 
         def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
             rewritten, result = entry.run(model)
             self.note(entry.name, model, rewritten)
             return rewritten, result
 
-        return Pass(entry.name, run)
+        return replace(entry, run=run)
 
     def note(self, name: str, before: ModelProto, after: ModelProto) -> None:
-        """Remember what a pass made of a model; nothing when it left the model as it was."""
+        """Record what a pass changed; nothing is recorded for a pass that returned the same model."""
         if before is after:
             return
         kinds: dict[Any, _Kind] = {}
@@ -82,5 +82,5 @@ def _delta(before: Counter[str], after: Counter[str]) -> dict[str, int]:
 
 
 def _elements(model: ModelProto) -> int:
-    """Numbers that the model stores in its initializers: weights, statistics, factors."""
+    """How many values the model stores in its initializers: weights, statistics, factors."""
     return sum(math.prod(entry.dims) for entry in model.graph.initializer)

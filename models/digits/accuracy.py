@@ -1,4 +1,4 @@
-"""Accuracy of a digits checkpoint and of its package on the held-out images.
+"""Measure the accuracy of a digits checkpoint and of its package on the held-out images.
 
 python -m rectexport.models.digits.accuracy CHECKPOINT PACKAGE_DIR
 """
@@ -21,7 +21,7 @@ DISAGREEMENT = 3
 
 
 def batches(session: Session, images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """The images in batches of the package's size, the last filled up with zeros; all at once if it may vary."""
+    """The images in batches of the package's size, the last padded with zeros; one batch if that size is dynamic."""
     size = session.package.manifest.inputs[0].shape[0]
     if isinstance(size, str):
         size = len(images)
@@ -31,7 +31,7 @@ def batches(session: Session, images: NDArray[np.float32]) -> Iterator[NDArray[n
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print both accuracies and on how many images the classes agree; 0 if on all, otherwise 3."""
+    """Print both accuracies and the number of images with equal classes; returns 0 if that is all, otherwise 3."""
     parser = argparse.ArgumentParser(prog="python -m rectexport.models.digits.accuracy", description=__doc__)
     parser.add_argument("checkpoint", metavar="CHECKPOINT")
     parser.add_argument("package", metavar="PACKAGE_DIR")

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits as two fixed parts."""
+"""scikit-learn's handwritten digits, split into two fixed parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DigitsSplit(NamedTuple):
 def digits_split() -> DigitsSplit:
     """Two thirds to train on and a third held out, stratified by label; the same on every call.
 
-    Raises MissingDependency without scikit-learn, which carries the images.
+    Raises MissingDependency without scikit-learn, which contains the images.
     """
     try:
         from sklearn.datasets import load_digits

@@ -20,7 +20,7 @@ EXAMPLES = 4
 
 
 def shifted(images: Tensor) -> Tensor:
-    """The batch moved by -1, 0 or 1 pixels on each axis, zeros entering. [N, 1, H, W] -> the same."""
+    """The batch shifted by -1, 0 or 1 pixels along each axis, filled with zeros. Keeps the shape [N, 1, H, W]."""
     height, width = images.shape[2:]
     row, column = torch.randint(0, 3, (2,)).tolist()
     return F.pad(images, (1, 1, 1, 1))[:, :, row : row + height, column : column + width]
@@ -51,7 +51,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Train on two thirds of the digits, print the accuracy on the held-out third, write the checkpoint."""
     parser = argparse.ArgumentParser(prog="python -m rectexport.models.digits.train", description=__doc__)
-    parser.add_argument("--out", default="models/checkpoints/digits.pt", help="where the checkpoint goes")
+    parser.add_argument("--out", default="models/checkpoints/digits.pt", help="path of the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     options = parser.parse_args(arguments)

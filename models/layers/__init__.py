@@ -1,1 +1,1 @@
-"""The layers of the four ideas, and the torch custom operators they are traced as."""
+"""The layers of the four papers, and the torch custom operators that they are traced as."""

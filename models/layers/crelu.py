@@ -29,7 +29,10 @@ class CReLU(nn.Module):
 
 
 class AVR(nn.Module):
-    """relu(x) + relu(-x) = |x|. Keeps the shape."""
+    """AVR: relu(x) + relu(-x) = |x|. Keeps the shape.
+
+    Source: Understanding and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return avr(input)

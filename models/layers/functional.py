@@ -1,4 +1,4 @@
-"""Functional forms of the layers: differentiable, any dtype, for eager, compiled and exported code."""
+"""Functional forms of the layers: differentiable, for any dtype, and for eager, compiled and exported code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rectified_conv2d(
     """Convolution whose every output is scaled by kernel taps over valid taps.
 
     x [N, C_in, H, W], weight [C_out, C_in/groups, m, n], bias [C_out] -> [N, C_out, H_out, W_out]; a single
-    image [C_in, H, W] is taken too. mode "sum" is eq. (4) of Rectified Convolution (r = m*n/v), "average" its
+    image [C_in, H, W] is accepted too. mode "sum" is eq. (4) of Rectified Convolution (r = m*n/v), "average" its
     eq. (6) (r = 1/v). bias_mode "after" adds the bias to the rectified sum (NVIDIA partialconv), "inside"
     rectifies it too (zhanghang1989/RFConv). Where no tap is valid r is 0, and empty chooses between the bias
     (only in mode "after") and zero. padding as in `resolve_padding`. Raises ValueError for unknown options.
@@ -90,7 +90,7 @@ def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, grou
 
 
 def _cached_map(height: int, width: int, window: Window, mode: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """One map for every layer of equal geometry, made outside inference mode so that training may use it."""
+    """One map for all layers of equal geometry, created outside inference mode so that training can use it too."""
     key = (height, width, window, mode, dtype, device)
     with _MAPS_LOCK:
         if key in _MAPS:
@@ -109,6 +109,8 @@ def symmetric_pad2d(x: Tensor, kernel_size: int = 2, order: str = "wu", remainde
     Each group gets k/2 - 1 on every side and 1 more on the two sides of its corner (C2sp: k = 2, C4sp:
     k = 4). order names the corners of groups 0..3 and remainder says which groups take the channels left
     over by a division by four: see rectexport.models.layers.symmetry. Raises ValueError for unknown options.
+
+    Source: Convolution with even-sized kernels and symmetric padding (Wu et al.).
     """
     splits, pads = group_sizes(int(x.shape[1]), remainder), group_pads(kernel_size, order)
     if torch.compiler.is_exporting():
@@ -128,7 +130,10 @@ def symmetric_conv2d(
     """Even-kernel convolution over symmetric padding.
 
     x [N, C, H, W], weight [C_out, C/groups, k, k] with k 2 or 4 -> [N, C_out, (H-1)//s + 1, (W-1)//s + 1].
-    With a stride the stride-1 result is sampled at 0, s, 2s, ….
+    With a stride s the stride-1 result is sampled at 0, s, 2s, …. order and remainder as in `symmetric_pad2d`.
+    Raises ValueError for a kernel that is not square and for unknown options.
+
+    Source: Convolution with even-sized kernels and symmetric padding (Wu et al.).
     """
     kernel = tuple(int(size) for size in weight.shape[2:])
     if kernel[0] != kernel[1]:
@@ -145,14 +150,14 @@ def neg_concat(x: Tensor, dim: int = 1) -> Tensor:
 
 
 def crelu(x: Tensor, activation: Callable[[Tensor], Tensor] = F.relu, dim: int = 1) -> Tensor:
-    """concat(act(x), act(-x)) (CReLU). [N, C, …] -> [N, 2C, …]. activation must work element by element."""
+    """CReLU (Shang et al.): concat(act(x), act(-x)). [N, C, …] -> [N, 2C, …]; activation must work elementwise."""
     if activation is F.relu and torch.compiler.is_exporting():
         return torch.ops.rectexport.crelu(x, dim)
     return activation(neg_concat(x, dim))
 
 
 def avr(x: Tensor) -> Tensor:
-    """relu(x) + relu(-x) = |x|."""
+    """AVR (Shang et al.): relu(x) + relu(-x) = |x|. Keeps the shape."""
     return x.abs()
 
 

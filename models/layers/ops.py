@@ -1,8 +1,8 @@
 """The dialect's operators as torch custom ops.
 
 While torch.export traces, the layers call these ops, so each of our operators reaches ONNX as one node
-instead of its arithmetic, and a saved .pt2 program still computes the right numbers. Eager code never
-comes here: it uses the differentiable forms in rectexport.models.layers.functional.
+instead of its arithmetic, and a saved .pt2 program still computes the right numbers. Eager code does not
+use these ops but the differentiable forms in rectexport.models.layers.functional.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rectexport.models.layers.geometry import Window, rectification_map
 
 
 def map_dtype(dtype: torch.dtype) -> torch.dtype:
-    """r is held in float32, so that half precision multiplies by exact factors; float64 stays float64."""
+    """The dtype of r: float32, also for half precision, so that r stays accurate; float64 for float64."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 

@@ -1,7 +1,7 @@
 """Pools that round their output size up, in a form that also exports with dynamic height and width.
 
-torch.export cannot prove that the last window of ceil_mode=True starts inside of a plane of unknown size, and
-refuses. Where a size is unknown the pools pad one row and column at the end, which changes nothing else.
+torch.export refuses ceil_mode=True on a plane of unknown size, because it cannot prove that the last window starts
+inside it. For unknown sizes the pools instead pad one row and one column at the end, which gives the same result.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 
 def is_static(x: Tensor) -> bool:
-    """Whether height and width of x [N, C, H, W] are known numbers, as always outside of tracing."""
+    """Whether height and width of x [N, C, H, W] are known numbers, as they always are outside tracing."""
     return all(isinstance(size, int) for size in x.shape[2:])
 
 
 class HalvingAvgPool2d(nn.Module):
-    """2x2 average of stride 2; at an odd edge over what is there. [N, C, H, W] -> [N, C, ceil(H/2), ceil(W/2)]."""
+    """2x2 average of stride 2, its windows cropped at odd edges. [N, C, H, W] -> [N, C, ceil(H/2), ceil(W/2)]."""
 
     def forward(self, x: Tensor) -> Tensor:
         if is_static(x):

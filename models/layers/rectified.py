@@ -15,8 +15,8 @@ class RectifiedConv2d(nn.Conv2d):
 
     Takes torch.nn.Conv2d's arguments and has its state-dict keys. padding may also be four ints, (left,
     right, top, bottom). mode, bias_mode and empty as in `rectexport.models.layers.functional.rectified_conv2d`.
-    Raises ValueError for options it does not know and for a padding_mode other than "zeros": without zero
-    padding there is nothing to rectify.
+    Raises ValueError for unknown options and for a padding_mode other than "zeros": without zero padding there
+    is nothing to rectify.
 
     Source: Rectified Convolution (Zhang), eqs. (4) and (6).
     """

@@ -34,8 +34,10 @@ class SymmetricPad2d(nn.Module):
 class SymmetricConv2d(nn.Conv2d):
     """Convolution with an even kernel over symmetric padding; state-dict keys of torch.nn.Conv2d.
 
-    [N, C_in, H, W] -> [N, C_out, (H-1)//stride + 1, (W-1)//stride + 1]. kernel_size 2 (C2sp) or 4 (C4sp).
-    Raises ValueError for options it does not know.
+    [N, C_in, H, W] -> [N, C_out, (H-1)//stride + 1, (W-1)//stride + 1]. kernel_size 2 (C2sp) or 4 (C4sp);
+    order and remainder as in rectexport.models.layers.symmetry. Raises ValueError for options it does not know.
+
+    Source: Convolution with even-sized kernels and symmetric padding (Wu et al.).
     """
 
     def __init__(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rectexport.models.layers.geometry import one_of
 
-#: Corner that gets the extra padding, for channel groups 0..3. Trained weights depend on the order.
+#: Corner that gets the extra padding, for channel groups 0..3. Weights fit only the order they were trained with.
 ORDERS = {
     "wu": ("BR", "TL", "BL", "TR"),  # the authors' code, boluoweifenda/CNN
     "wu_poster": ("BR", "BL", "TR", "TL"),  # the authors' poster
     "elnas": ("TL", "TR", "BL", "BR"),  # jamiejyhu/EL-NAS Spconv2d
-    "symmetricpad2d": ("TL", "BL", "TR", "BR"),  # the circulating PyTorch SymmetricPad2d
+    "symmetricpad2d": ("TL", "BL", "TR", "BR"),  # the widely copied PyTorch SymmetricPad2d
 }
 REMAINDERS = ("first", "last", "error")
 

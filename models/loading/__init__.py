@@ -1,1 +1,1 @@
-"""Build networks from files within bounds, and load their weights."""
+"""Build networks of bounded size from files, and load their weights."""

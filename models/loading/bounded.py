@@ -1,4 +1,4 @@
-"""Building a network from arguments that a stranger chose: it must not grow beyond what its file can fill."""
+"""Bound the size of a network that is built from untrusted arguments by the number of tensors in its file."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from torch.nn.modules import module
 
 from rectexport.runtime.errors import BadInput
 
-#: Modules and parameters that a network may have for each tensor of its state dict, and besides.
-EACH, BESIDES = 20, 1000
+#: Most modules and parameters of a network: so many per tensor of its state dict, and so many more.
+PER_TENSOR, MORE = 20, 1000
 
 
 @contextmanager
 def at_most(tensors: int) -> Iterator[None]:
-    """Raise BadInput within the block as soon as modules of more than EACH·tensors + BESIDES parts are built.
+    """Within the block, raise BadInput once more than PER_TENSOR·tensors + MORE modules and parameters exist.
 
-    Build on the meta device, where size costs nothing; this bounds the number of parts, which does.
+    Build on the meta device, where the size of tensors costs nothing; their number does, and is bounded here.
     """
-    left = EACH * tensors + BESIDES
+    limit = PER_TENSOR * tensors + MORE
+    left = limit
 
     def count(*_: Any) -> None:
         nonlocal left
         left -= 1
         if left < 0:
-            raise BadInput(f"a network of more parts than {tensors} tensors can fill")
+            raise BadInput(f"more than {limit} modules and parameters, too many for a file of {tensors} tensors")
 
     hooks = (
         module.register_module_module_registration_hook(count),

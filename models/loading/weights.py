@@ -1,4 +1,4 @@
-"""Loading a state dict into a network, with a message that says what does not fit."""
+"""Load a state dict into a network; the error names what does not fit."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SHOWN = 3
 def clean_state_dict(state_dict: Mapping[str, Any], source_name: str = "state dict") -> dict[str, Tensor]:
     """The tensors of a state dict under the keys of the bare network.
 
-    Unwraps a training checkpoint's "state_dict" entry and takes the names that DataParallel and torch.compile
-    add out of the keys, at any depth: NVIDIA partialconv's VGGs have theirs after "features". Raises BadInput if
-    anything but tensors is left.
+    Unwraps a training checkpoint's "state_dict" entry and removes the names that DataParallel and torch.compile add
+    to the keys, at any depth: in NVIDIA partialconv's VGGs they follow "features". Raises BadInput if anything but
+    tensors is left.
     """
     while isinstance(state_dict.get("state_dict"), Mapping):
         state_dict = state_dict["state_dict"]
     if not all(isinstance(key, str) for key in state_dict):
-        raise BadInput(f"{source_name}: not a state dict: it has keys that are no names")
+        raise BadInput(f"{source_name}: not a state dict: it has keys that are not strings")
     tensors = {".".join(p for p in key.split(".") if p not in WRAPPERS): value for key, value in state_dict.items()}
     strangers = [f"{key:.100} ({fault})" for key, value in tensors.items() if (fault := _fault(value))]
     if not tensors or strangers:
@@ -45,11 +45,11 @@ def _fault(value: Any) -> str | None:
 
 
 def load_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: str, arch: str) -> None:
-    """Load `state_dict` into `model`, every key and shape matched and every value finite.
+    """Load `state_dict` into `model`; every key and shape must match, and every value must be finite.
 
-    Cleans the keys with `clean_state_dict`. Missing num_batches_tracked counters, which old checkpoints lack
-    and inference ignores, are kept from the model. Raises BadInput that names the first missing and surplus
-    keys, wrong shapes, NaN or infinite tensors, and the network of the zoo whose keys are closest.
+    Cleans the keys with `clean_state_dict`. Counters num_batches_tracked, which old checkpoints lack and inference
+    ignores, may be missing. Raises BadInput that names the first missing and surplus keys, wrong shapes, NaN or
+    infinite tensors, and the network of the zoo whose keys are closest.
     """
     tensors = check_weights(model, state_dict, source_name, arch)
     expected = model.state_dict()
@@ -58,7 +58,7 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: s
 
 
 def check_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: str, arch: str) -> dict[str, Tensor]:
-    """The cleaned tensors of `state_dict`, if `load_weights` would take them; raises as it does.
+    """The cleaned tensors of `state_dict`, if `load_weights` would accept them; raises as it does.
 
     The model may be on the meta device.
     """
@@ -95,7 +95,7 @@ def _first(items: list[str]) -> str:
 
 
 def closest_hint(tensors: Mapping[str, Tensor], arch: str) -> list[str]:
-    """A sentence naming the closest network, if it is another than arch."""
+    """A phrase naming the closest network, unless that is arch; a list of at most one."""
     name, share = closest_arch(tensors)
     return [f"closest model: {name} ({share:.0%} of the keys)"] if share and name != arch else []
 

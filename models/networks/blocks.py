@@ -1,4 +1,4 @@
-"""Blocks that several networks share, written once and configured."""
+"""Blocks that several networks share."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MakeConv = Callable[..., nn.Conv2d]
 
 
 def spatial_conv(conv: str, mode: str = "sum") -> MakeConv:
-    """What makes a network's zero-padded convolutions: takes torch.nn.Conv2d's arguments, bias False.
+    """A function that makes a network's zero-padded convolutions; it takes torch.nn.Conv2d's arguments, bias False.
 
-    conv "rectified" makes RectifiedConv2d in `mode`; "plain" makes torch.nn.Conv2d, whatever the mode.
+    conv "rectified" makes RectifiedConv2d in `mode`; "plain" makes torch.nn.Conv2d and ignores the mode.
     Raises ValueError for any other conv or mode.
     """
     one_of(conv, CONVS, "conv"), one_of(mode, MODES, "mode")
@@ -41,7 +41,7 @@ def scaled(channels: int, width: float, divisor: int = 4) -> int:
 
 
 def counts(values: Sequence[int], length: int, name: str) -> Sequence[int]:
-    """values, if they are `length` positive integers. Raises ValueError that names them otherwise."""
+    """Returns `values` if they are `length` positive integers, else raises ValueError that names them."""
     if len(values) != length or not all(isinstance(value, int) and value > 0 for value in values):
         raise ValueError(f"{name}: expected {length} positive integers, got {values!r}")
     return values
@@ -74,7 +74,7 @@ def stage(make_block: Callable[..., nn.Module], blocks: int, inputs: int, output
 
 
 def projection(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
-    """ResNet's shortcut: a strided 1x1 convolution and BatchNorm, or None where the identity fits."""
+    """ResNet's shortcut: a strided 1x1 convolution and BatchNorm, or None if the shape does not change."""
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))

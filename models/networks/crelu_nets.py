@@ -105,8 +105,8 @@ def convpool_cnn_c(
     """ConvPool-CNN-C. [N, 3, H, W] -> [N, num_classes], 32x32 giving the paper's 10x10 average.
 
     variant: ReLU; ReLU with twice the filters; AVR; CReLU; CReLU with half the filters. In "half" conv3 has 48
-    filters, the paper's table; the last layer keeps its ReLU in all. conv7 is 1x1 with padding 1 and pools round
-    up, without which the 10x10 average does not come out; rectified, conv7 meets windows without a valid tap.
+    filters, as in the paper's table; the last layer has a ReLU in all variants. conv7 is 1x1 with padding 1 and pools
+    round up: the paper's 10x10 average needs both. If conv7 is rectified, some of its windows have no valid tap.
     conv, mode and width as in `networks.resnet.resnet`. Raises ValueError for options it does not know.
     """
     one_of(variant, VARIANTS, "variant")

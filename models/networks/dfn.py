@@ -20,7 +20,7 @@ TYPES = ("paired", "type1", "type2")
 
 
 class MergeAndRun(nn.Module):
-    """Two branches that run apart and share the mean of their shortcuts.
+    """Two separate branches that share the mean of their shortcuts.
 
     x1, x2 [N, inputs, H, W] each -> two tensors [N, outputs, ceil(H/stride), ceil(W/stride)]:
     relu(m + H1(x1)) and relu(m + H2(x2)), m = (s1(x1) + s2(x2)) / 2. The last block of a network gives

@@ -32,7 +32,7 @@ MakeSpatial = Callable[[int], nn.Conv2d]
 
 
 def spatial(kernel: str, order: str, remainder: str, make_conv: MakeConv) -> MakeSpatial:
-    """What makes the blocks' size-keeping convolution of that many channels. Raises ValueError for a kernel."""
+    """A function from channels to the blocks' size-preserving convolution. Raises ValueError for an unknown kernel."""
     size = KERNELS[one_of(kernel, tuple(KERNELS), "kernel")]
     if size % 2 == 0:
         return lambda c: SymmetricConv2d(c, c, size, bias=False, order=order, remainder=remainder)

@@ -1,4 +1,4 @@
-"""CIFAR networks with fewer ReLUs than convolutions, and their paired (1:1) twins. BatchNorm always stays.
+"""CIFAR networks with fewer ReLUs than convolutions, and their paired (1:1) twins. All keep every BatchNorm.
 
 Source: Rethinking ReLU to Train Better CNNs (Zhao et al.). A pre-activation block's projection takes the block's
 normalized (and, where the first ReLU is kept, activated) input.
@@ -29,7 +29,7 @@ WIDTHS = (16, 32, 64)
 
 
 def relu(keep: bool) -> nn.Module | None:
-    """A ReLU, or None in its place."""
+    """A ReLU, or None if it is left out."""
     return nn.ReLU(inplace=True) if keep else None
 
 

@@ -1,4 +1,4 @@
-"""The C.ReLU part of PVANet: its stem and its eight residual blocks around a C.ReLU, with a classifier.
+"""The C.ReLU part of PVANet: its stem and its seven residual blocks with a C.ReLU each, and a classifier.
 
 Source: PVANET (Kim et al.), sanghoon/pva-faster-rcnn. PVANet's Inception stages, conv4 and conv5, are left out.
 """
@@ -30,8 +30,8 @@ def stem(outputs: int, make_conv: MakeConv) -> nn.Sequential:
 def crelu_block(inputs: int, middle: int, outputs: int, stride: int, first: bool, make_conv: MakeConv) -> PreActivation:
     """1x1 -> 3x3 -> C.ReLU -> 1x1 before the addition. [N, inputs, H, W] -> [N, outputs, …].
 
-    The 1x1 carries the stride, each convolution follows its normalization, and the first block of the network
-    takes its input, which a ReLU has left, as it is. A projection takes the block's input unactivated.
+    The first 1x1 has the stride, and normalization comes before each convolution. The first block of the network
+    does not normalize its input, which comes from a ReLU. A projection reads the block's input before activation.
     """
     enter = nn.Identity() if first else normalized(inputs, nn.ReLU())
     body = nn.Sequential(

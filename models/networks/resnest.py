@@ -20,11 +20,12 @@ LEAST_ATTENTION = 32
 
 
 class SplitAttention(nn.Module):
-    """A grouped 3x3 convolution to `radix` splits, which attention over their sum weighs and adds up.
+    """A grouped 3x3 convolution to `radix` splits, and their sum weighted by attention.
 
     [N, channels, H, W] -> [N, channels, H, W]. The convolution has cardinality * radix groups and its output
-    channels are the splits one after the other. Attention is a softmax over the splits (with one split, a
-    sigmoid); fc2's channels are ordered (group, split, channel), the weights (split, group, channel).
+    channels are the splits one after the other. The weights are a softmax over the splits (with one split, a
+    sigmoid) of scores computed from the splits' sum. fc2's channels are ordered (group, split, channel), the weights
+    (split, group, channel).
     """
 
     def __init__(self, channels: int, cardinality: int, radix: int, make_conv: MakeConv) -> None:

@@ -1,4 +1,4 @@
-"""What a network is made of: parameters, multiply-accumulates, rectified layers."""
+"""Count a network's parameters, multiply-accumulates and rectified layers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rectexport.models.layers.rectified import RectifiedConv2d
 
 
 def parameters(model: nn.Module) -> int:
-    """Learnable values, shared ones once."""
+    """Number of learnable values; shared parameters count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def rectified_layers(model: nn.Module) -> int:
-    """RectifiedConv2d modules, shared ones once."""
+    """Number of RectifiedConv2d modules; shared modules count once."""
     return sum(isinstance(module, RectifiedConv2d) for module in model.modules())
 
 
 @torch.no_grad()
 def macs(model: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-accumulates of convolutions and linear layers for one input [C, H, W]; needs no memory on "meta".
+    """Multiply-accumulates of convolutions and linear layers for one input [C, H, W].
 
-    Runs the model once in eval mode on zeros. A padded tap counts like any other, and BatchNorm, pools,
-    activations and rectification count nothing, as usual in the literature.
+    Runs the model once in eval mode on zeros, on its own device; on "meta" that takes no memory. As usual in the
+    literature, padded taps count like others, and BatchNorm, pools, activations and rectification do not count.
     """
     total = 0
 

@@ -1,4 +1,4 @@
-"""Networks with seeded random weights and BatchNorm statistics that fit them, for tests and benchmarks."""
+"""Networks with seeded random weights and matching BatchNorm statistics, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor, nn
 from rectexport.models.checkpoint import save_checkpoint
 from rectexport.models.registry import create_model, model_entry
 
-LARGEST_SIDE = 96  # statistics come from no larger images: they hardly differ, and it is quicker
+LARGEST_SIDE = 96  # largest image that statistics are computed from: larger ones change them little and take longer
 BATCH = 8
-VARIANCE_FLOOR = 0.1  # of the layer's mean variance; a dead channel would blow up without
-#: A range, and a mean and a deviation. Where half of all values are negative, BatchNorm and ReLU amplify a
-#: difference by about 1.2 a layer: rounding errors would fill the output of a plain net of 84 layers.
+VARIANCE_FLOOR = 0.1  # times the layer's mean variance: BatchNorm would divide a constant channel by almost 0
+#: Range of the scales; mean and deviation of the shifts. With shifts around 0, half of all values would be negative,
+#: and BatchNorm and ReLU would amplify rounding errors by about 1.2 per layer: too much for a plain net of 84 layers.
 SCALES, SHIFTS = (0.6, 1.0), (0.8, 0.3)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def seeded_model(name: str, seed: int = 0, num_classes: int | None = None, **options: Any) -> nn.Module:
-    """A network of the zoo in eval mode, the same for the same arguments; torch's random state is left alone.
+    """A network of the zoo in eval mode, equal for equal arguments; torch's random state is not changed.
 
-    Weights are those of a fresh network. BatchNorm gets random scales and shifts and, as running statistics,
-    those of a batch of noise, so that folding it is no identity and activations stay in range at any depth.
+    Weights are those of a fresh network. BatchNorm gets random scales and shifts, and running statistics from a
+    batch of noise, so that folding it changes the weights and activations stay in range at any depth.
     Raises ValueError as `create_model` does.
     """
     with torch.random.fork_rng(devices=[]):
@@ -57,7 +57,7 @@ def settle_batch_norm(model: nn.Module, x: Tensor) -> None:
 def save_seeded(path: str | Path, name: str, seed: int = 0, num_classes: int | None = None, **options: Any) -> None:
     """Write the checkpoint of `seeded_model` with one seeded input of the network's native size.
 
-    Raises ValueError as `create_model` does, or if an option is no plain value.
+    Raises ValueError as `create_model` does, or if an option is not a plain value.
     """
     model = seeded_model(name, seed, num_classes, **options)
     generator = torch.Generator().manual_seed(seed)

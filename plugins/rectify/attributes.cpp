@@ -35,10 +35,10 @@ const PluginField& find(const PluginFieldCollection& collection, std::string_vie
             return field;
         }
     }
-    refuse(name, "expected, but the node has none");
+    refuse(name, "expected, but the node does not have it");
 }
 
-// TensorRT's parser narrows ONNX integers to 32 bits; whoever builds a network by hand may pass 64.
+// TensorRT's parser narrows ONNX integers to 32 bits; a network built through the API may pass 64.
 std::int64_t element(const PluginField& field, std::int32_t index) {
     return field.type == PluginFieldType::kINT64 ? static_cast<const std::int64_t*>(field.data)[index]
                                                  : static_cast<const std::int32_t*>(field.data)[index];

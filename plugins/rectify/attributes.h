@@ -1,4 +1,4 @@
-// The attributes of the dialect's Rectify node, as TensorRT hands them over and back.
+// The attributes of the dialect's Rectify node, as fields of TensorRT.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -21,13 +21,13 @@ struct Attributes {
 constexpr int kAttributeCount = 6;
 using AttributeFields = std::array<nvinfer1::PluginField, kAttributeCount>;
 
-// Fields that point into `attributes`: what is serialized, and in what order.
+// Fields that point into `attributes`, in the order in which they are serialized.
 AttributeFields fields_of(const Attributes& attributes) noexcept;
 
 // Throws std::invalid_argument that names the attribute, what was expected and what was found.
 Attributes read_attributes(const nvinfer1::PluginFieldCollection* fields);
 
-// "kernel_shape=3,3 strides=1,1 ...": equal for equal attributes alone.
+// "kernel_shape=3,3 strides=1,1 ...": equal only for equal attributes.
 std::string text_of(const Attributes& attributes);
 
 }  // namespace rectexport

@@ -10,7 +10,7 @@
 namespace rectexport {
 namespace {
 
-// The names and types alone: a collection that describes has neither values nor lengths.
+// Names and types only: the collection describes the fields, so it has no values and no lengths.
 AttributeFields field_names() noexcept {
     AttributeFields fields = fields_of(Attributes{});
     for (nvinfer1::PluginField& field : fields) {

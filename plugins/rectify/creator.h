@@ -1,4 +1,4 @@
-// Makes Rectify plugins, from an ONNX node's attributes or from those that an engine has kept.
+// Creates Rectify plugins from the attributes of an ONNX node or of a serialized engine.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -9,7 +9,7 @@ namespace rectexport {
 
 class RectifyCreator final : public nvinfer1::IPluginCreatorV3One {
 public:
-    // `name_space` outlives the creator.
+    // `name_space` must outlive the creator.
     explicit RectifyCreator(const char* name_space) noexcept;
 
     nvinfer1::IPluginV3* createPlugin(const char* name,

@@ -1,6 +1,6 @@
-// Where a rectified convolution's windows overhang its input, and by how much: plain arithmetic for CPU and GPU.
+// Which windows of a rectified convolution overhang its input, and by how many taps; for CPU and GPU.
 //
-// The definition that this is tested against is plugins/reference.py (valid_taps, rectification_map).
+// The tests compare it with plugins/reference.py (valid_taps, rectification_map).
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace rectexport {
 
-// a / b for a >= 0, b > 0. Two 32-bit numbers are divided as such, because a GPU takes several times longer over 64.
+// a / b for a >= 0, b > 0. Operands below 2^32 are divided in 32 bits: a GPU takes several times longer in 64.
 RECTEXPORT_BOTH constexpr std::int64_t quotient(std::int64_t a, std::int64_t b) {
     const bool narrow = ((a | b) >> 32) == 0;
     return narrow ? static_cast<std::int64_t>(static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b)) : a / b;
@@ -35,7 +35,7 @@ struct Axis {
     std::int64_t dilation;
 };
 
-// The output size that the window gives, 0 where it is larger than the padded input.
+// The output size that follows from the window; 0 if the window is larger than the padded input.
 RECTEXPORT_BOTH constexpr std::int64_t output_size(const Axis& axis) {
     const std::int64_t room = axis.pad_before + axis.size + axis.pad_after - (axis.kernel - 1) * axis.dilation - 1;
     return room < 0 ? 0 : quotient(room, axis.stride) + 1;
@@ -71,7 +71,8 @@ struct Pixel {
     std::int64_t column;
 };
 
-// A plane less a rectangle, its pixels numbered: the rows above it, the rows below it, then what is beside it.
+// A plane without a rectangle. Its pixels are numbered: the rows above the rectangle, the rows below it, then the
+// pixels beside it.
 struct Region {
     std::int64_t height;
     std::int64_t width;
@@ -113,7 +114,7 @@ struct Window {
         return {rows.out, columns.out, {rows.out, rows.out}, {columns.out, columns.out}};
     }
 
-    // The pixels whose windows overhang.
+    // The pixels whose windows overhang the input.
     RECTEXPORT_BOTH constexpr Region border() const {
         const Span inner_rows = interior(rows);
         const Span inner_columns = interior(columns);

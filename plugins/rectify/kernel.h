@@ -2,9 +2,9 @@
 //
 //     y[n, c, h, w] <- r[h, w] * y[n, c, h, w] + bias[c] * m[h, w]      in place
 //
-// r = numerator / v, v the taps of the window that land inside the convolution's input, and r = 0 where v = 0;
-// m = 1, or [v > 0] without empty_bias. Where r = 1 and there is no bias (or this channel's is 0), memory is neither
-// read nor written: in the sum mode the cost is proportional to the border. No table of factors exists.
+// r = numerator / v, where v is the number of the window's taps inside the convolution's input, and r = 0 where v = 0;
+// m = 1, or [v > 0] without empty_bias. Where r = 1 and the bias is absent or 0, memory is neither read nor written:
+// in the sum mode the cost is proportional to the border. Factors are computed; there is no table of them.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ struct RectifyParams {
     Layout layout;
 };
 
-// Why sizes and window cannot be run, null if they can. The pointers are not looked at.
+// Why sizes and window are invalid, or null if they are valid. The pointers are not checked.
 const char* rectify_fault(const RectifyParams& params) noexcept;
 
 // Bytes that y takes up.

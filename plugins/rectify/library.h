@@ -1,9 +1,9 @@
-// What TensorRT looks for in a plugin library. Nothing else is exported.
+// The functions that TensorRT looks up in a plugin library. Nothing else is exported.
 #pragma once
 
 #include <NvInferRuntime.h>
 
-// TensorRT's own TENSORRTAPI exports nothing outside of TensorRT's build.
+// TensorRT's own macro TENSORRTAPI exports nothing outside TensorRT's build.
 #define RECTEXPORT_EXPORT __attribute__((visibility("default")))
 
 extern "C" {

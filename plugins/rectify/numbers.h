@@ -1,4 +1,4 @@
-// float16 and bfloat16 by their bits, with conversions that agree on the CPU and the GPU.
+// float16 and bfloat16 as bits, with conversions that agree on the CPU and the GPU.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +45,7 @@ RECTEXPORT_BOTH inline float to_float(Half value) {
         const float small = static_cast<float>(magnitude) * 0x1p-24F;
         return sign != 0 ? -small : small;
     }
-    const std::uint32_t bias = magnitude >= 0x7C00U ? 0x70000000U : 0x38000000U;  // infinity and NaN stay what they are
+    const std::uint32_t bias = magnitude >= 0x7C00U ? 0x70000000U : 0x38000000U;  // infinity, NaN: keep them
     return float_of(sign | ((magnitude << 13) + bias));
 #endif
 }
@@ -54,7 +54,7 @@ RECTEXPORT_BOTH inline float to_float(BFloat16 value) { return float_of(static_c
 
 RECTEXPORT_BOTH inline void from_float(float value, float& out) { out = value; }
 
-// Rounds to nearest, ties to even; what is too large becomes infinity.
+// Rounds to nearest, ties to even; values that are too large become infinity.
 RECTEXPORT_BOTH inline void from_float(float value, Half& out) {
 #if defined(__CUDA_ARCH__)
     out.bits = __half_as_ushort(__float2half_rn(value));

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::int64_t kVectorBytes = 16;
 constexpr std::int64_t kThreads = 256;
-// Beyond this many blocks every GPU is full, and a thread does better to reuse its factor for further images.
+// So many blocks occupy every GPU; with more images, each thread reuses its factor for several of them.
 constexpr std::int64_t kBlocks = 4096;
 constexpr std::int64_t kMostAlongX = std::int64_t{1} << 30;
 constexpr std::int64_t kMostAlongY = 65535;
@@ -48,7 +48,7 @@ const char* axis_fault(const Axis& axis) {
     return axis.out == output_size(axis) ? nullptr : "y's height and width are not what the convolution gives";
 }
 
-// `total` times `size`, or a fault.
+// Multiplies `total` by `size`. Returns the fault, or null.
 const char* grow(std::int64_t& total, std::int64_t size) {
     if (size != 0 && total > kMostElements / size) {
         return "y has more than 2^48 elements";
@@ -70,7 +70,7 @@ void deal(Plan& plan, std::int64_t batch) {
     plan.block = {along_x, along_y, 1};
     plan.grid.x = std::min(quotient_up(plan.items(), along_x), kMostAlongX);
     plan.grid.y = std::min(quotient_up(plan.planes, along_y), kMostAlongY);
-    const std::int64_t layer = std::max<std::int64_t>(plan.grid.x * plan.grid.y, 1);  // 0 where nothing overhangs
+    const std::int64_t layer = std::max<std::int64_t>(plan.grid.x * plan.grid.y, 1);  // it is 0 without a border
     const std::int64_t wanted = std::max<std::int64_t>(kBlocks / layer, 1);
     plan.grid.z = std::min(batch, wanted);
 }
@@ -79,7 +79,7 @@ void deal(Plan& plan, std::int64_t batch) {
 
 const char* rectify_fault(const RectifyParams& params) noexcept {
     if (params.batch < 0 || params.channels < 1) {
-        return "batch is negative or there are no channels";
+        return "batch is negative, or channels is below 1";
     }
     for (const Axis* axis : {&params.window.rows, &params.window.columns}) {
         if (const char* fault = axis_fault(*axis)) {

@@ -1,4 +1,4 @@
-// How the pixels, channels and images of one call are dealt to threads.
+// How the pixels, channels and images of one call are distributed over threads.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ struct Extent {
     std::int64_t z;
 };
 
-// Along x go a region's pixels and, channels last, the vectors of channels in each; along y the planes of an image,
-// channels first; along z the images. Counts and pitches are in elements.
+// The x axis runs over the pixels of a region and, in layouts with channels last, over the vectors of channels of each
+// pixel. The y axis runs over the planes of an image in NCHW, the z axis over images. Pitches are in elements.
 struct Plan {
     Region region;
     std::int64_t lanes;    // channels in a vector
@@ -29,7 +29,7 @@ struct Plan {
     RECTEXPORT_BOTH constexpr std::int64_t items() const { return region.size() * vectors; }
 };
 
-// The plan for parameters that have no fault.
+// The plan for parameters in which rectify_fault finds no fault.
 Plan rectify_plan(const RectifyParams& params) noexcept;
 
 }  // namespace rectexport

@@ -135,7 +135,7 @@ std::int32_t RectifyPlugin::enqueue(const PluginTensorDesc* input_descriptions,
         RectifyParams params = parameters(attributes_, input_descriptions, input_count_);
         params.y = outputs[0];
         params.bias = input_count_ == 3 ? inputs[kBias] : nullptr;
-        if (outputs[0] != inputs[kY]) {  // aliasing is a preview feature that the builder may not have turned on
+        if (outputs[0] != inputs[kY]) {  // aliasing is a preview feature, which the builder may not have enabled
             check_status(rectify_copy(outputs[0], inputs[kY], rectify_bytes(params), stream), "copying y");
         }
         check_status(rectify_launch(params, stream), "starting the kernel");

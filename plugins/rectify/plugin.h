@@ -18,7 +18,7 @@ class RectifyPlugin final : public nvinfer1::IPluginV3,
                             public nvinfer1::IPluginV3OneBuildV2,
                             public nvinfer1::IPluginV3OneRuntime {
 public:
-    // `name_space` outlives the plugin.
+    // `name_space` must outlive the plugin.
     RectifyPlugin(const Attributes& attributes, const char* name_space);
 
     nvinfer1::IPluginCapability* getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept override;
@@ -69,7 +69,7 @@ private:
     Attributes attributes_;
     const char* name_space_;
     std::string text_;
-    std::int32_t input_count_ = 0;  // enqueue is not told it
+    std::int32_t input_count_ = 0;  // enqueue has no argument for it
     AttributeFields fields_{};
     nvinfer1::PluginFieldCollection collection_{};
 };

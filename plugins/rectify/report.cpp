@@ -15,7 +15,7 @@ nvinfer1::ILogger* find_logger() noexcept {
     }
     try {
         return finder->findLogger();
-    } catch (...) {  // the interface does not promise that it throws nothing
+    } catch (...) {  // the interface does not promise noexcept
         return nullptr;
     }
 }

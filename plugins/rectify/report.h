@@ -1,4 +1,4 @@
-// Where the plugin's messages go, and how nothing that is thrown leaves it.
+// Report the plugin's errors to TensorRT's logger, and let no exception leave the plugin.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -7,13 +7,13 @@
 
 namespace rectexport {
 
-// TensorRT's way to its loggers; null forgets it.
+// Sets TensorRT's object for finding loggers; null removes it.
 void set_logger_finder(nvinfer1::ILoggerFinder* finder) noexcept;
 
-// Logs an error with TensorRT's logger, or on stderr where TensorRT has offered none.
+// Logs an error with TensorRT's logger, or on stderr if TensorRT has not provided one.
 void report_error(const char* message) noexcept;
 
-// What `act` returns, or `failed` after reporting what it threw.
+// Returns what `act` returns; if it throws, reports the exception and returns `failed`.
 template <class Result, class Act>
 Result guarded(Result failed, Act&& act) noexcept {
     try {
@@ -21,7 +21,7 @@ Result guarded(Result failed, Act&& act) noexcept {
     } catch (const std::exception& error) {
         report_error(error.what());
     } catch (...) {
-        report_error("Rectify: something that is no std::exception was thrown");
+        report_error("Rectify: an exception that is not a std::exception was thrown");
     }
     return failed;
 }

@@ -87,7 +87,7 @@ Axis axis(const Attributes& attributes, const Dims& y, const Dims& x, std::size_
 
 void check_counts(std::int32_t inputs, std::int32_t outputs) {
     if (inputs < 2 || inputs > 3 || outputs != 1) {
-        refuse("expected the inputs y, x and perhaps bias, and one output, got " + std::to_string(inputs) +
+        refuse("expected the inputs y, x and optionally bias, and one output, got " + std::to_string(inputs) +
                " inputs and " + std::to_string(outputs) + " outputs");
     }
 }

@@ -1,4 +1,4 @@
-// What one thread does. The kernel runs it on the GPU; rectify_on_host runs it thread by thread on the CPU.
+// The work of one thread. The kernel runs it on the GPU; rectify_on_host runs it thread by thread on the CPU.
 #pragma once
 
 #include <cmath>
@@ -24,7 +24,7 @@ struct Walk {
     Extent step;
 };
 
-// The shift of each lane from channel `first` on, 0 past the last channel. Returns whether one is not 0.
+// Reads the bias of each lane, from channel `first` on; 0 past the last channel. Returns whether any is not 0.
 template <class Vector>
 RECTEXPORT_BOTH inline bool read_shifts(const RectifyParams& params, std::int64_t first, float* shifts) {
     const auto* bias = static_cast<const typename Vector::Element*>(params.bias);

@@ -1,4 +1,4 @@
-"""What an export shows on a terminal: a spinner while it works, then tables."""
+"""Progress of the steps of a command, and the tables of an export."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ BAR_WIDTH = 24
 
 
 class Progress:
-    """A listener that shows the running step with a spinner and each finished one with its seconds."""
+    """A listener that shows the running step with a spinner and each finished one with its seconds.
 
-    def __init__(self, console: Console) -> None:
+    verbose keeps the lines of detail too.
+    """
+
+    def __init__(self, console: Console, verbose: bool = False) -> None:
         self._console = console
+        self._verbose = verbose
         self._status: Status | None = None
         self._lines: list[str] = []
 
@@ -38,10 +42,15 @@ class Progress:
         self._status.start()
 
     def said(self, text: str) -> None:
-        """Keep a line for when the step ends; name it beside the spinner meanwhile."""
+        """Keep a line for when the step ends; show it beside the spinner meanwhile."""
         self._lines.append(text)
-        if self._status:
-            self._status.update(Text(text))
+        self._show(text)
+
+    def detailed(self, text: str) -> None:
+        """The same for a detail, which is kept only when verbose."""
+        if self._verbose:
+            self._lines.append(text)
+        self._show(text)
 
     def advanced(self, done: int, total: int, text: str) -> None:
         """Show a bar of the step's parts beside the spinner."""
@@ -50,10 +59,9 @@ class Progress:
             self._status.update(Text(f"{'━' * filled}{'╌' * (BAR_WIDTH - filled)} {done}/{total} {text}"))
 
     def named(self, text: str) -> None:
-        """Name what is being done beside the spinner; nothing stays of it."""
+        """Show what is being done beside the spinner; it is not kept."""
         check_interrupted()
-        if self._status:
-            self._status.update(Text(text))
+        self._show(text)
 
     def finished(self, step: str, seconds: float) -> None:
         """Print the step with its time and its lines; raise an interrupt that the step swallowed."""
@@ -70,10 +78,14 @@ class Progress:
         self.stop()
 
     def stop(self) -> None:
-        """Take the spinner away, whatever happened."""
+        """Remove the spinner."""
         if self._status:
             self._status.stop()
             self._status = None
+
+    def _show(self, text: str) -> None:
+        if self._status:
+            self._status.update(Text(text))
 
 
 def show_parity(console: Console, report: ParityReport) -> None:
@@ -110,7 +122,7 @@ def show_regions(console: Console, layers: Sequence[LayerReport]) -> None:
 
 
 def show_decisions(console: Console, decisions: Sequence[Decision]) -> None:
-    """The forms considered at every site, each with its cost or its refusal; an arrow marks the one taken."""
+    """The forms considered at every site, each with its cost or the reason against it; an arrow marks the one taken."""
     for decision in decisions:
         size = decision.shape
         shape = "" if size is None else f" {size.channels}→{size.outputs}, {size.height or '?'}×{size.width or '?'}"
@@ -119,7 +131,7 @@ def show_decisions(console: Console, decisions: Sequence[Decision]) -> None:
             arrow = "→" if entry.form == decision.taken else " "
             console.print(Text(f"  {arrow} {entry.form:<12} {_cost(entry)}"), soft_wrap=True)
     if not decisions:
-        console.print("None of our operators was found: there was nothing to choose.")
+        console.print("No rectified convolution, even kernel or CReLU was found, so there was no form to choose.")
 
 
 def _cost(entry: Considered) -> str:

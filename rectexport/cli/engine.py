@@ -1,4 +1,4 @@
-"""What `rectexport MODEL --trt` and `rectexport build` share: the options of an engine, the wait, the result."""
+"""Building a TensorRT engine, for `rectexport MODEL --trt` and `rectexport build`: flags, progress, result."""
 
 from __future__ import annotations
 
@@ -35,43 +35,60 @@ def _option(*flags: str, **settings: Any) -> Any:
     return typer.Option(*flags, rich_help_panel=PANEL, **settings)
 
 
+Trt = Annotated[bool, _option("--trt", help="Build a TensorRT engine for this machine.")]
 Profiles = Annotated[
     list[str] | None,
     _option(
         "--profile",
         metavar="NAME:MIN..OPT..MAX",
-        help="Shapes to build for, or one NAME:SHAPE; repeatable. Without it the package's whole range.",
+        help="Shapes to build for, or one NAME:SHAPE; repeatable. [default: the package's whole range]",
     ),
 ]
-Tf32 = Annotated[bool, _option("--tf32", help="Let float32 be multiplied in TF32 (about 10 bits).")]
-Workspace = Annotated[str | None, _option("--workspace", metavar="SIZE", help="Limit of scratch memory: 4G, 512M.")]
+Tf32 = Annotated[bool, _option("--tf32", help="Multiply float32 in TF32, with about 10 bits of precision.")]
+Workspace = Annotated[
+    str | None, _option("--workspace", metavar="SIZE", help="Limit of scratch memory, as in 4G or 512M.")
+]
 TimingCache = Annotated[
-    Path | None, _option("--timing-cache", metavar="FILE", help="Kernel timings, read and kept: builds again faster.")
+    Path | None,
+    _option(
+        "--timing-cache", metavar="FILE", help="File of kernel timings, read and written; later builds are faster."
+    ),
 ]
 VersionCompatible = Annotated[
-    bool, _option("--version-compatible", help="A plan that later TensorRTs of the same major version take too.")
+    bool,
+    _option(
+        "--version-compatible", help="Build a plan that later TensorRT versions of the same major version also load."
+    ),
 ]
 Hardware = Annotated[
     str,
     _option(
-        "--hardware-compatibility", metavar="LEVEL", help="none, ampere+ or same-compute-capability: more GPUs, slower."
+        "--hardware-compatibility",
+        metavar="LEVEL",
+        help="none, ampere+ or same-compute-capability: runs on more GPUs, but slower.",
     ),
 ]
 StripPlan = Annotated[
-    bool, _option("--strip-plan", help="A plan without weights, which loading takes from model.onnx (10.1 and later).")
+    bool,
+    _option(
+        "--strip-plan",
+        help="Leave the weights out of the plan; they are loaded from model.onnx (TensorRT 10.1 and later).",
+    ),
 ]
 Plugins = Annotated[
-    list[Path] | None, _option("--plugins", metavar="LIB.so", help="Library with TensorRT plugins; repeatable.")
+    list[Path] | None, _option("--plugins", metavar="LIB.so", help="Library of TensorRT plugins; repeatable.")
 ]
 Layers = Annotated[
     Path | None,
-    _option("--layers", metavar="FILE", help="Write the engine's layers there, as the inspector tells them (JSON)."),
+    _option(
+        "--layers", metavar="FILE", help="Write the engine's layers there, from TensorRT's engine inspector (JSON)."
+    ),
 ]
 
 
 @dataclass(frozen=True)
 class EngineFlags:
-    """The options as they were typed."""
+    """The engine's flags as they were typed."""
 
     profiles: Sequence[str] = ()
     shapes: tuple[Sequence[str], Sequence[str], Sequence[str]] = ((), (), ())
@@ -85,24 +102,23 @@ class EngineFlags:
     layers: Path | None = None
 
     def check_unused(self) -> None:
-        """Raise UsageError if anything but a default is here: without --trt nothing of it would happen."""
+        """Raise UsageError if a flag is not its default: without --trt it would have no effect."""
         for name, value in vars(self).items():
             if value != getattr(EngineFlags, name, None) and name != "shapes":
                 flag = "profile" if name == "profiles" else name.replace("_", "-")
                 raise UsageError(f"--{flag} is for an engine; add --trt")
 
     def check_used(self) -> None:
-        """Find out now, not after the export, that there is no TensorRT, no GPU, or a value that does not parse."""
+        """Raise an error before the export if TensorRT or a GPU is missing, or a value does not parse."""
         self._parsed(())
         try:
             versions.load()
         except RectexportError as error:
-            raise type(error)(
-                f"{error}; or leave out --trt, and build on the machine that has it: rectexport build PACKAGE --trt"
-            ) from None
+            hint = "; or leave out --trt, and build on the machine that has it: rectexport build PACKAGE --trt"
+            raise type(error)(*error.args, hint) from None
 
     def options(self, package: Package) -> BuildOptions:
-        """Parsed, for this package. Raises UsageError."""
+        """The parsed flags, for this package. Raises UsageError."""
         return self._parsed(make_profiles(package.manifest.inputs, self.profiles, *self.shapes))
 
     def _parsed(self, profiles: tuple[Profile, ...]) -> BuildOptions:
@@ -119,7 +135,7 @@ class EngineFlags:
 
 
 def build(console: Console, folder: Path, flags: EngineFlags, rebuild: bool = False) -> Built:
-    """Put a plan for this machine into the package, with a spinner meanwhile."""
+    """Put a plan for this machine into the package; a spinner shows progress."""
     package = Package.open(folder)
     options = flags.options(package)
     api = versions.load()
@@ -132,36 +148,27 @@ def build(console: Console, folder: Path, flags: EngineFlags, rebuild: bool = Fa
 
 
 def build_exported(console: Console, folder: Path, flags: EngineFlags) -> Built:
-    """The same after an export, whose package stays when the engine fails."""
+    """Build after an export. The package stays when the engine cannot be built."""
     try:
         return build(console, folder, flags)
     except RectexportError as error:
-        raise type(error)(
-            f"{error}. The package {folder} is whole, without a plan: rectexport build {folder} --trt"
-        ) from None
-
-
-def graph_precision(fp16: bool, bf16: bool, tf32: bool) -> str:
-    """What the graph's floats become: TF32 is a way to multiply float32. Raises UsageError for two at once."""
-    asked = [name for name, wanted in (("fp16", fp16), ("bf16", bf16), ("tf32", tf32)) if wanted]
-    if len(asked) > 1:
-        raise UsageError(f"--{' and --'.join(asked)}: one precision at a time")
-    return asked[0] if asked and not tf32 else "fp32"
+        hint = f". The package {folder} is complete, but has no plan: rectexport build {folder} --trt"
+        raise type(error)(*error.args, hint) from None
 
 
 @contextmanager
 def spinner(console: Console) -> Iterator[Callable[[str], None]]:
-    """A spinner with the elapsed time; what it gives changes the text beside it. It goes away at the end."""
+    """A spinner with the elapsed time, removed at the end. Yields a function that sets the text beside it."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("engine", total=None)
         yield lambda text: progress.update(task, description=text)
 
 
 def show_built(console: Console, built: Built) -> None:
-    """What the plan is for, what runs in which precision, and how trtexec takes it."""
+    """Print what the plan was built for, the precision of its layers, and the trtexec commands for it."""
     entry, path = built.plan.entry, built.package.path / built.plan.file
-    state = "built" if built.layers is not None else "was there already"
+    state = "built" if built.layers is not None else "already there"
     _say(
         console,
         f"{path} {state}: {entry['precision']}, {path.stat().st_size / 2**20:.1f} MiB, {entry['layers']} layers",
@@ -177,26 +184,26 @@ def show_built(console: Console, built: Built) -> None:
     _say(console, f"  {_parity(entry['parity'])}")
     if built.layers is not None and built.package.manifest.data.get("options", {}).get("rectify") == "plugin":
         _say(console, f"  {_rectification(built.layers)}")
-    _say(console, f"  the same by trtexec: {entry['trtexec']}")
+    _say(console, f"  the same with trtexec: {entry['trtexec']}")
     _say(console, f"  to time it: {load_command(built.plan.file, built.plan.profiles[0], _files(built.plan))}")
 
 
 def _parity(found: dict[str, float] | None) -> str:
     if found is None:
-        return "not compared with PyTorch: no profile holds the shapes of the package's example"
-    return f"relative L2 from PyTorch on the example: {found['relative_l2']:.1e}, allowed {found['allowed']:.0e}"
+        return "not compared with PyTorch: no profile includes the shapes of the package's example"
+    return f"relative L2 to PyTorch on the example: {found['relative_l2']:.1e}, allowed {found['allowed']:.0e}"
 
 
 def _rectification(layers: Sequence[Layer]) -> str:
     """Whether the plugin that the package was exported for is in the engine."""
     count = sum("plugin" in layer.kind.lower() for layer in layers)
     if count:
-        return f"{count} layers run by a plugin"
-    return "no layer runs by a plugin: rectification is computed by its function body (--plugins LIB.so, TensorRT 10.7)"
+        return f"{count} layers run in a plugin"
+    return "no layer runs in a plugin: rectification is computed by its function body (--plugins LIB.so, TensorRT 10.7)"
 
 
 def document(built: Built) -> dict[str, Any]:
-    """The plan's entry of the manifest, and whether this command built it."""
+    """The plan's entry in the manifest, and whether this command built it."""
     return {"built": built.layers is not None, **built.plan.entry}
 
 

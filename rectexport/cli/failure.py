@@ -1,4 +1,4 @@
-"""What a user sees when a command fails: one line, and an exit code."""
+"""A failed command: one line, the verdict, and an exit code; signals that end a command."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
+from rectexport.cli.options import as_flag
 from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import RectexportError
 
-#: What ends a command in good order: Ctrl-C, a supervisor, a closed terminal.
+#: Signals after which a command still cleans up: Ctrl-C, a supervisor's, a closed terminal's.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _received: list[int] = []
 LONGEST = 2000
 
 
 def debugging() -> bool:
-    """Whether RECTEXPORT_DEBUG=1 asks for the traceback of an error that should not have happened."""
+    """Whether RECTEXPORT_DEBUG=1 asks for the traceback of an internal error."""
     return os.environ.get("RECTEXPORT_DEBUG") == "1"
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """The line, and the exit code. What is neither our own error nor the machine's is a bug, and says so."""
+    """The line, and the exit code. An error that is neither ours nor the machine's is reported as a bug.
+
+    Parameters that our errors name are written as flags.
+    """
     if isinstance(error, RectexportError):
-        return str(error), error.exit_code
+        return error.spelled(as_flag), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return _interruption(*error.args)
     text = str(error).strip().splitlines()
@@ -48,7 +52,7 @@ def _interruption(number: int = signal.SIGINT, *_: object) -> tuple[str, int]:
 
 
 def shorten(text: str) -> str:
-    """At most LONGEST characters: a stranger's file, or a slip of the keyboard, can make a message very long."""
+    """At most LONGEST characters: names in a file, or a pasted word, can make a message very long."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
@@ -63,7 +67,7 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
         if isinstance(error, typer.Exit) or (debugging() and not isinstance(error, RectexportError)):
             raise
         if _received and not isinstance(error, KeyboardInterrupt):
-            error = KeyboardInterrupt(_received[0])  # a library swallowed it, and failed of it
+            error = KeyboardInterrupt(_received[0])  # a library caught the interrupt, then failed
         if isinstance(error, KeyboardInterrupt):
             _end_by_code()
         text, code = explain(error)
@@ -80,8 +84,8 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
 def _end_by_code() -> None:
     """Let the process end with its exit code.
 
-    Python ends by SIGINT instead when an interrupt has passed through `exec` or `eval` of a text, as those in torch,
-    although it was caught later. It forgets that at the next `exec`.
+    When an interrupt has passed through `exec` or `eval` of a text, as torch has them, Python ends the process by
+    SIGINT even though the interrupt was caught later; another `exec` clears that.
     """
     exec("")
 
@@ -95,7 +99,7 @@ def show_verdict(console: Console, passed: bool, seconds: float, again: Sequence
 
 
 def check_interrupted() -> None:
-    """Raise KeyboardInterrupt if Ctrl-C was pressed: libraries swallow one that meets their catch-all handlers."""
+    """Raise KeyboardInterrupt if Ctrl-C was pressed: a library's catch-all handler may have swallowed it."""
     if _received:
         raise KeyboardInterrupt(_received[0])
 
@@ -121,12 +125,12 @@ def _remembered_interrupts() -> Iterator[None]:
 
 
 def _is_interrupt(unraisable: sys.UnraisableHookArgs) -> bool:
-    """Whether a signal met code that nothing can leave, such as a finalizer: it is remembered, and said at the end."""
+    """Whether a signal arrived in code that cannot raise, such as a finalizer; it is remembered and reported later."""
     return bool(_received) and isinstance(unraisable.exc_value, KeyboardInterrupt)
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """The first ends the block; the same again ends the process at once, in the middle of a library's loop too."""
+    """The first signal ends the block; the same signal again ends the process at once, even in a library's loop."""
     _received.append(number)
     signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt(number)

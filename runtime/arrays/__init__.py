@@ -1,1 +1,1 @@
-"""Arrays that go into and come out of a session: NumPy, PyTorch and CuPy."""
+"""The arrays that a session takes and returns: NumPy, PyTorch and CuPy."""

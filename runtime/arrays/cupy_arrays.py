@@ -1,4 +1,4 @@
-"""CuPy's arrays, for a session. The module is handed in: nothing here imports it."""
+"""CuPy arrays in a session. The cupy module is passed in, not imported here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CupyArrays:
     name = "CuPy"
     cast = ".astype"
 
-    def refusal(self, value: Any) -> str | None:
+    def fault(self, value: Any) -> str | None:
         return None
 
     def dtype(self, value: Any) -> str:

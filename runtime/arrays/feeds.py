@@ -1,4 +1,4 @@
-"""What a session is fed: the right names, dtypes, ranks and sizes, all of one array library."""
+"""Checks a session's inputs: names, dtypes, ranks and sizes, all from one array library."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rectexport.runtime.package.manifest import TensorEntry
 
 
 def check_feeds(entries: Sequence[TensorEntry], feeds: Mapping[str, Any]) -> AnyLibrary:
-    """The library that all feeds belong to. Raises BadInput with expected and actual for the first that does not fit.
+    """The library that all feeds belong to. Raises BadInput with expected and actual for the first wrong one.
 
-    A dynamic dimension's name stands for one size, wherever it occurs.
+    A dynamic dimension's name must have the same size wherever it occurs.
     """
     if len(feeds) > len(entries) or any(entry.name not in feeds for entry in entries):
         _refuse_names(entries, feeds)
@@ -24,7 +24,7 @@ def check_feeds(entries: Sequence[TensorEntry], feeds: Mapping[str, Any]) -> Any
         found = _library(entry.name, value)
         if library is not None and found != library:
             raise BadInput(
-                f"input {entry.name}: a {found.name} array, where input {entries[0].name} is {library.name}; "
+                f"input {entry.name}: a {found.name} array, but input {entries[0].name} is {library.name}; "
                 "give all inputs from one library, on one device"
             )
         library = found
@@ -48,7 +48,7 @@ def _library(name: str, value: object) -> AnyLibrary:
     if library is None:
         found = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
         raise BadInput(f"input {name}: expected a NumPy array, a PyTorch tensor or a CuPy array, got {found}")
-    reason = library.refusal(value)
+    reason = library.fault(value)
     if reason:
         raise BadInput(f"input {name}: {reason}")
     return library
@@ -73,7 +73,7 @@ def _check_shape(entry: TensorEntry, shape: tuple[int, ...], sizes: dict[str, tu
             if size != actual:
                 raise BadInput(
                     f"input {entry.name}, axis {axis}: expected {size}, got {actual} in shape {list(shape)}: "
-                    f"{expected} has one size, and is {size} in {where}"
+                    f"{expected} must have one size, and is {size} in {where}"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Which output is not finite, and whether an input was already."""
+"""Checks that outputs are finite."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rectexport.runtime.errors import NotFinite
 
 
 def check_finite(library: AnyLibrary, feeds: Mapping[str, Any], results: Mapping[str, Any]) -> None:
-    """Raises NotFinite that names the first output with NaN or infinity, and the inputs that had some already.
+    """Raise NotFinite that names the first output with NaN or infinity, and the inputs that hold some.
 
-    Also where an input holds NaN and no output does: many engines compute ReLU and pooling with a maximum that
-    takes the number where it meets NaN.
+    Also raise it if an input holds NaN and no output does: in many engines, ReLU and max pooling drop NaN because their
+    maximum of NaN and a number is the number.
     """
     isfinite, isnan = library.xp.isfinite, library.xp.isnan
     for name, value in results.items():
@@ -27,11 +27,11 @@ def check_finite(library: AnyLibrary, feeds: Mapping[str, Any], results: Mapping
     for name, value in feeds.items():
         said = _where(isnan(value), "NaN")
         if said:
-            raise NotFinite(f"input {name} has {said}; the outputs are finite, so it was lost on the way")
+            raise NotFinite(f"input {name} has {said}, but the outputs are finite: the engine dropped it")
 
 
 def _where(mask: Any, kind: str) -> str | None:
-    """How many elements the mask marks, and the first; None for none."""
+    """How many elements the mask selects, and the index of the first; None if it selects none."""
     if not bool(mask.any()):
         return None
     flat = mask.reshape(-1)

@@ -1,4 +1,4 @@
-"""--inputs: what a package is fed from files; .npz by name, .npy for one input, a folder of images."""
+"""Reads the inputs of --inputs: an .npz with arrays by name, an .npy for a single input, or a folder of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.manifest import TensorEntry
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-#: Prefix of the inputs in goldens.npz and in what a failed export keeps, beside arrays that are no inputs.
+#: Prefix of input names in goldens.npz and in the .npz that a failed export keeps; both hold other arrays too.
 PREFIX = "input."
 _MODES = {1: "L", 3: "RGB"}
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -24,7 +24,7 @@ _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 @dataclass(frozen=True)
 class ImageScaling:
-    """How 8-bit pixels become numbers: (pixel / 255 - mean) / std, one value a channel, or one for all."""
+    """Scaling of 8-bit pixels: (pixel / 255 - mean) / std, with one value per channel or one for all."""
 
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
@@ -33,7 +33,7 @@ class ImageScaling:
 def read_inputs(
     path: Path, entries: Sequence[TensorEntry], scaling: ImageScaling = ImageScaling()
 ) -> Iterator[tuple[str, dict[str, Array]]]:
-    """Feeds by label: one for an .npy or .npz, one a batch for a folder of images. Shapes and types are not checked.
+    """(label, feeds): one for an .npy or .npz, one per batch for a folder of images. Shapes and dtypes are unchecked.
 
     Raises BadInput for a file that cannot be read or lacks an input, MissingDependency for images without Pillow.
     """
@@ -60,13 +60,13 @@ def _load(path: Path) -> Any:
     except Exception as error:  # numpy raises anything from BadZipFile to EOFError here
         raise BadInput(f"{path}: not a readable .npy or .npz, nor a folder of images: {error}") from None
     if not all(isinstance(value, np.ndarray) for value in found.values()):
-        raise BadInput(f"{path}: holds something that is no array")
+        raise BadInput(f"{path}: holds an entry that is not an array")
     return found
 
 
 def _by_name(path: Path, found: Any, entries: Sequence[TensorEntry]) -> dict[str, Array]:
     if isinstance(found, np.ndarray):
-        raise BadInput(f"{path}: is an .npy under another name; rename it")
+        raise BadInput(f"{path}: is an .npy file with another suffix; rename it")
     names = [entry.name for entry in entries]
     if any(name.startswith(PREFIX) for name in found):
         found = {name[len(PREFIX) :]: array for name, array in found.items() if name.startswith(PREFIX)}
@@ -76,12 +76,12 @@ def _by_name(path: Path, found: Any, entries: Sequence[TensorEntry]) -> dict[str
 
 
 def _images(folder: Path, entries: Sequence[TensorEntry], scaling: ImageScaling) -> Iterator[tuple[str, Any]]:
-    """Batches of neighbours of one size. A fixed batch that is not full is filled up with its own images again."""
+    """Batches of consecutive images of equal size. A fixed batch that is not full repeats its own images."""
     channels = entries[0].shape[1] if len(entries) == 1 and len(entries[0].shape) == 4 else 0
     if channels not in _MODES:
         shapes = ", ".join(f"{entry.name} {list(entry.shape)}" for entry in entries)
         raise BadInput(
-            f"{folder}: images fit one input [N, 1 or 3, H, W], and the package takes {shapes}; give an .npz"
+            f"{folder}: images need a single input [N, 1 or 3, H, W], but the package takes {shapes}; give an .npz"
         )
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
@@ -112,7 +112,7 @@ def _stack(name: str, images: Sequence[tuple[Path, NDArray[Any]]], rows: int) ->
 
 
 def _image(file: Path, channels: int, dtype: np.dtype[Any], scaling: ImageScaling) -> NDArray[Any]:
-    """[C, H, W] in the input's type: 8-bit pixels as they are for integers, scaled for floats."""
+    """An image as [C, H, W] in the input's dtype: pixels unchanged for integers, scaled for floats."""
     pillow = require("PIL.Image")
     try:
         with pillow.open(file) as image:
@@ -121,7 +121,7 @@ def _image(file: Path, channels: int, dtype: np.dtype[Any], scaling: ImageScalin
     except Exception as error:  # Pillow raises anything from OSError to SyntaxError for a damaged file
         raise BadInput(f"{file}: not a readable image: {error}") from None
     if mode not in _EIGHT_BIT:
-        raise BadInput(f"{file}: an image of mode {mode}, expected 8 bits a channel; give an .npz")
+        raise BadInput(f"{file}: an image of mode {mode}, expected 8 bits per channel; give an .npz")
     planes = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
     if dtype.kind != "f":
         return np.ascontiguousarray(planes.astype(dtype))

@@ -1,6 +1,6 @@
-"""The array libraries that a session takes from and gives back to: NumPy, PyTorch, CuPy.
+"""The array libraries of a session's inputs and outputs: NumPy, PyTorch, CuPy.
 
-None but NumPy is imported: an array of a library can only be given where that library is loaded already.
+Only NumPy is imported: whoever passes an array of another library has already imported it.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from rectexport.runtime.base.shapes import Shape
 
 
 class Library(Protocol):
-    """One kind of array, on the host or on a GPU; `value` is always an array of that kind."""
+    """One kind of array, on the host or on a GPU; `value` in every method is an array of that kind."""
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The library's name, for messages."""
 
     @property
     def cast(self) -> str:
-        """The method that changes a dtype, for messages."""
+        """The method that casts to another dtype, for messages."""
 
     @property
     def xp(self) -> Any:
         """The module: numpy, torch or cupy."""
 
-    def refusal(self, value: Any) -> str | None:
-        """Why no engine can take this array, and the way out; None when one can."""
+    def fault(self, value: Any) -> str | None:
+        """Why no engine can take this array, and what to do instead; None if it can be used."""
 
     def dtype(self, value: Any) -> str:
-        """The dtype's NumPy name, or the library's own where NumPy has none."""
+        """The dtype's NumPy name, or the library's own name if NumPy has no such dtype."""
 
 
 class HostLibrary(Library, Protocol):
-    """Arrays in the machine's memory."""
+    """Arrays in host memory."""
 
     def to_host(self, value: Any) -> Array:
         """The same memory as a NumPy array."""
@@ -58,16 +58,16 @@ class DeviceLibrary(Library, Protocol):
         """Index of the GPU."""
 
     def dense(self, value: Any) -> bool:
-        """Whether the elements lie in a row, in order."""
+        """Whether the array is contiguous in row-major order."""
 
     def to_device(self, value: Any) -> DeviceArray:
-        """The same memory, or a copy where it is not dense; the library's work on it is done on return."""
+        """The same memory, or a copy if the array is not dense; the library's pending work on it is done on return."""
 
     def empty(self, shape: Shape, dtype: str, device: int) -> Any:
-        """A new array; dtype is NumPy's name."""
+        """A new, uninitialized array; dtype is NumPy's name."""
 
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
-        """Copy on the GPU; done on return."""
+        """Copy within the GPU; complete on return."""
 
 
 @final
@@ -76,7 +76,7 @@ class NumPyArrays:
 
     name, cast, xp = "NumPy", ".astype", np
 
-    def refusal(self, value: Any) -> str | None:
+    def fault(self, value: Any) -> str | None:
         return None
 
     def dtype(self, value: Any) -> str:
@@ -98,7 +98,7 @@ AnyLibrary = NumPyArrays | TorchTensors | TorchCudaTensors | CupyArrays
 
 
 def library_of(value: object) -> AnyLibrary | None:
-    """The kind of array that this is, None for anything else."""
+    """The library of an array; None if the value is not an array of a known library."""
     if isinstance(value, np.ndarray):
         return NUMPY
     torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
@@ -110,7 +110,7 @@ def library_of(value: object) -> AnyLibrary | None:
 
 
 def copy_on_device(target: DeviceArray, source: DeviceArray) -> None:
-    """Copy by means of the library that one of the two belongs to."""
+    """Copy with the library that one of the two arrays belongs to. Raises TypeError if neither belongs to one."""
     for array in (source, target):
         library = library_of(array.owner)
         if isinstance(library, (TorchCudaTensors, CupyArrays)):

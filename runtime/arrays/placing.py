@@ -1,4 +1,4 @@
-"""One inference with arrays of any library: what is shared with the engine, and where its outputs go."""
+"""Runs one inference with arrays of any library, without copies where possible, and allocates the outputs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def infer(
     out: Mapping[str, Any],
     outputs: Sequence[TensorEntry],
 ) -> dict[str, Any]:
-    """Run on checked feeds of one library; outputs that `out` has arrays for are written there.
+    """Run on checked feeds of one library; outputs that are in `out` are written into those arrays.
 
-    Raises BadInput when an array of `out` does not fit, or when feeds are on a GPU that the runner does not use.
+    Raises BadInput when an array in `out` has a wrong library, dtype, shape or layout, or when the feeds are on a GPU
+    that the runner does not use.
     """
     if out:
         _check_out(library, out, outputs)
@@ -50,12 +51,12 @@ def _infer_on_device(
 ) -> dict[str, Any]:
     if not isinstance(runner, DeviceRunner):
         raise BadInput(
-            f"input {next(iter(feeds))}: is on a GPU, and {runner.description} takes arrays from the host: "
-            "copy it there, or load the package with backend='cuda' or 'tensorrt'"
+            f"input {next(iter(feeds))}: is on a GPU, but {runner.description} takes arrays on the host: "
+            "copy it to the host, or load the package with backend='cuda' or 'tensorrt'"
         )
     for name, value in (*feeds.items(), *out.items()):
         if library.device(value) != runner.device:
-            raise BadInput(f"{name}: is on GPU {library.device(value)}, the session on GPU {runner.device}")
+            raise BadInput(f"{name}: is on GPU {library.device(value)}, but the session runs on GPU {runner.device}")
     results: dict[str, Any] = {}
 
     def allocate(name: str, shape: Shape, dtype: str) -> DeviceArray:
@@ -77,9 +78,9 @@ def _check_out(library: AnyLibrary, out: Mapping[str, Any], outputs: Sequence[Te
         if found != library:
             kind = type(target).__qualname__ if found is None else found.name
             raise BadInput(f"out {name}: expected a {library.name} array, as the inputs are, got {kind}")
-        reason = library.refusal(target)
+        reason = library.fault(target)
         if reason is None and isinstance(library, (TorchCudaTensors, CupyArrays)) and not library.dense(target):
-            reason = "is not contiguous, and an engine writes elements in a row"
+            reason = "is not contiguous, but engines write contiguous arrays"
         if reason is None and isinstance(target, np.ndarray) and not target.flags.writeable:
             reason = "is read-only"
         if reason is None and library.dtype(target) != entries[name].dtype:

@@ -1,4 +1,4 @@
-"""PyTorch's tensors, for a session. The module is handed in: nothing here imports it."""
+"""PyTorch tensors in a session. The torch module is passed in, not imported here."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rectexport.runtime.base.runner import Array, DeviceArray
 from rectexport.runtime.base.shapes import Shape
 
 
-def _refusal(torch: Any, value: Any) -> str | None:
+def _fault(torch: Any, value: Any) -> str | None:
     if value.requires_grad:
-        return "requires a gradient, and an engine computes none; pass .detach()"
+        return "requires a gradient, which engines do not compute; pass .detach()"
     if value.layout != torch.strided:
         return f"has layout {value.layout}; pass .to_dense()"
     return None
@@ -26,16 +26,16 @@ def _dtype(value: Any) -> str:
 @final
 @dataclass(frozen=True)
 class TorchTensors:
-    """Tensors in the machine's memory, shared with NumPy through DLPack."""
+    """Tensors in host memory, shared with NumPy through DLPack."""
 
     xp: Any
     name = "PyTorch"
     cast = ".to"
 
-    def refusal(self, value: Any) -> str | None:
+    def fault(self, value: Any) -> str | None:
         if value.device.type != "cpu":
             return f"is on {value.device}; pass .cpu()"
-        return _refusal(self.xp, value)
+        return _fault(self.xp, value)
 
     def dtype(self, value: Any) -> str:
         return _dtype(value)
@@ -54,14 +54,14 @@ class TorchTensors:
 @final
 @dataclass(frozen=True)
 class TorchCudaTensors:
-    """Tensors on a GPU, seen by address."""
+    """Tensors on a GPU, passed to the engine by address."""
 
     xp: Any
     name = "PyTorch CUDA"
     cast = ".to"
 
-    def refusal(self, value: Any) -> str | None:
-        return _refusal(self.xp, value)
+    def fault(self, value: Any) -> str | None:
+        return _fault(self.xp, value)
 
     def dtype(self, value: Any) -> str:
         return _dtype(value)

@@ -1,1 +1,1 @@
-"""Shared by all of the runtime: errors' helpers, texts, shapes, files, metrics and the Runner protocol."""
+"""Shared by the whole runtime: error wording, texts, shapes, files, metrics and the Runner protocol."""

@@ -1,4 +1,4 @@
-"""Documents that any JSON reader takes."""
+"""Make values valid strict JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def strict(value: Any) -> Any:
-    """The same document with strings for infinite numbers and NaN, which JSON does not know."""
+    """The same document with NaN and infinity, which JSON lacks, as the strings "nan", "inf" and "-inf"."""
     if isinstance(value, dict):
         return {key: strict(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,15 +1,16 @@
-"""What is installed here, and what to install when something is missing."""
+"""What this machine has: installed libraries, the extra that brings a missing one, and usable cores."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from importlib import metadata
 from types import ModuleType
 
 from rectexport.runtime.errors import MissingDependency
 
-#: Module name -> the extra of rectexport that brings it.
+#: Module name -> the extra of rectexport that installs it.
 EXTRAS = {
     "torch": "export",
     "onnx": "export",
@@ -37,14 +38,14 @@ EXTRAS = {
 
 
 def missing(module: str) -> str | None:
-    """That a library is not installed, and what to install, without importing it; None where it is."""
+    """Why a library cannot be imported, and what to install; None if it is installed. Does not import it."""
     if importlib.util.find_spec(module) is not None:
         return None
     return f"{module} is not installed here; install it with: {_install(module)}"
 
 
 def require(module: str) -> ModuleType:
-    """Import a heavy library; raises MissingDependency that names the extra to install."""
+    """Import a library. Raises MissingDependency that names the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -58,7 +59,7 @@ def _install(module: str) -> str:
 
 
 def version(distribution: str) -> str | None:
-    """Installed version of a distribution, None when absent."""
+    """Installed version of a distribution, None if it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -66,10 +67,10 @@ def version(distribution: str) -> str | None:
 
 
 def onnxruntime_conflict() -> str | None:
-    """Why onnxruntime and onnxruntime-gpu in one environment are a trap, or None when there is no clash.
+    """A warning if both onnxruntime and onnxruntime-gpu are installed, else None.
 
-    Both install the same folder; the one installed last overwrites the other's libraries, and removing
-    either breaks both.
+    Both install into the same folder: the one installed last overwrites the other's libraries, and removing either
+    breaks both.
     """
     cpu, gpu = version("onnxruntime"), version("onnxruntime-gpu")
     if cpu is None or gpu is None:
@@ -79,3 +80,8 @@ def onnxruntime_conflict() -> str | None:
         "keep one: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu "
         "(or onnxruntime on a machine without a GPU)"
     )
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

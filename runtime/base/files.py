@@ -1,4 +1,4 @@
-"""Files that others trust: hashed, and never seen half-written."""
+"""Hashes files and replaces files and folders atomically, so that no reader sees a half-written one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rectexport.runtime.base.temporary import OLD, held, is_abandoned, siblings,
 from rectexport.runtime.errors import BadInput
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-#: What renameat2 answers where the system or the file system cannot exchange two folders.
+#: errno of renameat2 when the kernel or the file system cannot exchange two folders.
 _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
@@ -31,11 +31,11 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
-    """A temporary sibling of `out` that takes its place when the block ends well, and vanishes otherwise.
+    """A temporary folder beside `out` that replaces it when the block succeeds, and is removed otherwise.
 
     An existing `out` is replaced only if it is empty or holds `owned_marker`, a JSON file with a format of ours.
-    What a process that was killed has left beside it is cleared away. Raises BadInput when `out` is something
-    else, or when its parent cannot be written.
+    Temporaries that a killed process left beside it are removed. Raises BadInput when `out` is anything else, or when
+    its parent cannot be written.
     """
     _recover(out, owned_marker)
     _refuse_strangers(out, owned_marker)
@@ -43,7 +43,7 @@ def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
         work = _enter(stack, out, temporary_folder(out.parent, out.name))
         work.chmod(0o755)
         yield work
-        _refuse_strangers(out, owned_marker)  # the block takes a while: others may have been here
+        _refuse_strangers(out, owned_marker)  # again: another process may have written here meanwhile
         try:
             _swap(work, out)
         except OSError as error:
@@ -52,7 +52,7 @@ def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
 
 @contextmanager
 def replaced_file(out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` that takes its place when the block ends well, and vanishes otherwise.
+    """A temporary file beside `out` that replaces it when the block succeeds, and is removed otherwise.
 
     Raises BadInput when `out` is a folder or a device, or cannot be written.
     """
@@ -65,7 +65,7 @@ def replaced_file(out: Path) -> Iterator[Path]:
 
 
 def check_replaceable(out: Path) -> None:
-    """Raise BadInput where `replaced_file` would, for what stands there."""
+    """Raise BadInput if `out` is a folder or a device, as `replaced_file` would."""
     if out.exists() and not out.is_file():
         raise BadInput(f"{out}: is {'a folder' if out.is_dir() else 'a device'}; expected the name of a file")
 
@@ -81,14 +81,14 @@ def _enter(stack: ExitStack, out: Path, temporary: AbstractContextManager[Path])
 
 
 def _refuse_strangers(out: Path, marker: str) -> None:
-    """Raise BadInput unless `out` is free, empty, or ours."""
+    """Raise BadInput unless `out` does not exist, is empty, or is ours."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         kind = "a symbolic link" if out.is_symlink() else "a file"
         raise BadInput(f"{out}: is {kind}, not a folder; choose another output with -o")
     if out.name in ("", "..") or os.path.ismount(out):
         raise BadInput(f"{out}: cannot be replaced as a whole; name a folder in it, as in -o {out / 'net'}")
     if out.exists() and any(out.iterdir()) and not _is_ours(out / marker):
-        raise BadInput(f"{out}: already holds other files (no {marker} of ours); choose another output with -o")
+        raise BadInput(f"{out}: already holds other files (no {marker} of rectexport); choose another output with -o")
 
 
 def _is_ours(marker: Path) -> bool:
@@ -101,12 +101,12 @@ def _is_ours(marker: Path) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, alone among all processes of this machine, while the block runs.
+    """Hold an exclusive lock on the file `path` while the block runs; waits for other processes of this machine.
 
-    The operating system keeps the lock for the process, not the file for the lock: it is free again when its holder
-    ends, killed or not, and the empty file stays for the next. Raises BadInput where the file cannot be made.
+    The operating system releases the lock when the process ends, also when it is killed; the empty file stays. Raises
+    BadInput when the file cannot be created.
     """
-    import fcntl  # not on Windows, where nothing asks for a lock
+    import fcntl  # missing on Windows, where nothing takes a lock
 
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -120,7 +120,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _swap(work: Path, out: Path) -> None:
-    """Give `out` the contents of `work`; then `work` has the old ones, if there were any. Raises OSError."""
+    """Swap the folders `work` and `out`; if `out` does not exist, rename `work` to it. Raises OSError."""
     if not out.exists():
         os.rename(work, out)
     elif not _exchange(work, out):
@@ -128,7 +128,7 @@ def _swap(work: Path, out: Path) -> None:
 
 
 def _exchange(work: Path, out: Path) -> bool:
-    """Swap two folders at once, so that `out` is there at every moment; False where that cannot be done."""
+    """Swap two folders atomically, so that `out` exists at every moment; False if the system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     if rename is None:
         return False
@@ -141,7 +141,7 @@ def _exchange(work: Path, out: Path) -> bool:
 
 
 def _set_aside(work: Path, out: Path) -> None:
-    """Swap in two steps; a process that is killed between them leaves what `_recover` puts back."""
+    """Swap in two steps; if the process is killed between them, `_recover` restores the old folder."""
     old = work.with_suffix(OLD)
     with held(out):
         try:
@@ -151,11 +151,11 @@ def _set_aside(work: Path, out: Path) -> None:
             if old.exists() and not out.exists():
                 os.rename(old, out)
             raise
-        os.rename(old, work)  # removed as the temporary folder is
+        os.rename(old, work)  # removed with the temporary folder
 
 
 def _recover(out: Path, marker: str) -> None:
-    """Put back a package that was set aside by a process that was killed before the new one stood in its place."""
+    """Restore the old `out` if a process was killed between the two steps of `_set_aside`."""
     if out.exists() or out.is_symlink():
         return
     for old in siblings(out.parent, f".{out.name}.", OLD):

@@ -1,4 +1,4 @@
-"""How far two tensors are apart: over all elements, and by region of the image plane."""
+"""Distances between two tensors: over all elements, and by region of the image plane."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 REGIONS = ("corner", "edge", "interior")
-#: How many of a row's largest entries top-k agreement looks at.
+#: How many of a row's largest entries top-k agreement compares.
 TOP_K = 5
 
 
 @dataclass(frozen=True)
 class Pixel:
-    """One element: its index in the tensor, (n, c, h, w) in an image, and what stands there on either side."""
+    """One element: its index in the tensor, (n, c, h, w) in an image, and its expected and actual value."""
 
     index: tuple[int, ...]
     expected: float
@@ -30,10 +30,10 @@ class Pixel:
 class Difference:
     """Distances between an expected and an actual tensor of one shape.
 
-    max_abs and relative_l2 are infinite where the two disagree about being finite. top1 is the share of
-    rows whose largest entry has the same index, top5 the mean share of the five largest entries' indices that
-    the two have in common; None for tensors without a class axis, and without more classes than that. worst is
-    the element that is farthest off, None where the two are equal; it does not count when differences are compared.
+    max_abs and relative_l2 are infinite if an element is finite in only one of the two. top1 is the share of rows whose
+    largest entry has the same index; top5 is the mean share of the five largest entries' indices that both have. Both
+    are None unless the tensor is [N, classes] with more classes than entries compared. worst is the element with the
+    largest error, None if the tensors are equal; == between differences ignores it.
     """
 
     max_abs: float
@@ -45,29 +45,29 @@ class Difference:
 
     @property
     def snr_db(self) -> float:
-        """Signal to noise: the expected tensor's energy by that of the error, in decibels; inf where equal."""
+        """Signal-to-noise ratio in decibels: the expected tensor's energy over the error's; inf if equal."""
         if self.relative_l2 == 0:
             return float("inf")
         return float(-20 * np.log10(self.relative_l2))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; infinite ones among them."""
+        """Plain values, for JSON; some may be infinite."""
         return {**asdict(self), "snr_db": self.snr_db}
 
 
 def compare(expected: Array, actual: Array) -> Difference:
-    """Distances in float64. Raises ValueError when the shapes differ."""
+    """Distances of two tensors of one shape and any dtype, in float64. Raises ValueError when the shapes differ."""
     wanted, got = _as_float64(expected, actual)
     sums = _Sums.of(wanted.reshape(1, -1, 1, 1), got.reshape(1, -1, 1, 1), wanted.shape)
     return sums.difference(top1=_top_agreement(wanted, got, 1), top5=_top_agreement(wanted, got, TOP_K))
 
 
 def compare_regions(expected: Array, actual: Array, border: int = 1) -> tuple[Difference, dict[str, Difference]]:
-    """`compare` for [N, C, H, W], and the same apart for corner, edge and interior pixels; absent regions are left out.
+    """`compare` for [N, C, H, W]: over the whole plane, and for corner, edge and interior pixels separately.
 
-    A region's relative L2 divides by the larger of its own norm and the norm it would have at the
-    tensor's mean energy, so that a corner that happens to be all zeros does not read as infinitely wrong.
-    Raises ValueError when the shapes differ.
+    Regions without pixels are left out; border is their width in pixels. A region's relative L2 divides by the larger
+    of its own norm and the norm it would have at the tensor's mean energy, so that a corner of zeros does not give an
+    infinite error. Raises ValueError when the shapes differ.
     """
     wanted, got = _as_float64(expected, actual)
     sums = _Sums.of(wanted, got, wanted.shape)
@@ -99,10 +99,10 @@ def _as_float64(expected: Array, actual: Array) -> tuple[NDArray[np.float64], ND
 
 @dataclass(frozen=True)
 class _Sums:
-    """Per-pixel sums over batch and channels, [H, W] each, from which every distance follows in one pass.
+    """Per-pixel sums over batch and channels, [H, W] each; every distance is computed from them.
 
-    largest is the pixel's largest error, infinite where the two disagree about being finite; it stands at
-    `place` of the whole tensor, counted as if that were flat.
+    largest is the pixel's largest error, infinite if an element is finite in only one of the two; place is its index
+    in the flattened tensor.
     """
 
     error: NDArray[np.float64]
@@ -176,7 +176,7 @@ def _pixel_sums(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDAr
 
 
 def _top_agreement(wanted: NDArray[np.float64], got: NDArray[np.float64], count: int) -> float | None:
-    """Mean share of the `count` largest entries' indices that a row of the one has in common with that of the other."""
+    """Mean over the rows of the share of the `count` largest entries' indices that both tensors have."""
     if wanted.ndim != 2 or wanted.shape[1] <= count or wanted.shape[0] == 0:
         return None
     if count == 1:

@@ -26,9 +26,9 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """A dense, row-major array on a CUDA device: where it lies, whatever library it belongs to.
+    """A dense, row-major array on a CUDA device, of any library.
 
-    pointer is its device address, device the GPU's index; owner keeps the memory alive.
+    pointer is its device address, device the GPU's index; owner is the library's array and keeps the memory alive.
     """
 
     pointer: int
@@ -39,7 +39,7 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """By which PyTorch and CuPy see this memory as an array of theirs, without a copy."""
+        """Lets PyTorch and CuPy use this memory as one of their arrays, without a copy."""
         return {
             "version": 3,
             "shape": self.shape,
@@ -49,7 +49,7 @@ class DeviceArray:
         }
 
 
-#: Makes the array that an output is written to, by the output's name, shape and dtype.
+#: (output name, shape, dtype name) -> the array that the output is written to.
 Allocate = Callable[[str, Shape, str], DeviceArray]
 
 
@@ -107,14 +107,14 @@ class Runner(Protocol):
 
 @runtime_checkable
 class DeviceRunner(Protocol):
-    """A runner that also takes and gives arrays on its GPU, so that nothing is copied through the host."""
+    """A runner that can also read and write arrays on its GPU, without a copy to or from the host."""
 
     @property
     def device(self) -> int:
         """The GPU's index."""
 
     def run_on_device(self, feeds: Mapping[str, DeviceArray], allocate: Allocate) -> None:
-        """Infer once. Asks `allocate` once for every output and writes into what it is given.
+        """Infer once. Calls `allocate` once for every output and writes into the array it returns.
 
         The inputs are complete when this is called; the outputs are complete when it returns.
         """

@@ -1,4 +1,4 @@
-"""Shape flags: x:1x3x224x224, as trtexec and Polygraphy spell them."""
+"""Parses shape options such as x:1x3x224x224, the notation of trtexec and Polygraphy."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rectexport.runtime.errors import UsageError
 Shape = tuple[int, ...]
 
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool")
-#: No tensor that fits a machine is larger; a typo is caught before anything is allocated.
+#: Larger than any tensor that fits into memory, so that a typo is refused before anything is allocated.
 MAX_DIMENSION = 2**31 - 1
 MAX_ELEMENTS = 2**40
 MAX_RANK = 32
-#: The name may hold colons itself, as TensorFlow's do (images:0:1x3x224x224): a dtype starts with a letter.
+#: A name may hold colons, as in TensorFlow (images:0:1x3x224x224): sizes start with a digit, a dtype with a letter.
 _ENTRY = re.compile(r"(?:(?P<name>.+?)\s*:\s*)?(?P<dims>\[[^\]]*\]|[0-9][0-9xX]*)(?:\s*:\s*(?P<dtype>[a-z][a-z0-9]*))?")
 
 
 @dataclass(frozen=True)
 class ShapeFlag:
-    """One parsed entry; name is None when the flag gave only the shape."""
+    """One parsed entry; name is None when the option gave only a shape."""
 
     name: str | None
     shape: Shape
@@ -60,14 +60,14 @@ def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
     dims = [part.strip() for part in re.split(r"[xX,]", match["dims"].strip("[]"))]
     if not all(part.isdecimal() for part in dims):
         raise UsageError(f"{flag} {text!r:.200}: expected positive whole numbers between 'x', as in x:1x3x224x224")
-    # Digits are counted first: Python refuses to read a number of thousands of them.
+    # Check the length first: int() refuses texts of thousands of digits.
     shape = tuple(int(part) if len(part) < 20 else MAX_DIMENSION + 1 for part in dims)
     if len(shape) > MAX_RANK:
         raise UsageError(f"{flag} {text!r:.200}: {len(shape)} axes, more than {MAX_RANK}")
     if min(shape) < 1 or max(shape) > MAX_DIMENSION:
         raise UsageError(f"{flag} {text!r:.200}: every dimension must lie in 1..{MAX_DIMENSION}")
     if math.prod(shape) > MAX_ELEMENTS:
-        raise UsageError(f"{flag} {text!r:.200}: {math.prod(shape)} elements, more than any memory holds")
+        raise UsageError(f"{flag} {text!r:.200}: {math.prod(shape)} elements, more than {MAX_ELEMENTS}")
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
         raise UsageError(f"{flag} {text!r:.200}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
@@ -75,7 +75,10 @@ def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
 
 
 def parse_shape_flags(texts: Iterable[str], flag: str) -> dict[str | None, ShapeFlag]:
-    """Parse repeated or comma-joined flags (a:1x3,b:1x4) into one entry a name; a repeated name is an error."""
+    """Parse repeated or comma-joined options (a:1x3,b:1x4) into one entry per name.
+
+    Raises UsageError for a text that does not parse and for a repeated name.
+    """
     found: dict[str | None, ShapeFlag] = {}
     for text in texts:
         for part in _split_entries(text):
@@ -91,7 +94,10 @@ def _split_entries(text: str) -> list[str]:
 
 
 def resolve_names(flags: Mapping[str | None, ShapeFlag], names: list[str], flag: str) -> dict[str, ShapeFlag]:
-    """Give an unnamed entry the model's only input name. Raises UsageError for names the model lacks."""
+    """Entries by input name; an unnamed entry gets the name of the model's only input.
+
+    Raises UsageError for a name the model lacks, a repeated one, or an unnamed entry for several inputs.
+    """
     resolved: dict[str, ShapeFlag] = {}
     for name, entry in flags.items():
         if name is None and len(names) != 1:
@@ -108,7 +114,7 @@ def resolve_names(flags: Mapping[str | None, ShapeFlag], names: list[str], flag:
 
 
 def check_range(name: str, low: Shape, opt: Shape, high: Shape) -> ShapeRange:
-    """A ShapeRange of equal rank with min <= opt <= max everywhere; raises UsageError naming the axis."""
+    """The ShapeRange of three shapes. Raises UsageError unless ranks are equal and min <= opt <= max on every axis."""
     if not len(low) == len(opt) == len(high):
         raise UsageError(f"input {name}: min {low}, opt {opt} and max {high} differ in rank")
     for axis, (small, middle, large) in enumerate(zip(low, opt, high, strict=True)):
@@ -118,5 +124,5 @@ def check_range(name: str, low: Shape, opt: Shape, high: Shape) -> ShapeRange:
 
 
 def format_shape(shape: Iterable[int | str]) -> str:
-    """1x3x224x224."""
+    """A shape as text, as in 1x3x224x224."""
     return "x".join(str(size) for size in shape)

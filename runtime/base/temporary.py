@@ -1,8 +1,8 @@
-"""Temporary files and folders that a killed process leaves behind, told from those of one that still runs.
+"""Temporary files and folders; those that a killed process left behind are removed, those in use are not.
 
-Whoever makes a temporary holds a lock on it (flock), which the system releases when the process ends, however it
-ends. So what bears our name and can be locked is nobody's, and the next one that works at the same place removes
-it. Where there is no flock nothing is ever removed.
+The process that makes a temporary holds a lock on it (flock), which the system releases when the process ends, also
+when it is killed. So a temporary of ours that can be locked is abandoned, and the next process that makes a temporary
+of that name removes it. On systems without flock none is removed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # not on Windows
+except ImportError:  # Windows has no fcntl
     fcntl = None  # type: ignore[assignment]
 
 PARTIAL, OLD = ".partial", ".old"
-_TOKEN = "[a-z0-9_]{8}"  # what tempfile puts into a name
+_TOKEN = "[a-z0-9_]{8}"  # the random part of tempfile's names
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def temporary_file(folder: Path, name: str) -> Iterator[Path]:
 
 
 def temporary_folder(folder: Path, name: str) -> AbstractContextManager[Path]:
-    """An empty folder `.NAME.xxxxxxxx.partial` in `folder`, removed with all that it holds at the end.
+    """An empty folder `.NAME.xxxxxxxx.partial` in `folder`, removed with its contents at the end.
 
     Entering raises OSError when the folder cannot be written.
     """
@@ -53,13 +53,13 @@ def temporary_folder(folder: Path, name: str) -> AbstractContextManager[Path]:
 
 
 def scratch_folder() -> AbstractContextManager[Path]:
-    """A folder for files that no one else reads, where the system keeps such."""
+    """An empty folder in the system's folder for temporary files, removed with its contents at the end."""
     return _folder(Path(tempfile.gettempdir()), "rectexport-scratch.")
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Keep others from taking `path` for abandoned within the block."""
+    """Lock `path` while the block runs, so that no other process takes it for abandoned."""
     handle = _lock(path)
     try:
         yield
@@ -84,7 +84,7 @@ def remove_abandoned(folder: Path, prefix: str) -> None:
 
 
 def siblings(folder: Path, prefix: str, suffix: str) -> list[Path]:
-    """The temporaries of that name in `folder`, whoever made them; oldest name first."""
+    """The temporaries `PREFIXxxxxxxxxSUFFIX` in `folder`, of any process, sorted by name."""
     pattern = re.compile(re.escape(prefix) + _TOKEN + re.escape(suffix))
     try:
         return sorted(folder / name for name in os.listdir(folder) if pattern.fullmatch(name))
@@ -93,7 +93,7 @@ def siblings(folder: Path, prefix: str, suffix: str) -> list[Path]:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether no process holds the temporary."""
+    """Whether no process holds a lock on the temporary."""
     handle = _lock(path)
     if handle is not None:
         os.close(handle)
@@ -108,7 +108,7 @@ def _folder(parent: Path, prefix: str) -> Iterator[Path]:
         try:
             handle = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
-            continue  # another process took it for abandoned before it was held
+            continue  # another process took it for abandoned before it was locked
         except OSError:  # a folder cannot be opened on Windows
             handle = os.open(os.devnull, os.O_RDONLY)
             break
@@ -123,7 +123,7 @@ def _folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def _keep(handle: int, path: Path) -> bool:
-    """Lock what was just made; False if another process took it for abandoned in between, and removed it."""
+    """Lock a new temporary; False if another process took it for abandoned before that and removed it."""
     if fcntl is None:
         return True
     try:
@@ -137,7 +137,7 @@ def _keep(handle: int, path: Path) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """A handle that holds the file or folder, or None where another process does or none can."""
+    """A handle that locks the file or folder; None if another process holds it or it cannot be locked."""
     if fcntl is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""How far a tensor may be from its reference, and whether it is."""
+"""The tolerance that an output is compared with its reference at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rectexport.runtime.base.runner import Array
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Relative L2 always; elementwise |actual - expected| <= atol + rtol*|expected| where either is given.
+    """A bound on relative L2, and |actual - expected| <= atol + rtol*|expected| for every element if either is given.
 
     atol and rtol map an output's name, or "" for every output, to a bound.
     """
@@ -23,7 +23,7 @@ class Tolerance:
     rtol: Mapping[str, float] = field(default_factory=dict)
 
     def failure(self, output: str, difference: Difference, expected: Array, actual: Array) -> str | None:
-        """Why this output is not within the tolerance, or None."""
+        """Why this output exceeds the tolerance, None if it does not."""
         if not difference.relative_l2 <= self.relative_l2:
             return f"{output}: relative L2 {difference.relative_l2:.1e}, allowed {self.relative_l2:.0e}"
         atol, rtol = _bound(self.atol, output), _bound(self.rtol, output)
@@ -40,7 +40,7 @@ class Tolerance:
         )
 
     def as_dict(self) -> dict[str, float]:
-        """For the manifest: relative_l2, and atol/rtol where given, "atol:NAME" for one output."""
+        """For the manifest: relative_l2, and atol and rtol if given, "atol:NAME" for one output."""
         named = {"relative_l2": self.relative_l2}
         for kind, bounds in (("atol", self.atol), ("rtol", self.rtol)):
             named.update({f"{kind}:{output}" if output else kind: value for output, value in bounds.items()})
@@ -48,7 +48,7 @@ class Tolerance:
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, float]) -> Tolerance:
-        """The way back from `as_dict`; where relative_l2 is missing it is 0."""
+        """The inverse of `as_dict`; a missing relative_l2 is 0."""
         bounds: dict[str, dict[str, float]] = {"atol": {}, "rtol": {}}
         for key, value in entries.items():
             kind, _, output = key.partition(":")

@@ -1,1 +1,1 @@
-"""The inference engines a package can run on, and how one is chosen."""
+"""The inference engines that a package can run on, and the choice between them."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import onnxruntime_conflict, require
-from rectexport.runtime.base.messages import CLOSED, first_line, shown
 from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput
 
@@ -26,9 +26,8 @@ _DTYPES = {
 class OnnxRuntimeRunner:
     """Runs a model file, or its bytes, on ONNX Runtime's CPU provider.
 
-    threads 0 leaves the number of intra-op threads to ONNX Runtime. optimize=False runs the graph as it
-    stands, for comparing graphs. Raises BadInput when ONNX Runtime refuses the model and MissingDependency
-    when it is not installed.
+    threads 0 lets ONNX Runtime choose the number of intra-op threads. optimize=False runs the graph unchanged, for
+    comparing graphs. Raises BadInput when ONNX Runtime refuses the model, MissingDependency when it is not installed.
     """
 
     def __init__(self, model: Path | bytes, *, threads: int = 0, optimize: bool = True) -> None:
@@ -38,7 +37,7 @@ class OnnxRuntimeRunner:
             warnings.warn(conflict, RuntimeWarning, stacklevel=2)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        # What it logs it raises, too, and a stranger's names in it are not for a terminal.
+        # ONNX Runtime also raises what it logs; untrusted names in its log must not reach a terminal.
         options.log_severity_level = 4
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL

@@ -10,28 +10,28 @@ from typing import Any, final
 
 import numpy as np
 
+from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.messages import CLOSED, first_line, shown
 from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.onnx_header import check_opsets
 
 SETTINGS = {
-    "INFERENCE_PRECISION_HINT": "f32",  # also where the processor has faster bfloat16
-    "PERFORMANCE_HINT": "LATENCY",  # one stream, which answers soonest
-    "ENABLE_CPU_PINNING": "NO",  # every process would bind its threads to the same first cores
-    # What was made for a shape, kept 5000 times for each kind of node unless told otherwise: hundreds of megabytes.
+    "INFERENCE_PRECISION_HINT": "f32",  # also on processors with faster bfloat16
+    "PERFORMANCE_HINT": "LATENCY",  # one stream
+    "ENABLE_CPU_PINNING": "NO",  # every process would pin its threads to the same first cores
+    # Entries of the cache of kernels by shape; the default of 5000 takes hundreds of megabytes.
     "CPU_RUNTIME_CACHE_CAPACITY": "64",
 }
 
 
 @final
 class OpenVinoRunner:
-    """Runs a model file on OpenVINO's CPU plugin; each thread at work has an infer request of its own.
+    """Runs a model file on OpenVINO's CPU plugin; concurrent calls use separate infer requests.
 
-    threads 0 leaves their number to OpenVINO. `outputs` are the outputs' names in order: OpenVINO may know a tensor by
-    several, and give another. Raises BadInput when OpenVINO refuses the model, or when it takes
-    float64, which OpenVINO computes in float32; MissingDependency when it is not installed.
+    threads 0 lets OpenVINO choose their number. `outputs` are the names to use for the outputs, in order: a tensor may
+    have several names in OpenVINO. Raises BadInput when OpenVINO refuses the model or an input is float64, which
+    OpenVINO computes in float32; MissingDependency when OpenVINO is not installed.
     """
 
     def __init__(self, model: Path, *, threads: int = 0, outputs: Sequence[str] = ()) -> None:
@@ -48,7 +48,9 @@ class OpenVinoRunner:
         if outputs:
             self._outputs = [replace(spec, name=name) for spec, name in zip(self._outputs, outputs, strict=True)]
         if any(spec.dtype == "float64" for spec in self._inputs):
-            raise BadInput(f"{model}: takes float64, which OpenVINO computes in float32; use backend='onnxruntime'")
+            raise BadInput(
+                f"{model}: an input is float64, which OpenVINO computes in float32; use backend='onnxruntime'"
+            )
         self._free: deque[Any] = deque()
 
     @property

@@ -1,4 +1,4 @@
-"""A PyTorch module behind the Runner protocol, for comparing a package with what it was made from."""
+"""A PyTorch module behind the Runner protocol, for comparing a package with the module it was exported from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.base.messages import CLOSED, first_line, shown
+from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.manifest import Manifest, TensorEntry
@@ -16,16 +16,16 @@ from rectexport.runtime.package.manifest import Manifest, TensorEntry
 
 @final
 class TorchRunner:
-    """Calls a module on the device and in the precision that it has, with the package's inputs in order.
+    """Calls a module on its own device and in its own precision, with the package's inputs in order.
 
-    Its tensors, taken out of tuples, lists and dicts in order, are the package's outputs. Raises BadInput for a
-    module in training mode, whose answers would depend on the batch.
+    The tensors in its result, in the order of its tuples, lists and dicts, are the package's outputs. Raises BadInput
+    for a module in training mode: its outputs would depend on the batch.
     """
 
     def __init__(self, model: Any, manifest: Manifest) -> None:
         if getattr(model, "training", False):
             raise BadInput("the module is in training mode; call its eval() first")
-        self._torch = sys.modules["torch"]  # loaded, since there is a module of its
+        self._torch = sys.modules["torch"]  # already imported: `model` is a module of it
         self._model = model
         self._device = next((value.device for value in model.parameters()), self._torch.device("cpu"))
         self._inputs = [_spec(entry) for entry in manifest.inputs]
@@ -54,7 +54,7 @@ class TorchRunner:
         except Exception as error:
             raise BadInput(f"PyTorch could not run with {shown(feeds)}: {first_line(error)}") from None
         if len(results) != len(self._outputs):
-            raise BadInput(f"the module gives {len(results)} tensors, the package {len(self._outputs)}")
+            raise BadInput(f"the module returns {len(results)} tensors, but the package has {len(self._outputs)}")
         return {spec.name: np.array(array) for spec, array in zip(self._outputs, results, strict=True)}
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The first runs, made at load: engines plan, tune and allocate then, and no caller should wait for it."""
+"""Warm-up at load: engines tune and allocate in the first runs, and no caller should wait for that."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from rectexport.runtime.base.runner import Array, Runner
 from rectexport.runtime.base.shapes import Shape, format_shape
 from rectexport.runtime.package.manifest import Manifest, TensorEntry
 
-#: The largest shape is run only where its inputs have no more elements than this: 27 images of 3x224x224.
+#: The largest shape is run only if its inputs have at most this many elements (27 images of 3x224x224).
 CHEAP_ELEMENTS = 2**22
-#: Engines find the sizes of their buffers in the first run and lay them out in the second.
+#: Runs per shape: engines measure their buffers in the first and allocate them in the second.
 RUNS = 2
 
 
 def warm_up(runner: Runner, manifest: Manifest, progress: Callable[[str], None]) -> None:
-    """Run on zeros of the usual shape, of the smallest, and of the largest where that is cheap.
+    """Run on zeros of the usual shape, the smallest and, if cheap, the largest.
 
-    A model with a dynamic size and no range is not run: nothing says which sizes it takes.
+    A model with a dynamic size but no range is not run: the sizes it takes are unknown. Raises as the runner does.
     """
     cases = list(warm_up_shapes(manifest))
     for number, shapes in enumerate(cases, 1):
@@ -32,7 +32,7 @@ def warm_up(runner: Runner, manifest: Manifest, progress: Callable[[str], None])
 
 
 def warm_up_shapes(manifest: Manifest) -> Iterator[dict[str, Shape]]:
-    """The shapes by input name: opt, then min and max where they differ from those before."""
+    """The shapes to run, by input name: opt, then min and max if they differ from the ones before."""
     seen: list[dict[str, Shape]] = []
     for side in ("opt", "min", "max"):
         shapes = {entry.name: _shape(entry, side) for entry in manifest.inputs}
@@ -45,7 +45,7 @@ def warm_up_shapes(manifest: Manifest) -> Iterator[dict[str, Shape]]:
 
 
 def zeros(manifest: Manifest, shapes: dict[str, Shape]) -> dict[str, Array]:
-    """Inputs of these shapes."""
+    """Zeros for every input, in the manifest's dtypes."""
     return {entry.name: np.zeros(shapes[entry.name], entry.dtype) for entry in manifest.inputs}
 
 

@@ -1,8 +1,8 @@
-"""Zip archives from strangers, looked at before a library reads them.
+"""Checks untrusted zip archives before a library reads them.
 
-Two readers of one archive may see different files in it: the last of two entries of one name or the first, with or
-without what stands before the archive. So that what was checked is what is loaded, only archives that leave no
-choice are accepted. They are also bounded: reading one never takes more than MAX_BYTES, or MAX_GROWTH times its size.
+Two readers may see different files in one archive: the first or the last of two entries with one name, with or without
+data before the archive. To make sure that the checked data is the loaded data, ambiguous archives are refused. Their
+size is bounded too: reading one never takes more than MAX_BYTES, or MAX_GROWTH times the archive's size.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ MAX_GROWTH = 32
 
 
 def check_archive(path: Path) -> None:
-    """Raise BadInput, saying what was found, if the archive is damaged, ambiguous or a bomb."""
+    """Raise BadInput that names the fault if the archive is damaged, ambiguous or a decompression bomb."""
     try:
         with zipfile.ZipFile(path) as archive:
             fault = next(_faults(path, archive), None)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise BadInput(f"{path}: damaged archive: {error}") from None
     if fault:
-        raise BadInput(f"{path}: not an archive that is safe to read: {fault}")
+        raise BadInput(f"{path}: unsafe archive: {fault}")
 
 
 def _faults(path: Path, archive: zipfile.ZipFile) -> Iterator[str]:
@@ -37,14 +37,14 @@ def _faults(path: Path, archive: zipfile.ZipFile) -> Iterator[str]:
     allowed = max(MAX_BYTES, MAX_GROWTH * path.stat().st_size)
     total = sum(max(entry.file_size, entry.compress_size) for entry in entries)
     if total > allowed:
-        yield f"its entries say that they hold {total} bytes, and {allowed} is the most that a file of this size may"
+        yield f"its entries declare {total} bytes, more than the {allowed} that a file of this size may hold"
     if archive.comment or not entries or min(entry.header_offset for entry in entries):
-        yield "there is something before the first entry, or after the last"
+        yield "it holds data before the first entry or after the last"
     seen: set[str] = set()
     for entry in entries:
         name = entry.filename
         if name != entry.orig_filename or "\\" in name or name.startswith("/") or ".." in PurePosixPath(name).parts:
-            yield f"the entry {entry.orig_filename!r:.100} leads out of it"
+            yield f"the entry {entry.orig_filename!r:.100} has a path outside the archive"
         if name.casefold() in seen:
-            yield f"the entry {name!r:.100} is there twice"
+            yield f"the entry {name!r:.100} occurs twice"
         seen.add(name.casefold())

@@ -1,4 +1,4 @@
-"""A package on disk: a folder that knows what it must contain."""
+"""A package folder: open it, check its files, read its goldens, add files to it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ GOLDENS = "goldens.npz"
 PARITY = "parity.json"
 REWRITES = "rewrites.json"
 LATENCY = "latency.json"
-#: Held by whoever changes a package; it is empty, belongs to no manifest, and may be deleted when nobody does.
+#: Lock file of processes that change a package; empty, not in the manifest, may be deleted when none is running.
 LOCK = ".lock"
-#: What the names of TensorRT plans end with.
+#: Suffix of TensorRT plans.
 PLAN = ".plan"
 SIGNATURE = "manifest.sig"
 #: Label of the goldens' first case, whose arrays have no label in their names.
@@ -36,7 +36,7 @@ FIRST_CASE = "example"
 
 @dataclass(frozen=True)
 class Package:
-    """A package whose manifest has been read; files are checked by `verify_files`."""
+    """A package whose manifest has been read; `verify_files` checks the files."""
 
     path: Path
     manifest: Manifest
@@ -57,7 +57,7 @@ class Package:
         return self.path / self.manifest.models.get(engine, MODEL)
 
     def verify_files(self, but: Collection[str] = ()) -> None:
-        """Compare every file with its sha256 in the manifest, `but` those named.
+        """Compare every file, except those in `but`, with its sha256 in the manifest.
 
         Raises BadInput that names the first that differs, is missing, or is there without being listed: a model
         may refer to any file of its folder. Files of a build at work, or of one that was killed, are left alone,
@@ -87,8 +87,8 @@ class Package:
                 models = [(self.path / name).read_bytes() for name in self.manifest.files if name.endswith(".onnx")]
             named = passing and any(os.fsencode(path.name) in data for data in models or ())
             if not passing or named or path.is_symlink() or (path.name == LOCK and path.stat().st_size):
-                why = "a model of the package names it" if named else "nothing vouches for it"
-                raise BadInput(f"{path}: not listed in the manifest, and {why}; take it out of the package")
+                why = "and a model of the package names it" if named else "so it cannot be checked"
+                raise BadInput(f"{path}: not listed in the manifest, {why}; remove it from the package")
 
     def goldens(self) -> tuple[dict[str, Array], dict[str, Array]]:
         """Inputs and the reference's outputs of the first case, by tensor name. Raises as `golden_cases` does."""
@@ -125,25 +125,25 @@ def golden_key(key: str) -> tuple[str, str, str]:
         label, rest = FIRST_CASE, key
     side, _, name = rest.partition(".")
     if side not in ("input", "output"):
-        raise ValueError(f"{key!r} is no array named input.NAME or output.NAME")
+        raise ValueError(f"{key!r} is not an array named input.NAME or output.NAME")
     return label, side, name
 
 
 @contextmanager
 def changing(path: str | Path) -> Iterator[Package]:
-    """The package as it is now, with the right to change it: others wait. Raises BadInput when it cannot be written."""
+    """Lock a package and open it; other processes that want to change it wait. Raises BadInput if it is read-only."""
     folder = Path(path)
-    Package.open(folder)  # a folder that is no package gets no lock file
+    Package.open(folder)  # so that a folder that is not a package gets no lock file
     with locked(folder / LOCK):
         yield Package.open(folder)
 
 
 def add_files(path: str | Path, files: Mapping[str, Path | bytes], entries: Mapping[str, Any] | None = None) -> Package:
-    """Copy files, or bytes, into a package under the names given, and write the manifest anew with their hashes.
+    """Copy files, or bytes, into a package under the given names, and rewrite the manifest with their hashes.
 
-    entries are set in the manifest's document; a list of entries that have a `file` replaces those of equal file and
-    keeps the others. The manifest is whole at any moment: a name that is replaced leaves it first and comes back with
-    the new hash, so that whoever is killed in between leaves a package without the file, not with a wrong one.
+    entries are set in the manifest's document; a list of entries that have a `file` replaces those with the same file
+    and keeps the others. The manifest is valid at every moment: a replaced file is first removed from it and added back
+    with its new hash, so that a process killed in between leaves a package without the file, not with a wrong hash.
 
     Raises BadInput when the package cannot be read or written. Does not lock: see `changing`.
     """
@@ -179,12 +179,12 @@ def _merged(old: Any, new: Any) -> Any:
 
 def _write_manifest(folder: Path, document: Mapping[str, Any]) -> None:
     text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    (folder / SIGNATURE).unlink(missing_ok=True)  # it is of the manifest as it was
+    (folder / SIGNATURE).unlink(missing_ok=True)  # it signs the old manifest
     with replaced_file(folder / FILE_NAME) as work:
         work.write_text(text, encoding="utf-8")
 
 
 def check_outside(out: Path) -> None:
-    """Raise UsageError for a file to be written into a package, whose manifest would not list it."""
+    """Raise UsageError if the file `out` would be written into a package: the manifest would not list it."""
     if (out.parent / FILE_NAME).is_file():
-        raise UsageError(f"{out}: lies in a package, and its manifest lists every file; choose another place")
+        raise UsageError(f"{out}: lies in a package, whose manifest must list every file; choose another folder")

@@ -1,7 +1,7 @@
-"""The manifest of a package: what it says, and how it is read back with suspicion.
+"""Reads and checks the manifest of a package, which is untrusted input.
 
-Version 2 is written down in docs/package.md and in runtime/package/manifest.schema.json. Version 1, which has neither
-proofs nor models of single engines, is read too.
+Version 2 is documented in docs/package.md and runtime/package/manifest.schema.json. Version 1 is read too; it has
+neither proofs nor models of single engines.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """Read and check folder/manifest.json.
 
-    Raises BadInput that names the file, the field, what was expected and what stands there.
+    Raises BadInput that names the file, the field, what was expected and what was found.
     """
     path = folder / FILE_NAME
     if folder.is_file():
@@ -70,7 +70,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 class _Reader:
-    """Takes a parsed document apart; every complaint starts with the file's name."""
+    """Converts a parsed document; every error starts with the file's name."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself before its graph, read without the ONNX library.
+"""Reads an ONNX file's operator set versions without the ONNX library.
 
 Protocol buffers: https://protobuf.dev/programming-guides/encoding, fields: onnx.proto of https://github.com/onnx/onnx.
 """
@@ -14,15 +14,15 @@ from rectexport.runtime.errors import BadInput
 #: Field numbers of ModelProto, FunctionProto and OperatorSetIdProto.
 _MODEL_OPSETS, _MODEL_FUNCTIONS, _FUNCTION_OPSETS, _VERSION = 8, 25, 9, 2
 _VARINT, _FIXED, _BYTES = 0, {1: 8, 5: 4}, 2
-#: No operator set is near it.
+#: Far above every real operator set version.
 LARGEST_OPSET = 1 << 16
 _LONGEST_VARINT = 10
 
 
 def check_opsets(path: Path) -> None:
-    """Raise BadInput for an operator set of a version that cannot be: OpenVINO counts down from it, for years.
+    """Raise BadInput for an impossible operator set version: OpenVINO counts down from it, which could take years.
 
-    A file that is no protocol buffer is left to the engine to refuse.
+    Does nothing for a file that is not a protocol buffer: the engine refuses it.
     """
     if not path.stat().st_size:
         return
@@ -46,7 +46,7 @@ def _versions(data: mmap.mmap) -> Iterator[int]:
 
 
 def _version(data: mmap.mmap, begin: int, end: int) -> int:
-    """The last one counts, as in every reader of protocol buffers."""
+    """The last value of the version field, as in every reader of protocol buffers."""
     version = 0
     for number, value, place in _fields(data, begin, end):
         if number == _VERSION and place is None:
@@ -55,14 +55,17 @@ def _version(data: mmap.mmap, begin: int, end: int) -> int:
 
 
 def _messages(data: mmap.mmap, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Field number, begin and end of what is as long as it says."""
+    """Field number, begin and end of the length-delimited fields."""
     for number, length, place in _fields(data, begin, end):
         if place is not None:
             yield number, place, place + length
 
 
 def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[tuple[int, int, int | None]]:
-    """Field number with its value and None, or with a length and the place. Raises IndexError or ValueError."""
+    """(number, value, None) for a varint field, (number, length, place) for a length-delimited one.
+
+    Raises IndexError or ValueError for data that is not a protocol buffer.
+    """
     while begin < end:
         tag, begin = _varint(data, begin)
         number, kind = tag >> 3, tag & 7
@@ -76,7 +79,7 @@ def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[tuple[int, int, i
             yield number, length, begin
             begin += length
         else:
-            raise ValueError(f"no wire type {kind}")
+            raise ValueError(f"unknown wire type {kind}")
 
 
 def _varint(data: mmap.mmap, place: int) -> tuple[int, int]:
@@ -86,4 +89,4 @@ def _varint(data: mmap.mmap, place: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * shift
         if not byte & 0x80:
             return value, place + shift + 1
-    raise ValueError("a number without end")
+    raise ValueError("a varint of more than 10 bytes")

@@ -1,5 +1,7 @@
-"""The part of JSON Schema that runtime/package/manifest.schema.json is written in, so that a package can be checked
-where no library for it is installed."""
+"""Checks the manifest against runtime/package/manifest.schema.json without a JSON Schema library.
+
+Only the keywords of JSON Schema that this file uses are implemented.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "string": (str,),
 }
-#: What only informs a reader.
+#: Keywords that state no constraint.
 _NOTES = frozenset({"$schema", "$defs", "title", "description", "format"})
 
 
 def manifest_faults(document: Any) -> Iterator[str]:
-    """What a manifest has against its schema, a line each: where, what was expected, what stands there."""
+    """Each violation of the manifest's schema as a line: where, expected, found."""
     schema = _manifest_schema()
     return faults(document, schema, schema)
 
 
 def field_faults(document: Mapping[str, Any], field: str) -> Iterator[str]:
-    """The same of one field that is there, where the others are not asked for."""
+    """The same for one field that is present; other fields are not checked."""
     schema = _manifest_schema()
     return faults(document[field], schema["properties"][field], schema, field)
 
@@ -40,7 +42,7 @@ def _manifest_schema() -> Any:
 
 
 def faults(value: Any, schema: Any, root: Mapping[str, Any], where: str = "manifest") -> Iterator[str]:
-    """What a value has against a schema. Raises KeyError for a keyword that is not supported here."""
+    """Each violation of a schema by a value. Raises KeyError for a keyword that is not implemented."""
     if schema is True:
         return
     if schema is False:
@@ -104,7 +106,7 @@ def _items(value: Any, wanted: Any, schema: Any, root: Any, where: str) -> Itera
 def _one_of(value: Any, wanted: Any, schema: Any, root: Any, where: str) -> Iterator[str]:
     said = [list(faults(value, option, root, where)) for option in wanted]
     if sum(not found for found in said) != 1:
-        yield next((found[0] for found in said if found), f"{where}: fits more than one of its forms")
+        yield next((found[0] for found in said if found), f"{where}: matches more than one alternative of oneOf")
 
 
 def _required(value: Any, wanted: Any, schema: Any, root: Any, where: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Who made a package: Ed25519 signatures over its manifest, which has the hash of every other file.
+"""Ed25519 signatures of packages: they cover the manifest, which holds the hash of every other file.
 
-The signature of manifest.json's bytes is manifest.sig, 64 bytes as RFC 8032 has them; keys are PEM files. So
-`openssl pkeyutl -verify -pubin -inkey KEY.pub -rawin -in manifest.json -sigfile manifest.sig` checks one, too.
+manifest.sig is the signature of manifest.json's bytes, 64 bytes as in RFC 8032; keys are PEM files. OpenSSL can check
+it too: `openssl pkeyutl -verify -pubin -inkey KEY.pub -rawin -in manifest.json -sigfile manifest.sig`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _ED25519 = "cryptography.hazmat.primitives.asymmetric.ed25519"
 
 
 def generate_key(path: Path) -> Path:
-    """Write a new private key to `path`, readable by its owner alone, and its public half to PATH.pub: the result.
+    """Write a new private key to `path`, readable only by its owner, and the public key to PATH.pub, and return that.
 
-    Raises BadInput when either is there already, or cannot be written.
+    Raises BadInput when either file exists or cannot be written.
     """
     serialization = require(_SERIALIZATION)
     key = require(_ED25519).Ed25519PrivateKey.generate()
@@ -45,9 +45,9 @@ def generate_key(path: Path) -> Path:
 
 
 def sign_package(package: Package, key: Path) -> Path:
-    """Check every file of the package, then sign its manifest with the private key; the signature's file.
+    """Check every file of the package, then sign its manifest with the private key; returns the signature's file.
 
-    Raises BadInput for a package that is not whole and a key that is none.
+    Raises BadInput for an incomplete or changed package and for a file that is not an Ed25519 private key.
     """
     package.verify_files()
     private: Ed25519PrivateKey = _read_key(key, private=True)
@@ -59,9 +59,9 @@ def sign_package(package: Package, key: Path) -> Path:
 
 
 def check_signature(package: Package, public_key: str | Path) -> None:
-    """Raise BadInput unless the manifest that `package` has read is signed by the holder of `public_key`.
+    """Raise BadInput unless the package's manifest is signed with the private key that belongs to `public_key`.
 
-    Says nothing about the other files: `Package.verify_files` compares them with the manifest.
+    Does not check the other files: `Package.verify_files` compares them with the manifest.
     """
     public: Ed25519PublicKey = _read_key(Path(public_key), private=False)
     path = package.path / SIGNATURE
@@ -69,7 +69,7 @@ def check_signature(package: Package, public_key: str | Path) -> None:
         raise BadInput(f"{package.path}: is not signed: {SIGNATURE} is missing; sign it with rectexport sign")
     try:
         with path.open("rb") as stream:
-            signature = stream.read(LENGTH + 1)  # what is longer is none, and may be very long
+            signature = stream.read(LENGTH + 1)  # a longer file is not a signature, and may be huge
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     try:
@@ -82,7 +82,7 @@ def check_signature(package: Package, public_key: str | Path) -> None:
 
 
 def _manifest_bytes(package: Package) -> bytes:
-    """The manifest's bytes; what they say must be what was read when the package was opened."""
+    """The manifest's bytes. Raises BadInput if their content differs from what was read when the package was opened."""
     path = package.path / FILE_NAME
     try:
         content = path.read_bytes()
@@ -104,10 +104,10 @@ def _read_key(path: Path, *, private: bool) -> Any:
         )
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # a password is asked for, another algorithm, no PEM
-        raise BadInput(f"{path}: not the {what} half of an Ed25519 key, as PEM without password: {error}") from None
+    except Exception as error:  # a password is needed, an unknown algorithm, not PEM
+        raise BadInput(f"{path}: not an Ed25519 {what} key in PEM format without a password: {error}") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey if private else ed25519.Ed25519PublicKey):
-        raise BadInput(f"{path}: a key of another kind; expected Ed25519, as rectexport keygen makes it")
+        raise BadInput(f"{path}: not an Ed25519 key; make one with rectexport keygen")
     return key
 
 
@@ -116,7 +116,7 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        raise BadInput(f"{path}: is there already; a key is never overwritten") from None
+        raise BadInput(f"{path}: exists already; a key is never overwritten") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
     with os.fdopen(handle, "wb") as stream:

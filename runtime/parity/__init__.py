@@ -1,1 +1,1 @@
-"""Compare a package with a reference, and with itself."""
+"""Compares a package's outputs with a reference's, and with the package's own outputs on other inputs."""

@@ -1,4 +1,4 @@
-"""What a package is fed to be compared: its goldens and a sweep over sizes, shapes that are asked for, or files."""
+"""The inputs of a comparison: the goldens and a sweep over sizes, or requested shapes, or files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rectexport.runtime.parity.sweep import batch_dimension, feeds_of, sweep
 
 @dataclass(frozen=True)
 class Case:
-    """Feeds with a label, and the stored answers where the package brings them."""
+    """Inputs with a label; stored holds the reference's outputs if the package contains them."""
 
     label: str
     feeds: Mapping[str, Array]
@@ -28,7 +28,7 @@ class Case:
         return {name: array.shape for name, array in self.feeds.items()}
 
     def cut(self, entries: Sequence[TensorEntry], rows: int) -> dict[str, Array]:
-        """The feeds with at most so many rows of a batch that may vary."""
+        """The feeds with at most `rows` rows, if the batch is dynamic."""
         batch = batch_dimension(entries)
         if batch is None:
             return dict(self.feeds)
@@ -36,9 +36,9 @@ class Case:
 
 
 def make_cases(package: Package, inputs: Path | None, shapes: Sequence[str], scaling: ImageScaling) -> Iterator[Case]:
-    """Files alone where they are given; else the goldens, then the shapes that are asked for, or a sweep.
+    """The cases of the files in `inputs`; without them, the goldens, then the given shapes or a sweep.
 
-    The goldens come twice: with the stored answers, and without, for the reference to answer.
+    The goldens occur twice: with the stored outputs, and without, so that the reference computes them.
     Raises UsageError for shapes that do not parse, BadInput for files and goldens that cannot be read.
     """
     entries = package.manifest.inputs
@@ -58,9 +58,13 @@ def make_cases(package: Package, inputs: Path | None, shapes: Sequence[str], sca
 def _asked(
     entries: Sequence[TensorEntry], texts: Sequence[str], examples: Mapping[str, Shape]
 ) -> dict[str, dict[str, Shape]]:
+    """Sizes by label. Texts that name different inputs belong to one size; a name given again begins the next."""
     names = [entry.name for entry in entries]
-    asked = {}
+    sizes: list[tuple[list[str], dict[str, Shape]]] = []
     for text in texts:
-        flags = resolve_names(parse_shape_flags([text], "--shapes"), names, "--shapes")
-        asked[text] = {name: flags[name].shape if name in flags else examples[name] for name in names}
-    return asked
+        flags = resolve_names(parse_shape_flags([text], "--input"), names, "--input")
+        if not sizes or not sizes[-1][1].keys().isdisjoint(flags):
+            sizes.append(([], {}))
+        sizes[-1][0].append(text)
+        sizes[-1][1].update({name: flag.shape for name, flag in flags.items()})
+    return {",".join(label): {name: size.get(name, examples[name]) for name in names} for label, size in sizes}

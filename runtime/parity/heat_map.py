@@ -1,4 +1,4 @@
-"""A picture of where two tensors differ."""
+"""Draws where two tensors differ."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _RING = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": "#00a0f
 
 
 def draw_heat_map(path: Path, title: str, expected: Array, actual: Array) -> None:
-    """Write `heat_map` as a PNG. Raises as it does, and BadInput when the file cannot be written."""
+    """Write the figure of `heat_map` as a PNG. Raises as it does, and BadInput when the file cannot be written."""
     figure = heat_map(title, expected, actual)
     with replaced_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
 
 def heat_map(title: str, expected: Array, actual: Array) -> Any:
-    """The worst element's plane on both sides, and the largest error at each pixel over rows and channels.
+    """Three panels: the worst element's plane, expected and actual, and each pixel's largest error over rows, channels.
 
-    Tensors that are not [N, C, H, W] are drawn as one plane, rows by everything else. Returns a matplotlib Figure.
-    Raises MissingDependency without matplotlib, ValueError when the shapes differ or nothing is in them.
+    Tensors that are not [N, C, H, W] are drawn as one plane [rows, all other axes]. Returns a matplotlib Figure. Raises
+    MissingDependency without matplotlib, ValueError when the shapes differ or the tensors are empty.
     """
     figures, colors = require("matplotlib.figure"), require("matplotlib.colors")
     wanted, got = (_as_images(np.asarray(array, np.float64)) for array in (expected, actual))
@@ -40,7 +40,7 @@ def heat_map(title: str, expected: Array, actual: Array) -> Any:
     left, middle, right = figure.subplots(1, 3)
     planes = wanted[row, channel], got[row, channel]
     scale = colors.Normalize(*_limits(planes))
-    where = f"row {row}, channel {channel}" if expected.ndim == 4 else "all of it"
+    where = f"row {row}, channel {channel}" if expected.ndim == 4 else "all elements"
     for axes, plane, name in ((left, planes[0], "expected"), (middle, planes[1], "actual")):
         _show(figure, axes, plane, f"{name}, {where}", norm=scale, cmap="viridis")
     over = "over rows and channels" if expected.ndim == 4 else "at each element"
@@ -57,7 +57,7 @@ def _as_images(array: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _errors(wanted: NDArray[np.float64], got: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[H, W]; where only one side is a finite number, ten times the largest error elsewhere."""
+    """Largest error at each pixel, [H, W]; if only one side is finite, ten times the largest error elsewhere."""
     with np.errstate(invalid="ignore"):
         error = np.where((wanted == got) | (np.isnan(wanted) & np.isnan(got)), 0.0, np.abs(got - wanted))
     finite = np.isfinite(error)
@@ -80,7 +80,7 @@ def _limits(planes: tuple[NDArray[np.float64], ...]) -> tuple[float, float]:
 
 
 def _error_plane(error: NDArray[np.float64], over: str) -> tuple[NDArray[np.float64], str]:
-    """Equal pixels are left blank: a logarithm has no place for them."""
+    """The errors and a title. Equal pixels are blank: the logarithm of 0 cannot be drawn."""
     blank = bool((error == 0).any())
     title = f"largest |actual − expected| {over}" + (", blank: equal" if blank else "")
     return np.where(error == 0, np.nan, error), title

@@ -1,8 +1,8 @@
-"""Checks that need no reference: what must hold between a model's own answers, whatever it computes.
+"""Checks without a reference: relations that must hold between a model's own outputs.
 
-A network for images treats every row of its batch alone. So equal rows have equal answers, and neither the size of
-the batch, nor the order of its rows, nor rows of padding behind them may matter; what does is a bug in the model, the
-export or the engine. And the same question asked again has the same answer.
+A network for images computes every row of its batch independently. So equal rows must have equal outputs, and neither
+the batch size, nor the order of the rows, nor padding rows may change an output; otherwise the model, the export or the
+engine has a bug. And a second run on the same inputs must have the same outputs.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from rectexport.runtime.base.runner import Array
 Feeds = Mapping[str, Array]
 Outputs = Mapping[str, Array]
 
-#: Rows of the batch that is taken apart, and rows of padding put behind it, where the range has room.
+#: Rows of the checked batch, and rows of padding appended to it, if the range allows.
 ROWS, PADDING = 3, 2
 _ORDER = (
-    "twice the tolerance: at another batch size or place in it the engine may add in another order, "
-    "and each of the two answers may be off by the tolerance"
+    "twice the tolerance: at another batch size or row the engine may add in another order, "
+    "and each of the two outputs may be off by the tolerance"
 )
 
 
 class Engine(Protocol):
-    """What is asked of a session here."""
+    """The part of a session that the checks use."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by input name -> arrays by output name."""
@@ -39,7 +39,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Bound:
-    """How far two answers may be apart: relative L2, 0 for bit-equal; and why so far."""
+    """Allowed relative L2 between two outputs, 0 for bit-equal, and the reason for it."""
 
     relative_l2: float
     reason: str
@@ -50,7 +50,7 @@ class Bound:
 
 @dataclass
 class Check:
-    """One relation and how it held; skipped says why it was not tried."""
+    """A relation and its result; skipped says why it was not checked."""
 
     name: str
     bound: Bound
@@ -61,7 +61,7 @@ class Check:
 
     @property
     def worst(self) -> float:
-        """The largest relative L2 that was found."""
+        """The largest relative L2 of all outputs."""
         return max((value.relative_l2 for value in self.outputs.values()), default=0.0)
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,12 +79,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked: an open engine, how to open another like it, and feeds.
+    """What is checked: an open engine, a function that opens another like it, and feeds.
 
-    feeds      `rows_of` the batch, no two alike, where there is a batch to vary
-    batch      smallest and largest batch size, or why there is none to vary
-    tolerance  relative L2 that an answer may be off
-    rebuilt    what a second engine made from the same file promises
+    feeds      different rows, `rows_of` them, if the batch is dynamic
+    batch      smallest and largest batch size, or the reason why it cannot vary
+    tolerance  allowed relative L2 of an output
+    rebuilt    allowed difference to a second engine made from the same file
     """
 
     engine: Engine
@@ -96,12 +96,12 @@ class Subject:
 
 
 def rows_of(low: int, high: int) -> int:
-    """How many rows to feed for a batch of low..high."""
+    """How many rows to feed if the batch size may be low..high."""
     return min(max(ROWS, low + 1), high)
 
 
 def run_checks(subject: Subject) -> Iterator[Check]:
-    """Every check in turn; the engines that it opens are closed again."""
+    """Run every check in turn; engines opened for a check are closed again."""
     base = subject.engine.run(subject.feeds)
     yield from _row_checks(subject, base)
     yield _second_run(subject, base)
@@ -129,18 +129,18 @@ def _row_checks(subject: Subject, base: Outputs) -> Iterator[Check]:
 def _unfit(base: Outputs, rows: int) -> str:
     for name, array in base.items():
         if not array.ndim or array.shape[0] != rows:
-            return f"output {name} is {list(array.shape)} for {rows} rows: it has no batch axis"
+            return f"output {name} has shape {list(array.shape)} for {rows} rows: it has no batch axis"
     return ""
 
 
 def _equal_rows(check: Check, subject: Subject, base: Outputs, rows: int, batch: tuple[int, int]) -> None:
-    """All rows the first: every answer equals the first row's."""
+    """Feed the first row in every place: every output row must equal the first."""
     answer = subject.engine.run({name: array[[0] * rows] for name, array in subject.feeds.items()})
     _expect(check, {name: array[[0] * rows] for name, array in answer.items()}, answer, f"{rows} equal rows")
 
 
 def _batch_size(check: Check, subject: Subject, base: Outputs, rows: int, batch: tuple[int, int]) -> None:
-    """The first rows alone, in every smaller batch, answer as they do in the whole one."""
+    """Feed the first rows as smaller batches: their outputs must be those of the whole batch."""
     if batch[0] >= rows:
         check.skipped = f"no batch smaller than {rows}"
     for size in range(batch[0], rows):
@@ -149,17 +149,17 @@ def _batch_size(check: Check, subject: Subject, base: Outputs, rows: int, batch:
 
 
 def _row_order(check: Check, subject: Subject, base: Outputs, rows: int, batch: tuple[int, int]) -> None:
-    """Rows turned by one: so are their answers."""
+    """Rotate the rows by one: the outputs must be rotated too."""
     if rows < 2:
         check.skipped = "the batch is never larger than 1"
         return
     order = np.roll(np.arange(rows), 1)
     answer = subject.engine.run({name: array[order] for name, array in subject.feeds.items()})
-    _expect(check, {name: array[order] for name, array in base.items()}, answer, f"{rows} rows turned by one")
+    _expect(check, {name: array[order] for name, array in base.items()}, answer, f"{rows} rows rotated by one")
 
 
 def _padding(check: Check, subject: Subject, base: Outputs, rows: int, batch: tuple[int, int]) -> None:
-    """Rows of zeros behind the batch, as a server that fills up batches adds them."""
+    """Append rows of zeros, as a server with fixed batches does: the other outputs must not change."""
     extra = min(PADDING, batch[1] - rows)
     if extra < 1:
         check.skipped = f"no batch larger than {rows}"
@@ -170,8 +170,8 @@ def _padding(check: Check, subject: Subject, base: Outputs, rows: int, batch: tu
 
 
 def _second_run(subject: Subject, base: Outputs) -> Check:
-    """The same feeds again, after others: nothing of an earlier run is left in a later one."""
-    check = Check("second run", Bound(0.0, "the same engine, the same numbers: nothing may differ"))
+    """Run the same feeds again after other ones: a run must not affect later runs."""
+    check = Check("second run", Bound(0.0, "the same engine on the same inputs must give the same bits"))
     subject.engine.run({name: np.ascontiguousarray(np.flip(array)) for name, array in subject.feeds.items()})
     _expect(check, base, subject.engine.run(subject.feeds), "the second run")
     return check
@@ -196,7 +196,7 @@ def _expect(check: Check, expected: Outputs, actual: Outputs, what: str) -> None
         got = actual[name]
         if wanted.shape != got.shape:
             check.bit_equal = False
-            check.failures.append(f"{what}: {name} is {list(got.shape)}, expected {list(wanted.shape)}")
+            check.failures.append(f"{what}: {name} has shape {list(got.shape)}, expected {list(wanted.shape)}")
             continue
         difference, equal = compare(wanted, got), same_bits(wanted, got)
         if name not in check.outputs or difference.relative_l2 >= check.outputs[name].relative_l2:
@@ -204,7 +204,9 @@ def _expect(check: Check, expected: Outputs, actual: Outputs, what: str) -> None
         check.bit_equal &= equal
         if equal or (check.bound.relative_l2 and difference.relative_l2 <= check.bound.relative_l2):
             continue
+        where = (
+            f"farthest off at {difference.worst}" if difference.worst else "only signs of zero or bits of NaN differ"
+        )
         check.failures.append(
-            f"{what}: {name} differs, relative L2 {difference.relative_l2:.1e}, allowed {check.bound}; "
-            f"farthest off at {difference.worst or 'no element: only signs of zero or kinds of NaN'}"
+            f"{what}: {name} differs, relative L2 {difference.relative_l2:.1e}, allowed {check.bound}; {where}"
         )

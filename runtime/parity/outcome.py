@@ -1,4 +1,4 @@
-"""Everything that a comparison found, and the tensor that shows it best."""
+"""The result of a comparison, and the tensor to draw as a heat map."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rectexport.runtime.parity.reports import CaseReport, LayerReport
 
 @dataclass
 class Exhibit:
-    """The tensor worth looking at: the first that is not near enough, or else the one that is farthest off.
+    """The tensor to show: the first that exceeds its tolerance, or else the one with the largest error.
 
-    score is its worst region's relative L2 by what is allowed; not near enough is above 1.
+    score is its worst region's relative L2 divided by the allowed one; above 1 exceeds the tolerance.
     """
 
     title: str = ""
@@ -27,17 +27,17 @@ class Exhibit:
     actual: Array = field(default_factory=lambda: np.zeros(0))
 
     def offer(self, title: str, score: float, expected: Array, actual: Array) -> None:
-        """Take a tensor where it is more worth looking at than what is here; NaN is."""
+        """Keep this tensor instead if no kept one exceeds its tolerance and its score is larger, or NaN."""
         if expected.size and not score <= self.score and self.score <= 1:
             self.title, self.score = title, score if score == score else float("inf")
             self.expected, self.actual = expected, actual
 
 
 @dataclass
-class Outcome:
-    """Everything that was compared.
+class ParityOutcome:
+    """The result of a comparison.
 
-    failed_feeds are the feeds of the first failure; divergence is the first layer that diverges there.
+    failed_feeds are the inputs of the first failure; divergence is the first layer that diverges on them.
     """
 
     tolerance: Tolerance
@@ -51,23 +51,23 @@ class Outcome:
 
     @property
     def failures(self) -> list[str]:
-        """Every failure, in the order they were found, with its case."""
+        """Every failure with its case, in the order of the cases."""
         found = [f"{case.label}: {text}" for case in self.cases for text in case.failures]
         return found + [f"{check.name} at {at}: {text}" for at, check in self.checks for text in check.failures]
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed."""
+        """Whether no comparison and no check failed."""
         return not self.failures
 
     @property
     def exhibit(self) -> Exhibit:
-        """The tensor for the heat map: an inner one, unless only outputs are beyond their tolerance."""
+        """The tensor for the heat map: an inner one, unless only an output exceeds its tolerance."""
         first, second = self.inner, self.outputs
         return second if first.score < 0 or first.score <= 1 < second.score else first
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields of parity.json that are known here, and those added to them."""
+        """Plain values, for parity.json."""
         return {
             "passed": self.passed,
             "tolerances": self.tolerance.as_dict(),

@@ -1,4 +1,4 @@
-"""What was compared and how far apart it was: outputs, inner layers, regions; and whether that is near enough."""
+"""The distances of outputs, inner layers and regions, and whether they are within the tolerance."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.base.tolerance import Tolerance
 
-#: A region of an inner tensor may be this much farther off than an output: in a net of 80 layers rounding alone
-#: reaches 1e-5 in places, and is averaged out later. A border that is wrong is off by a tenth and more.
+#: The allowed error of a region, as a multiple of an output's: in a net of 80 layers, rounding reaches 1e-5 in some
+#: regions and is averaged out later. A wrong border is off by 0.1 or more.
 LAYER_FACTOR = 10
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One inner tensor: the whole, and its regions; operator is the one of ours that makes it, or empty."""
+    """Distances of an inner tensor and its regions; operator is the operator of ours that computes it, or empty."""
 
     tensor: str
     layer: str
@@ -35,7 +35,7 @@ class LayerReport:
 
     @property
     def worst_pixel(self) -> Pixel | None:
-        """The element that is farthest off in the worst region."""
+        """The element with the largest error in the worst region."""
         return self.regions.get(self.worst[0], self.whole).worst
 
     def as_dict(self) -> dict[str, Any]:
@@ -46,7 +46,10 @@ class LayerReport:
 
 @dataclass
 class CaseReport:
-    """One set of input shapes; regions are those of the outputs that are images. reference is empty in an export."""
+    """Distances at one set of input shapes; regions are those of outputs that are images.
+
+    reference describes what computed the expected outputs; it is empty in an export.
+    """
 
     label: str
     shapes: Mapping[str, Shape]
@@ -74,7 +77,7 @@ class CaseReport:
 def compare_outputs(
     case: CaseReport, expected: Mapping[str, Array], actual: Mapping[str, Array], tolerance: Tolerance
 ) -> None:
-    """Add every output's distances to the case, and a failure for each that is not within the tolerance."""
+    """Add every output's distances to the case, and a failure for each output that exceeds the tolerance."""
     for name, wanted in expected.items():
         failure = _compare_output(case, name, wanted, actual[name], tolerance)
         if failure:
@@ -82,20 +85,20 @@ def compare_outputs(
 
 
 def compare_layer(tensor: str, layer: str, expected: Array, actual: Array, operator: str = "") -> LayerReport:
-    """Distances of one inner tensor, by region where it is [N, C, H, W]. Raises ValueError when the shapes differ."""
+    """Distances of an inner tensor, by region if it is [N, C, H, W]. Raises ValueError when the shapes differ."""
     if expected.ndim == 4:
         return LayerReport(tensor, layer, *compare_regions(expected, actual), operator)
     return LayerReport(tensor, layer, compare(expected, actual), {}, operator)
 
 
 def first_divergence(layers: Sequence[LayerReport], tolerance: Tolerance) -> LayerReport | None:
-    """The first layer beyond LAYER_FACTOR times the tolerance; layers are in the order they run."""
+    """The first layer that exceeds LAYER_FACTOR times the tolerance; layers are in the order they run."""
     bound = LAYER_FACTOR * tolerance.relative_l2
     return next((layer for layer in layers if not layer.worst[1] <= bound), None)
 
 
 def judge_layers(case: CaseReport, tolerance: Tolerance) -> None:
-    """Add a failure that names the first layer to diverge, and where in the image it does."""
+    """Add a failure that names the first layer to diverge, its worst region and its worst element."""
     layer = first_divergence(case.layers, tolerance)
     if layer is not None:
         region, worst = layer.worst
@@ -106,7 +109,7 @@ def judge_layers(case: CaseReport, tolerance: Tolerance) -> None:
 
 
 def worst_region(whole: Difference, regions: Mapping[str, Difference]) -> tuple[str, float]:
-    """The region with the largest relative L2, and that; "all" where the whole tensor's is as large."""
+    """The name and relative L2 of the worst region; "all" if the whole tensor's is as large."""
     candidates = {"all": whole.relative_l2, **{name: value.relative_l2 for name, value in regions.items()}}
     name = max(candidates, key=lambda key: candidates[key])
     return name, candidates[name]
@@ -118,7 +121,7 @@ def _compare_output(case: CaseReport, name: str, wanted: Array, got: Array, tole
     layer = compare_layer(name, name, wanted, got)
     case.outputs[name], case.regions[name] = layer.whole, layer.regions
     if wanted.dtype.kind == "f" and wanted.size and np.isnan(wanted).all():
-        return f"{name}: the source model gives nothing but NaN, so nothing was compared"
+        return f"{name}: the source model's output is all NaN, so nothing was compared"
     failure = tolerance.failure(name, layer.whole, wanted, got)
     region, worst = layer.worst
     bound = LAYER_FACTOR * tolerance.relative_l2

@@ -1,4 +1,4 @@
-"""Compares a package with a reference, case by case, and with itself; says where it first goes wrong."""
+"""Compares a package with a reference case by case, runs the metamorphic checks, and finds the first wrong layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.parity.cases import Case
 from rectexport.runtime.parity.metamorphic import Bound, Engine, Subject, rows_of, run_checks
-from rectexport.runtime.parity.outcome import Exhibit, Outcome
+from rectexport.runtime.parity.outcome import Exhibit, ParityOutcome
 from rectexport.runtime.parity.reports import (
     LAYER_FACTOR,
     CaseReport,
@@ -23,10 +23,10 @@ from rectexport.runtime.parity.reports import (
     judge_layers,
     worst_region,
 )
-from rectexport.runtime.parity.stored_reference import Reference
+from rectexport.runtime.parity.stored_reference import ParityReference
 from rectexport.runtime.parity.sweep import batch_dimension, feeds_of
 
-#: Rows of a batch that inner tensors are compared on; all rows where only the whole batch goes wrong.
+#: Rows of a batch that inner tensors are compared on; all rows if only the whole batch fails.
 LAYER_ROWS = 2
 STORED = "the stored answers"
 
@@ -35,34 +35,35 @@ class Layers(Protocol):
     """Compares inner tensors."""
 
     def compare(self, feeds: Mapping[str, Array], exhibit: Exhibit) -> list[LayerReport]:
-        """Every tensor that both sides have, in the order they run; the worst goes to the exhibit."""
+        """Compare every tensor that both sides have, in the order they run, and offer each to the exhibit."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What there is to know about the comparisons so far, for people."""
+        """Remarks about the comparisons so far, for people."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is compared with what. layers is None where inner tensors cannot be compared; then `no_layers` says why."""
+    """What is compared with what. If inner tensors cannot be compared, layers is None and `no_layers` says why."""
 
     package: Package
     engine: Engine
     reopen: Callable[[], Engine]
     rebuilt: Bound
-    reference: Reference
+    reference: ParityReference
     tolerance: Tolerance
     layers: Layers | None
     per_layer: bool
     no_layers: str = ""
 
 
-def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None]) -> Outcome:
-    """Every case, then the metamorphic checks, then the layers of the first case that failed; tell names each.
+def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None]) -> ParityOutcome:
+    """Compare every case, then run the metamorphic checks; if a case fails, find its first diverging layer.
 
-    Raises BadInput for feeds that the package does not take, and when the reference takes none of them.
+    tell is called with the name of each step. Raises BadInput for inputs that the package does not take, and when the
+    reference takes none of them.
     """
-    outcome = Outcome(setup.tolerance)
+    outcome = ParityOutcome(setup.tolerance)
     bases: list[Case] = []
     looked_at: set[tuple[Shape, ...]] = set()
     refused = 0
@@ -91,13 +92,13 @@ def run_parity(setup: Setup, cases: Iterator[Case], tell: Callable[[str], None])
     return outcome
 
 
-def _compare(setup: Setup, case: Case, actual: Mapping[str, Array], outcome: Outcome) -> CaseReport:
+def _compare(setup: Setup, case: Case, actual: Mapping[str, Array], outcome: ParityOutcome) -> CaseReport:
     source = STORED if case.stored is not None else setup.reference.description
     report = CaseReport(case.label, case.shapes, reference=source)
     expected = case.stored if case.stored is not None else setup.reference.outputs(case.feeds)
     missing = set(actual) - set(expected)
     if missing:
-        raise BadInput(f"{setup.package.path}: {source} lack output {sorted(missing)[0]}")
+        raise BadInput(f"{setup.package.path}: output {sorted(missing)[0]} is missing in {source}")
     compare_outputs(report, {name: expected[name] for name in actual}, actual, setup.tolerance)
     for name, whole in report.outputs.items():
         score = max(
@@ -109,9 +110,9 @@ def _compare(setup: Setup, case: Case, actual: Mapping[str, Array], outcome: Out
 
 
 def _compare_layers(
-    setup: Setup, case: Case, report: CaseReport, outcome: Outcome, looked_at: set[tuple[Shape, ...]]
+    setup: Setup, case: Case, report: CaseReport, outcome: ParityOutcome, looked_at: set[tuple[Shape, ...]]
 ) -> None:
-    """Inner tensors on the first rows of the batch; not again at sizes that leave the same."""
+    """Compare inner tensors on the first rows of the batch; skip shapes that were compared already."""
     feeds = case.cut(setup.package.manifest.inputs, LAYER_ROWS)
     shapes = tuple(array.shape for array in feeds.values())
     if setup.layers is None or shapes in looked_at:
@@ -121,15 +122,17 @@ def _compare_layers(
 
 
 def _look_inside(
-    setup: Setup, layers: Layers, feeds: Mapping[str, Array], report: CaseReport, outcome: Outcome
+    setup: Setup, layers: Layers, feeds: Mapping[str, Array], report: CaseReport, outcome: ParityOutcome
 ) -> None:
     report.layers = layers.compare(feeds, outcome.inner)
     judge_layers(report, setup.tolerance)
     outcome.divergence = outcome.divergence or first_divergence(report.layers, setup.tolerance)
 
 
-def _localise(setup: Setup, case: Case, report: CaseReport, outcome: Outcome, tell: Callable[[str], None]) -> None:
-    """Find the first layer that diverges in a case whose outputs do, if that was not done: with all its rows."""
+def _localise(
+    setup: Setup, case: Case, report: CaseReport, outcome: ParityOutcome, tell: Callable[[str], None]
+) -> None:
+    """Find the first diverging layer of a failed case, on all its rows, unless it is known already."""
     if outcome.divergence is not None:
         return
     if setup.layers is None:
@@ -144,23 +147,23 @@ def _localise(setup: Setup, case: Case, report: CaseReport, outcome: Outcome, te
 def _unlocated(setup: Setup, case: Case) -> str:
     if case.stored is not None:
         return (
-            f"every inner tensor agrees with {setup.reference.description}, and the stored answers do not: the fault "
-            "is in what both compute, or in the goldens; --against the model that the package was made from tells"
+            f"every inner tensor agrees with {setup.reference.description}, but the stored answers differ: either both "
+            "compute the same fault or the goldens are wrong; compare --against the model that was exported"
         )
     return (
-        "no inner tensor diverges while it is an output of its own: the fault is behind the last one compared, or in "
-        "something that the engine fuses only when nobody looks inside"
+        "no inner tensor diverges when it is exposed as an output: the fault is after the last one compared, or in a "
+        "fusion of the engine that exposing the tensors prevents"
     )
 
 
-def _check(setup: Setup, case: Case, outcome: Outcome, tell: Callable[[str], None]) -> None:
+def _check(setup: Setup, case: Case, outcome: ParityOutcome, tell: Callable[[str], None]) -> None:
     entries = setup.package.manifest.inputs
     batch = batch_dimension(entries)
     shapes, feeds = case.shapes, case.feeds
     if batch is not None:
         rows = rows_of(batch.low, batch.high)
         shapes = {name: (rows, *shape[1:]) for name, shape in shapes.items()}
-    if shapes != case.shapes:  # what a failure has kept is repeated as it is
+    if shapes != case.shapes:  # else keep the feeds: they may be those of a failure
         feeds = feeds_of(shapes, case.feeds, "metamorphic")
     limits = "fixed batch" if batch is None else (batch.low, batch.high)
     tell(f"metamorphic checks, {_shapes(shapes)}")

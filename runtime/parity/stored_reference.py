@@ -1,4 +1,4 @@
-"""An ONNX file as a reference: in ONNX Runtime on the CPU, as it stands, without graph optimizations."""
+"""An ONNX file as the reference: runs on ONNX Runtime's CPU provider without graph optimizations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 
 
-class Reference(Protocol):
-    """Gives the answers that a package is measured against, by the package's own names."""
+class ParityReference(Protocol):
+    """Computes the expected outputs for a package's inputs, under the package's names."""
 
     @property
     def description(self) -> str:
-        """What computes them, for people."""
+        """What computes the outputs, for people."""
 
     def accepts(self, shapes: Mapping[str, Shape]) -> bool:
         """Whether it takes inputs of these shapes."""
@@ -27,14 +27,14 @@ class Reference(Protocol):
         """The outputs for these inputs."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free the engine."""
 
 
 @final
 class StoredReference:
-    """A model file that takes and gives what the package does, under the same names or in the same order.
+    """A model file whose inputs and outputs match the package's by name, or else by order.
 
-    Raises BadInput when ONNX Runtime refuses the file, or when its inputs or outputs are of another number.
+    Raises BadInput when ONNX Runtime refuses the file, or when the numbers of inputs or outputs differ.
     """
 
     def __init__(self, model: Path, package: Package, description: str) -> None:

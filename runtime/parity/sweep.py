@@ -1,4 +1,4 @@
-"""Which sizes a package is tried at: the ends of its ranges, odd ones, lopsided ones, several batch sizes.
+"""The sizes that a package is compared at: ends of its ranges, odd, tall and wide sizes, several batch sizes.
 
 Sizes belong to dimensions, not to inputs: two inputs that share a dimension's name always get the same size.
 """
@@ -16,11 +16,11 @@ from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape
 from rectexport.runtime.package.manifest import TensorEntry
 
-#: Elements of the largest input that is fed; wider ranges are tried up to here.
+#: Most elements of an input; larger sizes of a range are not run.
 MAX_ELEMENTS = 1 << 25
-#: An axis without an upper bound is tried up to so many times its most common size.
+#: An axis without an upper bound is run up to this multiple of its opt size.
 UNBOUNDED_FACTOR = 4
-#: Batch sizes beside the ends of the range: next to the smallest, and odd ones that no vector width divides.
+#: Batch sizes besides the ends of the range: small ones, and odd ones that no vector width divides.
 BATCHES = (1, 2, 3, 5, 7)
 
 Shapes = dict[str, Shape]
@@ -38,13 +38,13 @@ class Dimension:
 
 
 def dimension_name(entry: TensorEntry, axis: int) -> str:
-    """The manifest's name of an axis, or one made from the input's where it has none."""
+    """The manifest's name of an axis; if it has none, the input's name and the axis, as in x[2]."""
     size = entry.shape[axis]
     return size if isinstance(size, str) and size else f"{entry.name}[{axis}]"
 
 
 def dynamic_dimensions(entries: Sequence[TensorEntry]) -> dict[str, Dimension]:
-    """Every dimension that may vary, by name, in the order of inputs and axes."""
+    """The dynamic dimensions by name, in the order of inputs and axes."""
     found: dict[str, Dimension] = {}
     for entry in entries:
         for axis in entry.range.dynamic_axes if entry.range else ():
@@ -58,13 +58,13 @@ def dynamic_dimensions(entries: Sequence[TensorEntry]) -> dict[str, Dimension]:
 
 
 def batch_dimension(entries: Sequence[TensorEntry]) -> Dimension | None:
-    """The dimension that is the first axis of every input, where there is one and it may vary."""
+    """The dynamic dimension that is the first axis of every input, None if there is none."""
     names = {dimension_name(entry, 0) if entry.shape else "" for entry in entries}
     return dynamic_dimensions(entries).get(names.pop()) if len(names) == 1 else None
 
 
 def sweep(entries: Sequence[TensorEntry]) -> dict[str, Shapes]:
-    """Input shapes by label, no two alike: the common size first; nothing where all sizes are fixed or unknown."""
+    """Different input shapes by label, opt first; empty if all sizes are fixed or a range is unknown."""
     known = all(entry.range is not None or all(isinstance(size, int) for size in entry.shape) for entry in entries)
     dimensions = dynamic_dimensions(entries)
     cases: dict[str, Shapes] = {}
@@ -76,9 +76,9 @@ def sweep(entries: Sequence[TensorEntry]) -> dict[str, Shapes]:
 
 
 def feeds_of(shapes: Mapping[str, Shape], examples: Mapping[str, Array], label: str) -> dict[str, Array]:
-    """Arrays whose elements are drawn from the examples': values as the model knows them, and no two rows alike.
+    """Arrays of these shapes with elements drawn at random from the examples, so that values are realistic.
 
-    The same label gives the same arrays.
+    The label seeds the draw: the same label gives the same arrays.
     """
     generator = np.random.default_rng(zlib.crc32(label.encode()))
     feeds = {}
@@ -116,7 +116,7 @@ def _assignments(
 
 
 def _largest(entries: Sequence[TensorEntry], dimensions: Mapping[str, Dimension], opt: _Sizes) -> _Sizes:
-    """The upper ends, each cut so that no input has more than MAX_ELEMENTS; never below the common size."""
+    """The largest sizes, each reduced so that no input exceeds MAX_ELEMENTS, but never below opt."""
     sizes = dict(opt)
     for name, dimension in dimensions.items():
         sizes[name] = 1
@@ -126,7 +126,7 @@ def _largest(entries: Sequence[TensorEntry], dimensions: Mapping[str, Dimension]
 
 
 def _odd(dimensions: Mapping[str, Dimension], largest: Mapping[str, int]) -> _Sizes:
-    """Every dimension at another odd size within its range, so that swapped axes show."""
+    """A different odd size within its range for every dimension, so that swapped axes are noticed."""
     sizes: _Sizes = {}
     for position, (name, entry) in enumerate(dimensions.items(), 1):
         high = largest[name]
@@ -136,7 +136,7 @@ def _odd(dimensions: Mapping[str, Dimension], largest: Mapping[str, int]) -> _Si
 
 
 def odd_size(low: int, start: int, high: int, taken: Collection[int]) -> int:
-    """The first odd size of the range from `start` on, then from `low` on, that no other axis has; else any other."""
+    """The first odd size not in `taken` from `start` on, then from `low` on; else the first size, free if possible."""
     sizes = [*range(start, min(start + 9, high + 1)), *range(low, min(low + 9, high + 1))]
     free = [size for size in sizes if size not in taken]
     return next(iter([size for size in free if size % 2] or free or sizes))

@@ -1,1 +1,1 @@
-"""Packages behind the Open Inference Protocol v2: one codec, one batcher, hosts of different size."""
+"""Serves packages over the Open Inference Protocol v2 (HTTP, gRPC), alone or inside Ray Serve or Triton."""

@@ -1,7 +1,7 @@
-"""Puts requests of one model together: no delay when idle, grouped by shape, results never mixed.
+"""Dynamic batching for one model: requests of equal shape share a run, and each gets its own rows back.
 
-A free worker takes what waits. Only while requests keep coming in does a batch wait for company, until it has as
-many rows as the last one had with those that waited behind it, and never longer than max_delay.
+An idle worker takes the waiting requests at once. Only while requests keep arriving does a batch wait for more: until
+it has as many rows as the last batch and the requests queued behind it had together, and never longer than max_delay.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import final
 
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.limits import Limits
-from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest
+from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.statistics import Statistics
 from rectexport.runtime.serving.workers.pool import Pool
-from rectexport.runtime.serving.workers.protocol import ModelFailed, Outcome, Ran, Worker, WorkerDied
+from rectexport.runtime.serving.workers.protocol import BatchResult, ModelFailed, Ran, Worker, WorkerDied
 
-#: Event loops keep time in milliseconds; a shorter timer would fire at once.
+#: Seconds. Event loops round timers to milliseconds; a shorter timer would fire at once.
 TICK = 1e-3
 Outputs = dict[str, Array]
 Key = tuple[tuple[int, ...], ...]
@@ -30,7 +30,7 @@ Key = tuple[tuple[int, ...], ...]
 
 @dataclass(eq=False)
 class Pending:
-    """A request between its arrival and its answer; alone once a run that it was part of went wrong."""
+    """A request between its arrival and its answer; `alone` is set after a run that it was part of failed."""
 
     request: InferRequest
     answer: asyncio.Future[Outputs]
@@ -42,7 +42,7 @@ class Pending:
 
 @final
 class Batcher:
-    """One for each model version. submit() gives a future; cancelling it takes the request out of the queue."""
+    """One for each model version. submit() returns a future; cancelling it removes the request from the queue."""
 
     def __init__(self, signature: Signature, pool: Pool, limits: Limits, statistics: Statistics) -> None:
         self._signature, self._pool, self._limits, self._statistics = signature, pool, limits, statistics
@@ -56,9 +56,12 @@ class Batcher:
         pool.on_idle = self._pump
 
     def submit(self, request: InferRequest) -> asyncio.Future[Outputs]:
-        """Take a request in. The future gives outputs by name, or a Refusal. Raises Refusal 429 when too many wait."""
+        """Queue a request. The future holds outputs by name, or a RequestError.
+
+        Raises RequestError 429 when the queue is full.
+        """
         if self.waiting >= self._limits.queue:
-            raise Refusal(429, f"{self.waiting} requests wait for this model; try again later")
+            raise RequestError(429, f"{self.waiting} requests wait for this model; try again later")
         answer: asyncio.Future[Outputs] = self._loop.create_future()
         seconds = min(request.timeout or self._limits.deadline, self._limits.deadline)
         expiry = self._loop.call_later(max(seconds, TICK), _expire, answer, seconds)
@@ -72,16 +75,16 @@ class Batcher:
         return answer
 
     async def idle(self) -> None:
-        """Wait until nothing waits and nothing runs."""
+        """Wait until no request is queued or running."""
         while self.waiting or self._running:
             await asyncio.sleep(0.01)
 
     def _answered(self, pending: Pending) -> None:
-        """However it ended: no timer is left, and a request that nobody waits for is not computed."""
+        """Cancel the deadline's timer, and remove a request that is still queued: nobody waits for it any more."""
         pending.expiry.cancel()
         if pending.queue is not None:
             pending.queue.remove(pending)
-            self._left(pending, pending.queue)
+            self._dequeued(pending, pending.queue)
 
     def _enqueue(self, pending: Pending, queue: deque[Pending]) -> None:
         queue.append(pending)
@@ -89,7 +92,7 @@ class Batcher:
         self.waiting += 1
         self._rows += pending.request.rows
 
-    def _left(self, pending: Pending, queue: deque[Pending]) -> None:
+    def _dequeued(self, pending: Pending, queue: deque[Pending]) -> None:
         pending.queue = None
         self.waiting -= 1
         self._rows -= pending.request.rows
@@ -103,7 +106,7 @@ class Batcher:
             self._start(worker, self._take())
 
     def _holds_back(self) -> bool:
-        """Whether to wait for company; sets a timer for when that must end."""
+        """Whether to wait for more requests; sets a timer for when the wait must end."""
         if self._retries or not self._signature.max_batch or self._limits.max_delay <= 0:
             return False
         now = time.perf_counter()
@@ -121,19 +124,19 @@ class Batcher:
         self._pump()
 
     def _take(self) -> list[Pending]:
-        """The oldest request, and those behind it that fit into one run with it."""
+        """The oldest request, and those of the same shape behind it, up to the largest batch."""
         if self._retries:
             pending = self._retries.popleft()
-            self._left(pending, self._retries)
+            self._dequeued(pending, self._retries)
             return [pending]
         group = min(self._groups.values(), key=lambda group: group[0].arrived)
         batch = [group.popleft()]
         rows = batch[0].request.rows
-        self._left(batch[0], group)
+        self._dequeued(batch[0], group)
         while group and rows + group[0].request.rows <= self._signature.max_batch:
             batch.append(group.popleft())
             rows += batch[-1].request.rows
-            self._left(batch[-1], group)
+            self._dequeued(batch[-1], group)
         return batch
 
     def _start(self, worker: Worker, batch: list[Pending]) -> None:
@@ -147,7 +150,7 @@ class Batcher:
         worker.run(feeds, lambda outcome: self._ended(outcome, worker, batch, begin, watch))
 
     def _ended(
-        self, outcome: Outcome, worker: Worker, batch: list[Pending], begin: float, watch: asyncio.TimerHandle
+        self, outcome: BatchResult, worker: Worker, batch: list[Pending], begin: float, watch: asyncio.TimerHandle
     ) -> None:
         watch.cancel()
         self._running -= 1
@@ -163,7 +166,7 @@ class Batcher:
         self._pump()
 
     def _failed(self, error: WorkerDied | ModelFailed, batch: Sequence[Pending]) -> None:
-        """Once more, each alone: then only the one that is to blame fails again."""
+        """Run each request once more, alone, so that only the one that causes the failure fails again."""
         for pending in batch:
             if pending.answer.done():
                 continue
@@ -171,18 +174,18 @@ class Batcher:
                 pending.alone = True
                 self._enqueue(pending, self._retries)
             elif isinstance(error, ModelFailed):
-                pending.answer.set_exception(Refusal(500, f"the model failed: {error}"))
+                pending.answer.set_exception(RequestError(500, f"the model failed: {error}"))
             else:
-                pending.answer.set_exception(Refusal(503, "a worker died twice on this request"))
+                pending.answer.set_exception(RequestError(503, "a worker died twice on this request"))
 
 
 def _expire(answer: asyncio.Future[Outputs], seconds: float) -> None:
     if not answer.done():
-        answer.set_exception(Refusal(504, f"no answer within the deadline of {seconds:g} s"))
+        answer.set_exception(RequestError(504, f"no answer within the deadline of {seconds:g} s"))
 
 
 def _share_out(outputs: Outputs, batch: Sequence[Pending]) -> None:
-    """Each request gets its own rows."""
+    """Give each request its own rows of the outputs."""
     if len(batch) == 1:
         if not batch[0].answer.done():
             batch[0].answer.set_result(outputs)

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr. What a client sent as content is never in them."""
+"""Structured logs: one JSON object a line on stderr. They never hold the content of a client's request."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TextIO, final
 
 @final
 class Log:
-    """Writes events; `requests` also says that each request is one, not only those that failed here."""
+    """Writes events. requests=True logs every request, not only those that failed in the server."""
 
     def __init__(self, stream: TextIO | None = None, *, requests: bool = False) -> None:
         self._stream = stream or sys.stderr
         self.requests = requests
 
     def event(self, name: str, **fields: object) -> None:
-        """One line: time in UTC, the event, its fields."""
+        """Write one line: the time in UTC, the event's name, its fields."""
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         line = json.dumps({"time": f"{stamp}.{int(now * 1e3) % 1000:03d}Z", "event": name, **fields})
@@ -28,7 +28,7 @@ class Log:
 
 @final
 class LibraryLines(logging.Handler):
-    """Lets libraries log through ours: their fixed texts and the kind of an exception, without its message."""
+    """Forwards libraries' warnings to our log: the message template and an exception's class, never its message."""
 
     def __init__(self, log: Log) -> None:
         super().__init__(logging.WARNING)

@@ -17,7 +17,7 @@ _LABELS = ("model", "version")
 
 @final
 class Metrics:
-    """Counts requests as they end; all that models count themselves is read when somebody asks."""
+    """Counts requests as they end; the models' own counts are read when the metrics are scraped."""
 
     def __init__(self, repository: Repository) -> None:
         self._client = client = require("prometheus_client")
@@ -40,7 +40,7 @@ class Metrics:
         self._registry.register(self)
 
     def ended(self, model: str, version: str, protocol: str, outcome: str, seconds: float) -> None:
-        """One request ended; model is empty where the request named none that is here."""
+        """Count a request that ended; model is empty when the request named no loaded model."""
         key = (model, version, protocol, outcome)
         bound = self._bound.get(key)
         if bound is None:
@@ -54,11 +54,11 @@ class Metrics:
         return bytes(self._client.generate_latest(self._registry))
 
     def collect(self) -> Iterable[Any]:
-        """What the models count, for prometheus_client."""
+        """The models' own counts, as prometheus_client calls for them."""
         gauge, counter = self._client.metrics_core.GaugeMetricFamily, self._client.metrics_core.CounterMetricFamily
         families = {
             "waiting": gauge("rectexport_queue_length", "Requests that wait for a worker", labels=_LABELS),
-            "workers": gauge("rectexport_workers", "Workers that can work", labels=_LABELS),
+            "workers": gauge("rectexport_workers", "Workers that are alive", labels=_LABELS),
             "restarts": counter("rectexport_worker_restarts", "Workers that died", labels=_LABELS),
             "rows": counter("rectexport_rows", "Rows inferred", labels=_LABELS),
             "runs": counter("rectexport_batches", "Runs of the engine", labels=_LABELS),
@@ -73,7 +73,7 @@ class Metrics:
                 "restarts": model.pool.restarts,
                 "rows": counted.rows,
                 "runs": counted.runs,
-                "infer": sum(tally.ns for tally in counted.batches.values()) / 1e9,
+                "infer": sum(duration.ns for duration in counted.batches.values()) / 1e9,
                 "queue": counted.queue.ns / 1e9,
             }
             for name, value in values.items():

@@ -1,4 +1,4 @@
-"""The models that a server has: by name and version, loaded, unloaded and replaced while others go on."""
+"""The models of a server, by name and version; each is loaded, unloaded and replaced while the others go on."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rectexport.runtime.package.folder import Package
 from rectexport.runtime.serving.batcher import Batcher
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import Log
-from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest, assemble
+from rectexport.runtime.serving.request_error import RequestError
+from rectexport.runtime.serving.served_packages import ServedPackage
 from rectexport.runtime.serving.signature import Signature
-from rectexport.runtime.serving.sources import Source
 from rectexport.runtime.serving.statistics import Statistics
 from rectexport.runtime.serving.workers.hosted import ModelSpec
 from rectexport.runtime.serving.workers.pool import Pool
 from rectexport.runtime.serving.workers.protocol import Worker
 
-#: Largest batch where neither the package nor the command line says one.
+#: Largest batch when neither the package nor the command line gives one.
 MAX_BATCH = 64
 
 
 @dataclass
-class Served:
+class ServedModel:
     """One loaded version."""
 
     name: str
@@ -39,7 +39,7 @@ class Served:
 
     @property
     def ready(self) -> bool:
-        """Whether a worker is there that has inferred."""
+        """Whether at least one worker is alive; workers have inferred before they count."""
         return bool(self.pool.workers)
 
     def metadata(self, versions: Sequence[str]) -> dict[str, Any]:
@@ -55,11 +55,11 @@ class Served:
 
 @final
 class Repository:
-    """Loads what `find` finds with workers made by `make`. All methods belong to the event loop's thread."""
+    """Loads the packages that `find` returns, with workers from `make`. Call it from the event loop's thread only."""
 
     def __init__(
         self,
-        find: Callable[[], Sequence[Source]],
+        find: Callable[[], Sequence[ServedPackage]],
         make: Callable[[ModelSpec], Worker],
         *,
         spec: ModelSpec,
@@ -68,23 +68,23 @@ class Repository:
         log: Log,
     ) -> None:
         self._find = find
-        self._sources: list[Source] = []
+        self._packages: list[ServedPackage] = []
         self._make, self._spec, self._instances = make, spec, instances
         self._limits, self._log = limits, log
-        self._loaded: dict[str, dict[str, Served]] = {}
-        self._newest: dict[str, Served] = {}
+        self._loaded: dict[str, dict[str, ServedModel]] = {}
+        self._newest: dict[str, ServedModel] = {}
         self._reasons: dict[tuple[str, str], str] = {}
         self._changing = asyncio.Lock()
 
-    def get(self, name: str, version: str = "") -> Served:
-        """A loaded model, the highest version where none is named. Raises Refusal 404."""
+    def get(self, name: str, version: str = "") -> ServedModel:
+        """A loaded model, the highest version when none is named. Raises RequestError 404."""
         found = self._loaded.get(name, {}).get(version) if version else self._newest.get(name)
         if found is None:
             which = f"{name[:100]!r} version {version[:20]!r}" if version else repr(name[:100])
-            raise Refusal(404, f"no model {which} is loaded here")
+            raise RequestError(404, f"no model {which} is loaded here")
         return found
 
-    def served(self) -> list[Served]:
+    def served(self) -> list[ServedModel]:
         """Everything loaded."""
         return [model for versions in self._loaded.values() for model in versions.values()]
 
@@ -99,48 +99,51 @@ class Repository:
         return bool(models) and all(model.ready for model in models)
 
     async def load_all(self) -> None:
-        """Load every source; raises BadInput for the first that cannot be served."""
-        self._sources = list(self._find())
-        for name in dict.fromkeys(source.name for source in self._sources):
+        """Find and load every package. Raises BadInput for the first that cannot be served."""
+        self._packages = list(self._find())
+        for name in dict.fromkeys(package.name for package in self._packages):
             await self._load(name)
 
     async def load(self, name: str) -> None:
-        """Load all versions of one model anew, as they are now; what is loaded goes on until then. Raises Refusal."""
+        """Load all versions of one model again from disk; the loaded ones serve until the new ones are ready.
+
+        Raises RequestError 404 for an unknown name, 400 when a version cannot be loaded.
+        """
         async with self._changing:
             try:
-                self._sources = list(self._find())
-                if not any(source.name == name for source in self._sources):
-                    raise Refusal(404, f"no model {name[:100]!r} in this repository")
+                self._packages = list(self._find())
+                if not any(package.name == name for package in self._packages):
+                    raise RequestError(404, f"no model {name[:100]!r} in this repository")
                 await self._load(name)
             except RectexportError as error:
-                raise Refusal(400, f"{name} cannot be loaded: {error}") from None
+                raise RequestError(400, f"{name} cannot be loaded: {error}") from None
 
     async def unload(self, name: str) -> None:
-        """Serve a model no longer; what it is computing is finished. Raises Refusal 404."""
+        """Stop serving a model, after finishing its requests. Raises RequestError 404."""
         async with self._changing:
             if name not in self._loaded:
-                raise Refusal(404, f"no model {name[:100]!r} is loaded here")
+                raise RequestError(404, f"no model {name[:100]!r} is loaded here")
             gone = self._loaded.pop(name)
             del self._newest[name]
             await self._retire(list(gone.values()), "unloaded")
 
     def index(self) -> list[dict[str, str]]:
-        """The protocol's repository index: every source with its state."""
+        """The protocol's repository index: every package with its state."""
         entries = []
-        for source in self._sources:
-            model = self._loaded.get(source.name, {}).get(source.version)
-            reason = self._reasons.get((source.name, source.version), "")
+        for package in self._packages:
+            model = self._loaded.get(package.name, {}).get(package.version)
+            reason = self._reasons.get((package.name, package.version), "")
             state = "READY" if model and model.ready else "UNAVAILABLE"
-            entries.append({"name": source.name, "version": source.version, "state": state, "reason": reason})
+            entries.append({"name": package.name, "version": package.version, "state": state, "reason": reason})
         return entries
 
     async def probe(self) -> None:
-        """Infer with every model, on its own goldens. Raises Refusal when one does not answer."""
+        """Infer with every model on its goldens. Raises RequestError when one does not answer."""
         for model in self.served():
             await model.batcher.submit(model.probe)
 
     async def drain(self) -> None:
-        """Wait until all that was taken in is answered."""
+        """Wait until every accepted request is answered."""
         await asyncio.gather(*(model.batcher.idle() for model in self.served()))
 
     def close(self) -> None:
@@ -149,11 +152,11 @@ class Repository:
             model.pool.close()
 
     async def _load(self, name: str) -> None:
-        fresh: dict[str, Served] = {}
+        fresh: dict[str, ServedModel] = {}
         try:
-            for source in self._sources:
-                if source.name == name:
-                    fresh[source.version] = await self._open(source)
+            for package in self._packages:
+                if package.name == name:
+                    fresh[package.version] = await self._open(package)
         except BaseException:
             for model in fresh.values():
                 model.pool.close()
@@ -163,10 +166,10 @@ class Repository:
         self._newest[name] = fresh[max(fresh, key=int)]
         await self._retire(list(old.values()), "")
 
-    async def _open(self, source: Source) -> Served:
-        key = (source.name, source.version)
+    async def _open(self, package: ServedPackage) -> ServedModel:
+        key = (package.name, package.version)
         limit = self._spec.max_batch or MAX_BATCH
-        spec = replace(self._spec, path=str(source.path.resolve()), max_batch=limit)
+        spec = replace(self._spec, path=str(package.path.resolve()), max_batch=limit)
         pool = Pool(lambda: self._make(spec), self._instances)
         try:
             signature = spec.signature()
@@ -177,15 +180,15 @@ class Repository:
         if signature.max_batch and not facts["max_batch"]:
             signature = signature.unbatched()
         self._reasons.pop(key, None)
-        names = {"model": source.name, "version": source.version}
+        names = {"model": package.name, "version": package.version}
         pool.on_trouble = lambda line: self._log.event("worker", **names, text=line)
         self._log.event("loaded", **names, **facts)
         statistics = Statistics()
         batcher = Batcher(signature, pool, self._limits, statistics)
         probe = assemble(signature, Package.open(spec.path).goldens()[0])
-        return Served(*key, signature, pool, batcher, statistics, probe)
+        return ServedModel(*key, signature, pool, batcher, statistics, probe)
 
-    async def _retire(self, models: Sequence[Served], reason: str) -> None:
+    async def _retire(self, models: Sequence[ServedModel], reason: str) -> None:
         for model in models:
             if reason:
                 self._reasons[(model.name, model.version)] = reason

@@ -1,4 +1,4 @@
-"""One inference, between the codec that reads it and the batcher that runs it."""
+"""An infer request as values: made by a protocol's codec, run by the batcher."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rectexport.runtime.base.runner import Array
-from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.signature import Signature
 
 #: The protocol's parameter for a request's own deadline is in microseconds.
@@ -21,7 +21,7 @@ _UNSUPPORTED = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """An output that the client asked for; binary or as JSON concerns HTTP alone."""
+    """An output that the client asked for. `binary` is for HTTP: as bytes, or as JSON."""
 
     name: str
     binary: bool
@@ -29,7 +29,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A checked request. Requests of equal key may share a run; timeout is in seconds, None for the server's own."""
+    """A checked request. Requests of equal key may share a run. timeout is in seconds, None for the server's own."""
 
     id: str
     feeds: dict[str, Array]
@@ -47,16 +47,16 @@ def assemble(
     wanted: tuple[Wanted, ...] = (),
     timeout: float | None = None,
 ) -> InferRequest:
-    """Put checked tensors together. Raises Refusal 400 for a missing input or inputs of different batch size."""
+    """A request from checked tensors. Raises RequestError 400 for a missing input or unequal batch sizes."""
     if len(feeds) != len(signature.inputs):
         missing = next(name for name in signature.inputs if name not in feeds)
-        raise Refusal(400, f"input {missing} is missing; the model takes {', '.join(signature.inputs)}")
+        raise RequestError(400, f"input {missing} is missing; the model takes {', '.join(signature.inputs)}")
     ordered = {name: feeds[name] for name in signature.inputs}
     rows = 1
     if signature.max_batch:
         sizes = {array.shape[0] for array in ordered.values()}
         if len(sizes) != 1:
-            raise Refusal(400, f"the inputs differ in batch size: {', '.join(map(str, sorted(sizes)))}")
+            raise RequestError(400, f"the inputs differ in batch size: {', '.join(map(str, sorted(sizes)))}")
         rows = sizes.pop()
         key = tuple(array.shape[1:] for array in ordered.values())
     else:
@@ -65,42 +65,44 @@ def assemble(
 
 
 def check_output(signature: Signature, name: object) -> str:
-    """The name of an output that the model has, or Refusal 400."""
+    """The name, when the model has such an output. Raises RequestError 400."""
     if not isinstance(name, str) or name not in signature.outputs:
-        raise Refusal(400, f"no output {str(name)[:100]!r}; the model gives {', '.join(signature.outputs)}")
+        raise RequestError(400, f"no output {str(name)[:100]!r}; the model gives {', '.join(signature.outputs)}")
     return name
 
 
 def check_parameters(parameters: Any, where: str) -> dict[str, Any]:
-    """The protocol's free-form parameters, or Refusal 400 for what is no object or asks for what is not done here."""
+    """The protocol's free-form parameters. Raises RequestError 400 unless they are an object of supported ones."""
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
-        raise Refusal(400, f"{where}: expected parameters to be an object")
+        raise RequestError(400, f"{where}: expected parameters to be an object")
     for name, reason in _UNSUPPORTED.items():
         if name in parameters:
-            raise Refusal(400, f"{where}: {reason}")
+            raise RequestError(400, f"{where}: {reason}")
     return parameters
 
 
 def read_timeout(parameters: dict[str, Any]) -> float | None:
-    """The request's own deadline in seconds; 0 and none mean the server's. Raises Refusal 400."""
+    """The request's own deadline in seconds; 0 and none mean the server's. Raises RequestError 400."""
     value = parameters.get("timeout")
     if value is None:
         return None
     if type(value) is not int or not 0 <= value < 2**63:
-        raise Refusal(400, "parameter timeout: expected whole microseconds")
+        raise RequestError(400, "parameter timeout: expected whole microseconds")
     return value * MICROSECONDS or None
 
 
 def from_bytes(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int, name: str, size: int) -> Array:
-    """An array over the bytes of a tensor, not copied; raises Refusal 400 when their number does not fit the shape."""
+    """An array that shares a tensor's bytes in `data`. Raises RequestError 400 when their number does not fit shape."""
     count = 1
     for extent in shape:
         count *= extent
     if size != count * dtype.itemsize:
-        raise Refusal(400, f"input {name}: expected {count * dtype.itemsize} bytes for shape {list(shape)}, got {size}")
+        raise RequestError(
+            400, f"input {name}: expected {count * dtype.itemsize} bytes for shape {list(shape)}, got {size}"
+        )
     array: Array = np.frombuffer(data, dtype, count, offset).reshape(shape)
     if dtype == np.bool_ and array.view(np.uint8).max(initial=0) > 1:
-        raise Refusal(400, f"input {name}: BOOL bytes are 0 or 1")
+        raise RequestError(400, f"input {name}: BOOL bytes are 0 or 1")
     return array

@@ -1,4 +1,4 @@
-"""One server process: HTTP and gRPC in one event loop, from the first socket to the last answer."""
+"""The server process: HTTP and gRPC in one event loop."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.environment import require, usable_cores
 from rectexport.runtime.engines.backends import AUTO
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.serving.grpc.service import GrpcService
 from rectexport.runtime.serving.http.app import HttpApp
-from rectexport.runtime.serving.http.protocol import patient_for
+from rectexport.runtime.serving.http.protocol import protocol_with_timeout
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import LibraryLines, Log
 from rectexport.runtime.serving.repository import Repository
+from rectexport.runtime.serving.served_packages import find_packages
 from rectexport.runtime.serving.service import Service
-from rectexport.runtime.serving.sources import find_sources
 from rectexport.runtime.serving.warm_up import warm_up
 from rectexport.runtime.serving.workers.hosted import ModelSpec
 from rectexport.runtime.serving.workers.process import ProcessWorker
 from rectexport.runtime.serving.workers.thread import ThreadWorker
-from rectexport.runtime.timing.stopwatch import usable_cores
 
 BACKLOG = 1024
 LEAST_TOKEN = 16
@@ -37,7 +36,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to serve. port 0 takes a free one; grpc_port None serves HTTP alone; threads 0 shares the cores out."""
+    """How to serve. port 0 takes a free port; grpc_port None serves HTTP only; threads 0 divides the cores equally."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -53,7 +52,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
-        """Raises UsageError for an address that others can reach without a token."""
+        """Raise UsageError for an address that other machines can reach without a token."""
         if self.host not in LOOPBACK and self.token is None and not self.insecure:
             raise UsageError(
                 f"--host {self.host}: anyone who reaches this address could use the server; "
@@ -62,7 +61,7 @@ class Settings:
 
 
 def read_token(path: Path) -> str:
-    """A token from a file. Raises BadInput when it cannot be read or is too short to keep anyone out."""
+    """The token in a file. Raises BadInput when it cannot be read, is too short, or holds spaces or non-ASCII."""
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -73,24 +72,27 @@ def read_token(path: Path) -> str:
 
 
 def make_repository(words: Sequence[str], settings: Settings, log: Log) -> Repository:
-    """The models that the words name (see find_sources), not loaded yet. Belongs to the running event loop."""
+    """The repository for the packages that the words name (see find_packages), not loaded yet.
+
+    Call it in the event loop that will use it.
+    """
     threads = settings.threads or max(1, usable_cores() // settings.instances)
     spec = ModelSpec("", settings.backend, threads, settings.max_batch)
     make = ThreadWorker if settings.in_process else ProcessWorker
     return Repository(
-        lambda: find_sources(words), make, spec=spec, instances=settings.instances, limits=settings.limits, log=log
+        lambda: find_packages(words), make, spec=spec, instances=settings.instances, limits=settings.limits, log=log
     )
 
 
 def run(words: Sequence[str], settings: Settings, log: Log) -> int:
-    """Serve what find_sources finds for the words, until SIGTERM or SIGINT; then finish what was begun.
+    """Serve the packages that the words name (see find_packages) until SIGTERM or SIGINT, then finish open requests.
 
-    Gives the number of requests answered. Raises UsageError, BadInput for a package or an address that cannot be
-    used, and MissingDependency.
+    Returns the number of requests answered. Raises UsageError for settings that contradict each other, BadInput for
+    a package or an address that cannot be used, and MissingDependency for a missing library or device.
     """
     settings.check()
     require("uvicorn")
-    with contextlib.suppress(ImportError):  # there is none for Windows
+    with contextlib.suppress(ImportError):  # uvloop does not exist for Windows
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
@@ -104,7 +106,7 @@ async def _serve(words: Sequence[str], settings: Settings, log: Log) -> int:
         stack.callback(repository.close)
         await repository.load_all()
         gc.collect()
-        gc.freeze()  # what is here now stays: the collector need not look at it again for every few requests
+        gc.freeze()  # these objects live as long as the server: the garbage collector need not scan them again
         service = Service(
             repository, settings.limits, log, token=settings.token, repository_api=settings.repository_api
         )
@@ -114,7 +116,7 @@ async def _serve(words: Sequence[str], settings: Settings, log: Log) -> int:
 
 @final
 class _Host:
-    """uvicorn and grpc side by side, and the signals that end them."""
+    """Runs uvicorn and grpc side by side; SIGTERM and SIGINT end both."""
 
     def __init__(self, service: Service, settings: Settings, log: Log) -> None:
         self._service, self._settings, self._log = service, settings, log
@@ -139,7 +141,7 @@ class _Host:
         self._log.event("stopped", answered=self._service.answered)
 
     def _stop(self) -> None:
-        """Once: begin nothing new, finish the rest. Twice: now."""
+        """First signal: refuse new requests and finish the open ones. Second signal: end now."""
         if self._service.draining:
             self._web.force_exit = True
         self._log.event("draining", inside=self._service.admission.inside)
@@ -181,7 +183,7 @@ def _web_server(service: Service, settings: Settings, log: Log) -> Any:
         logger.handlers, logger.propagate = [LibraryLines(log)], False
     config = uvicorn.Config(
         HttpApp(service),
-        http=patient_for(settings.limits.receive),
+        http=protocol_with_timeout(settings.limits.receive),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -194,7 +196,7 @@ def _web_server(service: Service, settings: Settings, log: Log) -> Any:
         timeout_graceful_shutdown=int(settings.limits.drain),
     )
     server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # signals are ours: gRPC has to drain as well
+    server.capture_signals = contextlib.nullcontext  # we handle the signals: gRPC has to drain as well
     return server
 
 

@@ -1,4 +1,4 @@
-"""What a server does, whichever protocol asks: infer, count, log, say whether it is ready."""
+"""The server's work that all protocols share: admit, infer, count and log requests, report readiness."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rectexport.runtime.serving.batcher import Outputs
 from rectexport.runtime.serving.limits import Admission, Limits
 from rectexport.runtime.serving.log import Log
 from rectexport.runtime.serving.metrics import Metrics
-from rectexport.runtime.serving.refusal import Refusal
-from rectexport.runtime.serving.repository import Repository, Served
+from rectexport.runtime.serving.repository import Repository, ServedModel
 from rectexport.runtime.serving.request import InferRequest
+from rectexport.runtime.serving.request_error import RequestError
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -25,7 +25,7 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 @final
 class Service:
-    """Shared by the protocols of one server. draining: nothing new is begun."""
+    """Shared by the protocols of one server. While draining, new requests are refused."""
 
     def __init__(
         self,
@@ -45,67 +45,72 @@ class Service:
         self._token = None if token is None else token.encode()
         self._ids = map(f"{os.urandom(4).hex()}-{{}}".format, itertools.count(1))
 
-    def forget(self) -> None:
-        """Start counting anew."""
+    def reset_counts(self) -> None:
+        """Set all metrics and statistics to zero."""
         self.metrics, self.answered = Metrics(self.repository), 0
         for model in self.repository.served():
             model.statistics.clear()
 
     @property
     def ready(self) -> bool:
-        """Whether an inference would succeed: each model has a worker that has inferred."""
+        """Whether an inference would succeed: not draining, and each model has a live worker."""
         return not self.draining and self.repository.ready
 
     def authorize(self, header: str | None) -> None:
-        """Check `Bearer TOKEN` in constant time. Raises Refusal 401."""
+        """Check `Bearer TOKEN` in constant time. Raises RequestError 401."""
         if self._token is None:
             return
         scheme, _, given = (header or "").partition(" ")
         if not hmac.compare_digest(given.strip().encode(), self._token) or scheme.lower() != "bearer":
-            raise Refusal(401, "expected the header Authorization: Bearer TOKEN")
+            raise RequestError(401, "expected the header Authorization: Bearer TOKEN")
 
     def enter(self, protocol: str) -> None:
-        """Begin a request; raises Refusal 429 or 503, counted. Every one that is begun must be ended."""
+        """Admit a request; call ended() once for each.
+
+        Raises RequestError 429 at the limit and 503 while draining; both are counted.
+        """
         try:
             if self.draining:
-                raise Refusal(503, "the server is going down")
+                raise RequestError(503, "the server is going down")
             self.admission.enter()
-        except Refusal as refusal:
-            self.metrics.ended("", "", protocol, refusal.label, 0.0)
+        except RequestError as fault:
+            self.metrics.ended("", "", protocol, fault.label, 0.0)
             raise
 
     def request_id(self, given: str | None) -> str:
-        """The client's id where it is a short printable word, else one of ours."""
+        """The client's id if it is 1 to 128 printable ASCII characters without spaces, else a new one."""
         return given if given and _REQUEST_ID.fullmatch(given) else next(self._ids)
 
-    def begin(self, model: Served, request: InferRequest) -> asyncio.Future[Outputs]:
-        """Queue a request. Raises Refusal 429, or 503 when no worker can be started."""
+    def begin(self, model: ServedModel, request: InferRequest) -> asyncio.Future[Outputs]:
+        """Queue a request. Raises RequestError 429, or 503 when no worker can be started."""
         if not model.ready and model.pool.trouble:
-            raise Refusal(503, f"model {model.name} has no worker: {model.pool.trouble}")
+            raise RequestError(503, f"model {model.name} has no worker: {model.pool.trouble}")
         return model.batcher.submit(request)
 
-    def ended(self, model: Served | None, protocol: str, refusal: Refusal | None, began: float, id: str) -> None:
-        """Count a request, and log it when it failed here or all are to be logged."""
+    def ended(
+        self, model: ServedModel | None, protocol: str, fault: RequestError | None, began: float, id: str
+    ) -> None:
+        """Count a request, and log it if the server failed or every request is logged."""
         self.admission.leave()
         seconds = time.perf_counter() - began
-        outcome = refusal.label if refusal else "ok"
+        outcome = fault.label if fault else "ok"
         name, number = (model.name, model.version) if model else ("", "")
         self.metrics.ended(name, number, protocol, outcome, seconds)
         if model:
-            (model.statistics.fail if refusal else model.statistics.success).add(seconds)
-        if refusal is None:
+            (model.statistics.fail if fault else model.statistics.success).add(seconds)
+        if fault is None:
             self.answered += 1
-        if self.log.requests or (refusal and refusal.status >= 500):
+        if self.log.requests or (fault and fault.status >= 500):
             fields = {"id": id, "model": name, "version": number, "protocol": protocol, "outcome": outcome}
             self.log.event("request", **fields, ms=round(seconds * 1e3, 3))
 
     def check_repository_api(self) -> None:
-        """Raises Refusal 404 unless loading and unloading were asked for at the start."""
+        """Raise RequestError 404 unless the server was started with the repository API."""
         if not self.repository_api:
-            raise Refusal(404, "the repository API is off; start the server with --repository-api")
+            raise RequestError(404, "the repository API is off; start the server with --repository-api")
 
     def statistics(self, name: str = "", number: str = "") -> list[dict[str, Any]]:
-        """model_stats of everything loaded, of one model's versions, or of one version. Raises Refusal 404."""
+        """model_stats of all loaded models, of one model's versions, or of one version. Raises RequestError 404."""
         if name:
             self.repository.get(name, number)
         return [

@@ -1,4 +1,4 @@
-"""What a served model takes and gives, in the protocol's terms, checked before anything is queued."""
+"""A served model's inputs and outputs in the protocol's terms; requests are checked against them before queueing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rectexport.runtime.package.manifest import TensorEntry
-from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.request_error import RequestError
 
-#: The protocol's datatypes that rectexport's tensors have -> numpy.
+#: Protocol datatype -> NumPy dtype, for those that packages can have.
 DATATYPES = {
     "BOOL": "bool",
     "UINT8": "uint8",
@@ -31,8 +31,8 @@ UNBOUNDED = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """One input or output; bounds are the smallest and largest size of each axis."""
+class ServedTensor:
+    """An input or output; bounds are the smallest and largest size of each axis."""
 
     name: str
     datatype: str
@@ -41,29 +41,29 @@ class Tensor:
     bounds: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, entry: TensorEntry) -> Tensor:
-        """The same tensor as a manifest describes it."""
+    def of(cls, entry: TensorEntry) -> ServedTensor:
+        """From a manifest's entry."""
         shape = tuple(size if isinstance(size, int) else -1 for size in entry.shape)
         bounds = tuple((size, size) if size >= 0 else _range(entry, axis, UNBOUNDED) for axis, size in enumerate(shape))
         dtype = np.dtype(entry.dtype)
         return cls(entry.name, DATATYPE_OF[dtype], dtype, shape, bounds)
 
     def check(self, datatype: object, shape: object) -> tuple[int, ...]:
-        """The shape as a tuple; raises Refusal 400 with expected and actual when it or the datatype does not fit."""
+        """The shape as a tuple. Raises RequestError 400 with expected and actual for a wrong datatype or shape."""
         if datatype != self.datatype:
-            raise Refusal(400, f"input {self.name}: expected datatype {self.datatype}, got {str(datatype)[:40]!r}")
+            raise RequestError(400, f"input {self.name}: expected datatype {self.datatype}, got {str(datatype)[:40]!r}")
         if not isinstance(shape, (list, tuple)) or not all(type(size) is int for size in shape):
-            raise Refusal(400, f"input {self.name}: expected a shape, a list of whole numbers")
+            raise RequestError(400, f"input {self.name}: expected a shape, a list of whole numbers")
         if len(shape) != len(self.bounds):
-            raise Refusal(400, f"input {self.name}: expected shape {self.expected}, got {_short(shape)}")
+            raise RequestError(400, f"input {self.name}: expected shape {self.expected}, got {_short(shape)}")
         for size, (low, high) in zip(shape, self.bounds, strict=True):
             if not low <= size <= high:
-                raise Refusal(400, f"input {self.name}: expected shape {self.expected}, got {_short(shape)}")
+                raise RequestError(400, f"input {self.name}: expected shape {self.expected}, got {_short(shape)}")
         return tuple(shape)
 
     @property
     def expected(self) -> str:
-        """[1..64, 3, 8, 8]."""
+        """The accepted shape, as in [1..64, 3, 8, 8]."""
         sizes = [
             str(low) if low == high else f"{low}.." if high == UNBOUNDED else f"{low}..{high}"
             for low, high in self.bounds
@@ -71,21 +71,21 @@ class Tensor:
         return f"[{', '.join(sizes)}]"
 
     def metadata(self) -> dict[str, Any]:
-        """As the protocol's model metadata lists it."""
+        """The tensor's entry in the protocol's model metadata."""
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs and outputs by name, and how many rows may share one run; 0 rows: requests are never put together."""
+    """Inputs and outputs by name. max_batch is how many rows may share one run; 0: requests are never batched."""
 
-    inputs: dict[str, Tensor]
-    outputs: dict[str, Tensor]
+    inputs: dict[str, ServedTensor]
+    outputs: dict[str, ServedTensor]
     max_batch: int
 
     @classmethod
     def of(cls, inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry], limit: int | None = None) -> Signature:
-        """From a manifest's entries; limit lowers the largest batch, and raises it nowhere.
+        """From a manifest's entries. limit may lower the largest batch, never raise it.
 
         Requests may share a run when axis 0 of every input and output is the same dynamic dimension.
         """
@@ -93,13 +93,13 @@ class Signature:
         batchable = len(first) == 1 and isinstance(next(iter(first)), str)
         largest = min(_range(entry, 0, UNBOUNDED)[1] for entry in inputs) if batchable else 0
         return cls(
-            {entry.name: Tensor.of(entry) for entry in inputs},
-            {entry.name: Tensor.of(entry) for entry in outputs},
+            {entry.name: ServedTensor.of(entry) for entry in inputs},
+            {entry.name: ServedTensor.of(entry) for entry in outputs},
             largest if limit is None else min(largest, limit),
         )
 
     def unbatched(self) -> Signature:
-        """The same model, each request run alone."""
+        """The same model without batching: each request runs alone."""
         return Signature(self.inputs, self.outputs, 0)
 
 

@@ -1,4 +1,4 @@
-"""What the protocol's statistics extension reports of one model version."""
+"""Statistics of one model version, as the protocol's statistics extension reports them."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ NANO = 1e9
 
 
 @dataclass
-class Tally:
-    """How often, and nanoseconds in all."""
+class StatisticDuration:
+    """A count and the nanoseconds in all; the protocol's StatisticDuration."""
 
     count: int = 0
     ns: int = 0
 
     def add(self, seconds: float, count: int = 1) -> None:
-        """Count `count` times with `seconds` in all."""
+        """Add `count` events that took `seconds` in all."""
         self.count += count
         self.ns += int(seconds * NANO)
 
     def as_dict(self) -> dict[str, int]:
-        """As the protocol writes it."""
+        """Plain values, with the protocol's keys."""
         return {"count": self.count, "ns": self.ns}
 
 
 @dataclass
 class Statistics:
-    """Counted since the model was loaded. A row is what the protocol calls an inference."""
+    """Counts since the model was loaded. A row is what the protocol calls an inference."""
 
-    success: Tally = field(default_factory=Tally)
-    fail: Tally = field(default_factory=Tally)
-    queue: Tally = field(default_factory=Tally)
-    infer: Tally = field(default_factory=Tally)
-    batches: dict[int, Tally] = field(default_factory=dict)
+    success: StatisticDuration = field(default_factory=StatisticDuration)
+    fail: StatisticDuration = field(default_factory=StatisticDuration)
+    queue: StatisticDuration = field(default_factory=StatisticDuration)
+    infer: StatisticDuration = field(default_factory=StatisticDuration)
+    batches: dict[int, StatisticDuration] = field(default_factory=dict)
     rows: int = 0
     last_ms: int = 0
 
     @property
     def runs(self) -> int:
-        """Times that the engine was run with success."""
-        return sum(tally.count for tally in self.batches.values())
+        """How many runs of the engine succeeded."""
+        return sum(duration.count for duration in self.batches.values())
 
     def clear(self) -> None:
-        """Start counting anew."""
+        """Set all counts to zero."""
         for name, value in vars(Statistics()).items():
             setattr(self, name, value)
 
     def ran(self, rows: int, seconds: float, requests: int, waited: float) -> None:
-        """A batch succeeded: its rows, the engine's seconds, its requests and how long they waited in all."""
+        """Count a batch that succeeded: rows, the engine's seconds, requests, and seconds they waited in all."""
         self.rows += rows
-        self.batches.setdefault(rows, Tally()).add(seconds)
+        self.batches.setdefault(rows, StatisticDuration()).add(seconds)
         self.infer.add(seconds * requests, requests)
         self.queue.add(waited, requests)
         self.last_ms = int(time.time() * 1e3)
 
     def as_dict(self, name: str, version: str) -> dict[str, Any]:
-        """One entry of model_stats."""
+        """The entry of model_stats, with the protocol's keys."""
         nothing = {"count": 0, "ns": 0}
         return {
             "name": name,
@@ -79,9 +79,9 @@ class Statistics:
                 {
                     "batch_size": rows,
                     "compute_input": nothing,
-                    "compute_infer": tally.as_dict(),
+                    "compute_infer": duration.as_dict(),
                     "compute_output": nothing,
                 }
-                for rows, tally in sorted(self.batches.items())
+                for rows, duration in sorted(self.batches.items())
             ],
         }

@@ -1,4 +1,4 @@
-"""The server asks itself before anyone else does, over its own socket: the first client meets no first time."""
+"""Warm-up over the server's own socket, so that the first client's request is as fast as any other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 
-from rectexport.runtime.serving.repository import Served
+from rectexport.runtime.serving.repository import ServedModel
 from rectexport.runtime.serving.service import Service
 from rectexport.runtime.serving.workers.frames import flat
 
@@ -15,7 +15,7 @@ _LENGTH = re.compile(rb"content-length: (\d+)")
 
 
 async def warm_up(service: Service, host: str, port: int, token: str | None) -> None:
-    """Infer a few times with every model over HTTP, on its goldens, and leave no trace in the counts."""
+    """Infer ROUNDS times with every model over HTTP, on its goldens, then set the counts back to zero."""
     reader, writer = await asyncio.open_connection(host, port)
     for model in service.repository.served():
         for _ in range(ROUNDS):
@@ -24,10 +24,10 @@ async def warm_up(service: Service, host: str, port: int, token: str | None) -> 
             found = _LENGTH.search(head)
             await reader.readexactly(int(found[1]) if found else 0)
     writer.close()
-    service.forget()
+    service.reset_counts()
 
 
-def _message(model: Served, token: str | None) -> bytes:
+def _message(model: ServedModel, token: str | None) -> bytes:
     feeds = model.probe.feeds
     inputs = [
         {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.base.environment import version
+from rectexport.runtime.base.environment import usable_cores, version
 from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.timing.entrants import Entrant, Match
 from rectexport.runtime.timing.inputs import batch_of
@@ -22,7 +22,6 @@ from rectexport.runtime.timing.machine import (
     load_average,
     load_between,
     machine,
-    usable_cores,
 )
 from rectexport.runtime.timing.process import Contestant
 from rectexport.runtime.timing.stopwatch import Race, Timing, race

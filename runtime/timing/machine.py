@@ -11,18 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.base.environment import version
+from rectexport.runtime.base.environment import usable_cores, version
 
 #: Share of the usable cores that others may take before a measurement is called disturbed.
 BUSY = 0.1
 _PROC, _CPUS = Path("/proc"), Path("/sys/devices/system/cpu")
 _GPU_FIELDS = ("name", "driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "utilization.gpu")
 _GPU_QUERY = ("nvidia-smi", f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader")
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> dict[str, Any]:

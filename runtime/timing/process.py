@@ -39,7 +39,7 @@ class Contestant:
 
 
 @dataclass
-class Worker:
+class TimingProcess:
     """A running worker, which has loaded its model; `said` is what it told about it."""
 
     name: str
@@ -94,7 +94,7 @@ class Worker:
 
 
 @contextmanager
-def started(contestant: Contestant) -> Iterator[Worker]:
+def started(contestant: Contestant) -> Iterator[TimingProcess]:
     """A worker whose model is being loaded; killed at the end."""
     command = [sys.executable, "-m", contestant.module, json.dumps(dict(contestant.spec))]
     environment = {key: value for key, value in os.environ.items() if key not in _THREAD_VARIABLES}
@@ -103,7 +103,7 @@ def started(contestant: Contestant) -> Iterator[Worker]:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True, env=environment
         )
         try:
-            yield Worker(contestant.name, process, noise)
+            yield TimingProcess(contestant.name, process, noise)
         finally:
             process.kill()
             process.communicate()  # waits, and closes pipes whatever is left in them

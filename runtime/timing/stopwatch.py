@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rectexport.runtime.base.environment import usable_cores
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.timing.intervals import Interval, ratio_interval
-from rectexport.runtime.timing.machine import usable_cores
 from rectexport.runtime.timing.process import Contestant, started
 
 LEAST_ROUNDS = 3
@@ -28,8 +28,8 @@ LEAST_ROUNDS = 3
 BURST = 0.02
 
 
-class Player(Protocol):
-    """A loaded model that runs when told; rectexport.runtime.timing.process.Worker, or a fake."""
+class BurstRunner(Protocol):
+    """A loaded model that runs when told; rectexport.runtime.timing.process.TimingProcess, or a fake."""
 
     @property
     def said(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Player(Protocol):
         """Seconds of each of its runs."""
 
 
-Start = Callable[[Contestant], AbstractContextManager[Player]]
+Start = Callable[[Contestant], AbstractContextManager[BurstRunner]]
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,12 @@ def race(
     for launch in range(how.launches):
         tick(launch)
         with ExitStack() as stack:
-            players = _launch(stack, [contestants[i] for i in rng.permutation(len(contestants))], start)
-            for player in players.values():
-                player.burst(how.warm_up)
-            _run_rounds(players, books, launch, how.burst, clock() + share, rng, clock)
-            for name, player in players.items():
-                books[name].said = player.said
+            runners = _launch(stack, [contestants[i] for i in rng.permutation(len(contestants))], start)
+            for runner in runners.values():
+                runner.burst(how.warm_up)
+            _run_rounds(runners, books, launch, how.burst, clock() + share, rng, clock)
+            for name, runner in runners.items():
+                books[name].said = runner.said
     tick(how.launches)
     return {name: book.timing() for name, book in books.items()}
 
@@ -159,11 +159,11 @@ def measure(
             path.write_bytes(data)
             spec = {"model": str(path), "engine": engine, "threads": threads or usable_cores()}
             contestants.append(Contestant(name, spec))
-        players = _launch(stack, contestants, started)
-        for player in players.values():
-            player.burst(burst)
+        runners = _launch(stack, contestants, started)
+        for runner in runners.values():
+            runner.burst(burst)
         books = {name: _Book() for name in models}
-        _run_rounds(players, books, 0, burst, end, np.random.default_rng(0), time.perf_counter, tick)
+        _run_rounds(runners, books, 0, burst, end, np.random.default_rng(0), time.perf_counter, tick)
     return {name: book.timing() for name, book in books.items()}
 
 
@@ -185,16 +185,16 @@ class _Book:
         return Timing(tuple(self.rounds), tuple(self.launches), tuple(self.samples), dict(self.said))
 
 
-def _launch(stack: ExitStack, contestants: Sequence[Contestant], start: Start) -> dict[str, Player]:
+def _launch(stack: ExitStack, contestants: Sequence[Contestant], start: Start) -> dict[str, BurstRunner]:
     """Start all, so that they load side by side; then wait for each."""
-    players = {entry.name: stack.enter_context(start(entry)) for entry in contestants}
-    for player in players.values():
-        player.wait_ready()
-    return players
+    runners = {entry.name: stack.enter_context(start(entry)) for entry in contestants}
+    for runner in runners.values():
+        runner.wait_ready()
+    return runners
 
 
 def _run_rounds(
-    players: Mapping[str, Player],
+    runners: Mapping[str, BurstRunner],
     books: Mapping[str, _Book],
     launch: int,
     burst: float,
@@ -203,9 +203,9 @@ def _run_rounds(
     clock: Callable[[], float],
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    names, done = sorted(players), 0
+    names, done = sorted(runners), 0
     while done < LEAST_ROUNDS or clock() < end:
         for index in rng.permutation(len(names)):
-            books[names[index]].add(launch, players[names[index]].burst(burst))
+            books[names[index]].add(launch, runners[names[index]].burst(burst))
         done += 1
         tick()

@@ -1,7 +1,8 @@
-"""Tracing is most of what an export takes: tests of the other steps share what torch made."""
+"""Most of the time of an export is tracing, and work that torch repeats for every export: tests share both."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -10,6 +11,8 @@ from typing import Any
 import onnxscript._framework_apis.torch_2_5 as torchlib
 import pytest
 from torch import nn
+from torch._export import utils as torch_export
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from rectexport.exporter import pipeline
 from rectexport.exporter.frontend.inputs import InputPlan
@@ -21,9 +24,21 @@ _TRACED: dict[object, Traced] = {}
 
 @pytest.fixture(scope="session", autouse=True)
 def one_torchlib() -> Iterator[None]:
-    """torch.onnx parses the sources of its five hundred translations for every export; here once is enough."""
+    """torch.onnx reads its five hundred translations and torch's operators for every export; here once is enough.
+
+    Every export still gets a registry of its own, because it adds our translations to it.
+    """
+    registry_of = cache(ONNXRegistry.from_torchlib)
+
+    def own_registry(**options: Any) -> ONNXRegistry:
+        registry = copy.copy(registry_of(**options))
+        registry.functions = {target: list(found) for target, found in registry.functions.items()}
+        return registry
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torchlib, "get_torchlib_ops", cache(torchlib.get_torchlib_ops))
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(own_registry))
+        patch.setattr(torch_export, "_materialize_cpp_cia_ops", cache(torch_export._materialize_cpp_cia_ops))
         yield
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, ValueInfoProto, checker, helper, numpy_helper, parser, shape_inference
 
 from rectexport.exporter.graph.dialect import attach_functions
-from rectexport.exporter.passes import PassResult
+from rectexport.exporter.passes import Pass, PassContext, PassResult, select_passes
+from rectexport.exporter.passes.order import FINISH, PREPARE, RECTIFY
 
 Array = NDArray[Any]
 Run = Callable[[ModelProto], tuple[ModelProto, PassResult]]
@@ -78,6 +79,11 @@ def constants(model: ModelProto) -> dict[str, Array]:
 def operators(model: ModelProto) -> list[str]:
     """Operators of the main graph, in order."""
     return [node.op_type for node in model.graph.node]
+
+
+def passes_after_lowering(rectify: str = "auto") -> tuple[Pass, ...]:
+    """The passes that make any graph with dialect nodes a standard one: no raising, no choice of forms."""
+    return select_passes(PassContext(rectify=rectify), stages=(PREPARE, RECTIFY, FINISH))
 
 
 def check_pass(run: Run, model: ModelProto, *feeds: Mapping[str, Array]) -> tuple[ModelProto, PassResult]:

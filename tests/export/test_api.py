@@ -193,14 +193,14 @@ def test_too_few_examples_for_a_program(tmp_path: Path) -> None:
 def test_half_precision_belongs_into_the_graph(dtype: torch.dtype, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"model: has weights in {dtype}; pass model\.float\(\).*fp16=True"):
         export(nn.Linear(2, 2).to(dtype), (image(1, 2),), tmp_path / "p")
-    with pytest.raises(UsageError, match=r"example_inputs\[1\]: NumPy has no bfloat16; pass model\.float\(\)"):
+    with pytest.raises(UsageError, match=r"example_inputs\[1\]: is bfloat16, which NumPy .*; pass model\.float\(\)"):
         export(Scales(), (image(1, 2), image(1, 2).bfloat16()), tmp_path / "p")
 
 
 def test_a_model_that_cannot_be_copied(tmp_path: Path) -> None:
     model = nn.Linear(2, 2)
     model.extra = model.weight * 2
-    with pytest.raises(BadInput, match="model: cannot be copied: Only Tensors created explicitly by the user"):
+    with pytest.raises(BadInput, match="model: cannot be copied: RuntimeError: Only Tensors created explicitly"):
         export(model, (image(1, 2),), tmp_path / "p")
 
 

@@ -14,9 +14,10 @@ import torch
 import rectexport
 from rectexport.exporter import pipeline
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.source import Source
-from rectexport.exporter.pipeline import ExportOptions, describe_export, run_export
+from rectexport.exporter.pipeline import describe_export, run_export
 from rectexport.exporter.writing import package_writer
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
 from rectexport.runtime.package.folder import Package
@@ -70,7 +71,7 @@ def test_fold_with_a_dynamic_batch(tmp_path: Path) -> None:
 
 
 def test_fold_refuses_dynamic_sizes(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="--rectify fold: H, W are dynamic, so r is no constant; use --rectify auto or"):
+    with pytest.raises(BadInput, match="rectify='fold': H, W are dynamic, so r is no constant; use rectify='auto' or"):
         exported(source(seeded(Small()), image(2, 2, 8, 8)), tmp_path / "p", RANGE, rectify="fold")
     assert not (tmp_path / "p").exists()
 
@@ -78,10 +79,10 @@ def test_fold_refuses_dynamic_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rectify": "sum"}, "--rectify sum: expected one of auto, fold, graph"),
-        ({"target": "abacus"}, "--target abacus: expected one of "),
-        ({"opset": 17}, r"--opset 17: expected 18\.\.23"),
-        ({"opset": 24}, r"--opset 24: expected 18\.\.23"),
+        ({"rectify": "sum"}, "rectify='sum': expected one of auto, fold, graph"),
+        ({"target": "abacus"}, "target='abacus': expected one of "),
+        ({"opset": 17}, r"opset=17: expected 18\.\.23"),
+        ({"opset": 24}, r"opset=24: expected 18\.\.23"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:
@@ -92,7 +93,7 @@ def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("flag", ["atol", "rtol"])
 def test_a_bound_for_no_output(flag: str, tmp_path: Path) -> None:
     """A misspelled name would bound nothing."""
-    with pytest.raises(UsageError, match=f"--{flag} logits: no such output; the model has output"):
+    with pytest.raises(UsageError, match=f"{flag} logits: no such output; the model has output"):
         exported(source(seeded(Small()), image(2, 2, 8, 8)), tmp_path / "p", **{flag: {"": 1.0, "logits": 1e-4}})
     assert not (tmp_path / "p").exists()
 
@@ -202,7 +203,7 @@ def test_what_is_logged(tmp_path: Path) -> None:
     assert "  x 1x2x5x5 .. 4x2x19x16 float32\n" in text
     assert "  batch_norm: fired 1\n" in text
     assert "  rectify_fold: fired 0, refused 2 (H, W dynamic)\n" in text
-    assert f"  {before} nodes before, {after} after\n" in text
+    assert f"; {before} nodes before, {after} after\n" in text
     assert "\npython 3." in text
 
 

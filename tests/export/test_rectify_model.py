@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.load import LoadOptions, load_source
-from rectexport.exporter.pipeline import ExportOptions, run_export
+from rectexport.exporter.pipeline import run_export
 from rectexport.models import create_model
 from rectexport.models.checkpoint import save_checkpoint
 from rectexport.runtime.api import load

@@ -14,9 +14,8 @@ from rectexport.exporter.base.log import Log
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.graph.dialect import DOMAIN
 from rectexport.exporter.graph.guard import run_passes
-from rectexport.exporter.passes import select_passes
 from rectexport.exporter.passes.precision import bfloat16, half
-from tests.export.helper import build, normal, outputs, relative_l2
+from tests.export.helper import build, normal, outputs, passes_after_lowering, relative_l2
 from tests.export.nets import Small, exported, image, seeded, source
 
 WINDOW = "kernel_shape=[7,7], strides=[1,1], pads=[3,3,3,3], dilations=[1,1], numerator=49"
@@ -43,7 +42,7 @@ def test_nodes_stay_and_run(shapes: ShapeOptions, options: dict[str, Any], tmp_p
 def lowered(**weights: Any) -> ModelProto:
     body = f"a = Conv<pads=[3,3,3,3]>(x, w)\n z = rectexport.Rectify<{WINDOW}, empty_bias=1>(a, x, bias)"
     model = build("(float[N,2,H,W] x) => (float[N,2,H,W] z)", body, 22, **weights)
-    return run_passes(model, select_passes("plugin"), [], Log(), guard=False)[0]
+    return run_passes(model, passes_after_lowering("plugin"), [], Log(), guard=False)[0]
 
 
 def test_factors_are_exact_in_half_precision() -> None:

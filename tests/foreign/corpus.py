@@ -1,4 +1,4 @@
-"""Models that were not made for us: all that the onnx package tests operators with, and every kind of torch layer."""
+"""Models from elsewhere: the operator tests of the onnx package, and every kind of torch layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Feeds = dict[str, Any]
 
 @dataclass(frozen=True)
 class Foreign:
-    """A model and one set of inputs; those of the light models are random."""
+    """A model and one set of inputs; inputs that its source does not provide are random."""
 
     name: str
     model: ModelProto
@@ -28,7 +28,7 @@ class Foreign:
 
 
 def node_models() -> Iterator[Foreign]:
-    """One operator each."""
+    """Models of one operator each, from the onnx package."""
     from onnx.backend.test.case.node import collect_testcases
 
     with warnings.catch_warnings():
@@ -41,7 +41,7 @@ def node_models() -> Iterator[Foreign]:
 
 
 def stored_models() -> Iterator[Foreign]:
-    """What is stored in the onnx package: networks without weights, and what older PyTorch exported."""
+    """Models stored in the onnx package: networks without weights, and exports of older PyTorch versions."""
     root = Path(onnx.__file__).parent / "backend/test/data"
     for path in sorted(root.glob("*/*/model.onnx")):
         model = onnx.load(path)
@@ -53,7 +53,7 @@ def stored_models() -> Iterator[Foreign]:
 
 
 def torch_models() -> Iterator[Foreign]:
-    """One layer each, as torch.onnx writes it."""
+    """Models of one torch layer each, as torch.onnx writes it."""
     import torch
 
     for name, layer, inputs in _layers():
@@ -62,7 +62,7 @@ def torch_models() -> Iterator[Foreign]:
             with quiet():
                 program: Any = torch.onnx.export(layer.eval(), tuple(inputs), dynamo=True, verbose=False)
         except torch.onnx.OnnxExporterError:
-            continue  # RReLU, which torch.onnx does not know
+            continue  # RReLU, which torch.onnx does not support
         program.save(buffer)
         model = onnx.load_from_string(buffer.getvalue())
         yield Foreign(f"torch/{name}", model, _fed(model, [value.numpy() for value in inputs]))
@@ -79,7 +79,7 @@ def _array(path: Path) -> Any:
 
 
 def _fed(model: ModelProto, arrays: list[Any]) -> Feeds:
-    """Inputs by name: the given ones in order, random ones for the rest."""
+    """Inputs by name: the given arrays in order, and random ones for the rest."""
     generator = np.random.default_rng(0)
     stored = {entry.name for entry in model.graph.initializer}
     free = [value for value in model.graph.input if value.name not in stored]
@@ -94,7 +94,7 @@ def _fed(model: ModelProto, arrays: list[Any]) -> Feeds:
     return feeds
 
 
-#: Layers as one writes them after `nn.`, by the input that they take.
+#: Layers as they are written after `nn.`, by the input that they take.
 ON_IMAGES = """
     ReLU(); ReLU6(); LeakyReLU(); PReLU(); RReLU(); ELU(); SELU(); CELU(); GELU(); SiLU(); Mish(); Sigmoid(); Tanh()
     Hardtanh(); Hardswish(); Hardsigmoid(); Hardshrink(); Softshrink(); Softplus(); Softsign(); Tanhshrink()
@@ -127,7 +127,7 @@ ON_SEQUENCES = """
 
 
 def _layers() -> Iterator[tuple[str, Any, list[Any]]]:
-    """Each as it is written, the layer, and its inputs."""
+    """The text of each layer, the layer, and its inputs."""
     import torch
     from torch import nn
 

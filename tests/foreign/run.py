@@ -1,7 +1,7 @@
-"""Every pass, for every target, on models that it was not made for: the outputs stay, or the pass leaves it alone.
+"""Run every pass, for every target, on models from elsewhere: it must keep the outputs or leave the model unchanged.
 
-`python -m tests.foreign.run [node|stored|torch …]` takes all of them, or these kinds, and prints how many
-ran and how many stayed as they were; `make backend-models`.
+`python -m tests.foreign.run [node|stored|torch …]` (`make backend-models`) takes all kinds of models, or those named,
+and prints how many ran and how many were left unchanged.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from onnx import ModelProto, checker
 from onnx.reference import ReferenceEvaluator
 
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import PREPARE, Pass, select_passes
-from rectexport.exporter.passes.lowering import TARGETS, Lowering, load_costs
-from rectexport.exporter.passes.raising import RAISE, RAISING
+from rectexport.exporter.passes import PASSES, Pass, PassContext, select_passes
+from rectexport.exporter.passes.lowering import TARGETS
+from rectexport.exporter.passes.order import FINISH, LOWER, PREPARE, RAISE, RECTIFY
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
 from tests.foreign.corpus import Feeds, Foreign, node_models, stored_models, torch_models
 
-#: float32 rounding where a sum is taken in another order.
+#: Rounding of float32 when a sum is computed in another order.
 RELATIVE_L2 = 1e-6
 
 
 @dataclass
 class Report:
-    """What the passes did to one model: which fired, whether the outputs could be compared, what went wrong."""
+    """Result for one model: which passes fired, whether the outputs could be compared, and faults."""
 
     fired: list[str] = field(default_factory=list)
     compared: bool = False
@@ -38,21 +38,21 @@ class Report:
 
 
 def examine(foreign: Foreign) -> Report:
-    """Run everything on one model."""
+    """Run all passes on one model."""
     report = Report()
     valid = _valid(foreign.model)
     expected = _outputs(foreign.model, foreign.feeds)
     report.compared = expected is not None
-    for entry in (*RAISE, *PREPARE):  # each alone
+    alone = [entry for entry in PASSES if entry.stage in (RAISE, PREPARE) and entry.targets is None]
+    for entry in alone:
         _apply(entry, foreign.model, foreign.feeds, expected, valid, report)
     start = infer_shapes(foreign.model)
-    for entry in (RAISING, *PREPARE):
+    for entry in select_passes(PassContext("portable"), stages=(RAISE, PREPARE)):
         start = _apply(entry, start, foreign.feeds, expected, valid, report)
     start = infer_shapes(start)
     for target in TARGETS:
         model = start
-        passes = select_passes("auto", Lowering(load_costs(target)).passes())[len(PREPARE) :]
-        for entry in passes:
+        for entry in select_passes(PassContext(target), stages=(LOWER, RECTIFY, FINISH)):
             model = _apply(entry, model, foreign.feeds, expected, valid, report, f" for {target}")
     return report
 
@@ -75,7 +75,7 @@ def _apply(
         return model
     if not result.fired:
         if rewritten is not model:
-            report.faults.append(f"{entry.name}{where} changed the model and says that it did not")
+            report.faults.append(f"{entry.name}{where} changed the model but reports that it did not")
         return model
     report.fired.append(entry.name)
     report.faults += [f"{entry.name}{where}: {fault}" for fault in _differences(rewritten, feeds, expected, valid)]
@@ -120,7 +120,7 @@ def _valid(model: ModelProto) -> bool:
 
 
 def _outputs(model: ModelProto, feeds: Feeds) -> list[Any] | None:
-    """By ONNX Runtime, or else by ONNX's reference; None where neither runs it, or where it draws numbers."""
+    """Outputs of ONNX Runtime, or of ONNX's reference; None if neither runs the model, or it uses random numbers."""
     if any(node.op_type.startswith(("Random", "Multinomial", "Bernoulli", "Dropout")) for node in model.graph.node):
         return None
     try:
@@ -134,7 +134,7 @@ def _outputs(model: ModelProto, feeds: Feeds) -> list[Any] | None:
 
 
 def main() -> None:
-    """All of them, or the kinds that the command line names."""
+    """Examine all models, or the kinds named on the command line."""
     kinds = {"node": node_models, "stored": stored_models, "torch": torch_models}
     wrong = 0
     for kind in sys.argv[1:] or kinds:
@@ -143,7 +143,7 @@ def main() -> None:
             report = examine(foreign)
             counts["models"] += 1
             counts["compared"] += report.compared
-            counts["left as they were"] += not report.fired
+            counts["left unchanged"] += not report.fired
             counts["faults"] += len(report.faults)
             for fault in report.faults:
                 print(f"{foreign.name}: {fault}", flush=True)

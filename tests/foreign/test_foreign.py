@@ -1,4 +1,4 @@
-"""A fixed sample of `make backend-models`."""
+"""Run a fixed sample of `make backend-models`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytest.importorskip("onnxscript")
 from tests.foreign.corpus import node_models, stored_models
 from tests.foreign.run import examine
 
-#: Operators that our patterns are made of, and their neighbours.
+#: Operators that occur in our patterns or beside them.
 NEAR = ("conv", "pad", "concat", "relu", "mul", "batchnorm", "identity", "split", "neg", "cast")
 
 

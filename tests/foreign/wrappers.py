@@ -1,4 +1,4 @@
-"""Layers with several outputs, as networks of one."""
+"""Wrap layers with several outputs into modules with one output."""
 
 from __future__ import annotations
 

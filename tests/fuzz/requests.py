@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.package.manifest import TensorEntry
-from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest
+from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.signature import DATATYPE_OF, Signature
 from tests.fuzz.strategies import changed, examples
 
@@ -158,7 +158,7 @@ def refused(status: int, call: Any) -> Any:
     """The call's result, or None for a refusal with this status and a message; anything else fails the test."""
     try:
         return call()
-    except Refusal as refusal:
+    except RequestError as refusal:
         found, said = refusal.status, str(refusal)
     assert found == status and 0 < len(said) < LONGEST, said
     return None

@@ -138,18 +138,17 @@ def checkpoint_fields(fields: Any) -> None:
 def passes(model: ModelProto) -> None:
     """Raising, folding, lowering and cleaning up keep what a graph computes, at two sizes."""
     from rectexport.exporter.graph.shapes import infer_shapes
-    from rectexport.exporter.passes import PREPARE, select_passes
-    from rectexport.exporter.passes.lowering import Lowering, load_costs
-    from rectexport.exporter.passes.raising import RAISE, RAISING
+    from rectexport.exporter.passes import PASSES, PassContext, select_passes
+    from rectexport.exporter.passes.order import RAISE
 
     checker.check_model(model)
     expected = [_run(model, feeds) for feeds in _feeds(model)]
     assume(all(value is not None for value in expected))
     for target in ("onnxruntime", "portable"):
         current = model
-        lowering = select_passes("auto", Lowering(load_costs(target)).passes())[len(PREPARE) :]
-        for entry in (*RAISE, RAISING, *PREPARE, *lowering):
-            rewritten, result = entry.run(infer_shapes(current) if entry is RAISING else current)
+        alone = [entry for entry in PASSES if entry.stage == RAISE]
+        for entry in (*alone, *select_passes(PassContext(target))):
+            rewritten, result = entry.run(infer_shapes(current) if entry.name == RAISE else current)
             if result.fired:
                 checker.check_model(rewritten)
                 found = [_run(rewritten, feeds) for feeds in _feeds(model)]

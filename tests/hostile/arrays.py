@@ -18,7 +18,7 @@ from tests.hostile.case import Case, Write, data
 from tests.hostile.pickles import TOUCH, Calls
 
 SAFE = ("{file}", "--arch", "digits", "-o", "out", "--dry-run")
-FEED = ("{here}/tiny.onnx", "--load-inputs", "{file}", "-o", "out")
+FEED = ("{here}/tiny.onnx", "--inputs", "{file}", "-o", "out")
 
 
 def cases() -> Iterator[Case]:

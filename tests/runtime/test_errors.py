@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from rectexport.runtime import errors
@@ -22,3 +24,15 @@ def test_exit_codes(kind: type[errors.RectexportError], code: int, base: type[Ex
     assert error.exit_code == code
     assert isinstance(error, errors.RectexportError) and isinstance(error, base)
     assert str(error) == "what is wrong"
+
+
+def test_a_parameter_is_spelled_as_in_python_or_as_asked() -> None:
+    error = errors.BadInput(errors.Option("rectify", "fold"), ": use ", errors.Option("opset"), " instead")
+    assert str(error) == "rectify='fold': use opset instead"
+    assert error.spelled(lambda option: f"--{option.name} {option.value}") == "--rectify fold: use --opset None instead"
+    assert len(str(errors.Option("target", "x" * 1000))) < 300
+
+
+def test_errors_survive_pickling() -> None:
+    error = pickle.loads(pickle.dumps(errors.UsageError(errors.Option("opset", 5), ": too low")))
+    assert str(error) == "opset=5: too low" and error.exit_code == 2

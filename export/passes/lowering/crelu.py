@@ -1,17 +1,15 @@
-"""CReLU: act(concat(y, −y)) on the channel axis, act being max(v, 0) + a·min(v, 0); a = 0 is ReLU.
+"""Forms of CReLU: act(concat(y, −y)) on the channel axis, act being max(v, 0) + a·min(v, 0); a = 0 is ReLU.
 
-doubled    y = conv(x; W, b): concat(y, −y) = conv(x; [W; −W], [b; −b]). Across a rectification too: r·(−Wx) − b is
-           −(r·Wx + b). Twice the multiplications; no Neg, no Concat. With groups the outputs would have to
-           interleave, which no reader expects: refused. So is a y that anything else reads.
-halves     with p = max(y, 0):
-               act(y) = (1 − a)·p + a·y        act(−y) = (1 − a)·p − y
-           so that a linear reader with weights [W_p, W_n] of act's two halves computes the same from [p, y] with
-           weights [(1 − a)·(W_p + W_n), a·W_p − W_n]. No Neg, one ReLU. Every reader must be linear (readers.py).
-parted     the same, each convolution that reads it taken apart: conv(p; …) + conv(y; …), no Concat either. Only where
-           all readers are convolutions, right after it.
-magnitude  where W_p = W_n in every reader: W_p·(act(y) + act(−y)) = (1 − a)·W_p·|y|. Half the multiplications.
+A linear reader with weights [W_p, W_n] computes W_p·act(y) + W_n·act(−y) (readers.py). With p = max(y, 0)
 
-The tensors whose values change get new names.
+    act(y) = (1 − a)·p + a·y        act(−y) = (1 − a)·p − y
+
+magnitude   readers with W_p = W_n read |y|: half the multiplications
+halves      readers get [p, y] with other weights: no Neg, one ReLU
+parted      the same, without the Concat
+doubled     the convolution before makes both signs: no Neg, no Concat, twice the multiplications
+
+Tensors whose values change get new names.
 
 Sources: Understanding and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.); PVANET (Kim et
 al.), whose scale and shift stand between concat(y, −y) and ReLU: only `doubled` fits there.
@@ -25,9 +23,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.surgeon import constant, sole_consumer
+from rectexport.exporter.graph.surgeon import constant, convolution_before, replace_reads, sole_consumer
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read
-from rectexport.exporter.passes.lowering.machinery.crelu_site import CReluSite, find, find_unactivated, producer
+from rectexport.exporter.passes.lowering.machinery.crelu_site import CReluSite, find, find_unactivated
 from rectexport.exporter.passes.lowering.machinery.form import Form, Operator
 from rectexport.exporter.passes.lowering.machinery.readers import Reader, Readers, linear_readers
 
@@ -35,7 +33,7 @@ NAME = "crelu"
 
 
 def _refuse_doubled(graph: gs.Graph, site: CReluSite) -> str | None:
-    made_by = producer(site.node.inputs[0])
+    made_by = convolution_before(site.node.inputs[0])
     if made_by is None:
         return "no convolution stands right before it"
     conv, rectify = made_by
@@ -51,7 +49,18 @@ def _refuse_doubled(graph: gs.Graph, site: CReluSite) -> str | None:
 
 
 def _apply_doubled(graph: gs.Graph, site: CReluSite) -> None:
-    made_by = producer(site.node.inputs[0])
+    """Let the convolution before make both signs.
+
+    Given   y = conv(x; W, c) ; z = CRelu(y) or NegConcat(y)
+    Result  t = conv(x; [W; −W], [c; −c]) ; z = relu(t) or t
+    Given   y = conv(x; W, c) ; q = Rectify(y, x, b) ; z = CRelu(q) or NegConcat(q)
+    Result  t = Rectify(conv(x; [W; −W], [c; −c]), x, [b; −b]) ; z = relu(t) or t
+
+    Across the rectification because r·(−Wx) − b is −(r·Wx + b).
+
+    Not when another node reads y or q, or the convolution has groups: its outputs would have to interleave.
+    """
+    made_by = convolution_before(site.node.inputs[0])
     assert made_by is not None
     node, rectify = made_by
     conv = read(node)
@@ -84,6 +93,13 @@ def _refuse_halves(graph: gs.Graph, site: CReluSite) -> str | None:
 
 
 def _apply_halves(graph: gs.Graph, site: CReluSite) -> None:
+    """Give the readers p and y instead of both halves.
+
+    Given   z = act(concat(y, −y)), read by weights [W_p, W_n]
+    Result  z = concat(p, y), p = relu(y), read by weights [(1 − a)·(W_p + W_n), a·W_p − W_n]
+
+    Not when a reader is not linear, or z is an output of the graph.
+    """
     readers = linear_readers(graph, site.result)
     assert isinstance(readers, Readers)
     for reader in readers.linear:
@@ -107,6 +123,13 @@ def _refuse_parted(graph: gs.Graph, site: CReluSite) -> str | None:
 
 
 def _apply_parted(graph: gs.Graph, site: CReluSite) -> None:
+    """The form `halves` with each convolution that reads z taken apart.
+
+    Given   u = conv(act(concat(y, −y)); [W_p, W_n], c)
+    Result  u = conv(p; (1 − a)·(W_p + W_n), c) + conv(y; a·W_p − W_n), p = relu(y)
+
+    Not when a reader is anything but a convolution right after z.
+    """
     readers = linear_readers(graph, site.result)
     assert isinstance(readers, Readers)
     y, old = site.node.inputs[0], site.result
@@ -146,6 +169,13 @@ def _refuse_magnitude(graph: gs.Graph, site: CReluSite) -> str | None:
 
 
 def _apply_magnitude(graph: gs.Graph, site: CReluSite) -> None:
+    """Sum both halves before the readers.
+
+    Given   z = act(concat(y, −y)), read by weights [W, W]
+    Result  z = |y|, read by weights (1 − a)·W, because act(y) + act(−y) = (1 − a)·|y|
+
+    Not when a reader is not linear or has other weights for the two halves, or a Reshape names the channels.
+    """
     readers = linear_readers(graph, site.result)
     assert isinstance(readers, Readers)
     for reader in readers.linear:
@@ -160,11 +190,8 @@ def _apply_magnitude(graph: gs.Graph, site: CReluSite) -> None:
 
 
 def _redirect(graph: gs.Graph, site: CReluSite, old: gs.Tensor, new: gs.Tensor, readers: Readers) -> None:
-    """Let all readers of `old` read `new`; tensors in between hold other values now, so they change names."""
-    for node in list(old.outputs):
-        for index, tensor in enumerate(node.inputs):
-            if tensor is old:
-                node.inputs[index] = new
+    """Let all readers of `old` read `new`; tensors in between hold other values now, so they get new names."""
+    replace_reads(old, new)
     for node in readers.between:
         node.outputs[0].name += ".halves"
     detach(graph, site.node, *([] if site.act is None else [site.act]))
@@ -185,5 +212,5 @@ OPERATOR = Operator(
         _DOUBLED,
     ),
 )
-#: concat(y, −y) without an activation right after it: PVANet scales and shifts it first.
+#: concat(y, −y) without an activation right after it, as in PVANet, which scales and shifts it first.
 NEG_CONCAT = Operator("neg_concat", find_unactivated, (_DOUBLED,))

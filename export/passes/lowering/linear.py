@@ -1,19 +1,7 @@
-"""Two linear convolutions in a row, with nothing but a rectification between or after them: one convolution.
+"""The form of two linear convolutions in a row, with nothing but rectifications between and after them: one.
 
-A is the first, B the second; one of them is pointwise (1×1, stride 1, no padding), neither has groups.
-
-B pointwise   B(A(x)) = conv(x; B·W_A, B·b_A + b_B) with A's window. Always exact: B sees no padding. A rectified A
-              stays rectified: B(r·(W_A x) + b) + b_B = r·(B·W_A x) + (B·b + b_B), unless its bias is left out
-              where v = 0 (empty_bias 0): refused.
-A pointwise   B(A(x)) = conv(x; W_B·W_A) + M with B's window, M the response of B to the constant plane b_A. B's
-              zero padding cuts that plane off, so M is no bias but depends on the border: unless b_A = 0 or B does
-              not pad, it is one more addition of a constant [1, C, H, W], and H, W must be static. If B is
-              rectified, M is added before r applies.
-
-Merged only where it saves multiplications: O·C·m·n against those of both. k×k next to k'×k' is refused: padding
-between them makes the result inexact, and a (k + k' − 1)² kernel costs more.
-
-This is what proportional modules leave once BatchNorm is folded: convolutions without a ReLU in between.
+A is the first, B the second. This is what proportional modules leave once BatchNorm is folded: convolutions without
+a ReLU in between.
 """
 
 from __future__ import annotations
@@ -25,7 +13,15 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.surgeon import constant, sole_consumer, static_size
+from rectexport.exporter.graph.surgeon import (
+    constant,
+    convolution_before,
+    is_output,
+    is_rectify,
+    is_standard,
+    sole_consumer,
+    static_size,
+)
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read, shape_of
 from rectexport.exporter.passes.lowering.machinery.form import Form, Operator, Shape
 
@@ -56,27 +52,15 @@ class LinearSite:
 def find(graph: gs.Graph) -> Iterator[LinearSite]:
     """Every convolution whose result, rectified or not, another convolution alone reads."""
     for second in list(graph.nodes):
-        if second.op != "Conv":
-            continue
-        first, middle = _made_by(second.inputs[0]), None
-        if first is not None and _is_rectify(first):
-            first, middle = _made_by(first.inputs[0]), first
-        if first is not None and first.op == "Conv" and _alone(graph, second, middle, first):
-            yield LinearSite(first, middle, second, _rectify_of(graph, second))
-
-
-def _made_by(tensor: gs.Tensor) -> gs.Node | None:
-    return tensor.inputs[0] if tensor.inputs else None
-
-
-def _is_rectify(node: gs.Node) -> bool:
-    return bool((node.op, node.domain) == ("Rectify", DOMAIN))
+        before = convolution_before(second.inputs[0]) if is_standard(second, "Conv") else None
+        if before is not None and _alone(graph, second, before[1], before[0]):
+            yield LinearSite(before[0], before[1], second, _rectify_of(graph, second))
 
 
 def _alone(graph: gs.Graph, second: gs.Node, middle: gs.Node | None, first: gs.Node) -> bool:
-    """No other node needs the values in between; a Rectify of `second` reads the size alone."""
+    """Whether no other node needs the values in between; a Rectify after `second` reads their size alone."""
     x = second.inputs[0]
-    if any(x is output for output in graph.outputs) or (middle is not None and _leaks(graph, first, middle)):
+    if is_output(graph, x) or (middle is not None and _leaks(graph, first, middle)):
         return False
     after = _rectify_of(graph, second)
     return all(entry is second or (entry is after and after.inputs[0] is not x) for entry in x.outputs)
@@ -84,7 +68,7 @@ def _alone(graph: gs.Graph, second: gs.Node, middle: gs.Node | None, first: gs.N
 
 def _rectify_of(graph: gs.Graph, conv: gs.Node) -> gs.Node | None:
     after = sole_consumer(graph, conv.outputs[0])
-    return after if after is not None and _is_rectify(after) else None
+    return after if is_rectify(after) else None
 
 
 def _leaks(graph: gs.Graph, first: gs.Node, middle: gs.Node) -> bool:
@@ -104,7 +88,7 @@ def merge(a: Convolution, b: Convolution) -> Convolution | None:
 
 
 def _savings(site: LinearSite) -> float:
-    """Multiplications of the merged convolution, in those of the two."""
+    """Multiplications of the merged convolution, relative to those of the two."""
     a, b = read(site.first), read(site.second)
     assert isinstance(a, Convolution) and isinstance(b, Convolution)
     window = a if b.pointwise else b
@@ -131,7 +115,7 @@ def _refusal(graph: gs.Graph, site: LinearSite) -> str | None:
 
 
 def _bordered(a: Convolution, b: Convolution) -> bool:
-    """The first one's bias meets the second's padding."""
+    """Whether the first one's bias meets the second's padding."""
     return not b.pointwise and any(b.pads) and a.bias is not None and bool(np.any(a.bias))
 
 
@@ -141,6 +125,25 @@ def _sizes(site: LinearSite) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 
 def _apply(graph: gs.Graph, site: LinearSite) -> None:
+    """Merge both into one convolution; one of them is pointwise (1×1, stride 1, no padding).
+
+    B pointwise, exact in any case because B sees no padding:
+    Given   y = B(A(x))                       Result  y = conv(x; B·W_A, B·b_A + b_B) with A's window
+    Given   y = B(r·(W_A x) + b)              Result  y = r·(B·W_A x) + (B·b + b_B)
+    A pointwise:
+    Given   y = B(A(x))                       Result  y = conv(x; W_B·W_A, b_B) + M with B's window
+
+    M is the response of B to the constant plane b_A. B's zero padding cuts that plane off, so M depends on the border:
+    it is a bias only where B does not pad or b_A = 0, and else a constant [1, C, H, W] that is added. If B is
+    rectified, M is added before r applies.
+
+    Not when
+    - neither is pointwise, or one has groups: k×k next to k'×k' is inexact with padding between them, and a kernel
+      of (k + k' − 1)² costs more;
+    - A is rectified and B is not pointwise, or A's bias after r is no constant or left out where v = 0;
+    - M depends on the border and H or W is dynamic;
+    - it saves no multiplications: O·C·m·n against those of both.
+    """
     a, b = read(site.first), read(site.second)
     assert isinstance(a, Convolution) and isinstance(b, Convolution)
     merged = merge(a, b)

@@ -1,11 +1,6 @@
-"""A BatchNorm without ReLU before a convolution, as proportional modules have it: folded forward.
+"""The form of a BatchNorm without ReLU before a convolution, as in proportional modules: folded forward.
 
-Given   z = a·x + t, one pair a channel ; y = conv(z; W, b)
-Result  y = conv(x; W·a, b + M), M the response of the convolution to the constant plane t
-
-Without padding, or with t = 0, M is Σ W·t, a bias: the same convolution with one pass over its input less, so it
-needs no measured cost. With zero padding M depends on the border: adding a map would cost what the BatchNorm does,
-so it is refused. A BatchNorm after a convolution is not met here: the pass batch_norm has folded it backwards.
+A BatchNorm after a convolution does not occur here: the pass batch_norm has folded it into that convolution.
 """
 
 from __future__ import annotations
@@ -16,19 +11,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.graph.surgeon import sole_consumer
+from rectexport.exporter.graph.surgeon import is_standard, sole_consumer
 from rectexport.exporter.passes.batch_norm import affine
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, detach, emit, read, shape_of
 from rectexport.exporter.passes.lowering.machinery.form import Form, Operator, Shape
 
 NAME = "norm_conv"
-#: Any figure below 1 would do: nothing is added, and one pass is gone.
+#: Not measured: any figure below MARGIN would do, because nothing is added and one pass over the input is saved.
 COST = 0.9
 
 
 @dataclass(frozen=True)
 class NormSite:
-    """A BatchNormalization node, and the only node that reads it, if there is one."""
+    """A BatchNormalization node and the only node that reads it; None where several do."""
 
     node: gs.Node
     reader: gs.Node | None
@@ -44,9 +39,9 @@ class NormSite:
 def find(graph: gs.Graph) -> Iterator[NormSite]:
     """Every BatchNorm whose only reader is a convolution."""
     for node in list(graph.nodes):
-        if node.op == "BatchNormalization":
+        if is_standard(node, "BatchNormalization"):
             reader = sole_consumer(graph, node.outputs[0])
-            if reader is not None and reader.op == "Conv" and reader.inputs[0] is node.outputs[0]:
+            if reader is not None and is_standard(reader, "Conv") and reader.inputs[0] is node.outputs[0]:
                 yield NormSite(node, reader)
 
 
@@ -60,6 +55,16 @@ def _refusal(graph: gs.Graph, site: NormSite) -> str | None:
 
 
 def _apply(graph: gs.Graph, site: NormSite) -> None:
+    """Fold the BatchNorm into the convolution after it.
+
+    Given   z = a·x + t, one pair for each channel ; y = conv(z; W, c)
+    Result  y = conv(x; W·a, c + Σ W·t)
+
+    The same convolution with one pass over its input less, so it needs no measured cost.
+
+    Not when t ≠ 0 meets zero padding: the response to the plane t then depends on the border, and adding a map costs
+    what the BatchNorm does.
+    """
     conv, pair = read(site.reader), affine(site.node)
     assert isinstance(conv, Convolution) and site.reader is not None and pair is not None
     x, y = site.node.inputs[0], site.reader.outputs[0]

@@ -1,14 +1,9 @@
-"""Rectification: z = r·y + b, r [1, 1, H, W] and b [C], usually followed by ReLU.
+"""Forms of rectification: z = r·y + b, r [1, 1, H, W] and b [C], usually followed by ReLU.
 
-as written   left to the passes rectify_fold (r a constant) and rectify_graph (r from the shapes): Mul, then Add.
-residual     z = r·(y + b + R) with R = b·(1/r − 1), [1, C, H, W] and 0 inside, where r = 1 (sum mode). b goes into
-             the convolution, R is added like a residual branch, and since r > 0, relu(z) = r·relu(y + b + R): a
-             target can fuse convolution, addition and ReLU, and only the border is multiplied by anything but 1.
-tail         z = conv(r·y; I, b), I the depthwise 1×1 identity: the addition, and the ReLU that engines fuse into
-             a convolution, become one pass.
+As written it is left to the passes rectify_fold (r a constant) and rectify_graph (r from the shapes): Mul, then Add.
 
-residual needs static H and W and a constant bias, and is refused where v = 0 meets a bias (there r = 0). tail needs a
-constant bias, added everywhere (empty_bias 1, or no v = 0).
+residual    b goes into the convolution, and only the border is multiplied by anything but 1
+tail        the addition becomes a depthwise 1×1 convolution, into which engines fuse the ReLU
 
 Source: Rectified Convolution (Zhang), eqs. (4) and (6).
 """
@@ -21,17 +16,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.graph.surgeon import constant, dialect_nodes, sole_consumer, static_size
+from rectexport.exporter.graph.surgeon import constant, dialect_nodes, is_standard, sole_consumer, static_size
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read, shape_of
 from rectexport.exporter.passes.lowering.machinery.form import Form, Operator, Shape
-from rectexport.exporter.passes.rectification import SCALE_PREFIX, factors, unmistakable
+from rectexport.exporter.passes.rectification import SCALE_PREFIX, factors, safe_factor
 
 NAME = "rectify"
 
 
 @dataclass(frozen=True)
 class RectifySite:
-    """A Rectify node, the convolution before it that nothing else reads, and the ReLU after it, if there are."""
+    """A Rectify node. conv: the convolution before it, where nothing else reads its output; relu: the ReLU after it."""
 
     node: gs.Node
     conv: gs.Node | None
@@ -51,11 +46,11 @@ def find(graph: gs.Graph) -> Iterator[RectifySite]:
         y = node.inputs[0]
         conv = y.inputs[0] if y.inputs and sole_consumer(graph, y) is node else None
         relu = sole_consumer(graph, node.outputs[0])
-        yield RectifySite(node, conv, relu if relu is not None and relu.op == "Relu" else None)
+        yield RectifySite(node, conv, relu if is_standard(relu, "Relu") else None)
 
 
 def _map(site: RectifySite) -> Values | str:
-    """r, or why it is no constant."""
+    """r, or the reason why it is no constant."""
     size, out = static_size(site.node.inputs[1]), static_size(site.node.inputs[0])
     if size is None or out is None:
         return "H, W dynamic"
@@ -76,6 +71,16 @@ def _refuse_residual(graph: gs.Graph, site: RectifySite) -> str | None:
 
 
 def _apply_residual(graph: gs.Graph, site: RectifySite) -> None:
+    """Put the bias before r.
+
+    Given   y = conv(x; W, c) ; z = r·y + b, and u = relu(z) if a ReLU alone reads z
+    Result  y = conv(x; W, c + b) ; z = r·(y + R) ; u = r·relu(y + R), with R = b·(1/r − 1) [1, C, H, W]
+
+    R is 0 inside, where r = 1 (sum mode), and is added like a residual branch. relu(r·t) = r·relu(t) because r > 0.
+    Engines can fuse convolution, addition and ReLU.
+
+    Not when H, W are dynamic, another node reads y, b is no constant, or v = 0 meets a bias (there r = 0).
+    """
     conv, bias, r = read(site.conv), _bias(site), _map(site)
     assert isinstance(conv, Convolution) and site.conv is not None and bias is not None and not isinstance(r, str)
     last = site.relu or site.node
@@ -92,7 +97,7 @@ def _apply_residual(graph: gs.Graph, site: RectifySite) -> None:
         current = _append(graph, "Add", f"{prefix}.corrected", current, residual.astype(dtype))
     if site.relu is not None:
         current = _append(graph, "Relu", f"{prefix}.active", current)
-    scale = gs.Constant(f"{prefix}.border", unmistakable(r.astype(dtype), len(bias)))
+    scale = gs.Constant(f"{prefix}.border", safe_factor(r.astype(dtype), len(bias)))
     graph.nodes.append(gs.Node("Mul", f"{SCALE_PREFIX}.{prefix}", {}, [current, scale], [z]))
 
 
@@ -116,12 +121,19 @@ def _refuse_tail(graph: gs.Graph, site: RectifySite) -> str | None:
 
 
 def _apply_tail(graph: gs.Graph, site: RectifySite) -> None:
+    """Add the bias with a convolution.
+
+    Given   z = r·y + b
+    Result  z = conv(r·y; I, b), I the depthwise 1×1 identity: the addition and the ReLU after it become one pass
+
+    Not when H, W are dynamic, b is zero or no constant, or b is left out where v = 0 (empty_bias 0) and v = 0 occurs.
+    """
     bias, r = _bias(site), _map(site)
     assert bias is not None and not isinstance(r, str)
     y, z = site.node.inputs[0], site.node.outputs[0]
     detach(graph, site.node)
     scaled = gs.Variable(f"{z.name}.scaled", y.dtype, y.shape)
-    scale = gs.Constant(f"{z.name}.factors", unmistakable(r.astype(bias.dtype), len(bias)))
+    scale = gs.Constant(f"{z.name}.factors", safe_factor(r.astype(bias.dtype), len(bias)))
     graph.nodes.append(gs.Node("Mul", f"{SCALE_PREFIX}.{z.name}", {}, [y, scale], [scaled]))
     identity = np.ones((len(bias), 1, 1, 1), bias.dtype)
     emit(graph, f"{z.name}.tail", Convolution(identity, bias, groups=len(bias)), scaled, z)

@@ -1,19 +1,15 @@
-"""Even kernels with symmetric padding (C2sp, C4sp): SymmetricPad, then Conv.
+"""Forms of even kernels with symmetric padding (C2sp, C4sp): SymmetricPad, then Conv.
 
 Channel c of x is padded by t_c rows above and l_c columns to the left, so that with weights w, stride s,
 dilation d and the convolution's own pads p
 
     y[o, h, ·] = sum over c, i of w[o, c, i, ·] · x[c, h·s + i·d − p − t_c, ·]            (columns alike)
 
-The total padding, above plus below, is the same for all channels. With T the largest t_c and e = T − min t_c,
+The total padding, above plus below, is the same for all channels. T is the largest t_c, and e = T − min t_c.
 
-embedded   one convolution with kernel (m − 1)·d + 1 + e, padding T and the slice w[o, c] at offset T − t_c;
-           for C2sp a 3×3 kernel with padding 1: 9/4 of the multiplications, no copies.
-four_convs y = sum over the four channel groups of a convolution with that group's own pads. No additional
-           multiplications. With grouped convolutions a channel group is no group of inputs: refused.
-shift      SymmetricPad itself is a depthwise convolution with an (e + 1)×(e + 1) kernel, padding T, and a single
-           1 at tap T − t_c: out[h] = x[h + (T − t_c) − T] = x[h − t_c]. C2sp and C4sp both have e = 1; their
-           padding is k/2. Exact for any reader, also for several.
+shift       the padding as a depthwise convolution
+embedded    one convolution with a larger kernel
+four_convs  one convolution for each channel group
 
 All three multiply by zeros what the graph as written never reads: they agree where x is finite.
 
@@ -46,7 +42,7 @@ NAME = "symmetric_conv"
 
 @dataclass(frozen=True)
 class SymmetricSite:
-    """A SymmetricPad node, and the only node that reads it, if there is one."""
+    """A SymmetricPad node and the only node that reads it; None where several do."""
 
     node: gs.Node
     reader: gs.Node | None
@@ -61,7 +57,7 @@ class SymmetricSite:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where channels lie. starts [C, 2]: T − t_c and T − l_c; reach (T, L); span e; total padding; all by axis."""
+    """Offsets of the channels. starts [C, 2]: T − t_c and T − l_c; reach (T, L); span e; total padding; all by axis."""
 
     starts: NDArray[np.int64]
     reach: NDArray[np.int64]
@@ -82,7 +78,7 @@ def find(graph: gs.Graph) -> Iterator[SymmetricSite]:
 
 
 def placement(node: gs.Node) -> Placement:
-    """The channels' offsets that a SymmetricPad node asks for."""
+    """The offset of each channel that a SymmetricPad node pads."""
     pads = np.asarray(node.attrs["pads"], np.int64).reshape(4, 4)
     channels = np.repeat(pads, node.attrs["splits"], axis=0)
     reach, least = channels[:, :2].max(axis=0), channels[:, :2].min(axis=0)
@@ -90,7 +86,7 @@ def placement(node: gs.Node) -> Placement:
 
 
 def embed(conv: Convolution, place: Placement) -> Convolution:
-    """The one convolution of the embedded form."""
+    """The convolution of the form `embedded`."""
     extent = (np.array(conv.kernel) - 1) * conv.dilations + 1
     per_group, share = conv.weight.shape[1], conv.outputs // conv.groups
     weight = np.zeros((*conv.weight.shape[:2], *(extent + place.span)), conv.weight.dtype)
@@ -109,6 +105,15 @@ def _no_conv(graph: gs.Graph, site: SymmetricSite) -> str | None:
 
 
 def _apply_embedded(graph: gs.Graph, site: SymmetricSite) -> None:
+    """Put each channel's kernel into a larger one, at its own place.
+
+    Given   y = conv(SymmetricPad(x); w)
+    Result  y = conv(x; w'), kernel (m − 1)·d + 1 + e, padding T, the slice w[o, c] at offset T − t_c
+
+    For C2sp a 3×3 kernel with padding 1: 9/4 of the multiplications, no copies.
+
+    Not when several nodes read the padded tensor, or the one that does is no convolution with constant weights.
+    """
     conv = read(site.reader)
     assert site.reader is not None and isinstance(conv, Convolution)
     x, y = site.node.inputs[0], site.reader.outputs[0]
@@ -125,6 +130,15 @@ def _refuse_four(graph: gs.Graph, site: SymmetricSite) -> str | None:
 
 
 def _apply_four(graph: gs.Graph, site: SymmetricSite) -> None:
+    """Convolve each channel group with pads of its own.
+
+    Given   y = conv(SymmetricPad(x); [W0 W1 W2 W3])
+    Result  y = conv(g0; W0) + conv(g1; W1) + conv(g2; W2) + conv(g3; W3), g the channel groups of x, each with its pads
+
+    No more multiplications than as written.
+
+    Not when the convolution has groups: a channel group is no group of inputs then.
+    """
     conv = read(site.reader)
     assert site.reader is not None and isinstance(conv, Convolution)
     x, y = site.node.inputs[0], site.reader.outputs[0]
@@ -178,6 +192,15 @@ def _always(graph: gs.Graph, site: SymmetricSite) -> str | None:
 
 
 def _apply_shift(graph: gs.Graph, site: SymmetricSite) -> None:
+    """Pad with a depthwise convolution.
+
+    Given   z = SymmetricPad(x)
+    Result  z = conv(x; S), depthwise, kernel (e + 1)×(e + 1), padding T, with a single 1 at tap T − t_c of channel c
+
+    because z[h] = x[h + (T − t_c) − T] = x[h − t_c]. C2sp and C4sp both have e = 1; their padding is k/2.
+
+    Not when x is not finite; it is exact for any reader, also for several.
+    """
     x, y = site.node.inputs[0], site.node.outputs[0]
     place = placement(site.node)
     channels = len(place.starts)

@@ -1,1 +1,1 @@
-"""Shared by the raise passes: recognise values, windows, sizes and tap counts in a graph."""
+"""Shared by the raise passes: recognise constants, windows, sizes and tap counts in a graph."""

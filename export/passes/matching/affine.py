@@ -1,4 +1,4 @@
-"""A run of pixelwise steps after a convolution, as Wx * g * A + B, and what makes it a rectification."""
+"""Describe a run of pixelwise steps after a convolution as Wx * g * A + B, and test whether it is a rectification."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Line:
             return Line(self.scale * factor, self.shift * factor, self.gain)
 
     def norm(self, scale: Vector, shift: Vector) -> Line:
-        """After a scale and a shift per channel, BatchNorm's for one."""
+        """After a scale and a shift for each channel, as in BatchNorm."""
         return Line(self.scale, self.shift * scale + shift, self.gain * scale)
 
 
@@ -56,7 +56,7 @@ class Fit:
 
 
 def fit(line: Line, tables: TapTables, bias: Vector) -> Fit | str:
-    """The line as a rectification of the convolution, or why it is none. bias [C] is the convolution's own."""
+    """The line as a rectification of the convolution, or the reason why not. bias [C] is the convolution's own."""
     counts, covered = tables.counts(), tables.reachable & (tables.counts() > 0)
     scale = np.broadcast_to(line.scale, (*counts.shape, line.scale.shape[2]))[covered]
     numerator = _numerator(scale, counts[covered], prod(tables.window.kernel))

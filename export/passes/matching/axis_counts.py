@@ -1,8 +1,8 @@
-"""Tap counts along one axis, computed by a graph from sizes: Range, then whole-number arithmetic.
+"""Recognise tap counts along one axis that a graph computes from sizes: Range, then integer arithmetic.
 
-This is how our own exports with dynamic H and W spell rectification. The vector is a function of the output's
-index and of two sizes, x's and y's. It is compared with the counts at every size up to a few periods
-(stride * dilation) beyond the window: made of + - * / max min, it repeats itself from there on.
+Our own exports with dynamic H and W are written like that. The vector is a function of the output's index and of two
+sizes, those of x and y. It is compared with the counts at every size up to a few periods (stride * dilation) beyond
+the window. That suffices, because a vector made of + - * / max min is periodic from there on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.passes.matching.rewrite import producer
+from rectexport.exporter.graph.surgeon import producer
 from rectexport.exporter.passes.matching.sizes import entries, size
 from rectexport.exporter.passes.matching.values import Values
 from rectexport.exporter.passes.matching.window import Window
@@ -28,7 +28,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "Min": np.minimum,
     "Neg": np.negative,
 }
-#: The shapes in which an axis's counts stand beside the other's.
+#: The axis of a vector of counts, by the shape that lets it broadcast over the other axis.
 _STANDING = {(1, 1, -1, 1): 0, (1, 1, 1, -1): 1}
 
 

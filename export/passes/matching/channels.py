@@ -8,19 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.passes.matching.rewrite import Scene, producer
+from rectexport.exporter.graph.surgeon import producer
+from rectexport.exporter.passes.matching.rewrite import Scene
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The tensor that is divided, and the channels of each group."""
+    """The tensor that is divided, and the number of channels of each group."""
 
     x: gs.Tensor
     sizes: list[int]
 
 
 def channel_groups(scene: Scene, groups: Sequence[gs.Tensor]) -> Groups | str:
-    """The tensor whose channels the groups are, in order and whole; or what is wrong."""
+    """The tensor that the groups divide, all its channels in order; or the reason why they are no division."""
     producers = [producer(entry, "Split", "Slice") for entry in groups]
     found = [node for node in producers if node is not None]
     if len(found) != len(groups):

@@ -18,13 +18,13 @@ def corner_pads(corners: Sequence[str], base: int) -> list[int]:
 
 
 def are_symmetric(pads: Sequence[int]) -> bool:
-    """Whether 16 pads send four groups to four different corners, with the base of a known kernel."""
+    """Whether 16 pads are those of four groups with four different corners, for k = 2 or 4."""
     base = min(pads)
     groups = {tuple(value - base for value in pads[4 * index : 4 * index + 4]) for index in range(4)}
     return base in BASES and groups == set(CORNERS.values())
 
 
 def is_division(sizes: Sequence[int]) -> bool:
-    """Whether these are the four groups of their sum, by either rule for what four does not divide."""
+    """Whether these are the sizes of four groups, by either rule for a remainder of the division by four."""
     channels = sum(sizes)
     return list(sizes) in (group_sizes(channels, "first"), group_sizes(channels, "last"))

@@ -1,10 +1,11 @@
-"""-x, in the spellings that exporters use."""
+"""Recognise -x in the forms that exporters write."""
 
 from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.passes.matching.rewrite import Scene, producer
+from rectexport.exporter.graph.surgeon import producer
+from rectexport.exporter.passes.matching.rewrite import Scene
 
 
 def negated(scene: Scene, tensor: gs.Tensor) -> gs.Tensor | None:
@@ -25,7 +26,7 @@ def negated(scene: Scene, tensor: gs.Tensor) -> gs.Tensor | None:
 
 
 def _is_scalar(scene: Scene, tensor: gs.Tensor, wanted: int, beside: gs.Tensor) -> bool:
-    """Whether the tensor is that one number, however reshaped, and leaves the shape of `beside` alone."""
+    """Whether the tensor is that one number, in any shape that does not change the shape of `beside`."""
     value = scene.values.of(tensor)
     if value is None or value.size != 1 or value.reshape(-1)[0] != wanted:
         return False

@@ -1,4 +1,4 @@
-"""Constant zero padding, as one list of numbers."""
+"""Read constant zero padding as one list of numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rectexport.exporter.passes.matching.rewrite import Scene
 
 
 def zero_pads(scene: Scene, pad: gs.Node) -> list[int] | None:
-    """Begins of all axes, then ends; None when the node pads otherwise than with constant zeros.
+    """Begins of all axes, then ends; None unless the node pads with constant zeros.
 
     Reads the inputs of opset 11 (pads, value) and the one of opset 18 (axes).
     """

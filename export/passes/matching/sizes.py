@@ -1,4 +1,4 @@
-"""Sizes of tensors as far as they can be compared: numbers, names, or "axis a of tensor t"."""
+"""Sizes of tensors in a form that can be compared: numbers, names, or "axis a of tensor t"."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def size(values: Values, tensor: gs.Tensor, axis: int) -> Size:
 
 
 def _source(values: Values, tensor: gs.Tensor, axis: int) -> gs.Tensor | None:
-    """A tensor that is as long along `axis`, if the producer keeps it."""
+    """A tensor of equal size along `axis`, if the producer keeps that size."""
     if not tensor.inputs:
         return None
     node = tensor.inputs[0]
@@ -54,7 +54,7 @@ def _is_first_slice(values: Values, tensor: gs.Tensor, axis: int) -> bool:
 
 
 def entries(values: Values, tensor: gs.Tensor) -> list[Size] | None:
-    """A shape that the graph computes, entry by entry; None when it is computed in a way not known here."""
+    """The entries of a shape that the graph computes; None when it is computed in another way than those below."""
     known = values.of(tensor)
     if known is not None:
         return [int(value) for value in known.reshape(-1)]

@@ -1,8 +1,8 @@
-"""Tensors that depend on a convolution's tap counts alone, as tables over those counts.
+"""Read tensors that depend on a convolution's tap counts alone, as tables over those counts.
 
 A pixel whose window has a rows and b columns inside the input has v = a*b valid taps. Every factor that
-rectifies is a function of (a, b), and possibly of the channel, so it is held as a table
-[m + 1, n + 1, 1 or C] in float64, whatever arithmetic the graph spells it in and whether H and W are known:
+rectifies is a function of (a, b), and possibly of the channel, so it becomes a table
+[m + 1, n + 1, 1 or C] in float64, in whichever of these ways the graph computes it and whether H and W are known:
 
     an initializer [1, 1, H_out, W_out]      looked up at each pixel; all pixels of a class must agree
     Conv(ones), AveragePool(ones)            a*b, a*b/(m*n)
@@ -21,15 +21,15 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.graph.surgeon import static_size
+from rectexport.exporter.graph.surgeon import producer, static_size
 from rectexport.exporter.passes.matching.axis_counts import counted_axis
-from rectexport.exporter.passes.matching.rewrite import Scene, producer
+from rectexport.exporter.passes.matching.rewrite import Scene
 from rectexport.exporter.passes.matching.sizes import size
 from rectexport.exporter.passes.matching.uniform import uniform_plane
 from rectexport.exporter.passes.matching.window import Window, read_window
 
 Table = NDArray[np.float64]
-#: How far pixels of one class may differ, relatively; float32 rounding is a tenth of it.
+#: The relative difference allowed between pixels of one class; float32 rounding is a tenth of it.
 TOLERANCE = 1e-6
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {

@@ -1,4 +1,4 @@
-"""Planes filled with one number, as exporters write torch.ones and torch.full."""
+"""Recognise planes filled with one number, which exporters write for torch.ones and torch.full."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.passes.matching.rewrite import producer
+from rectexport.exporter.graph.surgeon import producer
 from rectexport.exporter.passes.matching.sizes import Size, entries
 from rectexport.exporter.passes.matching.values import Values
 

@@ -1,4 +1,4 @@
-"""Constants of a graph, however its exporter wrote them: initializers, Constant nodes, or arithmetic on either."""
+"""The constants of a graph: initializers, Constant nodes, and what is computed from either."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from onnx import GraphProto, TypeProto, ValueInfoProto, helper, numpy_helper, sh
 from onnx.reference import ReferenceEvaluator
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-#: Results beyond this are not computed: no factor, pad or split is so large.
+from rectexport.exporter.graph.surgeon import is_standard
+
+#: Larger results are not computed: no factor, pad or split is so large.
 MAX_BYTES = 1 << 26
-#: Elements of the largest tensor that says how large another one is.
+#: Elements of the largest tensor that can hold the sizes of another one.
 MAX_SIZES = 256
 _RANDOM = {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
 _RANDOM |= {"RandomUniformLike"}
-_STANDARD = (None, "", "ai.onnx")
 
 
 class Values:
@@ -27,14 +28,14 @@ class Values:
     def __init__(self, graph: gs.Graph) -> None:
         self._opset = graph.opset
         self._fixed = _fixed_outputs(graph)
-        # The tensor is kept beside its value so that its id stays its own.
+        # The tensor is kept beside its value so that no other tensor gets its id.
         self._known: dict[int, tuple[gs.Tensor, NDArray[Any] | None]] = {}
 
     def of(self, tensor: gs.Tensor) -> NDArray[Any] | None:
         """The tensor's value, or None when it depends on an input or is too large.
 
-        None also for the types that NumPy lacks, bfloat16 for one: graphsurgeon numbers them, and would change
-        the stored type of a constant whose values are read.
+        None also for types that NumPy lacks, such as bfloat16: graphsurgeon holds their number, and reading the
+        values would change the constant's stored type.
         """
         if isinstance(tensor, gs.Constant):
             return None if isinstance(tensor.dtype, int) else np.asarray(tensor.values)
@@ -61,7 +62,7 @@ class Values:
 
 
 def _small_result(node: gs.Node, feeds: dict[str, NDArray[Any]], opset: int) -> bool:
-    """Whether ONNX can tell that the outputs are small: a few bytes may ask for a tensor that fills the memory."""
+    """Whether shape inference finds the outputs small: a few bytes may ask for a tensor that fills the memory."""
     graph = GraphProto(node=[OnnxExporter.export_node(node)])
     graph.input.extend(_noted(name, value) for name, value in feeds.items())
     # Inference reads the values of shapes, pads and repeats, and never those of data.
@@ -89,7 +90,7 @@ def _fixed_outputs(graph: gs.Graph) -> set[int]:
     """Ids of the tensors that no input reaches. ONNX keeps nodes in topological order."""
     fixed: set[int] = set()
     for node in graph.nodes:
-        if node.domain in _STANDARD and node.op not in _RANDOM and not _has_subgraph(node):
+        if is_standard(node) and node.op not in _RANDOM and not _has_subgraph(node):
             inputs = [entry for entry in node.inputs if entry.name]
             if all(isinstance(entry, gs.Constant) or id(entry) in fixed for entry in inputs):
                 fixed.update(id(entry) for entry in node.outputs)

@@ -1,4 +1,4 @@
-"""How a convolution slides over its input, and which tap counts its outputs can have."""
+"""The window of a convolution: how it moves over the input, and which tap counts its outputs can have."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rectexport.exporter.graph.surgeon import MAX_SIDE, static_size
 from rectexport.exporter.passes.matching.values import Values
 from rectexport.exporter.passes.rectification import taps
 
-#: The taps of a window are counted one by one.
+#: Larger kernels are not read: the taps of a window are counted one by one.
 LARGEST_KERNEL = 1 << 10
-#: Windows with wider gaps between their taps are taken to be able to miss the input.
+#: With a wider gap between taps, a window is assumed to be able to miss the input.
 LARGEST_GAP = 1 << 6
 
 
@@ -52,7 +52,7 @@ class Window:
         return possible
 
     def _straddles(self, axis: int) -> bool:
-        """Whether an input can lie in the gap between two taps. It is shorter than the gap then."""
+        """Whether an input, shorter than the gap between two taps, can lie in that gap."""
         if self.kernel[axis] == 1:
             return False
         if self.dilations[axis] > LARGEST_GAP:

@@ -1,1 +1,1 @@
-"""float16 and bfloat16 in the graph."""
+"""Convert a graph to float16 or bfloat16."""

@@ -1,11 +1,15 @@
-"""bfloat16 in the graph, with float32 kept where it must be.
+"""Convert the graph to bfloat16, except where float32 must stay.
 
 Given   a float32 model, opset 22 or later      Result  the same graph in bfloat16, casts where the two meet
 
-A node goes to bfloat16 when ONNX lets all its float tensors be that; convolutions and pools may since opset 22. Stays
-in float32: the rectification factors, from their division to the multiplication by them; any node with a weight
-beyond bfloat16's range; nodes with graphs inside. Inputs and outputs keep their float32 type. bfloat16 has the range
-of float32 and 8 bits of precision: what is lost is rounding, which the parity check bounds.
+A node goes to bfloat16 when ONNX allows that type for all its float tensors; for convolutions and pools it does since
+opset 22. Inputs and outputs keep their float32 type. bfloat16 has the range of float32 and 8 bits of precision: the
+result is rounded, within the bound of the parity check.
+
+Not when a node
+- computes rectification factors, from their division to the multiplication by them;
+- has a weight beyond bfloat16's range;
+- holds a subgraph, or makes a tensor that a subgraph reads.
 
 Few CPUs run it, so `emulate` makes the float32 model that computes what a bfloat16 engine computes when it sums in
 float32, as tensor cores do: every weight and every tensor is rounded to bfloat16, to nearest and even.
@@ -19,17 +23,18 @@ import ml_dtypes
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper, shape_inference
 
+from rectexport.exporter.base.options import BFLOAT16_OPSET
 from rectexport.exporter.graph import dialect
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import Code, PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, open_graph
 from rectexport.exporter.passes.rectification import SCALE_PREFIX, factor_nodes
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Option
 
 NAME = "bfloat16"
-LEAST_OPSET = 22
+LEAST_OPSET = BFLOAT16_OPSET
 FLOAT: int = TensorProto.FLOAT
 BFLOAT16: int = TensorProto.BFLOAT16
-#: Their outputs' type is an attribute's, whatever comes in.
+#: The type of their outputs is an attribute, whatever the inputs are.
 _TYPED_BY_ATTRIBUTE = ("Cast", "Constant", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike")
 
 
@@ -38,21 +43,23 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     opset = dialect.default_opset(model)
     if opset < LEAST_OPSET:
         raise BadInput(
-            f"--bf16: convolutions have bfloat16 since opset {LEAST_OPSET}, and this model has {opset}; add --opset 22"
+            Option("bf16"),
+            f": convolutions have bfloat16 since opset {LEAST_OPSET}, and this model has {opset}; add ",
+            Option("opset", LEAST_OPSET),
         )
     named = ModelProto()
     named.CopyFrom(model)
     for node in named.graph.node:
         node.name = node.name or f"{node.op_type}.{node.output[0]}"
-    tally = Tally(NAME)
+    record = PassRecord(NAME)
     for name, reason in _kept_nodes(named):
-        tally.refuse(name, reason)
-    kept = {entry.node for entry in tally.refused} | set(factor_nodes(named))
+        record.refuse(name, reason, Code.PRECISION)
+    kept = {entry.node for entry in record.refused} | set(factor_nodes(named))
     converted = _Conversion(named, kept, opset).model()
     dialect.compute_in_float32(converted)
     weights = sum(entry.data_type == BFLOAT16 for entry in converted.graph.initializer)
-    tally.fire(f"{weights} weights")
-    return converted, tally.result()
+    record.fire(f"{weights} weights")
+    return converted, record.result()
 
 
 def _kept_nodes(model: ModelProto) -> Iterable[tuple[str, str]]:
@@ -70,13 +77,13 @@ def _kept_nodes(model: ModelProto) -> Iterable[tuple[str, str]]:
 
 
 class _Conversion:
-    """Walks the graph once; each tensor has a type, and a twin in the other where somebody needs it."""
+    """Walks the graph once. Each tensor has one type, and a copy in the other type where a node needs it."""
 
     def __init__(self, model: ModelProto, kept: set[str], opset: int) -> None:
         self._model, self._kept, self._opset = model, kept, opset
         self._types = _types(model)
         self._weights = {entry.name: entry for entry in model.graph.initializer}
-        self._outputs = {value.name for value in model.graph.output}
+        self._outputs = {value.name for value in model.graph.output} | dialect.read_in_subgraphs(model.graph)
         self._new: list[NodeProto] = []
         self._twins: dict[tuple[str, int], str] = {}
 
@@ -90,7 +97,7 @@ class _Conversion:
         del result.graph.node[:], result.graph.value_info[:], result.graph.initializer[:]
         result.graph.node.extend(self._new)
         result.graph.initializer.extend(self._weights.values())
-        return close_graph(open_graph(result), result)  # drops the float32 weights that nobody reads any more
+        return close_graph(open_graph(result), result)  # drops the float32 weights that no node reads any more
 
     def _convert(self, node: NodeProto) -> None:
         wanted = self._wanted(node) if node.name not in self._kept else {}
@@ -105,7 +112,7 @@ class _Conversion:
         for index, name in enumerate(node.output):
             if self._types.get(name) != FLOAT:
                 continue
-            if name in self._outputs:  # its name and type are promised
+            if name in self._outputs:  # its name keeps its type
                 copy.output[index] = self._twins[name, BFLOAT16] = f"{name}.bfloat16"
                 self._new.append(_cast(copy.output[index], name, FLOAT))
             else:
@@ -118,7 +125,7 @@ class _Conversion:
         floats = {index for index, name in enumerate(node.input) if self._types.get(name) in (FLOAT, BFLOAT16)}
         if node.domain == dialect.DOMAIN:
             return floats
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in dialect.STANDARD_DOMAINS:
             return set()
         schema = defs.get_schema(node.op_type, self._opset)
         results = (index for index, name in enumerate(node.output) if self._types.get(name) == FLOAT)

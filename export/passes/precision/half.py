@@ -1,11 +1,15 @@
-"""float16 in the graph, with float32 kept where half precision would lose the answer.
+"""Convert the graph to float16, except where half precision would change the result too much.
 
 Given   a float32 model             Result  the same graph in float16, casts where the two meet
 
-Stays in float32: the rectification factors, which are not float16 numbers (49/20), from their division to the
-multiplication by them; any node with a weight beyond float16's range; and, where example inputs are given, the nodes
-that make or read a tensor whose values on them come near the end of that range. Inputs and outputs keep their float32
-type.
+Inputs and outputs keep their float32 type.
+
+Not when a node
+- computes rectification factors, which are no float16 numbers (49/20), from their division to the multiplication by
+  them;
+- has a weight beyond float16's range;
+- makes or reads a tensor whose values on the example inputs come near the end of that range;
+- holds a subgraph, or makes or reads a tensor that a subgraph reads.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from onnx import ModelProto, TensorProto, numpy_helper, shape_inference
 
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.inner import run_inner
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import Code, PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, open_graph
 from rectexport.exporter.passes.rectification import SCALE_PREFIX, factor_nodes
 from rectexport.runtime.base.environment import require
@@ -26,7 +30,7 @@ from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import MissingDependency
 
 NAME = "float16"
-#: ONNX Runtime whose converter leaves what it is told to, tried from 1.23 on.
+#: The oldest ONNX Runtime whose converter leaves the nodes alone that it is told to; tried from 1.23 on.
 OLDEST = (1, 25)
 LIMIT = float(np.finfo(np.float16).max)
 
@@ -36,13 +40,14 @@ def run(model: ModelProto, feeds: Sequence[Mapping[str, Array]] = ()) -> tuple[M
 
     Raises MissingDependency without ONNX Runtime, or with one older than OLDEST.
     """
-    tally = Tally(NAME)
+    record = PassRecord(NAME)
     large = {name for feed in feeds for name in _large_tensors(model, feed)}
-    prepared = _prepare(model, large)
-    for name, reason in _kept_nodes(prepared, large):
-        tally.refuse(name, reason)
+    inner = dialect.read_in_subgraphs(model.graph)
+    prepared = _prepare(model, large | inner)
+    for name, reason in _kept_nodes(prepared, large, inner):
+        record.refuse(name, reason, Code.PRECISION)
     factors = factor_nodes(prepared)
-    kept = [*(entry.node for entry in tally.refused), *factors]
+    kept = [*(entry.node for entry in record.refused), *factors]
     converter = _converter()
     converted: ModelProto = converter.convert_float_to_float16(
         prepared, keep_io_types=True, node_block_list=kept, disable_shape_infer=True
@@ -51,8 +56,8 @@ def run(model: ModelProto, feeds: Sequence[Mapping[str, Array]] = ()) -> tuple[M
     del converted.graph.value_info[:]  # the converter leaves float32 notes on tensors that are float16 now
     converted = close_graph(open_graph(converted), converted)  # it appends its casts; ONNX wants nodes in order
     dialect.compute_in_float32(converted)
-    tally.fire(f"{sum(entry.data_type == TensorProto.FLOAT16 for entry in converted.graph.initializer)} weights")
-    return converted, tally.result()
+    record.fire(f"{sum(entry.data_type == TensorProto.FLOAT16 for entry in converted.graph.initializer)} weights")
+    return converted, record.result()
 
 
 def _large_tensors(model: ModelProto, feed: Mapping[str, Array]) -> Iterator[str]:
@@ -64,7 +69,7 @@ def _large_tensors(model: ModelProto, feed: Mapping[str, Array]) -> Iterator[str
 
 
 def _prepare(model: ModelProto, large: Collection[str]) -> ModelProto:
-    """A copy as the converter needs it: it knows nodes by name, and casts only tensors whose type is noted.
+    """A copy in the form that the converter needs: it finds nodes by name, and casts only tensors whose type is noted.
 
     It rounds noted tensors to float16 even where a float32 node makes them; the factors lose their notes, and so do
     the large tensors, which float32 nodes make and float32 nodes read.
@@ -80,7 +85,7 @@ def _prepare(model: ModelProto, large: Collection[str]) -> ModelProto:
     return copy
 
 
-def _kept_nodes(model: ModelProto, large: Collection[str]) -> Iterator[tuple[str, str]]:
+def _kept_nodes(model: ModelProto, large: Collection[str], inner: Collection[str]) -> Iterator[tuple[str, str]]:
     weights = {
         entry.name
         for entry in model.graph.initializer
@@ -93,6 +98,8 @@ def _kept_nodes(model: ModelProto, large: Collection[str]) -> Iterator[tuple[str
             yield node.name, "a weight is beyond float16's range"
         elif not {*node.input, *node.output}.isdisjoint(large):
             yield node.name, "its values come near the end of float16's range"
+        elif not {*node.input, *node.output}.isdisjoint(inner) or any(entry.HasField("g") for entry in node.attribute):
+            yield node.name, "a subgraph shares its tensors"
 
 
 def _drop_repeated_casts(model: ModelProto) -> None:

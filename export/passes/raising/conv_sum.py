@@ -1,13 +1,13 @@
-"""An even kernel written as four convolutions, one a channel group, back to symmetric padding.
+"""Turn an even kernel written as four convolutions, one for each channel group, back into symmetric padding.
 
 Given   y = conv(g0; W0, p0) + conv(g1; W1, p1) + conv(g2; W2, p2) + conv(g3; W3, p3), g the four contiguous channel
         groups of x, p the pads of four different corners, in any order of addition
 Result  y = conv(SymmetricPad(x); [W0 W1 W2 W3]), without padding; biases are added up
 
-Must not fire
-- when the groups are not the four of C channels, or two share a corner;
-- when the convolutions differ in kernel or strides, have groups or dilation, or unknown weights;
-- when a group, a convolution or a partial sum is also read elsewhere or given out.
+Not when
+- the groups are not the four of C channels, or two share a corner;
+- the convolutions differ in kernel or strides, have groups or dilation, or weights that are not constant;
+- another node reads a group, a convolution or a partial sum, or one of them is an output of the graph.
 
 Source: Convolution with even-sized kernels and symmetric padding (Wu et al.); exact for any stride.
 """
@@ -15,6 +15,7 @@ Source: Convolution with even-sized kernels and symmetric padding (Wu et al.); e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,19 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.graph.results import Code, PassResult
+from rectexport.exporter.graph.surgeon import is_standard, producer
 from rectexport.exporter.passes.matching.channels import channel_groups
 from rectexport.exporter.passes.matching.corners import are_symmetric, is_division
 from rectexport.exporter.passes.matching.rewrite import (
     FIRED,
     NOTHING,
-    Outcome,
     Scene,
+    Visit,
     only_reader,
-    producer,
     refused,
     rewrite,
+    used_elsewhere,
 )
 from rectexport.exporter.passes.matching.window import Window, read_window
 
@@ -47,30 +49,59 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     return rewrite(model, NAME, _visit)
 
 
-def _visit(scene: Scene, node: gs.Node) -> Outcome:
-    if node.op not in _SUMS or node.domain not in (None, "", "ai.onnx"):
+@dataclass(frozen=True)
+class _Terms:
+    """Four convolutions in the order of their channel groups, their windows, and the additions that read them."""
+
+    convs: list[gs.Node]
+    windows: list[Window]
+    readers: list[gs.Node]
+
+    @property
+    def pads(self) -> list[int]:
+        """(top, left, bottom, right) of each convolution in turn."""
+        return [pad for window in self.windows for pad in window.pads]
+
+    @property
+    def even(self) -> int:
+        """Rows of the kernel that all four have."""
+        return self.windows[0].kernel[0]
+
+
+def _visit(scene: Scene, node: gs.Node) -> Visit:
+    if not is_standard(node, *_SUMS):
         return NOTHING
     leaves = _leaves(scene, node)
-    found = [producer(leaf, "Conv") for leaf, _ in leaves]
-    convs = [conv for conv in found if conv is not None]
-    if len(convs) != 4 or len(leaves) != 4 or any(producer(c.inputs[0], "Split", "Slice") is None for c in convs):
+    convs = [conv for leaf, _ in leaves if (conv := _group_conv(leaf)) is not None]
+    if len(convs) != 4 or len(leaves) != 4:
         return NOTHING
-    windows = [read_window(scene.values, conv) for conv in convs]
-    if not _alike([window for window in windows if window is not None]):
+    windows = [window for conv in convs if (window := read_window(scene.values, conv)) is not None]
+    if not _alike(windows):
         return refused("the convolutions differ in kernel or strides, or are dilated")
     order = _channel_order(scene, convs)
-    convs, readers = [convs[index] for index in order], [leaves[index][1] for index in order]
-    groups = channel_groups(scene, [conv.inputs[0] for conv in convs])
+    terms = _Terms([convs[i] for i in order], [windows[i] for i in order], [leaves[i][1] for i in order])
+    return _join(scene, node, terms)
+
+
+def _group_conv(term: gs.Tensor) -> gs.Node | None:
+    """The convolution of one channel group that makes a term."""
+    conv = producer(term, "Conv")
+    return conv if conv is not None and producer(conv.inputs[0], "Split", "Slice") is not None else None
+
+
+def _join(scene: Scene, total: gs.Node, terms: _Terms) -> Visit:
+    """Rewrite the sum where its terms are symmetric padding."""
+    groups = channel_groups(scene, [conv.inputs[0] for conv in terms.convs])
     if isinstance(groups, str):
         return refused(groups)
-    pads = [pad for index in order for pad in _window_pads(windows[index])]
-    if not are_symmetric(pads) or min(pads) != _even(windows[0]) // 2 - 1 or not is_division(groups.sizes):
+    pads = terms.pads
+    if not are_symmetric(pads) or min(pads) != terms.even // 2 - 1 or not is_division(groups.sizes):
         return refused(f"groups of {groups.sizes} channels with pads {pads} are no symmetric padding")
-    for conv, reader in zip(convs, readers, strict=True):
-        for tensor, its in ((conv.outputs[0], reader), (conv.inputs[0], conv)):
-            if not only_reader(scene, tensor, its):
-                return refused(f"{tensor.name} is also used elsewhere")
-    return _replace(scene, node, convs, groups.x, {"splits": groups.sizes, "pads": pads})
+    outputs = [(conv.outputs[0], reader) for conv, reader in zip(terms.convs, terms.readers, strict=True)]
+    refusal = used_elsewhere(scene, [*outputs, *((conv.inputs[0], conv) for conv in terms.convs)])
+    if refusal is not None:
+        return refusal
+    return _replace(scene, total, terms.convs, groups.x, {"splits": groups.sizes, "pads": pads})
 
 
 def _leaves(scene: Scene, node: gs.Node) -> list[tuple[gs.Tensor, gs.Node]]:
@@ -104,21 +135,13 @@ def _begin(scene: Scene, group: gs.Tensor) -> int:
     return int(starts.flat[0]) if starts is not None and starts.size else 0
 
 
-def _window_pads(window: Window | None) -> tuple[int, ...]:
-    return () if window is None else window.pads
-
-
-def _even(window: Window | None) -> int:
-    return 0 if window is None else window.kernel[0]
-
-
-def _replace(scene: Scene, total: gs.Node, convs: Sequence[gs.Node], x: gs.Tensor, attrs: dict[str, Any]) -> Outcome:
+def _replace(scene: Scene, total: gs.Node, convs: Sequence[gs.Node], x: gs.Tensor, attrs: dict[str, Any]) -> Visit:
     weights = [scene.values.of(conv.inputs[1]) for conv in convs]
     biases = [scene.values.of(conv.inputs[2]) for conv in convs if len(conv.inputs) > 2]
     known = [weight for weight in weights if weight is not None]
     shifts: list[NDArray[Any]] = [bias for bias in biases if bias is not None]
     if len(known) != 4 or len(shifts) != len(biases) or any(conv.attrs.get("group", 1) != 1 for conv in convs):
-        return refused("the convolutions have groups, or weights that are not constant")
+        return refused("the convolutions have groups, or weights that are not constant", Code.NOT_CONSTANT)
     y = total.outputs[0]
     total.outputs.clear()
     padded = gs.Variable(f"{y.name}.padded", x.dtype)

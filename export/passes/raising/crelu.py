@@ -1,17 +1,17 @@
-"""CReLU, spelled out, as one node.
+"""Write a CReLU that is spelled out as one node.
 
 Given   Concat(x, -x)                        Result  NegConcat(x)
 Given   Concat(relu(x), relu(-x))            Result  CRelu(x)
 Given   relu(NegConcat(x))                   Result  CRelu(x)
 Given   Concat(act(x), act(-x))              Result  act(NegConcat(x)), act working element by element
 
--x is Neg(x), x * -1, x / -1 or 0 - x. PVANet's scale and shift stand behind NegConcat and stay there.
+-x is Neg(x), x * -1, x / -1 or 0 - x. PVANet's scale and shift come after NegConcat and stay there.
 
-Must not fire
-- when the halves are swapped: Concat(-x, x) is another function of x;
-- when the two activations differ, or their options do;
-- when an activation, or the negated tensor, is read elsewhere or given out;
-- when the factor is not exactly -1.
+Not when
+- the halves are swapped: Concat(-x, x) is another function of x;
+- the two activations differ, or their options do;
+- another node reads an activation or the negated tensor, or one of them is an output of the graph;
+- the factor is not exactly -1.
 
 Source: Understanding and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.); PVANet.
 """
@@ -24,17 +24,16 @@ from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import DOMAIN
 from rectexport.exporter.graph.results import PassResult
-from rectexport.exporter.graph.surgeon import sole_consumer
+from rectexport.exporter.graph.surgeon import is_standard, producer, sole_consumer
 from rectexport.exporter.passes.matching.negation import negated
 from rectexport.exporter.passes.matching.rewrite import (
     FIRED,
     NOTHING,
-    Outcome,
     Scene,
-    only_reader,
-    producer,
+    Visit,
     refused,
     rewrite,
+    used_elsewhere,
 )
 
 NAME = "raise_crelu"
@@ -64,22 +63,20 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     return rewrite(model, NAME, _visit)
 
 
-def _visit(scene: Scene, node: gs.Node) -> Outcome:
-    if node.op != "Concat" or node.domain not in (None, "", "ai.onnx") or len(node.inputs) != 2:
+def _visit(scene: Scene, node: gs.Node) -> Visit:
+    if not is_standard(node, "Concat") or len(node.inputs) != 2:
         return NOTHING
     first, second = node.inputs
     if negated(scene, second) is first:
-        if not only_reader(scene, second, node):
-            return refused(f"{second.name} is also used elsewhere")
-        return _plain(scene, node, first)
+        return used_elsewhere(scene, [(second, node)]) or _plain(scene, node, first)
     return _activated(scene, node)
 
 
-def _plain(scene: Scene, concat: gs.Node, x: gs.Tensor) -> Outcome:
-    """Concat(x, -x), and the ReLU behind it if that is all that reads it."""
+def _plain(scene: Scene, concat: gs.Node, x: gs.Tensor) -> Visit:
+    """Concat(x, -x), with the ReLU after it where nothing else reads it."""
     joined = concat.outputs[0]
     follower = sole_consumer(scene.graph, joined)
-    if follower is not None and follower.op == "Relu" and follower.domain in (None, "", "ai.onnx"):
+    if follower is not None and is_standard(follower, "Relu"):
         concat.outputs.clear()
         _insert(scene, "CRelu", x, follower.outputs[0], concat)
         follower.outputs.clear()
@@ -89,7 +86,7 @@ def _plain(scene: Scene, concat: gs.Node, x: gs.Tensor) -> Outcome:
     return FIRED
 
 
-def _activated(scene: Scene, concat: gs.Node) -> Outcome:
+def _activated(scene: Scene, concat: gs.Node) -> Visit:
     """Concat(act(x), act(-x))."""
     positive, negative = (producer(entry, *ACTIVATIONS) for entry in concat.inputs)
     if positive is None or negative is None:
@@ -99,9 +96,10 @@ def _activated(scene: Scene, concat: gs.Node) -> Outcome:
         return NOTHING
     if not _alike(scene, positive, negative):
         return refused(f"the halves have different activations: {positive.op} and {negative.op}, or their options")
-    for tensor, reader in ((concat.inputs[0], concat), (concat.inputs[1], concat), (negative.inputs[0], negative)):
-        if not only_reader(scene, tensor, reader):
-            return refused(f"{tensor.name} is also used elsewhere")
+    reads = ((concat.inputs[0], concat), (concat.inputs[1], concat), (negative.inputs[0], negative))
+    refusal = used_elsewhere(scene, reads)
+    if refusal is not None:
+        return refusal
     joined = concat.outputs[0]
     concat.outputs.clear()
     if positive.op == "Relu":

@@ -1,4 +1,4 @@
-"""An even kernel written as the odd kernel that contains it, back to symmetric padding.
+"""Turn an even kernel written as the odd kernel that contains it back into symmetric padding.
 
 Given   y = conv(x; W'), W' (k+1) x (k+1) with padding k/2, dilation 1, whose input channels form four groups,
         each zero outside the k x k slice at one corner of its own
@@ -7,9 +7,10 @@ Result  y = conv(SymmetricPad(x); W), W the k x k slices, without padding
 A slice at the top left reads one row and column more above and left, which is the padding of corner TL.
 4/9 of the multiplications are left for k = 2.
 
-Must not fire
-- when a group's weights leave it more than one corner, or none: then it is an ordinary convolution;
-- when two groups share a corner, or the weights are not constant or are read elsewhere (they stay for others).
+Not when
+- the weights of a group fit no corner or more than one: then it is an ordinary convolution;
+- two groups share a corner, or the weights are not constant.
+Other readers of the weights keep them.
 
 Source: Convolution with even-sized kernels and symmetric padding (Wu et al.); the form is exact for any stride
 and groups.
@@ -26,8 +27,9 @@ from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import DOMAIN
 from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.graph.surgeon import is_standard
 from rectexport.exporter.passes.matching.corners import corner_pads
-from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Outcome, Scene, rewrite
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Scene, Visit, rewrite
 from rectexport.exporter.passes.matching.window import Window, read_window
 from rectexport.models.layers.symmetry import group_sizes
 
@@ -42,8 +44,8 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     return rewrite(model, NAME, _visit)
 
 
-def _visit(scene: Scene, node: gs.Node) -> Outcome:
-    if node.op != "Conv" or node.domain not in (None, "", "ai.onnx"):
+def _visit(scene: Scene, node: gs.Node) -> Visit:
+    if not is_standard(node, "Conv"):
         return NOTHING
     window = read_window(scene.values, node)
     if window is None or not _may_embed(window):

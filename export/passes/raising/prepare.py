@@ -1,12 +1,13 @@
-"""What a model needs before dialect nodes can stand in it: a recent enough opset, and known shapes."""
+"""Prepare a model for dialect nodes: a recent enough opset, and known shapes."""
 
 from __future__ import annotations
 
 from onnx import ModelProto, shape_inference, version_converter
 
 from rectexport.exporter.graph.dialect import default_opset
+from rectexport.runtime.base.engine_errors import first_line
 
-#: The dialect's bodies use Shape with start and end, which is as old as this.
+#: The dialect's bodies use Shape with start and end, which came with this opset.
 MIN_OPSET = 15
 #: What an older model is converted to: the oldest opset that we export ourselves.
 CONVERTED_OPSET = 18
@@ -15,7 +16,7 @@ FUNCTIONS_IR_VERSION = 8
 
 
 def prepare(model: ModelProto) -> ModelProto | str:
-    """The model at an opset that holds the dialect, shapes inferred; or why that cannot be. `model` is kept."""
+    """The model at an opset that holds the dialect, with shapes inferred; or the reason why not. `model` is kept."""
     opset = default_opset(model)
     if opset >= MIN_OPSET and model.ir_version >= FUNCTIONS_IR_VERSION and _shapes_known(model):
         return model
@@ -25,7 +26,7 @@ def prepare(model: ModelProto) -> ModelProto | str:
         try:
             ready = version_converter.convert_version(ready, CONVERTED_OPSET)
         except Exception as error:  # the converter raises whatever its C++ adapters raise
-            return f"opset {opset} could not be converted to {CONVERTED_OPSET}: {_line(error)}"
+            return f"opset {opset} could not be converted to {CONVERTED_OPSET}: {first_line(error)}"
     ready.ir_version = max(ready.ir_version, FUNCTIONS_IR_VERSION)
     return _inferred(ready)
 
@@ -40,9 +41,4 @@ def _inferred(model: ModelProto) -> ModelProto:
         inferred: ModelProto = shape_inference.infer_shapes(model, data_prop=True)
         return inferred
     except (ValueError, shape_inference.InferenceError):
-        return model  # larger than protobuf's limit, or inconsistent: the passes do without the shapes
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+        return model  # larger than protobuf's limit, or inconsistent: the passes work without the shapes

@@ -1,4 +1,4 @@
-"""Rectified convolution, however it is spelled, as one Rectify node.
+"""Write a rectified convolution, however it is spelled, as one Rectify node.
 
 Given   y = conv(x; W, c), then any run of * / + - with numbers, values per channel and functions of v, and BatchNorm
 Result  Rectify(conv(x; g*W, p), x, q)   when the run comes to  r * (g*Wx + p) + q
@@ -10,11 +10,11 @@ average pool of ones, biases inside or after. A must be m*n/v (sum) or 1/v (aver
 occur, to 1e-6; B = r*p + q.
 Where v = 0 can occur the run must give q there, or 0 (empty_bias 0). The longest run that fits is taken.
 
-Must not fire
-- when A is not r, be it at one pixel;
-- when nothing shaped like the output takes part: a plain scale is no rectification;
-- when a tensor of the run is also read elsewhere or given out (those before it keep their rewrite);
-- when H or W is unknown and the map is a constant, or the convolution's bias or padding is unknown.
+Not when
+- A differs from r, even at a single pixel;
+- no operand has the height and width of the output: a plain scale is no rectification;
+- another node reads a tensor of the run, or it is an output of the graph (the run then ends before it);
+- H or W is unknown and the map is a constant, or the convolution's bias or padding is unknown.
 
 Sources: Rectified Convolution (Zhang), eqs. (4) and (6); NVIDIA/partialconv; zhanghang1989/RFConv.
 """
@@ -29,10 +29,11 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.graph.results import Code, PassResult
+from rectexport.exporter.graph.surgeon import is_standard, sole_reader
 from rectexport.exporter.passes.batch_norm import affine
 from rectexport.exporter.passes.matching.affine import Fit, Line, Vector, fit
-from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Outcome, Scene, refused, rewrite
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Scene, Visit, refused, rewrite
 from rectexport.exporter.passes.matching.taps import TapTables
 from rectexport.exporter.passes.matching.window import read_window
 
@@ -54,8 +55,8 @@ class _Match:
     fit: Fit
 
 
-def _visit(scene: Scene, node: gs.Node) -> Outcome:
-    if node.op != "Conv" or node.domain not in (None, "", "ai.onnx") or scene.values.of(node.outputs[0]) is not None:
+def _visit(scene: Scene, node: gs.Node) -> Visit:
+    if not is_standard(node, "Conv") or scene.values.of(node.outputs[0]) is not None:
         return NOTHING
     window = read_window(scene.values, node)
     if window is None or node.inputs[1].shape is None:
@@ -63,35 +64,34 @@ def _visit(scene: Scene, node: gs.Node) -> Outcome:
     tables = TapTables(scene, node, window)
     if tables.read(node.outputs[0]) is not None:
         return NOTHING  # a count of taps itself
-    match, reason = _follow(scene, node, tables)
+    match, refusal = _follow(scene, node, tables)
     if match is None:
-        return refused(reason) if reason else NOTHING
+        return refusal
     _replace(scene, node, tables, match)
     return FIRED
 
 
-def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[_Match | None, str]:
-    """The longest run that is a rectification, or why a run that looked like one is not."""
+def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[_Match | None, Visit]:
+    """The longest run that is a rectification, or the refusal of a run that looked like one."""
     bias = _bias(scene, conv)
     if bias is None:
-        return None, ""
-    line, best, reason, plane = Line.start(bias), None, "", False
+        return None, NOTHING
+    line, best, refusal, plane = Line.start(bias), None, NOTHING, False
     fixed_weights = scene.values.of(conv.inputs[1]) is not None
     passed: list[gs.Tensor] = []
     for tensor, node in _run(scene, conv.outputs[0]):
         passed.append(tensor)
-        if node is None:
-            return best, reason or _shared(tensor, tables, bool(best) or plane)
-        step = _step(tables, line, tensor, node)
-        if step is None:
-            return best, reason or _unreadable(scene, tensor, node)
+        step = None if node is None else _step(tables, line, tensor, node)
+        if node is None or step is None:
+            ended = _shared(tensor, tables, bool(best) or plane) if node is None else _unreadable(scene, tensor, node)
+            return best, refusal if refusal.reason else ended
         line, plane = step[0], plane or step[1]
         found = fit(line, tables, bias) if plane and (fixed_weights or line.gain.size == 1) else ""
         if isinstance(found, Fit):
-            best, reason = _Match(tuple(passed), node, found), ""
+            best, refusal = _Match(tuple(passed), node, found), NOTHING
         elif best is None:
-            reason = found
-    return best, reason
+            refusal = refused(found)
+    return best, refusal
 
 
 def _step(tables: TapTables, line: Line, tensor: gs.Tensor, node: gs.Node) -> tuple[Line, bool] | None:
@@ -112,7 +112,7 @@ def _other(node: gs.Node, tensor: gs.Tensor) -> gs.Tensor:
 def _run(scene: Scene, tensor: gs.Tensor) -> Iterator[tuple[gs.Tensor, gs.Node | None]]:
     """Each step with the tensor it takes; (tensor, None) where steps follow but others read the tensor too."""
     while True:
-        node = _reader(scene, tensor)
+        node = sole_reader(scene.graph, tensor)
         if node is None:
             if any(_is_step(reader, tensor) for reader in tensor.outputs):
                 yield tensor, None
@@ -123,37 +123,32 @@ def _run(scene: Scene, tensor: gs.Tensor) -> Iterator[tuple[gs.Tensor, gs.Node |
         tensor = node.outputs[0]
 
 
-def _reader(scene: Scene, tensor: gs.Tensor) -> gs.Node | None:
-    """The one node that reads the tensor's values, unless the graph gives it out; Shape reads none."""
-    readers = [node for node in tensor.outputs if node.op != "Shape"]
-    given_out = any(tensor is output for output in scene.graph.outputs)
-    return readers[0] if len(readers) == 1 and not given_out else None
-
-
 def _is_step(node: gs.Node, tensor: gs.Tensor) -> bool:
-    if node.op not in _STEPS or node.domain not in (None, "", "ai.onnx"):
+    if not is_standard(node, *_STEPS):
         return False
     return node.inputs[0] is tensor or node.op in ("Mul", "Add")
 
 
-def _shared(tensor: gs.Tensor, tables: TapTables, inside: bool) -> str:
-    """Why a run ends at a tensor that several nodes read, if one of them would have gone on with it."""
+def _shared(tensor: gs.Tensor, tables: TapTables, inside: bool) -> Visit:
+    """The refusal of a run that ends at a tensor with several readers, one of which would continue it."""
     for reader in tensor.outputs:
         if _is_step(reader, tensor) and reader.op != "BatchNormalization":
             operand = tables.read(_other(reader, tensor))
             if operand is not None and operand.plane and not inside:
-                return f"{tensor.name} is also used elsewhere"
-    return ""
+                return refused(f"{tensor.name} is also used elsewhere", Code.USED_ELSEWHERE)
+    return NOTHING
 
 
-def _unreadable(scene: Scene, tensor: gs.Tensor, node: gs.Node) -> str:
+def _unreadable(scene: Scene, tensor: gs.Tensor, node: gs.Node) -> Visit:
     if node.op not in ("Mul", "Div"):
-        return ""
+        return NOTHING
     other = _other(node, tensor)
     value = scene.values.of(other)
     if value is None or value.ndim < 2 or set(value.shape[-2:]) == {1}:
-        return ""
-    return f"{other.name} is no function of the convolution's tap counts, or H, W are dynamic beside a constant"
+        return NOTHING
+    return refused(
+        f"{other.name} is no function of the convolution's tap counts, or it is constant and H, W are dynamic"
+    )
 
 
 def _bias(scene: Scene, conv: gs.Node) -> Vector | None:

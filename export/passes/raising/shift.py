@@ -1,16 +1,16 @@
-"""Symmetric padding computed as a shift, back to one SymmetricPad node.
+"""Turn symmetric padding computed as a shift back into one SymmetricPad node.
 
 Given   y = conv(x; W), depthwise, W 2 x 2 with a single 1 for each channel, stride 1, dilation 1, the same pads T
         on all four sides (T = 1 or 2), the 1 at one tap for each of four contiguous channel groups
 Result  y = SymmetricPad(x)
 
 A 1 at tap (i, j) moves the channel's plane: y[h, w] = x[h + i - T, w + j - T], which is padding T - i above,
-T - 1 + i below, and alike in columns: the corner TL for (0, 0), BR for (1, 1). This is how C2sp (T = 1) and C4sp
-(T = 2) are lowered where engines are faster that way; raised, they can be lowered for another engine.
+T - 1 + i below, and alike in columns: the corner TL for (0, 0), BR for (1, 1). C2sp (T = 1) and C4sp (T = 2)
+are lowered to this form where engines are faster that way; raised again, they can be lowered for another engine.
 
-Must not fire
-- when a channel's kernel is anything but a single 1, or a bias is added;
-- when the groups are no division of the channels by four, or two of them share a tap.
+Not when
+- a channel's kernel is anything but a single 1, or a bias is added;
+- the groups are no division of the channels by four, or two of them share a tap.
 
 Source: Convolution with even-sized kernels and symmetric padding (Wu et al.), whose padding shifts feature groups.
 """
@@ -26,8 +26,9 @@ from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import DOMAIN
 from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.graph.surgeon import is_standard
 from rectexport.exporter.passes.matching.corners import BASES, CORNERS, corner_pads, is_division
-from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Outcome, Scene, refused, rewrite
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Scene, Visit, refused, rewrite
 from rectexport.exporter.passes.matching.window import Window, read_window
 
 NAME = "raise_shift"
@@ -39,8 +40,8 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     return rewrite(model, NAME, _visit)
 
 
-def _visit(scene: Scene, node: gs.Node) -> Outcome:
-    if node.op != "Conv" or node.domain not in (None, "", "ai.onnx"):
+def _visit(scene: Scene, node: gs.Node) -> Visit:
+    if not is_standard(node, "Conv"):
         return NOTHING
     window = read_window(scene.values, node)
     if window is None or not _may_shift(window):

@@ -1,4 +1,4 @@
-"""Symmetric padding of even kernels, spelled out, as one SymmetricPad node.
+"""Write symmetric padding that is spelled out as one SymmetricPad node.
 
 Given   Concat(Pad(g0), Pad(g1), Pad(g2), Pad(g3)), g the four contiguous channel groups of x (Split or Slices)
 Result  SymmetricPad(x)
@@ -7,11 +7,11 @@ Result  conv without pads over SymmetricPad(x) with both, when that makes it the
 
 Every group is zero-padded by k/2 - 1 on each side and 1 more on the two sides of its own corner, k = 2 or 4.
 
-Must not fire
-- when the groups are not the four of C channels: the first C % 4 one larger, or the last with the rest;
-- when two groups share a corner, or a pad is not that of a corner;
-- when the groups are joined in another order or along another axis;
-- when a group or a padded group is also read elsewhere or given out.
+Not when
+- the groups are not the four of C channels: the first C % 4 one larger, or the last with the rest;
+- two groups share a corner, or a pad is not that of a corner;
+- the groups are joined in another order or along another axis;
+- another node reads a group or a padded group, or one of them is an output of the graph.
 
 Source: Convolution with even-sized kernels and symmetric padding (Wu et al.).
 """
@@ -25,19 +25,18 @@ from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import DOMAIN
 from rectexport.exporter.graph.results import PassResult
-from rectexport.exporter.graph.surgeon import sole_consumer
+from rectexport.exporter.graph.surgeon import is_standard, producer, sole_consumer
 from rectexport.exporter.passes.matching.channels import channel_groups
 from rectexport.exporter.passes.matching.corners import are_symmetric, is_division
 from rectexport.exporter.passes.matching.padding import zero_pads
 from rectexport.exporter.passes.matching.rewrite import (
     FIRED,
     NOTHING,
-    Outcome,
     Scene,
-    only_reader,
-    producer,
+    Visit,
     refused,
     rewrite,
+    used_elsewhere,
 )
 from rectexport.exporter.passes.matching.window import read_window
 
@@ -49,13 +48,13 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     return rewrite(model, NAME, _visit)
 
 
-def _visit(scene: Scene, node: gs.Node) -> Outcome:
-    if node.op == "Concat" and node.domain in (None, "", "ai.onnx") and len(node.inputs) == 4:
+def _visit(scene: Scene, node: gs.Node) -> Visit:
+    if is_standard(node, "Concat") and len(node.inputs) == 4:
         return _join(scene, node)
     return NOTHING
 
 
-def _join(scene: Scene, concat: gs.Node) -> Outcome:
+def _join(scene: Scene, concat: gs.Node) -> Visit:
     padded = [producer(entry, "Pad") for entry in concat.inputs]
     pads_nodes = [node for node in padded if node is not None]
     if len(pads_nodes) != 4:
@@ -65,10 +64,10 @@ def _join(scene: Scene, concat: gs.Node) -> Outcome:
     groups = channel_groups(scene, [node.inputs[0] for node in pads_nodes])
     if isinstance(groups, str):
         return refused(groups)
-    for node in pads_nodes:
-        for tensor, reader in ((node.outputs[0], concat), (node.inputs[0], node)):
-            if not only_reader(scene, tensor, reader):
-                return refused(f"{tensor.name} is also used elsewhere")
+    reads = [pair for node in pads_nodes for pair in ((node.outputs[0], concat), (node.inputs[0], node))]
+    refusal = used_elsewhere(scene, reads)
+    if refusal is not None:
+        return refusal
     pads = _corner_pads(scene, pads_nodes)
     if isinstance(pads, str):
         return refused(pads)
@@ -99,7 +98,7 @@ def _corner_pads(scene: Scene, nodes: list[gs.Node]) -> list[int] | str:
 def _with_conv_pads(scene: Scene, y: gs.Tensor, pads: list[int]) -> list[int]:
     """The pads with those of the convolution that alone reads y, if both make the padding of its kernel."""
     conv = sole_consumer(scene.graph, y)
-    if conv is None or conv.op != "Conv" or conv.attrs.get("auto_pad", "NOTSET") != "NOTSET":
+    if conv is None or not is_standard(conv, "Conv") or conv.attrs.get("auto_pad", "NOTSET") != "NOTSET":
         return pads
     window = read_window(scene.values, conv)
     if window is None or window.kernel[0] != window.kernel[1] or len(set(window.pads)) != 1 or not window.pads[0]:

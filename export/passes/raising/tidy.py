@@ -1,13 +1,13 @@
-"""What exporters put between the operators of a pattern, taken out.
+"""Take out what exporters put between the operators of a pattern.
 
 Given   y = Identity(x)                          Result  x wherever y was read
 Given   y = Cast(x) to the type that x has       Result  the same
 Given   y = Conv(Pad(x)), zeros on H and W       Result  y = Conv(x) with larger pads
 
-Must not fire
-- where a name of the graph's outputs would be lost;
-- when the padding is not constant zeros, is negative, or touches batch or channels;
-- when the convolution pads by a rule of its own (auto_pad SAME_UPPER or SAME_LOWER).
+Not when
+- the name of an output of the graph would be lost;
+- the padding is not constant zeros, is negative, or touches batch or channels;
+- the convolution pads by a rule of its own (auto_pad SAME_UPPER or SAME_LOWER).
 Other readers of the padded tensor keep it.
 """
 
@@ -18,8 +18,9 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto, helper
 
 from rectexport.exporter.graph.results import PassResult
+from rectexport.exporter.graph.surgeon import is_output, is_standard, producer, replace_reads
 from rectexport.exporter.passes.matching.padding import zero_pads
-from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Outcome, Scene, producer, refused, rewrite
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Scene, Visit, refused, rewrite
 
 NAME = "raise_tidy"
 
@@ -29,8 +30,8 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     return rewrite(model, NAME, _visit)
 
 
-def _visit(scene: Scene, node: gs.Node) -> Outcome:
-    if node.domain not in (None, "", "ai.onnx"):
+def _visit(scene: Scene, node: gs.Node) -> Visit:
+    if not is_standard(node):
         return NOTHING
     if node.op == "Identity" or (node.op == "Cast" and _keeps_type(node)):
         return _bypass(scene, node)
@@ -48,20 +49,17 @@ def _keeps_type(cast: gs.Node) -> bool:
     return number == int(cast.attrs["to"])
 
 
-def _bypass(scene: Scene, node: gs.Node) -> Outcome:
+def _bypass(scene: Scene, node: gs.Node) -> Visit:
     x, y = node.inputs[0], node.outputs[0]
-    if any(y is output for output in scene.graph.outputs):
+    if is_output(scene.graph, y):
         return NOTHING
-    for reader in list(y.outputs):
-        for index, tensor in enumerate(reader.inputs):
-            if tensor is y:
-                reader.inputs[index] = x
+    replace_reads(y, x)
     node.outputs.clear()
     node.inputs.clear()
     return FIRED
 
 
-def _fold_pad(scene: Scene, conv: gs.Node) -> Outcome:
+def _fold_pad(scene: Scene, conv: gs.Node) -> Visit:
     pad = conv.inputs[0].inputs[0]
     if conv.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return refused("the convolution pads by its own rule, auto_pad")

@@ -1,13 +1,14 @@
-"""What the flags of `rectexport bench` ask for: who is timed against whom, on which inputs, how long."""
+"""From the flags of `rectexport bench` to a benchmark: what is timed against what, on which inputs, how long."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rectexport.runtime.base.environment import require
+from rectexport.exporter.base.options import LoadOptions
+from rectexport.runtime.base.environment import require, usable_cores
 from rectexport.runtime.base.files import sha256
 from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.base.shapes import parse_shape_flags
@@ -17,27 +18,24 @@ from rectexport.runtime.timing.bench import BenchOptions
 from rectexport.runtime.timing.entrants import Entrant, Match, match, package_entrants, short_names
 from rectexport.runtime.timing.inputs import check_same_inputs, timed_inputs
 from rectexport.runtime.timing.intervals import LEAST_LAUNCHES
-from rectexport.runtime.timing.machine import usable_cores
 from rectexport.runtime.timing.stopwatch import Race
 
 TORCH, TORCH_COMPILE = "torch", "torch-compile"
 #: Backends beside which PyTorch runs on the GPU as well.
 ON_GPU = frozenset({"cuda", "tensorrt"})
 MOST_BATCH, MOST_LAUNCHES, MOST_SECONDS = 1 << 20, 1000, 86400.0
-#: How a PyTorch model is loaded, unless the flags say otherwise.
-LOAD = {"arch": None, "trust_pickle": False, "rectify_model": False}
 Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
 class Flags:
-    """The command line, unparsed but for numbers."""
+    """The flags with their defaults; only numbers are parsed. threads 0 takes every usable core."""
 
     package: Path
     vs: str | None = None
     plain_twin: bool = False
     source: Path | None = None
-    load: Mapping[str, Any] = field(default_factory=lambda: dict(LOAD))
+    load: LoadOptions = field(default_factory=LoadOptions)
     fail_if_slower: str | None = None
     backend: str = "onnxruntime"
     batch: str | None = None
@@ -46,14 +44,14 @@ class Flags:
     duration: float = 5.0
     launches: int = 10
     percentile: str = "50,90,99"
-    threads: int | None = None
+    threads: int = 0
     device: int = 0
     transfers: bool = True
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A benchmark that can be run; `notes` say what was made for it, `warnings` what to mistrust."""
+class BenchPlan:
+    """A benchmark ready to run. notes: what was made for it; warnings: what may make its result misleading."""
 
     match: Match
     inputs: list[list[TensorSpec]]
@@ -62,11 +60,11 @@ class Plan:
     warnings: list[str]
 
 
-def make_plan(flags: Flags, workshop: Path) -> Plan:
-    """Settle everything before anything is timed; a plain twin is written into the folder `workshop`.
+def make_plan(flags: Flags, workshop: Path) -> BenchPlan:
+    """Settle everything before anything is timed. A plain twin is written into the folder `workshop`.
 
     Raises UsageError for flags that do not fit together, BadInput for packages that cannot be read or compared,
-    MissingDependency where the plain twin or PyTorch cannot be had.
+    MissingDependency where the libraries for a plain twin or PyTorch are missing.
     """
     options = _options(flags)
     package = _opened(flags.package)
@@ -89,10 +87,10 @@ def make_plan(flags: Flags, workshop: Path) -> Plan:
         name, other_name = short_names(flags.package, other.path)
         check_same_inputs(package.manifest, other.manifest, name, other_name)
         for size in sizes:
-            timed_inputs(other.manifest, size, shapes)  # so that sizes which it does not take are refused now
+            timed_inputs(other.manifest, size, shapes)  # refuses sizes that it does not take
         bases = package_entrants(other, other_name, backends, told)
     entrants = match(package_entrants(package, name, backends, told), bases)
-    return Plan(entrants, inputs, options, notes, warnings)
+    return BenchPlan(entrants, inputs, options, notes, warnings)
 
 
 def numbers(text: str, flag: str, kind: type[Number], low: Number, high: Number) -> list[Number]:
@@ -126,15 +124,11 @@ def _options(flags: Flags) -> BenchOptions:
     if not LEAST_LAUNCHES <= flags.launches <= MOST_LAUNCHES:
         raise UsageError(
             f"--launches {flags.launches}: expected {LEAST_LAUNCHES}..{MOST_LAUNCHES}; "
-            f"from fewer than {LEAST_LAUNCHES} no 95 % interval follows"
+            f"fewer than {LEAST_LAUNCHES} give no 95 % interval"
         )
     for flag, seconds in (("--duration", flags.duration), ("--warm-up", flags.warm_up / 1e3)):
         if not 0 <= seconds <= MOST_SECONDS:
-            raise UsageError(f"{flag}: expected at least 0, and no more than a day")
-    if flags.device < 0:
-        raise UsageError(f"--device {flags.device}: expected the index of a GPU, from 0")
-    if flags.threads is not None and flags.threads < 1:
-        raise UsageError(f"--threads {flags.threads}: expected at least 1")
+            raise UsageError(f"{flag}: expected at least 0 and at most a day")
     return BenchOptions(
         race=Race(flags.duration, flags.warm_up / 1e3, flags.launches),
         percentiles=tuple(numbers(flags.percentile, "--percentile", float, 0.0, 100.0)),
@@ -145,18 +139,20 @@ def _options(flags: Flags) -> BenchOptions:
 
 
 def _check(flags: Flags, package: Package) -> None:
-    """Flags that contradict each other, once it is known that there is a package."""
+    """Raise UsageError for flags that contradict each other."""
     if flags.plain_twin and flags.vs is not None:
         raise UsageError("--plain-twin and --vs: compare with one of them at a time")
     if flags.fail_if_slower is not None and not (flags.plain_twin or flags.vs):
-        raise UsageError("--fail-if-slower: slower than what? Add --vs or --plain-twin")
+        raise UsageError("--fail-if-slower needs something to compare with: add --vs or --plain-twin")
     against_torch = flags.vs in (TORCH, TORCH_COMPILE)
     if against_torch and flags.source is None:
         made_from = _recorded(package, "source").get("file")
-        hint = f"; the package was made from a file of the name {made_from}" if made_from else ""
+        hint = f"; the package was made from a file named {made_from}" if made_from else ""
         raise UsageError(f"--vs {flags.vs}: name the PyTorch model with --source MODEL{hint}")
-    if not against_torch and (flags.source is not None or any(flags.load.values())):
-        raise UsageError("--source and how it is loaded: for --vs torch and --vs torch-compile alone")
+    if not against_torch and (flags.source is not None or flags.load != LoadOptions()):
+        raise UsageError(
+            "--source, --arch, --trust-pickle and --rectify-model are for --vs torch and --vs torch-compile"
+        )
 
 
 def _opened(path: Path) -> Package:
@@ -178,11 +174,11 @@ def _torch(flags: Flags, backends: Sequence[str], options: BenchOptions) -> Entr
     assert flags.source is not None and flags.vs is not None
     from rectexport.exporter.frontend.model_file import check_model_file
 
-    check_model_file(flags.source, flags.load["arch"])
+    check_model_file(flags.source, flags.load.arch)
     require("torch")
     spec = {
         "source": str(flags.source),
-        **flags.load,
+        **asdict(flags.load),
         "compile": flags.vs == TORCH_COMPILE,
         "device": f"cuda:{flags.device}" if ON_GPU.intersection(backends) else "cpu",
         "threads": options.threads,
@@ -192,10 +188,10 @@ def _torch(flags: Flags, backends: Sequence[str], options: BenchOptions) -> Entr
 
 
 def _other_source(package: Package, source: Path) -> list[str]:
-    """A warning when the package was not made from this file."""
+    """A warning if the package was not made from this file."""
     entry = _recorded(package, "source")
     if not source.is_file() or sha256(source) == entry.get("sha256"):
-        return []  # a missing file is for the loader to report
+        return []  # the loader reports a missing file
     made_from = f"{entry.get('file')}, sha256 {str(entry['sha256'])[:12]}…" if entry.get("sha256") else "no file"
     return [f"{source} is not the file that the package was made from ({made_from})"]
 

@@ -1,4 +1,4 @@
-"""What a benchmark shows on a terminal: a table of latencies, then each comparison in words."""
+"""Shows a benchmark on a terminal: a table of latencies, then each comparison in words."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rectexport.runtime.base.shapes import format_shape
+from rectexport.runtime.base.texts import printable
 
 
 def show_bench(console: Console, document: Mapping[str, Any]) -> None:
-    """The document of rectexport.runtime.timing.bench, for people."""
+    """Print the document of rectexport.runtime.timing.bench."""
     how, machine = document["settings"], document["machine"]
     percentiles = [entry for entry in how["percentiles"] if entry != 50]
     table = Table(title="Latency, ms", title_justify="left")
@@ -30,26 +32,30 @@ def show_bench(console: Console, document: Mapping[str, Any]) -> None:
         table.add_row(row["name"], row["backend"], *cells)
     console.print(table)
     for entry in document["comparisons"]:
-        console.print(comparison(entry), markup=False)
+        _say(console, comparison(entry))
     for row in _once_each(document["contestants"]):
         shapes = ", ".join(f"{name} {format_shape(shape)}" for name, shape in row["shape"].items())
-        console.print(
+        _say(
+            console,
             f"{row['name']}, {row['backend']}: {row['description']}; {row['timer']}; transfers: {row['transfers']}; "
             f"{shapes}",
-            markup=False,
         )
     clock = machine["clocks"].get("mhz")
-    console.print(
+    _say(
+        console,
         f"{machine['processor']}, {machine['cores']} cores{f', {clock[0]}–{clock[1]} MHz' if clock else ''}; "
         f"{how['threads']} threads; {how['launches']} launches, {how['duration_s']:g} s of runs each, "
-        f"after {how['warm_up_ms']:g} ms of warming up a launch",
-        markup=False,
+        f"after {how['warm_up_ms']:g} ms of warm-up per launch",
     )
     for note in document["notes"]:
-        console.print(note, markup=False)
+        _say(console, note)
     for warning in document["warnings"]:
         console.print("warning: ", style="bold yellow", end="")
-        console.print(warning, markup=False)
+        _say(console, warning)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(printable(text)), soft_wrap=True)
 
 
 def comparison(entry: Mapping[str, Any]) -> str:
@@ -65,7 +71,9 @@ def comparison(entry: Mapping[str, Any]) -> str:
 
 def failure(entry: Mapping[str, Any], bound: float) -> str:
     """Why a comparison fails the command."""
-    return f"{comparison(entry)}; all of it lies beyond {1 + bound:g}, and --fail-if-slower allows {100 * bound:g}%"
+    return (
+        f"{comparison(entry)}; the whole interval is above {1 + bound:g}, and --fail-if-slower allows {100 * bound:g}%"
+    )
 
 
 def _once_each(rows: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""`rectexport bench PKG`: how fast, and is it slower than something else?"""
+"""`rectexport bench PACKAGE`: its latency, alone or against something else."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from rectexport.cli import options
 from rectexport.cli.bench.plan import Flags, make_plan
 from rectexport.cli.bench.view import failure, show_bench
-from rectexport.cli.command import RUN, AsJson, Command
+from rectexport.cli.command import Command, Run, command_app
 from rectexport.cli.display import Progress
-from rectexport.cli.failure import reported, show_verdict
+from rectexport.exporter.base.options import LoadOptions
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.package.folder import check_outside
 from rectexport.runtime.timing.bench import run_bench, too_slow
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = command_app()
 
-AGAINST, HOW = "Against what", "How"
+AGAINST, TIMING = "Compared with", "Timing"
 #: Exit code where a comparison fails --fail-if-slower.
 TOO_SLOW = 4
 
@@ -32,112 +32,99 @@ TOO_SLOW = 4
 @app.command(cls=Command)
 def bench(
     context: typer.Context,
-    package: Annotated[Path, typer.Argument(metavar="PKG", help="The folder of a package.", show_default=False)],
+    package: options.PackageFolder,
     vs: Annotated[
         str | None,
-        typer.Option(metavar="PKG2|torch|torch-compile", help="Time it against this.", rich_help_panel=AGAINST),
-    ] = None,
+        typer.Option(
+            metavar="NAME",
+            help="Another package, or the PyTorch model of --source: torch (eager) or torch-compile.",
+            rich_help_panel=AGAINST,
+        ),
+    ] = Flags.vs,
     plain_twin: Annotated[
         bool,
         typer.Option(
             "--plain-twin",
-            help="Time it against the same net with the rectification removed.",
+            help="The same network with the rectification removed.",
             rich_help_panel=AGAINST,
         ),
-    ] = False,
+    ] = Flags.plain_twin,
     source: Annotated[
         Path | None,
-        typer.Option(
-            metavar="MODEL", help="The PyTorch model, for --vs torch and torch-compile.", rich_help_panel=AGAINST
-        ),
-    ] = None,
-    arch: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The network of bare weights.", rich_help_panel=AGAINST)
-    ] = None,
-    trust_pickle: Annotated[
-        bool,
-        typer.Option("--trust-pickle", help="Unpickle MODEL. Runs its author's code.", rich_help_panel=AGAINST),
-    ] = False,
-    rectify_model: Annotated[
-        bool,
-        typer.Option("--rectify-model", help="Rectify MODEL first, as its export did.", rich_help_panel=AGAINST),
-    ] = False,
+        typer.Option(metavar="MODEL", help="The PyTorch model for --vs torch.", rich_help_panel=AGAINST),
+    ] = Flags.source,
     fail_if_slower: Annotated[
         str | None,
         typer.Option(
             metavar="PERCENT",
-            help="Exit 4 if it is slower by more than this, as in 5%: the whole interval has to say so.",
+            help="Exit with code 4 if PACKAGE is slower by more than this, as in 5%; the whole interval must be above.",
             rich_help_panel=AGAINST,
         ),
+    ] = Flags.fail_if_slower,
+    arch: options.Arch = None,
+    trust_pickle: options.TrustPickle = False,
+    rectify_model: options.RectifyModel = False,
+    input_shapes: Annotated[
+        list[str] | None, options.input_shapes("Shape of a dynamic input, as in x:1x3x224x224; repeatable.")
     ] = None,
-    backend: Annotated[
-        str, typer.Option(metavar="NAME[,NAME]", help="onnxruntime, openvino, cuda, tensorrt.", rich_help_panel=HOW)
-    ] = "onnxruntime",
     batch: Annotated[
         str | None,
-        typer.Option(metavar="N[,N]", help="Batch sizes; the package's usual one by default.", rich_help_panel=HOW),
-    ] = None,
-    input_shapes: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="NAME:SHAPE", help="Shape of a dynamic input.", rich_help_panel=HOW),
-    ] = None,
-    warm_up: Annotated[
-        float, typer.Option(metavar="MS", help="Milliseconds that each launch runs untimed first.", rich_help_panel=HOW)
-    ] = 200.0,
-    duration: Annotated[
-        float,
-        typer.Option(metavar="S", help="Seconds that each contestant is timed at each batch.", rich_help_panel=HOW),
-    ] = 5.0,
-    launches: Annotated[
-        int,
-        typer.Option(metavar="N", help="How often the processes start anew, at least 6.", rich_help_panel=HOW),
-    ] = 10,
-    percentile: Annotated[
-        str, typer.Option(metavar="P[,P]", help="Percentiles of single runs.", rich_help_panel=HOW)
-    ] = "50,90,99",
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Threads of each contestant; all cores.", rich_help_panel=HOW)
-    ] = None,
-    device: Annotated[int, typer.Option(metavar="N", help="Index of the GPU.", rich_help_panel=HOW)] = 0,
+        typer.Option(
+            metavar="N[,N]", help="Batch sizes. [default: the package's usual one]", rich_help_panel=options.INPUTS
+        ),
+    ] = Flags.batch,
+    backend: options.Backends = Flags.backend,
+    device: options.Device = Flags.device,
+    threads: options.Threads = Flags.threads,
     no_transfers: Annotated[
         bool,
         typer.Option(
             "--no-transfers",
-            help="On a GPU, leave out the copies of inputs and outputs; nothing changes on a CPU.",
-            rich_help_panel=HOW,
+            help="On a GPU, leave out the copies of inputs and outputs; no effect on a CPU.",
+            rich_help_panel=options.ENGINE,
         ),
-    ] = False,
-    out: Annotated[
-        Path | None,
+    ] = not Flags.transfers,
+    warm_up: Annotated[
+        float,
+        typer.Option(metavar="MS", help="Milliseconds of untimed runs in each launch.", rich_help_panel=TIMING),
+    ] = Flags.warm_up,
+    duration: Annotated[
+        float,
         typer.Option(
-            "-o", "--out", metavar="FILE", help="Also write the document, as latency.json.", rich_help_panel=RUN
+            metavar="S", help="Seconds of timed runs, for each contestant and batch size.", rich_help_panel=TIMING
         ),
+    ] = Flags.duration,
+    launches: Annotated[
+        int,
+        typer.Option(metavar="N", help="How often the processes are started, at least 6.", rich_help_panel=TIMING),
+    ] = Flags.launches,
+    percentile: Annotated[
+        str, typer.Option(metavar="P[,P]", help="Percentiles of single runs.", rich_help_panel=TIMING)
+    ] = Flags.percentile,
+    out: Annotated[
+        Path | None, options.out("FILE", "Also write the JSON document to this file, which `rectexport report` reads.")
     ] = None,
-    as_json: AsJson = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Measure a package's latency, alone or against something else.
 
-    Every contestant has a process of its own, and only one runs at any time: in rounds, in an order drawn by lot,
-    over several launches. The answer is a ratio with a 95 % interval; "no difference" is an answer.
+    Every contestant has a process of its own, and only one runs at a time: in rounds, in random order, over several
+    launches. The result is a ratio with a 95 % interval; "no difference" is a result.
 
     **Examples**
 
     - `rectexport bench out/net --batch 1,8 --backend onnxruntime,openvino`
     - `rectexport bench out/net --plain-twin --fail-if-slower 5%`
     - `rectexport bench out/net --vs torch --source net.pt`
-
-    **Exit codes**: 0 good · 1 bad input or model · 2 usage · 4 slower than allowed · 5 something is missing here
     """
-    begin = time.perf_counter()
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    progress = Progress(console)
-    again = ["rectexport", "bench", *(context.obj or ())]
+    run = Run(context, as_json=as_json, quiet=quiet)
     flags = Flags(
         package=package,
         vs=vs,
         plain_twin=plain_twin,
         source=source,
-        load={"arch": arch, "trust_pickle": trust_pickle, "rectify_model": rectify_model},
+        load=LoadOptions(arch, trust_pickle, rectify_model),
         fail_if_slower=fail_if_slower,
         backend=backend,
         batch=batch,
@@ -150,22 +137,17 @@ def bench(
         device=device,
         transfers=not no_transfers,
     )
-    with reported(again, as_json), progress:
+    with run.reported(), Progress(run.console) as progress:
         if out is not None:
             check_outside(out)
         document = _run(flags, progress)
         if out is not None:
             _write(out, document)
-    show_bench(console, document)
-    seconds = time.perf_counter() - begin
-    for entry in too_slow(document["comparisons"], document["settings"]["fail_if_slower"]):
-        console.print("slower than allowed: ", style="bold red", end="")
-        console.print(failure(entry, document["settings"]["fail_if_slower"]), markup=False)
-    show_verdict(console, document["passed"], seconds, again)
-    if as_json:
-        typer.echo(json.dumps(document, indent=1))
-    if not document["passed"]:
-        raise typer.Exit(TOO_SLOW)
+    show_bench(run.console, document)
+    allowed = document["settings"]["fail_if_slower"]
+    for entry in too_slow(document["comparisons"], allowed):
+        run.fault(failure(entry, allowed), "slower than allowed")
+    run.end(document, code=0 if document["passed"] else TOO_SLOW)
 
 
 def _run(flags: Flags, progress: Progress) -> dict[str, Any]:

@@ -1,44 +1,39 @@
-"""`rectexport doctor MODEL.onnx`: is this file what it should be?"""
+"""`rectexport doctor MODEL.onnx`: examine an ONNX file without running it."""
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
-from rectexport.cli.command import AsJson, Command
-from rectexport.cli.failure import reported, show_verdict
+from rectexport.cli import options
+from rectexport.cli.command import Command, Run, command_app
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.texts import printable
 
 if TYPE_CHECKING:
     from rectexport.exporter.tools.doctor import Diagnosis
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = command_app()
 
 
 @app.command(cls=Command)
 def doctor(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(help="An ONNX file, from rectexport or not.", show_default=False)],
-    as_json: AsJson = False,
+    model: options.OnnxFile,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Examine an ONNX file without running it.
 
-    Says which of our operators it holds, however they are spelled, and what only looks like them; whether a
-    simplifier has folded a rectification factor into channels, which breaks the model without a trace in its
-    structure; opset, dynamic dimensions, validity.
+    Lists the rectified convolutions, even kernels and CReLUs in it, however they are written, and nodes that only look
+    like them; says whether a simplifier has folded a rectification factor into channels, which changes the outputs
+    and leaves the structure intact; and shows opset, dynamic dimensions and validity.
 
-    **Exit codes**: 0 healthy · 1 broken or suspicious, or not an ONNX file · 2 usage · 5 something is missing here
+    It fails on a model that is broken or suspicious.
     """
-    begin = time.perf_counter()
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    again = ["rectexport", "doctor", *(context.obj or ())]
-    with reported(again, as_json):
+    run = Run(context, as_json=as_json, quiet=quiet)
+    with run.reported():
         from rectexport.exporter.frontend.model_file import check_model_file
 
         check_model_file(model)
@@ -47,30 +42,27 @@ def doctor(
         from rectexport.exporter.tools.doctor import diagnose, load_model
 
         found = diagnose(load_model(model))
-    _show(console, model, found)
-    show_verdict(console, found.healthy, time.perf_counter() - begin, again)
-    if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=2))
-    if not found.healthy:
-        raise typer.Exit(1)
+    _show(run, model, found)
+    run.end(found.as_dict(), code=0 if found.healthy else 1)
 
 
-def _show(console: Console, path: Path, found: Diagnosis) -> None:
-    lines = [f"{path}: opset {found.opset}, IR version {found.ir_version}, {found.nodes} nodes"]
-    lines += [f"input {name} {'x'.join(map(str, shape))}" for name, shape in found.inputs.items()]
-    lines += [f"dynamic: {', '.join(found.dynamic) or 'nothing'}"]
+def _show(run: Run, path: Path, found: Diagnosis) -> None:
+    run.say(f"{path}: opset {found.opset}, IR version {found.ir_version}, {found.nodes} nodes")
+    for name, shape in found.inputs.items():
+        run.say(f"input {name} {'x'.join(map(str, shape))}")
+    run.say(f"dynamic: {', '.join(found.dynamic) or 'nothing'}")
     ours = ", ".join(f"{name} {count}" for name, count in found.operators.items())
-    lines += [f"operators of ours: {ours or 'none'}"]
-    lines += [f"left alone: {entry.node}: {entry.reason}" for entry in found.refusals]
-    lines += [f"invalid: {fault}" for fault in found.faults]
-    for entry in found.suspicions:
-        lines += [f"suspicious: {entry.node}: {reason}" for reason in entry.evidence]
-    for line in lines:
-        console.print(printable(line), markup=False)
+    run.say(f"rectexport's operators: {ours or 'none'}")
+    for entry in found.refusals:
+        run.say(f"left alone: {entry.node}: {entry.reason}")
+    for fault in found.faults:
+        run.fault(fault, "invalid")
+    for suspicion in found.suspicions:
+        for reason in suspicion.evidence:
+            run.fault(f"{suspicion.node}: {reason}", "suspicious")
     if found.suspicions:
-        console.print(
-            "A simplifier may have taken a rectification factor for a scale per channel (OnnxSlim 0.1.98 does where "
-            "the plane is as wide or as high as it has channels): export again and do not simplify, or compare with "
-            "the original.",
-            markup=False,
+        run.say(
+            "A simplifier may have mistaken a rectification factor for a scale per channel (OnnxSlim 0.1.98 does where "
+            "height or width equals the number of channels): export again and do not simplify, or compare with the "
+            "original."
         )

@@ -1,100 +1,98 @@
-"""`rectexport serve PKG…`: packages behind the Open Inference Protocol v2."""
+"""`rectexport serve PACKAGE...`: serve packages with the Open Inference Protocol v2."""
 
 from __future__ import annotations
 
-import json
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from rectexport.cli.command import AsJson, Command
-from rectexport.cli.failure import reported, show_verdict
+from rectexport.cli import options
+from rectexport.cli.command import Command, Run, command_app
 from rectexport.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from rectexport.runtime.serving.log import Log
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = command_app()
 
-_LIMITS, _RAY = "Limits", "Ray Serve"
+LIMITS, RAY = "Limits", "Ray Serve"
+
+
+def _limit(help: str, **settings: Any) -> Any:
+    return typer.Option(help=help, metavar="N", rich_help_panel=LIMITS, **settings)
 
 
 @app.command(cls=Command)
 def serve(
     context: typer.Context,
-    packages: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PKG…",
-            help="Packages, as PKG, NAME=PKG or NAME/VERSION=PKG, or folders of a Triton repository.",
-            show_default=False,
-        ),
-    ],
-    host: Annotated[str, typer.Option(help="Address; others than loopback need a token or --insecure.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="HTTP port; 0 takes a free one.", min=0, max=65535)] = 8000,
-    grpc_port: Annotated[int, typer.Option(help="gRPC port; -1 for none.", min=-1, max=65535)] = 8001,
-    max_batch: Annotated[
-        int | None, typer.Option(help="Most rows of one run. [default: the package's, at most 64]", min=1)
-    ] = None,
-    max_delay_us: Annotated[
-        int, typer.Option(help="Longest wait for company while requests come in; 0 for none.", min=0)
-    ] = 500,
-    instances: Annotated[int, typer.Option(help="Worker processes for each model.", min=1)] = 1,
-    threads: Annotated[int, typer.Option(help="Engine threads a worker; 0 shares the cores out.", min=0)] = 0,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="Engine to run on.")] = "auto",
+    packages: options.Packages,
+    host: options.Host = "127.0.0.1",
+    port: Annotated[int, options.port("HTTP port; 0 takes a free one.", least=0)] = 8000,
+    grpc_port: Annotated[
+        int,
+        typer.Option(metavar="N", help="gRPC port; -1 for none.", min=-1, max=65535, rich_help_panel=options.SERVER),
+    ] = 8001,
+    token_file: options.TokenFile = None,
+    insecure: options.Insecure = False,
+    instances: options.Instances = 1,
+    max_batch: options.MaxBatch = None,
+    max_delay_us: options.MaxDelay = options.DEFAULT_DELAY_US,
     in_process: Annotated[
-        bool, typer.Option("--in-process", help="Run models in threads of the server: nothing outlives a crash.")
+        bool,
+        typer.Option(
+            "--in-process",
+            help="Run models in threads of the server, not in worker processes: an engine crash ends the server.",
+            rich_help_panel=options.SERVER,
+        ),
     ] = False,
     repository_api: Annotated[
-        bool, typer.Option("--repository-api", help="Let clients load and unload the models named here.")
+        bool,
+        typer.Option(
+            "--repository-api",
+            help="Let clients load and unload the models named here.",
+            rich_help_panel=options.SERVER,
+        ),
     ] = False,
-    token_file: Annotated[Path | None, typer.Option(help="File with the token that clients must send.")] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Serve beyond loopback without a token.")] = False,
-    max_body_mb: Annotated[int, typer.Option(help="Largest body, in MiB.", min=1, rich_help_panel=_LIMITS)] = 64,
-    max_requests: Annotated[int, typer.Option(help="Requests at a time.", min=1, rich_help_panel=_LIMITS)] = 2048,
-    max_queue: Annotated[int, typer.Option(help="Requests waiting a model.", min=1, rich_help_panel=_LIMITS)] = 1024,
-    deadline_s: Annotated[
-        float, typer.Option(help="Longest time to an answer.", min=0.001, rich_help_panel=_LIMITS)
-    ] = 30.0,
-    run_s: Annotated[
-        float, typer.Option(help="Longest run; the worker is then replaced.", min=0.01, rich_help_panel=_LIMITS)
-    ] = 60.0,
-    receive_s: Annotated[
-        float, typer.Option(help="Longest time for a request to arrive.", min=0.1, rich_help_panel=_LIMITS)
-    ] = 30.0,
-    drain_s: Annotated[
-        float, typer.Option(help="Longest time to finish after SIGTERM.", min=1, rich_help_panel=_LIMITS)
-    ] = 30.0,
-    ray: Annotated[bool, typer.Option("--ray", help="As a Ray Serve application.", rich_help_panel=_RAY)] = False,
+    backend: options.Backend = options.DEFAULT_BACKEND,
+    threads: options.Threads = 0,
+    max_body_mb: Annotated[int, _limit("Largest request body, in MiB.", min=1)] = 64,
+    max_requests: Annotated[int, _limit("Most requests at a time.", min=1)] = 2048,
+    max_queue: Annotated[int, _limit("Most requests waiting, for each model.", min=1)] = 1024,
+    deadline_s: Annotated[float, _limit("Longest time to an answer, in seconds.", min=0.001)] = 30.0,
+    run_s: Annotated[float, _limit("Longest run, in seconds; then the worker is replaced.", min=0.01)] = 60.0,
+    receive_s: Annotated[float, _limit("Longest time for a request to arrive, in seconds.", min=0.1)] = 30.0,
+    drain_s: Annotated[float, _limit("Longest time to finish after SIGTERM, in seconds.", min=1)] = 30.0,
+    ray: Annotated[bool, typer.Option("--ray", help="Run as a Ray Serve application.", rich_help_panel=RAY)] = False,
     address: Annotated[
-        str | None, typer.Option(help="Ray to join, as auto. [default: one of this machine]", rich_help_panel=_RAY)
+        str | None,
+        typer.Option(
+            metavar="HOST",
+            help="Ray cluster to join, or auto. [default: a new one on this machine]",
+            rich_help_panel=RAY,
+        ),
     ] = None,
-    replicas: Annotated[str, typer.Option(help="Smallest and largest number.", rich_help_panel=_RAY)] = "2..8",
-    num_cpus: Annotated[float, typer.Option(help="Cores a replica reserves.", min=0, rich_help_panel=_RAY)] = 1.0,
-    num_gpus: Annotated[float, typer.Option(help="GPUs a replica reserves.", min=0, rich_help_panel=_RAY)] = 0.0,
-    log_requests: Annotated[bool, typer.Option("--log-requests", help="A log line for every request.")] = False,
-    as_json: AsJson = False,
+    replicas: options.Replicas = options.DEFAULT_REPLICAS,
+    num_cpus: options.NumCpus = 1.0,
+    num_gpus: options.NumGpus = 0.0,
+    log_requests: Annotated[
+        bool, typer.Option("--log-requests", help="Log a line for every request.", rich_help_panel=options.RUN)
+    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Serve packages over HTTP and gRPC: Open Inference Protocol v2, as Triton and KServe speak it.
+    """Serve packages over HTTP and gRPC with the Open Inference Protocol v2, which Triton and KServe use.
 
-    A model is ready when its worker has answered the package's goldens as the reference does. SIGTERM finishes what
-    was begun. Logs are JSON lines on stderr.
-
-    **Exit codes**: 0 stopped in order · 1 a package or an address cannot be used · 2 usage · 5 something is missing
+    A model is ready when its worker has reproduced the package's stored example. After SIGTERM, requests that were
+    accepted are finished. Logs are JSON lines on stderr.
     """
-    begin = time.perf_counter()
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    again = ["rectexport", "serve", *(context.obj or ())]
-    with reported(again, as_json):
-        from rectexport.runtime.serving.sources import find_sources
+    run = Run(context, as_json=as_json, on_stderr=True)
+    with run.reported():
+        from rectexport.runtime.serving.served_packages import find_packages
 
-        find_sources(packages)  # a wrong path is refused before the server's libraries are imported
+        find_packages(packages)  # a wrong path is refused before the server's libraries are imported
         from rectexport.runtime.serving.limits import Limits
         from rectexport.runtime.serving.log import Log
-        from rectexport.runtime.serving.server import Settings, read_token, run
+        from rectexport.runtime.serving.server import Settings, read_token
+        from rectexport.runtime.serving.server import run as run_server
 
         log = Log(requests=log_requests)
         if ray:
@@ -136,11 +134,9 @@ def serve(
             insecure=insecure,
             limits=limits,
         )
-        answered = run(packages, settings, log)
-    seconds = time.perf_counter() - begin
-    show_verdict(console, True, seconds, again, f"{answered} requests answered ")
-    if as_json:
-        typer.echo(json.dumps({"passed": True, "answered": answered, "seconds": round(seconds, 3)}))
+        answered = run_server(packages, settings, log)
+    document = {"passed": True, "answered": answered, "seconds": round(run.seconds, 3)}
+    run.end(document, said=f"{answered} requests answered ")
 
 
 def parse_replicas(text: str) -> tuple[int, int]:

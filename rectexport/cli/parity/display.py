@@ -12,14 +12,14 @@ from rectexport.cli.display import show_regions
 from rectexport.runtime.base.metrics import Difference
 from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.parity.metamorphic import Check
-from rectexport.runtime.parity.outcome import Outcome
+from rectexport.runtime.parity.outcome import ParityOutcome
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, worst_region
 
 #: Rows of the table of cases; beyond them those that agree best are left out.
 MOST_CASES = 24
 
 
-def show_outcome(console: Console, outcome: Outcome, per_layer: bool) -> None:
+def show_outcome(console: Console, outcome: ParityOutcome, per_layer: bool) -> None:
     """All tables; every layer only where asked for, or where one diverges."""
     _show_cases(console, outcome.cases)
     layers = [layer for case in outcome.cases for layer in case.layers]

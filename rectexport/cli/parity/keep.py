@@ -13,7 +13,7 @@ from rectexport.runtime.arrays.input_files import PREFIX
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.parity.heat_map import draw_heat_map
-from rectexport.runtime.parity.outcome import Outcome
+from rectexport.runtime.parity.outcome import ParityOutcome
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Request:
 class Finished:
     """A finished comparison; reproduce is the command that shows a failure again, from the inputs that were kept."""
 
-    outcome: Outcome
+    outcome: ParityOutcome
     reference: str
     backend: str
     files: list[Path] = field(default_factory=list)

@@ -14,11 +14,11 @@ from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.parity.run import Layers
-from rectexport.runtime.parity.stored_reference import Reference, StoredReference
+from rectexport.runtime.parity.stored_reference import ParityReference, StoredReference
 
 if TYPE_CHECKING:
     from rectexport.exporter.base.log import Log
-    from rectexport.exporter.checking.layers import Tensors
+    from rectexport.exporter.checking.layers import InnerReference
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Against:
         return words + ([] if self.tolerance is None else ["--tolerance", str(self.tolerance)])
 
 
-def open_reference(against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
+def open_reference(
+    against: Against, package: Package, log: Log
+) -> tuple[ParityReference, StoredReference | InnerReference]:
     """What answers, twice: as the outputs' reference, and as what `make_layers` takes.
 
     Raises UsageError for options that do not fit the kind of model, BadInput for a model that cannot be used.
@@ -63,7 +65,9 @@ def open_reference(against: Against, package: Package, log: Log) -> tuple[Refere
     return stored, stored
 
 
-def _source(path: Path, against: Against, package: Package, log: Log) -> tuple[Reference, StoredReference | Tensors]:
+def _source(
+    path: Path, against: Against, package: Package, log: Log
+) -> tuple[ParityReference, StoredReference | InnerReference]:
     from rectexport.exporter.frontend.model_file import check_model_file
 
     check_model_file(path, against.arch)
@@ -80,7 +84,7 @@ def _source(path: Path, against: Against, package: Package, log: Log) -> tuple[R
 def make_layers(
     package: Package,
     opened: Callable[[Package], Runner],
-    reference: StoredReference | Tensors,
+    reference: StoredReference | InnerReference,
     tolerance: Tolerance,
     memory: int,
     counts_nodes: bool,
@@ -95,7 +99,7 @@ def make_layers(
     from rectexport.exporter.checking.layers import MarkedLayers
     from rectexport.exporter.checking.stored_tensors import StoredTensors
 
-    tensors: Tensors = StoredTensors(reference, package) if isinstance(reference, StoredReference) else reference
+    tensors: InnerReference = StoredTensors(reference, package) if isinstance(reference, StoredReference) else reference
     return MarkedLayers(package, opened, tensors, tolerance, memory, counts_nodes)
 
 

@@ -23,11 +23,11 @@ from rectexport.runtime.package.folder import Package, check_outside
 from rectexport.runtime.parity.cases import make_cases
 from rectexport.runtime.parity.metamorphic import Bound
 from rectexport.runtime.parity.run import Setup, run_parity
-from rectexport.runtime.parity.stored_reference import Reference, StoredReference
+from rectexport.runtime.parity.stored_reference import ParityReference, StoredReference
 from rectexport.runtime.session import Session
 
 if TYPE_CHECKING:
-    from rectexport.exporter.checking.layers import Tensors
+    from rectexport.exporter.checking.layers import InnerReference
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _NO_ONNX = "it takes the onnx library: pip install 'rectexport[export]'"
@@ -39,7 +39,7 @@ def compare_package(request: Request, progress: Progress) -> Finished:
 
     log = Log(progress)
     if request.inputs is not None and request.shapes:
-        raise UsageError("--inputs and --shapes: the files have their own shapes; give one of the two")
+        raise UsageError("--inputs and --input: the files have shapes of their own; give one of the two")
     parse_bytes(request.memory)
     scaling = ImageScaling(_numbers(request.mean, "--mean"), _numbers(request.std, "--std"))
     if 0.0 in scaling.std:
@@ -71,8 +71,8 @@ def _setup(
     package: Package,
     engine: Session,
     runner: Runner,
-    reference: Reference,
-    inner: StoredReference | Tensors,
+    reference: ParityReference,
+    inner: StoredReference | InnerReference,
 ) -> Setup:
     plain = isinstance(runner, OnnxRuntimeRunner)
     tolerance = allowed(request.against, package)

@@ -1,1 +1,1 @@
-"""ONNX Runtime on an NVIDIA GPU."""
+"""ONNX Runtime's CUDA provider, on an NVIDIA GPU."""

@@ -1,4 +1,4 @@
-"""Runs of ONNX Runtime's CUDA provider through IOBinding: from host arrays, or between addresses on the GPU."""
+"""Runs ONNX Runtime's CUDA provider through IOBinding, on host arrays or on GPU memory."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from rectexport.runtime.base.runner import Allocate, Array, DeviceArray, TensorSpec
 from rectexport.runtime.base.shapes import Shape
 
-#: Output shapes that are remembered, by input shapes.
+#: How many sets of input shapes have their output shapes cached.
 REMEMBERED = 1024
 
 ShapeKey = tuple[tuple[str, Shape], ...]
 
 
 def shape_key(feeds: Mapping[str, Any]) -> ShapeKey:
-    """What a run's shapes are remembered by."""
+    """The cache key of a run's input shapes."""
     return tuple((name, tuple(value.shape)) for name, value in sorted(feeds.items()))
 
 
 @final
 class CudaBindings:
-    """Runs a session; may be used from many threads at once. run_options go along with every run."""
+    """Runs a session; thread-safe. run_options are passed to every run."""
 
     def __init__(self, session: Any, outputs: Sequence[TensorSpec], device: int, run_options: Any = None) -> None:
         self._session = session
@@ -33,7 +33,7 @@ class CudaBindings:
         self._shapes: dict[ShapeKey, list[Shape]] = {}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """From and to the host."""
+        """Host arrays by input name -> host arrays by output name."""
         binding = self._session.io_binding()
         for name, array in feeds.items():
             binding.bind_cpu_input(name, np.asarray(array, order="C"))
@@ -43,7 +43,7 @@ class CudaBindings:
         return {spec.name: array for spec, array in zip(self._outputs, binding.copy_outputs_to_cpu(), strict=True)}
 
     def run_on_device(self, feeds: Mapping[str, DeviceArray], allocate: Allocate) -> None:
-        """Between addresses. The first run at new input shapes is made twice: the first tells the outputs' shapes."""
+        """Run on GPU memory. New input shapes are run twice: the first run determines the output shapes."""
         binding = self._bind(feeds)
         shapes = self._output_shapes(feeds)
         targets = [allocate(spec.name, shape, spec.dtype) for spec, shape in zip(self._outputs, shapes, strict=True)]

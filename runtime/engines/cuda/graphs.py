@@ -1,4 +1,4 @@
-"""CUDA graphs in ONNX Runtime: each input shape's kernels recorded once, between fixed buffers, and replayed."""
+"""CUDA graphs in ONNX Runtime: the kernels of each input shape are recorded once on fixed buffers, then replayed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rectexport.runtime.arrays.kinds import copy_on_device
 from rectexport.runtime.base.runner import Allocate, Array, DeviceArray, TensorSpec
 from rectexport.runtime.engines.cuda.bindings import CudaBindings, ShapeKey, shape_key
 
-#: Shapes that are recorded; each keeps its buffers. Later ones run without a graph.
+#: How many sets of input shapes are recorded; each keeps its buffers. Later ones run without a graph.
 GRAPHS = 16
 NO_GRAPH = -1
 
 
 def run_options(ort: Any, graph: int) -> Any:
-    """Options of a run that records or replays the graph of that number, or uses none."""
+    """Options of a run that records or replays the graph of that number; NO_GRAPH runs without one."""
     options = ort.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(graph))
     return options
@@ -35,9 +35,9 @@ class _Graph:
 
 @final
 class CudaGraphs:
-    """Runs a session that was made with enable_cuda_graph.
+    """Runs a session that was created with enable_cuda_graph.
 
-    ONNX Runtime keeps a graph with the thread that recorded it, so one thread makes all runs, whoever asks.
+    ONNX Runtime ties a graph to the thread that recorded it, so one thread makes the runs of all callers.
     """
 
     def __init__(self, ort: Any, session: Any, outputs: Sequence[TensorSpec], device: int) -> None:
@@ -50,11 +50,11 @@ class CudaGraphs:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rectexport-cuda-graphs")
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """From and to the host."""
+        """Host arrays by input name -> host arrays by output name."""
         return self._thread.submit(self._run, feeds).result()
 
     def run_on_device(self, feeds: Mapping[str, DeviceArray], allocate: Allocate) -> None:
-        """Between arrays on the GPU, through the graph's buffers. Allocates on the caller's thread and stream."""
+        """Run on GPU arrays, copied to and from the graph's buffers. `allocate` is called on the caller's thread."""
         graph = self._thread.submit(self._graph, feeds).result()
         if graph is None:
             self._thread.submit(self._plain.run_on_device, feeds, allocate).result()
@@ -66,7 +66,7 @@ class CudaGraphs:
         self._thread.submit(self._replay_on_device, graph, feeds, targets).result()
 
     def close(self) -> None:
-        """Wait for the last run and forget the graphs."""
+        """Wait for the last run and free the graphs."""
         self._thread.shutdown()
         self._graphs.clear()
 
@@ -95,7 +95,7 @@ class CudaGraphs:
         return self._graphs.get(key)
 
     def _prepare(self, feeds: Mapping[str, Any]) -> _Graph:
-        """Fixed buffers for these shapes. A run without a graph makes the outputs; ONNX Runtime records the next."""
+        """Fixed buffers for these shapes. A run without a graph allocates the outputs; the next run is recorded."""
         binding = self._session.io_binding()
         inputs = {}
         for name, value in feeds.items():

@@ -1,4 +1,4 @@
-"""What a machine lacks for CUDA: the driver, a GPU, a provider, or one of the provider's libraries."""
+"""Finds out what a machine lacks for CUDA: the driver, a GPU, the provider, or one of its libraries."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 def no_gpu(device: int = 0) -> str | None:
-    """Why the NVIDIA driver offers no GPU of that index, or None when it does."""
+    """Why the GPU of that index cannot be used, or None."""
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError as error:
-        return f"no NVIDIA driver here ({error})"
+        return f"no NVIDIA driver ({error})"
     code = driver.cuInit(0)
     count = ctypes.c_int(0)
     if code == 0:
@@ -32,7 +32,7 @@ def no_gpu(device: int = 0) -> str | None:
 
 
 def no_provider(ort: Any) -> str | None:
-    """Why this build of ONNX Runtime cannot use a GPU, or None when it has the CUDA provider."""
+    """Why this build of ONNX Runtime cannot use a GPU, None if it has the CUDA provider."""
     if PROVIDER in ort.get_available_providers():
         return None
     return (
@@ -43,17 +43,17 @@ def no_provider(ort: Any) -> str | None:
 
 @cache
 def preload(ort: Any) -> None:
-    """Let ONNX Runtime load CUDA and cuDNN from NVIDIA's wheels, where it can; what it prints is not wanted."""
+    """Let ONNX Runtime load CUDA and cuDNN from NVIDIA's wheels, if its version can; its output is discarded."""
     if hasattr(ort, "preload_dlls"):
         with redirect_stdout(StringIO()):
             ort.preload_dlls()
 
 
 def provider_fault(ort: Any) -> str | None:
-    """The library that the CUDA provider's own loading stumbles over, or None when it loads."""
+    """The loader's error when a library of the CUDA provider does not load, or None."""
     prefix, suffix = ("", ".dll") if sys.platform == "win32" else ("lib", ".so")
     try:
-        for part in ("shared", "cuda"):  # the second takes symbols from the first
+        for part in ("shared", "cuda"):  # "cuda" needs symbols of "shared"
             library = Path(ort.__file__).parent / "capi" / f"{prefix}onnxruntime_providers_{part}{suffix}"
             ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where ONNX Runtime ran each node: read from a profile of one run, which also tells types and sizes."""
+"""Reads from ONNX Runtime's profile of a run which provider ran each node."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Operators that shapes, and the rectification maps that follow from them, are computed with. ONNX Runtime places
-#: them on the CPU on purpose: a kernel's launch costs more than the few numbers.
+#: Operators that compute shapes, and rectification maps from shapes. ONNX Runtime runs them on the CPU on purpose:
+#: launching a kernel costs more than computing a few numbers.
 SHAPE_OPERATORS = frozenset(
     {
         "Abs",
@@ -67,19 +67,19 @@ class Placed:
 
     @property
     def computes_shapes(self) -> bool:
-        """Whether it can be part of computing shapes: such an operator, and no batch and no channels in its outputs."""
+        """Whether it may be part of computing shapes: an operator of SHAPE_OPERATORS without batch or channels."""
         small = all(len(shape) < 3 or shape[0] * shape[1] <= 1 for shape in self.outputs)
         return self.operator in SHAPE_OPERATORS and small
 
 
 def read_profile(path: Path) -> list[Placed]:
-    """The nodes of a profile that ONNX Runtime wrote, in the order they ran."""
+    """The nodes in a profile file of ONNX Runtime, in the order they ran."""
     events = json.loads(path.read_text(encoding="utf-8"))
     return [_placed(event) for event in events if event.get("cat") == "Node" and "provider" in event.get("args", {})]
 
 
 def astray(nodes: Iterable[Placed], provider: str) -> list[Placed]:
-    """The nodes that ran elsewhere and do more than compute shapes."""
+    """The nodes that ran on another provider and do more than compute shapes."""
     return [node for node in nodes if node.provider != provider and not node.computes_shapes]
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on an NVIDIA GPU, and never on the CPU instead."""
+"""ONNX Runtime on an NVIDIA GPU; a model that would partly run on the CPU is refused."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, final
 
+from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.messages import CLOSED, first_line, shown
 from rectexport.runtime.base.runner import Allocate, Array, BackendOptions, DeviceArray, TensorSpec
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.engines.cuda import libraries as cuda_libraries
@@ -20,18 +20,18 @@ from rectexport.runtime.engines.warm_up import warm_up_shapes, zeros
 from rectexport.runtime.errors import BadInput, MissingDependency
 from rectexport.runtime.package.folder import Package
 
-#: Nodes that a refusal names; the rest are counted.
+#: How many nodes an error names; the rest are counted.
 NAMED = 5
 T = TypeVar("T")
 
 
 @final
 class CudaRunner:
-    """Runs a package's model file on ONNX Runtime's CUDA provider, in float32 where the model says so, not TF32.
+    """Runs a package's model file on ONNX Runtime's CUDA provider; float32 nodes compute in float32, not TF32.
 
-    Opening makes one run with a profile, which tells where every node ran. Raises MissingDependency when there is
-    no such GPU or the provider does not load, BadInput when the model is refused or a node falls to the CPU that
-    does more than compute shapes.
+    Opening makes one run with a profile to see where every node runs. Raises MissingDependency if there is no such GPU
+    or the provider does not load, and BadInput if the model is refused or a node that does more than compute shapes
+    runs on the CPU.
     """
 
     def __init__(self, package: Package, options: BackendOptions) -> None:
@@ -71,10 +71,10 @@ class CudaRunner:
         return self._outputs
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        return self._told(lambda engine: engine.run(feeds), feeds)
+        return self._checked(lambda engine: engine.run(feeds), feeds)
 
     def run_on_device(self, feeds: Mapping[str, DeviceArray], allocate: Allocate) -> None:
-        self._told(lambda engine: engine.run_on_device(feeds, allocate), feeds)
+        self._checked(lambda engine: engine.run_on_device(feeds, allocate), feeds)
 
     def close(self) -> None:
         engine, self._engine = self._engine, None
@@ -82,7 +82,7 @@ class CudaRunner:
             engine.close()
         self._session = None
 
-    def _told(self, run: Callable[[CudaBindings | CudaGraphs], T], feeds: Mapping[str, Any]) -> T:
+    def _checked(self, run: Callable[[CudaBindings | CudaGraphs], T], feeds: Mapping[str, Any]) -> T:
         engine = self._engine
         if engine is None:
             raise BadInput(CLOSED)
@@ -114,7 +114,7 @@ class CudaRunner:
 
 
 def _open(ort: Any, package: Package, options: BackendOptions, profile: str) -> Any:
-    """An onnxruntime.InferenceSession that has the CUDA provider."""
+    """An onnxruntime.InferenceSession with the CUDA provider. Raises as CudaRunner does."""
     settings = ort.SessionOptions()
     settings.log_severity_level = 3
     settings.enable_profiling = True
@@ -130,7 +130,7 @@ def _open(ort: Any, package: Package, options: BackendOptions, profile: str) -> 
         raise BadInput(f"{name}, refuses it: {first_line(error)}") from None
     session.disable_fallback()
     if PROVIDER not in session.get_providers():
-        raise MissingDependency(_not_loaded(ort, cuda_libraries.provider_fault(ort) or "it does not say why"))
+        raise MissingDependency(_not_loaded(ort, cuda_libraries.provider_fault(ort) or "it gives no reason"))
     return session
 
 
@@ -142,7 +142,10 @@ def _not_loaded(ort: Any, reason: str) -> str:
 
 
 def _provider_options(package: Package, options: BackendOptions) -> dict[str, str]:
-    """Searching all of cuDNN's algorithms pays where sizes do not change; it is repeated at every new size."""
+    """Options of the CUDA provider.
+
+    The search through all cuDNN algorithms is repeated at every new size, so it only pays for static sizes.
+    """
     dynamic = any(isinstance(size, str) for entry in package.manifest.inputs for size in entry.shape)
     return {
         "device_id": str(options.device),

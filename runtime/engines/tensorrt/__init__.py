@@ -1,1 +1,1 @@
-"""TensorRT: building engines for the machine at hand, keeping them in a package, running them."""
+"""TensorRT: builds plans for this machine, stores them in a package, runs them."""

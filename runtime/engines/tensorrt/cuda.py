@@ -1,9 +1,8 @@
-"""What inference needs of CUDA: memory, streams, events, graphs, and which GPU this is.
+"""The parts of CUDA that inference needs: memory, streams, events, graphs, and the GPU's properties.
 
-This speaks the driver API through ctypes. libcuda comes with the driver, wherever there is a GPU, and its functions
-keep their names and types from one version to the next; the runtime library (libcudart) would have to be found among
-the copies that wheels and toolkits bring. Streams and addresses of either are the same things: TensorRT's runtime
-works in the device's primary context, and so does this module.
+Calls the driver API through ctypes. libcuda is installed with the driver, and its functions keep their names and types
+between versions; the runtime library (libcudart) would have to be found among the copies in wheels and toolkits.
+Streams and addresses are the same in both: TensorRT works in the device's primary context, and so does this module.
 
 Source: CUDA Driver API reference.
 """
@@ -51,7 +50,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 }
 _OUT_OF_MEMORY = 2
 _NO_DEVICE = 100
-#: cuInit's answers when the driver is older than the libraries that came with a container or a toolkit.
+#: Results of cuInit when the driver is older than the CUDA libraries of a container or a toolkit.
 _MISMATCHES = (803, 804)
 #: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
 _CAPABILITY = (75, 76)
@@ -61,7 +60,7 @@ _CAPTURE_THIS_THREAD = 1
 
 @cache
 def driver() -> Driver:
-    """The driver of this process, loaded once. Raises MissingDependency: no driver, no GPU, or too old."""
+    """The driver, loaded once per process. Raises MissingDependency if it is missing or too old, or finds no GPU."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         library = ctypes.CDLL(name)
@@ -75,7 +74,7 @@ def driver() -> Driver:
 
 @final
 class Driver:
-    """The CUDA driver and its first visible GPU (CUDA_VISIBLE_DEVICES says which that is)."""
+    """The CUDA driver and its first visible GPU (see CUDA_VISIBLE_DEVICES). Its methods raise DeviceError."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
@@ -83,14 +82,14 @@ class Driver:
             getattr(library, name).argtypes = types
         status = library.cuInit(0)
         if status == _NO_DEVICE:
-            raise MissingDependency("no GPU: the NVIDIA driver is here but shows none; look at CUDA_VISIBLE_DEVICES")
+            raise MissingDependency("no GPU: the NVIDIA driver is installed but finds none; check CUDA_VISIBLE_DEVICES")
         if status in _MISMATCHES:
             raise MissingDependency(
                 "the NVIDIA driver is too old for the CUDA libraries that are installed beside it "
                 f"(cuInit: {status}); update the driver"
             )
         if status:
-            raise MissingDependency(f"the NVIDIA driver does not start (cuInit: {status}); see what nvidia-smi says")
+            raise MissingDependency(f"the NVIDIA driver does not start (cuInit: {status}); check nvidia-smi")
         device = c_int()
         self._call("cuDeviceGet", ctypes.byref(device), 0)
         self._device = device.value
@@ -98,9 +97,9 @@ class Driver:
         self._lock = threading.Lock()
 
     def activate(self) -> None:
-        """Make the GPU current in this thread; every thread that touches memory or streams does this first."""
+        """Make the GPU's context current in this thread; call it in a thread before using memory or streams."""
         with self._lock:
-            if self._context is None:  # it takes memory: whoever only asks what is here leaves the GPU alone
+            if self._context is None:  # a context takes GPU memory, and queries do not need one
                 context = c_void_p()
                 self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
                 self._context = context.value
@@ -108,7 +107,7 @@ class Driver:
 
     @property
     def version(self) -> tuple[int, int]:
-        """The newest CUDA version that the driver knows, as (12, 4)."""
+        """The newest CUDA version that the driver supports, as in (12, 4)."""
         value = c_int()
         self._call("cuDriverGetVersion", ctypes.byref(value))
         return value.value // 1000, value.value % 1000 // 10
@@ -122,7 +121,7 @@ class Driver:
 
     @property
     def compute_capability(self) -> tuple[int, int]:
-        """As (9, 0)."""
+        """The GPU's compute capability, as in (9, 0)."""
         numbers = []
         for attribute in _CAPABILITY:
             value = c_int()
@@ -131,13 +130,13 @@ class Driver:
         return numbers[0], numbers[1]
 
     def allocate(self, size: int) -> int:
-        """Device memory of `size` bytes; its address. Raises DeviceError when there is not enough."""
+        """Allocate `size` bytes of device memory; returns the address. Raises DeviceError when there is not enough."""
         address = c_uint64()
         self._call("cuMemAlloc_v2", ctypes.byref(address), max(size, 1), what=f"{size} bytes of GPU memory")
         return address.value
 
     def free(self, address: int) -> None:
-        """Give memory of `allocate` back."""
+        """Free memory from `allocate`."""
         self._call("cuMemFree_v2", address)
 
     def upload(self, address: int, host: int, size: int, stream: int) -> None:
@@ -149,7 +148,7 @@ class Driver:
         self._call("cuMemcpyDtoHAsync_v2", host, address, size, stream)
 
     def create_stream(self) -> int:
-        """A stream that does not wait for the default one."""
+        """A stream that does not wait for the default stream."""
         return self._created("cuStreamCreate", _NON_BLOCKING)
 
     def synchronize(self, stream: int) -> None:
@@ -162,7 +161,7 @@ class Driver:
 
     @contextmanager
     def capture(self, stream: int) -> Iterator[list[int]]:
-        """Record what the block puts into the stream instead of running it; the list then holds the graph."""
+        """Record the block's work on the stream instead of running it; the list then holds the graph."""
         found: list[int] = []
         graph = c_void_p()
         self._call("cuStreamBeginCapture_v2", stream, _CAPTURE_THIS_THREAD)
@@ -185,15 +184,15 @@ class Driver:
         self._call("cuGraphExecDestroy", graph)
 
     def create_event(self) -> int:
-        """An event that keeps its time."""
+        """An event with timing."""
         return self._created("cuEventCreate", 0)
 
     def record(self, event: int, stream: int) -> None:
-        """Let the event happen when the stream gets here."""
+        """Record the event after the work queued on the stream so far."""
         self._call("cuEventRecord", event, stream)
 
     def milliseconds(self, begin: int, end: int) -> float:
-        """Time between two events; waits for the second."""
+        """Milliseconds between two events; waits for the second."""
         value = c_float()
         self._call("cuEventSynchronize", end)
         self._call("cuEventElapsedTime", ctypes.byref(value), begin, end)
@@ -214,7 +213,7 @@ class Driver:
     def _check(self, function: str, status: int, what: str = "GPU memory") -> None:
         if status == _OUT_OF_MEMORY:
             raise DeviceError(
-                f"out of memory on {self.gpu}: {what} could not be had; free the GPU or use smaller shapes"
+                f"out of memory on {self.gpu}: {what} could not be allocated; free the GPU or use smaller shapes"
             )
         if status:
             name = c_char_p()

@@ -1,4 +1,4 @@
-"""How to build an engine."""
+"""The options of a build."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.I)
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Everything that decides what an engine becomes, besides the model and the machine.
+    """Everything that determines an engine besides the model and the machine.
 
-    workspace is in bytes, None for all the memory there is. plugins are libraries with TensorRT plugins.
+    workspace is in bytes, None for all GPU memory. plugins are libraries with TensorRT plugins. Raises UsageError for
+    an unknown hardware compatibility and BadInput for a missing plugin library.
     """
 
     profiles: tuple[Profile, ...]
@@ -40,7 +41,7 @@ class BuildOptions:
                 raise BadInput(f"{path}: no such plugin library")
 
     def recorded(self) -> dict[str, Any]:
-        """What the manifest says, and what a plan must have been built with to be used again."""
+        """The options that the manifest records; a plan is reused only if they are equal."""
         return {
             "profiles": [as_dict(profile) for profile in self.profiles],
             "tf32": self.tf32,
@@ -51,7 +52,7 @@ class BuildOptions:
 
 
 def parse_size(text: str, flag: str = "--workspace") -> int:
-    """4G, 512M, 1.5GiB or plain bytes -> bytes; units are powers of 1024. Raises UsageError."""
+    """Bytes from text: 4G, 512M, 1.5GiB or a plain number; units are powers of 1024. Raises UsageError."""
     match = _SIZE.fullmatch(text.strip())
     size = round(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " ")) if match else 0
     if not 0 < size < 1 << 50:

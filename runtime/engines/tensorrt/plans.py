@@ -1,7 +1,7 @@
-"""Plans in a package: one plain file a machine, and what the manifest says of each.
+"""The TensorRT plans of a package: one file for each machine, and one entry in the manifest for each file.
 
-A plan is good for the GPU, the TensorRT and the model that it was built for, and for no other unless it was built to
-be. Everything is compared before a byte of it reaches TensorRT, which takes a plan for code.
+A plan fits only the GPU, the TensorRT version and the model that it was built for, unless it was built to be
+compatible with others. All of these are checked before TensorRT reads a plan, because a plan contains code.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from rectexport.runtime.package.schema import field_faults
 
 #: Field of the manifest.
 FIELD = "plans"
-#: Of each number of a version, at most.
+#: Most digits of each number in a version.
 _DIGITS = 9
 _AGAIN = "copy or export the package again"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan depends on."""
+    """The properties of a machine that a plan depends on."""
 
     gpu: str
     compute_capability: tuple[int, int]
@@ -41,12 +41,12 @@ class Machine:
 
     @property
     def plan_name(self) -> str:
-        """model.nvidia-h100-80gb-hbm3.sm90.trt10.13.3.plan: machines that share a package do not share plans."""
+        """The plan's file name for this machine, as in model.nvidia-h100-80gb-hbm3.sm90.trt10.13.3.plan."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-")[:80] or "gpu"
         return f"model.{slug}.sm{_join(self.compute_capability, '')}.trt{_join(self.tensorrt)}.plan"
 
     def describe(self) -> str:
-        """NVIDIA H100 80GB HBM3 (9.0), TensorRT 10.13.3."""
+        """GPU and TensorRT as text: NVIDIA H100 80GB HBM3 (9.0), TensorRT 10.13.3."""
         return f"{self.gpu} ({_join(self.compute_capability)}), TensorRT {_join(self.tensorrt)}"
 
     def as_dict(self) -> dict[str, str]:
@@ -60,36 +60,36 @@ class Machine:
 
 
 def this_machine(api: Api) -> Machine:
-    """The GPU and the libraries of this process."""
+    """The machine that this process runs on. Raises as `cuda.driver` does."""
     driver = cuda.driver()
     return Machine(driver.gpu, driver.compute_capability, api.version, driver.version)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One entry of the manifest."""
+    """A plan's entry in the manifest."""
 
     entry: dict[str, Any]
 
     @property
     def file(self) -> str:
-        """Its name in the package."""
+        """The file's name in the package."""
         return str(self.entry["file"])
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """The shapes that it was built for."""
+        """The profiles that it was built for."""
         return tuple(from_dict(profile) for profile in self.entry["options"]["profiles"])
 
     def mismatches(self, package: Package, machine: Machine, plugins: Sequence[Path]) -> list[str]:
-        """Why this plan is not for this machine or this model, a reason each; none when it is."""
+        """The reasons why this plan does not fit the machine, the model or the plugins; empty if it fits."""
         entry = self.entry
         found = []
         if not self._runs_on(machine):
             built = f"{entry['gpu']} ({entry['compute_capability']})"
-            found.append(f"it was built for {built}, and this is {machine.gpu} ({_join(machine.compute_capability)})")
+            found.append(f"it was built for {built}, but this is {machine.gpu} ({_join(machine.compute_capability)})")
         if not self._runs_in(machine.tensorrt):
-            found.append(f"it was built by TensorRT {entry['tensorrt']}, and this is {_join(machine.tensorrt)}")
+            found.append(f"it was built by TensorRT {entry['tensorrt']}, but this is {_join(machine.tensorrt)}")
         if entry["model"] != package.manifest.files[MODEL]:
             found.append(f"it was built from another {MODEL}")
         present = {path.name: path for path in plugins}
@@ -116,7 +116,7 @@ class Plan:
         return built == version
 
     def read(self, package: Package) -> bytes:
-        """The plan's bytes, after their hash was compared. Raises BadInput: they must not reach TensorRT otherwise."""
+        """The plan's bytes. Raises BadInput unless their hash is the manifest's: TensorRT would run a changed plan."""
         path = package.path / self.file
         try:
             data = path.read_bytes()
@@ -134,7 +134,7 @@ class Plan:
 
 
 def plans_of(package: Package) -> list[Plan]:
-    """The plans that the manifest lists. Raises BadInput for entries that are not what its schema says."""
+    """The plans that the manifest lists. Raises BadInput for entries that violate its schema."""
     document = package.manifest.data
     if FIELD not in document:
         return []
@@ -145,19 +145,19 @@ def plans_of(package: Package) -> list[Plan]:
 
 
 def _fault(entry: dict[str, Any]) -> str | None:
-    """What no schema can say."""
+    """A fault of an entry that the schema cannot express, or None."""
     name = entry["file"]
     if PurePosixPath(name).name != name or not name.isprintable():
         return f"not a plain file name: {name!r:.80}"
     if not all(entry["options"]["profiles"]):
-        return "a profile of no inputs"
+        return "a profile without inputs"
     if max(map(len, entry["tensorrt"].split("."))) > _DIGITS:
         return f"not a version: {entry['tensorrt']:.80}"
     return None
 
 
 def find_plan(package: Package, machine: Machine, plugins: Sequence[Path] = ()) -> Plan:
-    """The newest plan that fits. Raises BadInput that says of each plan why it does not, and how to build one."""
+    """The newest plan that fits. Raises BadInput that says why each plan does not fit, and how to build one."""
     reasons = []
     for plan in reversed(plans_of(package)):
         wrong = plan.mismatches(package, machine, plugins)
@@ -172,7 +172,7 @@ def find_plan(package: Package, machine: Machine, plugins: Sequence[Path] = ()) 
 
 
 def build_command(package: Package) -> str:
-    """What to type for a plan of this machine."""
+    """The command that builds a plan for this machine."""
     return f"rectexport build {package.path} --trt"
 
 

@@ -1,4 +1,4 @@
-"""Where the TensorRT plugin library is: built into the package, or named by the user."""
+"""Finds the TensorRT plugin library: installed with rectexport, or given by the user."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ELF = b"\x7fELF"
 def plugin_library(explicit: str | Path | None = None) -> Path | None:
     """The library for `tensorrt.get_plugin_registry().load_library`, as an absolute path.
 
-    `explicit`, from `--plugins`, wins; otherwise the one that the package was built with. None where there is
-    neither: then models use the function bodies and need no library.
+    `explicit` (from --plugins) is preferred; otherwise the library that rectexport was installed with. None if there
+    is neither: then models use the ONNX function bodies and need no library.
 
-    Raises BadInput when the file is missing, cannot be read, or is no shared library.
+    Raises BadInput when the file is missing, cannot be read, or is not a shared library.
     """
     if explicit is None and not _BUILT_IN.is_file():
         return None

@@ -1,6 +1,6 @@
 """Optimization profiles: the ranges of shapes that an engine is built for.
 
---profile x:1x3x224x224..8x3x224x224..32x3x224x224    smallest, most common, largest; several inputs by commas
+--profile x:1x3x224x224..8x3x224x224..32x3x224x224    smallest, most common, largest; separate inputs with commas
 --profile x:8x3x224x224                               one shape
 """
 
@@ -34,10 +34,10 @@ def make_profiles(
     opt: Iterable[str] = (),
     high: Iterable[str] = (),
 ) -> tuple[Profile, ...]:
-    """The profiles of --profile, or one of --min-shapes, --opt-shapes and --max-shapes within the package's range.
+    """Profiles from --profile, or a single one from --min-shapes, --opt-shapes and --max-shapes.
 
-    Raises UsageError when they do not parse, leave the range that the package was exported and checked for, or when
-    both kinds of options are given; also for a size without an upper bound, which an engine cannot have.
+    Shapes that are not given are the package's own. Raises UsageError when the options do not parse, exceed the range
+    that the package was exported for, or both kinds are given; also for a size without an upper bound.
     """
     sides = {"--min-shapes": list(low), "--opt-shapes": list(opt), "--max-shapes": list(high)}
     listed = [_parse(text, inputs) for text in texts]
@@ -83,13 +83,13 @@ def _parse(text: str, inputs: Sequence[TensorEntry]) -> Profile:
 
 
 def _whole(entry: TensorEntry) -> ShapeRange:
-    """The package's own range; a static input's is its shape."""
+    """The package's range of an input; for a static input, its shape. Raises UsageError if there is none."""
     if entry.range is not None:
         return entry.range
     sizes = [size for size in entry.shape if isinstance(size, int)]
     if len(sizes) != len(entry.shape):
         raise UsageError(
-            f"input {entry.name} {format_shape(entry.shape)}: the package gives no range; say it with --profile"
+            f"input {entry.name} {format_shape(entry.shape)}: the package gives no range; give one with --profile"
         )
     return ShapeRange(tuple(sizes), tuple(sizes), tuple(sizes))
 
@@ -98,13 +98,13 @@ def _within(entry: TensorEntry, asked: ShapeRange) -> ShapeRange:
     whole = _whole(entry)
     if not (whole.contains(asked.min) and whole.contains(asked.max)):
         raise UsageError(
-            f"input {entry.name}: a profile of {_text(asked)} leaves what the package was exported for, "
+            f"input {entry.name}: a profile of {_text(asked)} exceeds the range that the package was exported for, "
             f"{_text(whole)}; export it again with wider --min-shapes and --max-shapes"
         )
     if MAX_DIMENSION in asked.max:
         raise UsageError(
             f"input {entry.name}: an axis has no upper bound, and an engine needs one; "
-            f"say it, as in --max-shapes {entry.name}:{format_shape(asked.opt)}"
+            f"give it, as in --max-shapes {entry.name}:{format_shape(asked.opt)}"
         )
     return asked
 
@@ -114,7 +114,7 @@ def _text(bounds: ShapeRange) -> str:
 
 
 def describe(profile: Profile) -> str:
-    """x 1x3x224x224 .. 32x3x224x224 (8x3x224x224)."""
+    """A profile as text, as in "x 1x3x224x224 .. 32x3x224x224 (8x3x224x224)"."""
     parts = (
         f"{name} {format_shape(bounds.opt)}"
         if not bounds.dynamic_axes
@@ -132,7 +132,7 @@ def as_dict(profile: Profile) -> dict[str, dict[str, list[int]]]:
 
 
 def choose(profiles: Sequence[Profile], shapes: Mapping[str, Shape]) -> int | None:
-    """Index of the profile that holds these shapes and whose most common ones are nearest; None when none does."""
+    """Index of the profile that contains these shapes and whose opt shapes are nearest; None if none contains them."""
     holding = [index for index, profile in enumerate(profiles) if _holds(profile, shapes)]
     return min(holding, key=lambda index: _distance(profiles[index], shapes), default=None)
 
@@ -147,7 +147,7 @@ def _distance(profile: Profile, shapes: Mapping[str, Shape]) -> int:
 
 
 def from_dict(document: Mapping[str, Any]) -> Profile:
-    """What `as_dict` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    """The inverse of `as_dict`. Raises KeyError, TypeError or ValueError for any other document."""
     return {
         name: ShapeRange(*(tuple(sides[side]) for side in ("min", "opt", "max"))) for name, sides in document.items()
     }

@@ -1,4 +1,4 @@
-"""The trtexec command that builds, or loads, the same engine."""
+"""The trtexec commands that build and time the same engine."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from rectexport.runtime.engines.tensorrt.options import BuildOptions
 from rectexport.runtime.engines.tensorrt.profiles import Profile
 from rectexport.runtime.engines.tensorrt.versions import HARDWARE, Api
 
-#: --hardware-compatibility -> trtexec's spelling.
+#: --hardware-compatibility -> trtexec's value.
 _LEVELS = {"ampere+": "ampere+", "same-compute-capability": "sameComputeCapability"}
 assert set(_LEVELS) | {"none"} == set(HARDWARE)
 
 
 def build_command(model: str, plan: str, options: BuildOptions, precision: str, api: Api) -> str:
-    """What to type for the plan; from 10 on strongly typed, as the plan is.
+    """The command that builds the plan; strongly typed from TensorRT 10 on, as the plan is.
 
-    What trtexec cannot say before 10 are the layers that must stay in float32.
+    Before 10, trtexec has no option for the layers that must stay in float32.
     """
     words = ["trtexec", f"--onnx={model}", f"--saveEngine={plan}"]
     if api.version < (11, 0, 0):  # 11 has no weak typing, so no flag
         words += ["--stronglyTyped"] if api.strongly_typed else [f"--{precision}"] if precision != "fp32" else []
     if not options.tf32:
         words.append("--noTF32")
-    words += _shapes(options.profiles if api.strongly_typed else options.profiles[:1])  # before 10 it knows one only
+    words += _shapes(options.profiles if api.strongly_typed else options.profiles[:1])  # before 10 it takes only one
     if options.workspace is not None:
         words.append(f"--memPoolSize=workspace:{options.workspace / 2**20:g}")
     if options.version_compatible:
@@ -41,7 +41,7 @@ def build_command(model: str, plan: str, options: BuildOptions, precision: str, 
 
 
 def load_command(plan: str, profile: Profile, plugins: Sequence[object] = ()) -> str:
-    """What to type to time the plan at a profile's most common shapes."""
+    """The command that times the plan at a profile's opt shapes."""
     shapes = [f"--shapes={_side(profile, 'opt')}"] if _dynamic(profile) else []
     return shlex.join(["trtexec", f"--loadEngine={plan}", *shapes, *(f"--dynamicPlugins={path}" for path in plugins)])
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 over gRPC, with the messages that tritonclient brings."""
+"""The Open Inference Protocol v2 over gRPC, with the protobuf messages of the tritonclient package."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.batcher import Outputs
 from rectexport.runtime.serving.grpc.codec import from_contents, parse, plain
-from rectexport.runtime.serving.refusal import Refusal
-from rectexport.runtime.serving.repository import Served
+from rectexport.runtime.serving.repository import ServedModel
 from rectexport.runtime.serving.request import (
     InferRequest,
     Wanted,
@@ -22,6 +21,7 @@ from rectexport.runtime.serving.request import (
     from_bytes,
     read_timeout,
 )
+from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.service import Service
 from rectexport.runtime.serving.signature import DATATYPE_OF
 from rectexport.runtime.serving.triton.config import model_config
@@ -31,7 +31,7 @@ SERVICE = "inference.GRPCInferenceService"
 
 @final
 class GrpcService:
-    """The methods of GRPCInferenceService that are served; the others are UNIMPLEMENTED."""
+    """The supported methods of GRPCInferenceService; all others answer UNIMPLEMENTED."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -39,7 +39,7 @@ class GrpcService:
         self._grpc = require("grpc")
 
     def handlers(self) -> Any:
-        """For grpc.Server.add_generic_rpc_handlers."""
+        """The argument of grpc.Server.add_generic_rpc_handlers."""
         unary = {
             "ServerLive": (self._live, "ServerLiveRequest"),
             "ServerReady": (self._ready, "ServerReadyRequest"),
@@ -73,8 +73,8 @@ class GrpcService:
                 if not open:
                     self._service.authorize(metadata.get("authorization"))
                 return await method(parse(kind, data), self._service.request_id(metadata.get("x-request-id")))
-            except Refusal as refusal:
-                await context.abort(getattr(self._grpc.StatusCode, refusal.grpc_code), str(refusal))
+            except RequestError as fault:
+                await context.abort(getattr(self._grpc.StatusCode, fault.grpc_code), str(fault))
 
         return handle
 
@@ -113,7 +113,7 @@ class GrpcService:
     async def _load(self, message: Any, id: str) -> Any:
         self._service.check_repository_api()
         if message.parameters:
-            raise Refusal(400, "load takes no parameters here: a package is served as it is")
+            raise RequestError(400, "load takes no parameters: a package is served unchanged")
         await self._service.repository.load(message.model_name)
         return self._pb.RepositoryModelLoadResponse()
 
@@ -125,53 +125,55 @@ class GrpcService:
     async def _infer(self, message: Any, id: str) -> Any:
         service, began = self._service, time.perf_counter()
         service.enter("grpc")
-        model: Served | None = None
-        refusal: Refusal | None = None
+        model: ServedModel | None = None
+        fault: RequestError | None = None
         try:
             model = service.repository.get(message.model_name, message.model_version)
             request = self._parse(message, model)
             return self._answer(request, await service.begin(model, request), model)
-        except Refusal as error:
-            refusal = error
+        except RequestError as error:
+            fault = error
             raise
         except asyncio.CancelledError:
-            refusal = Refusal(499, "the client left")
+            fault = RequestError(499, "the client closed the connection")
             raise
         except Exception as error:
             service.log.event("internal_error", id=id, error=type(error).__name__)
-            refusal = Refusal(500, "internal error")
-            raise refusal from None
+            fault = RequestError(500, "internal error")
+            raise fault from None
         finally:
-            service.ended(model, "grpc", refusal, began, id)
+            service.ended(model, "grpc", fault, began, id)
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
-        """Answers in the order of the requests; a refused one does not end the stream."""
+        """Answer in the order of the requests; one that fails does not end the stream."""
         try:
             self._service.authorize(dict(context.invocation_metadata()).get("authorization"))
-        except Refusal as refusal:
-            await context.abort(getattr(self._grpc.StatusCode, refusal.grpc_code), str(refusal))
+        except RequestError as fault:
+            await context.abort(getattr(self._grpc.StatusCode, fault.grpc_code), str(fault))
         async for data in messages:
             message = self._pb.ModelInferRequest()
             try:
                 message = parse(self._pb.ModelInferRequest, data)
                 reply = await self._infer(message, self._service.request_id(None))
                 yield self._pb.ModelStreamInferResponse(infer_response=reply)
-            except Refusal as refusal:
+            except RequestError as fault:
                 reply = self._pb.ModelInferResponse(id=message.id)
-                yield self._pb.ModelStreamInferResponse(error_message=str(refusal), infer_response=reply)
+                yield self._pb.ModelStreamInferResponse(error_message=str(fault), infer_response=reply)
 
-    def _parse(self, message: Any, model: Served) -> InferRequest:
+    def _parse(self, message: Any, model: ServedModel) -> InferRequest:
         signature = model.signature
         raw = message.raw_input_contents
         if raw and len(raw) != len(message.inputs):
-            raise Refusal(400, f"{len(message.inputs)} inputs with {len(raw)} raw_input_contents")
+            raise RequestError(
+                400, f"raw_input_contents: expected one for each of {len(message.inputs)} inputs, got {len(raw)}"
+            )
         feeds: dict[str, Array] = {}
         for index, entry in enumerate(message.inputs):
             tensor = signature.inputs.get(entry.name)
             if tensor is None:
-                raise Refusal(400, f"no input {entry.name[:100]!r}; the model takes {', '.join(signature.inputs)}")
+                raise RequestError(400, f"no input {entry.name[:100]!r}; the model takes {', '.join(signature.inputs)}")
             if tensor.name in feeds:
-                raise Refusal(400, f"input {tensor.name} is given twice")
+                raise RequestError(400, f"input {tensor.name} is given twice")
             check_parameters(plain(entry.parameters), f"input {tensor.name}")
             shape = tensor.check(entry.datatype, list(entry.shape))
             if raw:
@@ -184,11 +186,11 @@ class GrpcService:
             check_parameters(plain(output.parameters), f"output {output.name[:100]}")
         names = [check_output(signature, output.name) for output in message.outputs] or list(signature.outputs)
         if len(set(names)) != len(names):
-            raise Refusal(400, "outputs: one is asked for twice")
+            raise RequestError(400, "outputs: a name is listed twice")
         wanted = tuple(Wanted(name, True) for name in names)
         return assemble(signature, feeds, id=message.id, wanted=wanted, timeout=read_timeout(parameters))
 
-    def _answer(self, request: InferRequest, outputs: Outputs, model: Served) -> Any:
+    def _answer(self, request: InferRequest, outputs: Outputs, model: ServedModel) -> Any:
         reply = self._pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
         for wanted in request.wanted:
             array = outputs[wanted.name]

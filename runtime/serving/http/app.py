@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 over HTTP, as one bare ASGI application: any ASGI server can be its host."""
+"""The Open Inference Protocol v2 over HTTP, as a plain ASGI application that any ASGI server can host."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rectexport.runtime.serving.batcher import Outputs
 from rectexport.runtime.serving.http.codec import Codec
 from rectexport.runtime.serving.http.compression import decompressed
 from rectexport.runtime.serving.http.protocol import LEFT
-from rectexport.runtime.serving.refusal import Refusal
-from rectexport.runtime.serving.repository import Served
+from rectexport.runtime.serving.repository import ServedModel
+from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.service import Service
 from rectexport.runtime.serving.triton.config import as_dict, model_config
 
@@ -29,7 +29,7 @@ _HEADER_LENGTH = b"inference-header-content-length"
 
 @final
 class HttpApp:
-    """scope, receive, send. Health needs no token, so that any probe can ask; all else does where there is one."""
+    """The ASGI callable. With a token set, every path but /v2/health requires it: health probes send none."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -45,10 +45,10 @@ class HttpApp:
         id = self._service.request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         try:
             status, body, extra = await self._route(scope, receive, headers, id)
-        except Refusal as refusal:
-            if refusal.status == 499:
+        except RequestError as fault:
+            if fault.status == 499:
                 return
-            status, body, extra = refusal.status, self._codec.dumps({"error": str(refusal)}), _refused(refusal)
+            status, body, extra = fault.status, self._codec.dumps({"error": str(fault)}), _refused(fault)
         except Exception as error:
             self._service.log.event("internal_error", id=id, error=type(error).__name__)
             status, body, extra = 500, b'{"error":"internal error"}', _JSON
@@ -67,7 +67,7 @@ class HttpApp:
             case ["v2", "repository", *rest]:
                 return await self._repository(scope, receive, headers, rest)
         if scope["method"] not in ("GET", "HEAD"):
-            raise Refusal(405, "expected GET")
+            raise RequestError(405, "expected GET")
         if path[:2] == ["v2", "health"]:
             return self._health(path[2:])
         self._authorize(headers)
@@ -77,12 +77,12 @@ class HttpApp:
 
     def _health(self, path: list[str]) -> Answer:
         if path not in (["live"], ["ready"]):
-            raise Refusal(404, "no such path")
+            raise RequestError(404, "no such path")
         good = path == ["live"] or self._service.ready
         return 200 if good else 503, b"", _JSON
 
     def _describe(self, path: list[str]) -> Any:
-        """All that is only looked up."""
+        """The document of a GET path: metadata, config, statistics or readiness. Raises RequestError 404 or 503."""
         service, repository = self._service, self._service.repository
         match path:
             case ["v2"]:
@@ -100,34 +100,34 @@ class HttpApp:
                     return as_dict(model_config(name, model.signature))
                 if what == "ready":
                     if not model.ready:
-                        raise Refusal(503, f"model {name} is not ready")
+                        raise RequestError(503, f"model {name} is not ready")
                     return {"name": name, "ready": True}
-        raise Refusal(404, "no such path")
+        raise RequestError(404, "no such path")
 
     async def _infer(
         self, scope: Message, receive: Receive, headers: Headers, id: str, name: str, number: str
     ) -> Answer:
         service, began = self._service, time.perf_counter()
         if scope["method"] != "POST":
-            raise Refusal(405, "expected POST")
+            raise RequestError(405, "expected POST")
         self._authorize(headers)
         service.enter("http")
-        model: Served | None = None
-        refusal: Refusal | None = None
+        model: ServedModel | None = None
+        fault: RequestError | None = None
         try:
             model = service.repository.get(name, number)
             body = await self._body(receive, headers)
             request = self._codec.parse(body, _header_length(headers), model.signature)
             outputs = await _unless_left(scope, receive, service.begin(model, request))
             content, length = self._codec.answer(request, outputs, model.name, model.version)
-        except Refusal as error:
-            refusal = error
+        except RequestError as error:
+            fault = error
             raise
         except BaseException:
-            refusal = Refusal(500, "internal error")
+            fault = RequestError(500, "internal error")
             raise
         finally:
-            service.ended(model, "http", refusal, began, id)
+            service.ended(model, "http", fault, began, id)
         if length is None:
             return 200, content, _JSON
         return 200, content, [_BYTES, (_HEADER_LENGTH, str(length).encode())]
@@ -135,7 +135,7 @@ class HttpApp:
     async def _repository(self, scope: Message, receive: Receive, headers: Headers, path: list[str]) -> Answer:
         service = self._service
         if scope["method"] != "POST":
-            raise Refusal(405, "expected POST")
+            raise RequestError(405, "expected POST")
         self._authorize(headers)
         body = await self._body(receive, headers)
         match path:
@@ -145,17 +145,17 @@ class HttpApp:
                 service.check_repository_api()
                 if action == "load":
                     if body and self._codec.document(body).get("parameters"):
-                        raise Refusal(400, "load takes no parameters here: a package is served as it is")
+                        raise RequestError(400, "load takes no parameters: a package is served unchanged")
                     await service.repository.load(name)
                 else:
                     await service.repository.unload(name)
                 return 200, b"", _JSON
-        raise Refusal(404, "no such path")
+        raise RequestError(404, "no such path")
 
     async def _body(self, receive: Receive, headers: Headers) -> bytes:
         limit = self._service.limits.body
         if headers.get(b"content-length", b"0").isdigit() and int(headers.get(b"content-length", b"0")[:19]) > limit:
-            raise Refusal(413, f"the body has more than {limit} bytes")
+            raise RequestError(413, f"the body has more than {limit} bytes")
         message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
@@ -165,10 +165,10 @@ class HttpApp:
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
                 if size > limit:
-                    raise Refusal(413, f"the body has more than {limit} bytes")
+                    raise RequestError(413, f"the body has more than {limit} bytes")
             body = b"".join(chunks)
         if message["type"] == "http.disconnect":
-            raise Refusal(499, "the client left")
+            raise RequestError(499, "the client closed the connection")
         encoding = headers.get(b"content-encoding")
         return body if encoding is None else decompressed(body, encoding.lower(), limit)
 
@@ -178,7 +178,7 @@ class HttpApp:
 
 
 async def _unless_left(scope: Message, receive: Receive, answer: asyncio.Future[Outputs]) -> Outputs:
-    """The answer; a client that leaves takes its request out of the queue. Raises Refusal 499 when it did."""
+    """The answer. A client that disconnects removes its request from the queue; then this raises RequestError 499."""
     left = scope.get("extensions", {}).get(LEFT)
     watcher = None if left is not None else asyncio.ensure_future(_watch(receive, answer))
     if left is not None:
@@ -186,7 +186,7 @@ async def _unless_left(scope: Message, receive: Receive, answer: asyncio.Future[
     try:
         return await answer
     except asyncio.CancelledError:
-        raise Refusal(499, "the client left") from None
+        raise RequestError(499, "the client closed the connection") from None
     finally:
         if watcher is None:
             left.discard(answer)
@@ -195,7 +195,7 @@ async def _unless_left(scope: Message, receive: Receive, answer: asyncio.Future[
 
 
 async def _watch(receive: Receive, answer: asyncio.Future[Outputs]) -> None:
-    """For servers without our extension."""
+    """Cancel the answer when the client disconnects, in servers without our ASGI extension."""
     while (await receive())["type"] != "http.disconnect":
         pass
     answer.cancel()
@@ -206,12 +206,12 @@ def _header_length(headers: Headers) -> int | None:
     if value is None:
         return None
     if not value.isdigit() or len(value) > 18:
-        raise Refusal(400, "Inference-Header-Content-Length: expected a number of bytes")
+        raise RequestError(400, "Inference-Header-Content-Length: expected a number of bytes")
     return int(value)
 
 
 def _version(rest: list[str]) -> tuple[str, str]:
-    """Version and what is asked for, from what follows a model's name."""
+    """Version and kind of document, from the part of a path that follows the model's name."""
     match rest:
         case ["versions", number]:
             return number, ""
@@ -221,14 +221,14 @@ def _version(rest: list[str]) -> tuple[str, str]:
             return "", what
         case []:
             return "", ""
-    raise Refusal(404, "no such path")
+    raise RequestError(404, "no such path")
 
 
-def _refused(refusal: Refusal) -> list[tuple[bytes, bytes]]:
+def _refused(fault: RequestError) -> list[tuple[bytes, bytes]]:
     fields = list(_JSON)
-    if refusal.status in (429, 503):
+    if fault.status in (429, 503):
         fields.append((b"retry-after", b"1"))
-    if refusal.status == 401:
+    if fault.status == 401:
         fields.append((b"www-authenticate", b"Bearer"))
     return fields
 

@@ -1,8 +1,7 @@
-"""A client that does not lose answers to a server that is being replaced.
+"""A client that retries, so that no answer is lost while a server is being replaced.
 
-Inference changes nothing on the server, so a request may be sent again whenever no answer came: after a reset
-connection, after 500 and 503, and, when told to come back later, after 429. It wraps tritonclient's own clients,
-for one protocol or the other.
+Inference changes nothing on the server, so a request may be sent again after a reset connection and after 429, 500
+and 503. It wraps tritonclient's HTTP or gRPC client.
 """
 
 from __future__ import annotations
@@ -19,22 +18,25 @@ from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.signature import DATATYPE_OF
 
 T = TypeVar("T")
-#: What tritonclient says of an answer that is worth another try, over HTTP and over gRPC.
-WORTH_IT = ("429", "500", "503", "StatusCode.INTERNAL", "StatusCode.RESOURCE_EXHAUSTED", "StatusCode.UNAVAILABLE")
-#: Names of HTTP libraries' exceptions for a connection that ended; they are classes of libraries not imported here.
+#: tritonclient's status of an answer after which a request is sent again, over HTTP and over gRPC.
+RETRIED = ("429", "500", "503", "StatusCode.INTERNAL", "StatusCode.RESOURCE_EXHAUSTED", "StatusCode.UNAVAILABLE")
+#: Names of the exceptions that HTTP libraries raise for a connection that ended; the libraries are not imported here.
 _CONNECTION = ("HTTPConnectionClosed", "HTTPParseError", "ClientConnectionError", "ClientPayloadError", "SSLError")
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and how long: pauses double from `pause` to `longest` seconds, each shortened at random by half."""
+    """Retry policy: up to `attempts` calls, with pauses that double from `pause` to `longest` seconds.
+
+    Each pause is shortened by a random share of up to one half.
+    """
 
     attempts: int = 12
     pause: float = 0.02
     longest: float = 2.0
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """The call's result; raises what its last attempt raised, or what is not worth another."""
+        """The call's result. Raises the error of the last attempt, or the first error that is not retried."""
         for pause in self._pauses():
             try:
                 return call()
@@ -61,18 +63,18 @@ class Retry:
 
 
 def worth_another_try(error: BaseException) -> bool:
-    """Whether no answer came, or one that says nothing about the request itself."""
+    """Whether the connection ended, or the server answered that it failed or was busy."""
     if isinstance(error, ConnectionError | EOFError):
         return True
     if any(base.__name__ in _CONNECTION for base in type(error).__mro__):
         return True
     status = getattr(error, "status", None)
-    return callable(status) and str(status()) in WORTH_IT
+    return callable(status) and str(status()) in RETRIED
 
 
 @final
 class Client:
-    """infer(model, arrays) -> arrays, with retries. Not for several threads at a time: give each its own.
+    """infer(model, arrays) -> arrays, with retries. Not thread-safe: give each thread its own client.
 
     >>> with Client("127.0.0.1:8000") as client:  # doctest: +SKIP
     ...     logits = client.infer("digits", {"x": images})["output"]
@@ -88,7 +90,7 @@ class Client:
         self._client: Any = None
 
     def infer(self, model: str, feeds: Mapping[str, Array], *, version: str = "", **options: Any) -> dict[str, Array]:
-        """Outputs by name; options are those of tritonclient's infer."""
+        """Inputs by name -> outputs by name, NumPy arrays; options are those of tritonclient's infer."""
         inputs = [self._input(name, array) for name, array in feeds.items()]
         options.setdefault("headers", self._headers)
         result = self._retry(lambda: self._connected().infer(model, inputs, model_version=version, **options))

@@ -1,4 +1,4 @@
-"""The protocol over HTTP: JSON, and Triton's extension for tensors as bytes behind the JSON.
+"""Bodies of the HTTP protocol: JSON, and Triton's extension that appends tensors as bytes after the JSON.
 
 Protocol: https://github.com/open-inference/open-inference-protocol, binary tensors:
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
@@ -14,7 +14,6 @@ import numpy as np
 
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import Array
-from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import (
     InferRequest,
     Wanted,
@@ -24,9 +23,10 @@ from rectexport.runtime.serving.request import (
     from_bytes,
     read_timeout,
 )
-from rectexport.runtime.serving.signature import DATATYPE_OF, Signature, Tensor
+from rectexport.runtime.serving.request_error import RequestError
+from rectexport.runtime.serving.signature import DATATYPE_OF, ServedTensor, Signature
 
-#: numpy kinds of parsed JSON that may become a tensor of the kind in the key without losing anything.
+#: NumPy kind of a tensor -> kinds of parsed JSON that convert to it without loss.
 _ACCEPTED = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 
 
@@ -40,17 +40,17 @@ class Codec:
         self._numpy = orjson.OPT_SERIALIZE_NUMPY
 
     def parse(self, body: bytes, header_length: int | None, signature: Signature) -> InferRequest:
-        """A request body; header_length is the length of its JSON where tensors follow as bytes.
+        """Read a request body; header_length is the length of its JSON when tensors follow as bytes.
 
-        Raises Refusal 400 that names the field, what was expected and what stands there.
+        Raises RequestError 400 that names the field, what was expected and what was found.
         """
         view = memoryview(body)
         if header_length is not None and not 0 <= header_length <= len(body):
-            raise Refusal(400, f"Inference-Header-Content-Length {header_length} of a body of {len(body)} bytes")
+            raise RequestError(400, f"Inference-Header-Content-Length {header_length} of a body of {len(body)} bytes")
         document = self.document(view if header_length is None else view[:header_length])
         inputs = document.get("inputs")
         if not isinstance(inputs, list):
-            raise Refusal(400, "inputs: expected a list of tensors")
+            raise RequestError(400, "inputs: expected a list of tensors")
         feeds: dict[str, Array] = {}
         offset = len(body) if header_length is None else header_length
         for entry in inputs:
@@ -60,21 +60,23 @@ class Codec:
                 feeds[tensor.name] = _from_json(entry.get("data"), tensor, shape)
                 continue
             if offset + size > len(body):
-                raise Refusal(400, f"input {tensor.name}: binary_data_size {size}, {len(body) - offset} bytes are left")
+                raise RequestError(
+                    400, f"input {tensor.name}: binary_data_size {size}, but {len(body) - offset} bytes are left"
+                )
             feeds[tensor.name] = from_bytes(body, tensor.dtype, shape, offset, tensor.name, size)
             offset += size
         if offset != len(body):
-            raise Refusal(400, f"{len(body) - offset} bytes are left behind the last tensor")
+            raise RequestError(400, f"{len(body) - offset} bytes follow the last tensor")
         return _assembled(document, signature, feeds)
 
     def document(self, data: bytes | memoryview) -> dict[str, Any]:
-        """A JSON object; raises Refusal 400."""
+        """A JSON object; raises RequestError 400."""
         try:
             document = self._loads(data)
         except ValueError as error:
-            raise Refusal(400, f"not JSON: {str(error)[:200]}") from None
+            raise RequestError(400, f"not JSON: {str(error)[:200]}") from None
         if not isinstance(document, dict):
-            raise Refusal(400, "expected a JSON object")
+            raise RequestError(400, "expected a JSON object")
         return document
 
     def dumps(self, document: object) -> bytes:
@@ -84,9 +86,9 @@ class Codec:
     def answer(
         self, request: InferRequest, outputs: Mapping[str, Array], name: str, version: str
     ) -> tuple[bytes, int | None]:
-        """A response body, and the length of its JSON where tensors follow as bytes.
+        """A response body, and the length of its JSON when tensors follow as bytes.
 
-        Raises Refusal 406 when an output that was asked for as JSON holds what JSON cannot say.
+        Raises RequestError 406 when an output requested as JSON is FP16 or holds NaN or infinity.
         """
         entries: list[dict[str, Any]] = []
         parts: list[Any] = []
@@ -112,34 +114,34 @@ class Codec:
         return b"".join((head, *parts)), len(head)
 
 
-def _named(entry: Any, signature: Signature, feeds: Mapping[str, Array]) -> tuple[Tensor, int | None]:
-    """The tensor that an entry is about, and its number of bytes where it is binary."""
+def _named(entry: Any, signature: Signature, feeds: Mapping[str, Array]) -> tuple[ServedTensor, int | None]:
+    """The input that an entry names, and its number of bytes, None for JSON. Raises RequestError 400."""
     name = entry.get("name") if isinstance(entry, dict) else None
     tensor = signature.inputs.get(name) if isinstance(name, str) else None
     if tensor is None:
-        raise Refusal(400, f"no input {str(name)[:100]!r}; the model takes {', '.join(signature.inputs)}")
+        raise RequestError(400, f"no input {str(name)[:100]!r}; the model takes {', '.join(signature.inputs)}")
     if tensor.name in feeds:
-        raise Refusal(400, f"input {tensor.name} is given twice")
+        raise RequestError(400, f"input {tensor.name} is given twice")
     size = check_parameters(entry.get("parameters"), f"input {tensor.name}").get("binary_data_size")
     if size is not None and (type(size) is not int or size < 0):
-        raise Refusal(400, f"input {tensor.name}: expected binary_data_size to be a number of bytes")
+        raise RequestError(400, f"input {tensor.name}: expected binary_data_size to be a number of bytes")
     return tensor, size
 
 
 def _assembled(document: dict[str, Any], signature: Signature, feeds: dict[str, Array]) -> InferRequest:
     id = document.get("id", "")
     if not isinstance(id, str):
-        raise Refusal(400, "id: expected a string")
+        raise RequestError(400, "id: expected a string")
     parameters = check_parameters(document.get("parameters"), "request")
     binary = parameters.get("binary_data_output") is True
     listed = document.get("outputs")
     wanted = tuple(Wanted(name, binary) for name in signature.outputs)
     if listed is not None:
         if not isinstance(listed, list):
-            raise Refusal(400, "outputs: expected a list")
+            raise RequestError(400, "outputs: expected a list")
         wanted = tuple(_wanted(entry, signature, binary) for entry in listed) or wanted
         if len({one.name for one in wanted}) != len(wanted):
-            raise Refusal(400, "outputs: one is asked for twice")
+            raise RequestError(400, "outputs: a name is listed twice")
     return assemble(signature, feeds, id=id, wanted=wanted, timeout=read_timeout(parameters))
 
 
@@ -147,38 +149,38 @@ def _wanted(entry: Any, signature: Signature, binary: bool) -> Wanted:
     name = check_output(signature, entry.get("name") if isinstance(entry, dict) else None)
     own = check_parameters(entry.get("parameters"), f"output {name}").get("binary_data", binary)
     if not isinstance(own, bool):
-        raise Refusal(400, f"output {name}: expected binary_data to be true or false")
+        raise RequestError(400, f"output {name}: expected binary_data to be true or false")
     return Wanted(name, own)
 
 
-def _from_json(data: Any, tensor: Tensor, shape: tuple[int, ...]) -> Array:
-    """Flat or nested lists as an array of the tensor's dtype, with nothing lost on the way."""
+def _from_json(data: Any, tensor: ServedTensor, shape: tuple[int, ...]) -> Array:
+    """Flat or nested lists as an array of the tensor's dtype and `shape`. Raises RequestError 400 for lossy values."""
     if not isinstance(data, list):
-        raise Refusal(400, f"input {tensor.name}: expected data, a list of numbers")
+        raise RequestError(400, f"input {tensor.name}: expected data, a list of numbers")
     if tensor.datatype == "FP16":
-        raise Refusal(400, f"input {tensor.name}: FP16 has no JSON form; send it as binary data")
+        raise RequestError(400, f"input {tensor.name}: FP16 has no JSON form; send it as binary data")
     try:
         found = np.array(data)
     except (ValueError, OverflowError):
-        raise Refusal(400, f"input {tensor.name}: data is ragged, or nested too deeply") from None
+        raise RequestError(400, f"input {tensor.name}: data is ragged, or nested too deeply") from None
     if found.dtype.kind not in _ACCEPTED[tensor.dtype.kind]:
-        raise Refusal(400, f"input {tensor.name}: data does not hold {tensor.datatype} values alone")
+        raise RequestError(400, f"input {tensor.name}: data holds values that are not {tensor.datatype}")
     if found.shape != shape and (found.ndim != 1 or found.size != math.prod(shape)):
-        raise Refusal(400, f"input {tensor.name}: shape {list(shape)} with data of shape {list(found.shape)}")
+        raise RequestError(400, f"input {tensor.name}: data has shape {list(found.shape)}, expected {list(shape)}")
     if tensor.dtype.kind in "iu":
         limits = np.iinfo(tensor.dtype)
         if found.size and not (limits.min <= found.min() and found.max() <= limits.max):
-            raise Refusal(400, f"input {tensor.name}: a value does not fit {tensor.datatype}")
+            raise RequestError(400, f"input {tensor.name}: a value does not fit {tensor.datatype}")
     with np.errstate(over="ignore"):
         array: Array = found.astype(tensor.dtype).reshape(shape)
     if tensor.dtype.kind == "f" and not np.isfinite(array).all():
-        raise Refusal(400, f"input {tensor.name}: a value does not fit {tensor.datatype}")
+        raise RequestError(400, f"input {tensor.name}: a value does not fit {tensor.datatype}")
     return array
 
 
 def _to_json(array: Array, name: str) -> Any:
     if array.dtype == np.float16:
-        raise Refusal(406, f"output {name}: FP16 has no JSON form; ask for binary_data")
+        raise RequestError(406, f"output {name}: FP16 has no JSON form; ask for binary_data")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise Refusal(406, f"output {name}: holds NaN or infinity, which JSON cannot say; ask for binary_data")
+        raise RequestError(406, f"output {name}: holds NaN or infinity, which JSON lacks; ask for binary_data")
     return array.ravel()

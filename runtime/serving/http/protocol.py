@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol, with what it lacks for this server.
+"""uvicorn's HTTP protocol with three additions.
 
-An end to patience: uvicorn waits forever for the rest of a request, and its parser takes a head of any length.
-And a client that leaves is noticed without a task of its own for each request that waits.
+A time limit for receiving a request (uvicorn waits forever), a size limit for its line and headers, and notice of a
+client that disconnects, without one task for each waiting request.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any
 
 from rectexport.runtime.base.environment import require
 
-#: Bytes of a request's line and headers.
+#: Most bytes of a request's line and headers.
 HEAD = 64 << 10
-#: The ASGI extension that this protocol offers: a set of futures that are cancelled when the client leaves.
+#: The ASGI extension of this protocol: a set of futures that are cancelled when the client disconnects.
 LEFT = "rectexport.left"
 
 
-def patient_for(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol class for connections that get `seconds` for each request to arrive in."""
+def protocol_with_timeout(seconds: float) -> type[asyncio.Protocol]:
+    """A subclass of uvicorn's protocol that answers 408 when a request takes longer than `seconds` to arrive."""
     base: Any = require("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
 
-    class PatientProtocol(base):  # uvicorn offers no other way in
+    class TimeLimitedProtocol(base):  # uvicorn can only be extended by subclassing
         _timer: asyncio.TimerHandle | None = None
         _arriving = _ended_here = False
         _head = 0
@@ -44,7 +44,7 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
                 self._stop_timer()
             elif self._timer is None:
                 self._start_timer()
-            if self._head >= 0 and not self._ended_here:  # else part of data was a request before it
+            if self._head >= 0 and not self._ended_here:  # else part of data belongs to the request before
                 self._head += len(data)
                 if self._head > HEAD:
                     self._give_up(b"431 Request Header Fields Too Large")
@@ -75,7 +75,7 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
 
         def _too_slow(self) -> None:
             self._timer = None
-            if self.flow is not None and self.flow.read_paused:  # it is the server that does not read
+            if self.flow is not None and self.flow.read_paused:  # the server itself paused reading
                 self._start_timer()
             else:
                 self._give_up(b"408 Request Timeout")
@@ -85,4 +85,4 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
                 self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
                 self.transport.close()
 
-    return PatientProtocol
+    return TimeLimitedProtocol

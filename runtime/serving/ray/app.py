@@ -1,7 +1,7 @@
-"""The same server as a Ray Serve deployment: one HttpApp with its batcher in each replica.
+"""The server as a Ray Serve deployment: each replica holds one HttpApp with its batchers.
 
-`build` is what serve.yaml imports; `rectexport ray-config` writes the file, `rectexport serve --ray` does without it.
-A replica is a process that Ray watches and replaces, so models run in threads of it.
+serve.yaml imports `build`; `rectexport ray-config` writes that file, `rectexport serve --ray` needs none. Ray
+watches replicas, which are processes, and replaces those that fail, so models run in threads of the replica.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rectexport.runtime.serving.service import Service
 
 NAME = "rectexport"
 IMPORT_PATH = "rectexport.runtime.serving.ray.app:build"
-#: Requests that a replica takes at a time; more wait at the proxy.
+#: Requests that a replica takes at the same time; more wait at the proxy.
 ONGOING = 256
 
 
 @dataclass(frozen=True)
 class RaySettings:
-    """What `build` is given: plain values, for they stand in serve.yaml. Paths must hold on every node."""
+    """The arguments of `build`, plain values that serve.yaml can hold. Paths must exist on every node."""
 
     packages: tuple[str, ...]
     replicas: tuple[int, int] = (2, 8)
@@ -42,13 +42,13 @@ class RaySettings:
     target_ongoing: int = 32
 
     def check(self) -> None:
-        """Raises UsageError for numbers of replicas that make no sense."""
+        """Raise UsageError unless 1 <= smallest <= largest number of replicas."""
         low, high = self.replicas
         if not 1 <= low <= high:
             raise UsageError(f"--replicas {low}..{high}: expected 1 <= smallest <= largest")
 
     def deployment_options(self) -> dict[str, Any]:
-        """Options of the deployment, as serve.yaml spells them too."""
+        """Options of the deployment, under the names they have in serve.yaml."""
         return {
             "max_ongoing_requests": ONGOING,
             "autoscaling_config": {
@@ -71,13 +71,13 @@ class RaySettings:
 
 @dataclass
 class ReplicaServer:
-    """What a replica holds; made in the replica's own event loop."""
+    """The server inside a replica; create it in the replica's event loop."""
 
     settings: RaySettings
     service: Service = field(init=False)
 
     async def start(self) -> HttpApp:
-        """Load every package and run it."""
+        """Load and warm up every package; returns the ASGI application."""
         chosen = self.settings
         token = None if chosen.token_file is None else read_token(Path(chosen.token_file))
         limits = replace(Limits(), deadline=chosen.deadline_s, max_delay=chosen.max_delay_us * 1e-6)

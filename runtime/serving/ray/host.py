@@ -7,26 +7,27 @@ import signal
 import threading
 from typing import Any
 
+from rectexport.runtime.base.engine_errors import first_line
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.serving.log import Log
 from rectexport.runtime.serving.ray.app import IMPORT_PATH, NAME, RaySettings, build
+from rectexport.runtime.serving.served_packages import find_packages
 from rectexport.runtime.serving.server import LOOPBACK, Settings
-from rectexport.runtime.serving.sources import find_sources
 
 HA_PROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 KEEP_ALIVE_SECONDS = 75
 
 
 def run_on_ray(settings: RaySettings, host: str, port: int, *, address: str | None, insecure: bool, log: Log) -> None:
-    """Deploy, then wait for SIGTERM or SIGINT and take the application away again.
+    """Deploy the application, wait for SIGTERM or SIGINT, then delete it.
 
-    address None starts a Ray of this machine alone, "auto" joins the one that runs here. Raises UsageError for an
-    address without a token, and MissingDependency.
+    address None starts Ray on this machine only; "auto" joins the cluster that runs here. Raises UsageError when other
+    machines could use the server without a token, BadInput for packages that cannot be served, and MissingDependency.
     """
     settings.check()
     check_reach(host, token=settings.token_file is not None, insecure=insecure)
-    find_sources(settings.packages)
+    find_packages(settings.packages)
     ray, serve = require("ray"), require("ray.serve")
     ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=address is None)
     try:
@@ -34,7 +35,7 @@ def run_on_ray(settings: RaySettings, host: str, port: int, *, address: str | No
         try:
             serve.run(build(settings.arguments()), name=NAME, route_prefix="/")
         except RuntimeError as error:
-            raise BadInput(f"Ray could not deploy it: {str(error).strip().splitlines()[0][:300]}") from None
+            raise BadInput(f"Ray could not deploy the server: {first_line(error)}") from None
         log.event("serving", http=f"{host}:{port}", grpc=None, ray=ray.__version__)
         _wait_for_the_end()
         log.event("draining")
@@ -44,7 +45,7 @@ def run_on_ray(settings: RaySettings, host: str, port: int, *, address: str | No
 
 
 def check_reach(host: str, *, token: bool, insecure: bool) -> None:
-    """Raises UsageError for what others can reach without a token.
+    """Raise UsageError when other machines can reach the server without a token.
 
     In HAProxy mode Ray lets its replicas listen on every interface, whatever the host.
     """

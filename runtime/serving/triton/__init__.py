@@ -1,1 +1,1 @@
-"""Triton model repositories: write and check them."""
+"""Writes and checks Triton model repositories."""

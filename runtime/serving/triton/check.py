@@ -1,4 +1,4 @@
-"""Checks a Triton model repository: does each config.pbtxt parse, and is it true of the model beside it?"""
+"""Checks a Triton model repository: each config.pbtxt parses and agrees with the model beside it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from rectexport.runtime.serving.triton.repository import CONFIG
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, and with which model."""
+    """A fault, and the name of the model that has it."""
 
     model: str
     text: str
 
 
 def check_repository(folder: Path) -> tuple[list[str], list[Finding]]:
-    """The models in it, and what is wrong with them. Raises BadInput when there are none."""
+    """The names of the models, and their faults. Raises BadInput when the folder holds no model."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
     models = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
     if not models:
-        raise BadInput(f"{folder}: no model repository: there is no NAME/{CONFIG} in it")
+        raise BadInput(f"{folder}: not a model repository: it holds no NAME/{CONFIG}")
     findings = [Finding(model.name, text) for model in models for text in _check_model(model)]
     return [model.name for model in models], findings
 
@@ -52,21 +52,21 @@ def _check_model(folder: Path) -> Iterator[str]:
 
 @final
 class _Check:
-    """One model's configuration against its files."""
+    """Compares one model's configuration with its files."""
 
     def __init__(self, folder: Path, config: Any, pb: Any) -> None:
         self._folder, self._config, self._pb = folder, config, pb
         self._types = {pb.DataType.Value(f"TYPE_{name}"): dtype for name, dtype in DATATYPES.items()}
 
     def findings(self) -> Iterator[str]:
-        """Everything that is wrong."""
+        """Every fault, as text."""
         config = self._config
         if config.name not in ("", self._folder.name):
             yield f"name {config.name!r} in a folder named {self._folder.name!r}"
         if config.max_batch_size < 0:
             yield f"max_batch_size {config.max_batch_size}: expected 0 or more"
         if config.max_batch_size == 0 and config.HasField("dynamic_batching"):
-            yield "dynamic_batching with max_batch_size 0: nothing is ever batched"
+            yield "dynamic_batching with max_batch_size 0: requests are never batched"
         for group in config.instance_group:
             if group.count < 0:
                 yield f"instance_group: count {group.count}"
@@ -157,7 +157,7 @@ class _Check:
 
 
 def _model(version: Path) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec], int | None]:
-    """Inputs, outputs, and the largest batch where a package says one: from the ONNX file if there is one."""
+    """Inputs and outputs, from the ONNX file if there is one, and the largest batch, if a package gives one."""
     most = None
     packaged = (version / FILE_NAME).is_file()
     if packaged:

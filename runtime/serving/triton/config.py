@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.serving.signature import Signature, Tensor
+from rectexport.runtime.serving.signature import ServedTensor, Signature
 
 #: Backend -> (platform, file in the version's folder).
 BACKENDS = {"onnxruntime": ("onnxruntime_onnx", "model.onnx"), "tensorrt": ("tensorrt_plan", "model.plan")}
@@ -16,9 +16,9 @@ WARM_UP_FOLDER = "warmup"
 
 @dataclass(frozen=True)
 class Deployment:
-    """What the signature does not say: the backend, its instances, how batches form, files for the warm-up.
+    """Settings that the signature lacks: backend, instances, batching delay in microseconds, warm-up files.
 
-    warm_up maps each input to a file in the model's warmup/ folder and the sample's shape; its rows are `rows`.
+    warm_up maps each input to a file in the model's warmup/ folder and the sample's shape; rows is its batch size.
     """
 
     backend: str = "onnxruntime"
@@ -32,8 +32,8 @@ class Deployment:
 def model_config(name: str, signature: Signature, deployment: Deployment | None = None) -> Any:
     """A tritonclient.grpc.model_config_pb2.ModelConfig.
 
-    With a batch dimension, dims leave it out, as Triton wants them; a fixed batch gives max_batch_size 0 and whole
-    dims. Raises MissingDependency when tritonclient is not installed.
+    With a dynamic batch dimension, dims leave it out, as Triton requires; with a fixed batch, max_batch_size is 0 and
+    dims hold all axes. Raises MissingDependency when tritonclient is not installed.
     """
     pb = require("tritonclient.grpc.model_config_pb2")
     chosen = deployment or Deployment()
@@ -58,18 +58,18 @@ def model_config(name: str, signature: Signature, deployment: Deployment | None 
     return config
 
 
-def data_type(pb: Any, tensor: Tensor) -> int:
-    """Triton's number for the tensor's type."""
+def data_type(pb: Any, tensor: ServedTensor) -> int:
+    """The tensor's type as a value of Triton's DataType enum."""
     return int(pb.DataType.Value(f"TYPE_{tensor.datatype}"))
 
 
-def dims(tensor: Tensor, signature: Signature) -> list[int]:
-    """The tensor's sizes as the configuration lists them."""
+def dims(tensor: ServedTensor, signature: Signature) -> list[int]:
+    """The tensor's sizes as the configuration lists them: without the batch axis when requests are batched."""
     return list(tensor.shape[1:] if signature.max_batch else tensor.shape)
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """As the protocol's model configuration extension writes it in JSON."""
+    """The configuration as JSON values, as the protocol's model configuration extension defines them."""
     json_format = require("google.protobuf.json_format")
     found = json_format.MessageToDict(config, preserving_proto_field_name=True)
     for side in ("input", "output"):
@@ -79,7 +79,7 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 
 def as_text(config: Any) -> str:
-    """As config.pbtxt holds it."""
+    """The configuration as text for config.pbtxt."""
     return str(require("google.protobuf.text_format").MessageToString(config))
 
 

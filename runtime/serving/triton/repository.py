@@ -1,7 +1,7 @@
 """Writes a package into a Triton model repository: NAME/config.pbtxt, NAME/VERSION/, NAME/warmup/.
 
-The version's folder is the package itself. Triton reads model.onnx or model.plan in it and lets the rest be;
-`rectexport serve REPO` reads the manifest, and checks every hash.
+The version's folder is the package itself. Triton reads model.onnx or model.plan in it and ignores the other files;
+`rectexport serve REPO` reads the manifest and checks every hash.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.serving.repository import MAX_BATCH
+from rectexport.runtime.serving.served_packages import ServedPackage
 from rectexport.runtime.serving.signature import Signature
-from rectexport.runtime.serving.sources import Source
 from rectexport.runtime.serving.triton.config import (
     BACKENDS,
     WARM_UP_FOLDER,
@@ -32,38 +32,40 @@ from rectexport.runtime.serving.triton.config import (
 CONFIG = "config.pbtxt"
 
 
-def write_model(source: Source, repository: Path, deployment: Deployment, max_batch: int | None = None) -> list[Path]:
-    """Write the package as a model's version and give the plugin libraries in it; other versions stay.
+def write_model(
+    served: ServedPackage, repository: Path, deployment: Deployment, max_batch: int | None = None
+) -> list[Path]:
+    """Write a package as a version of a model, and return the plugin libraries in it; other versions stay.
 
-    Raises BadInput for a package that is not whole, or has no engine for the backend, and UsageError for an unknown
-    backend. The model's folder is replaced as a whole or not at all.
+    The model's folder is replaced as a whole or not at all. Raises BadInput for a damaged package or one without the
+    file that the backend reads, and UsageError for an unknown backend.
     """
     if deployment.backend not in BACKENDS:
         raise UsageError(f"--backend {deployment.backend}: expected one of {', '.join(BACKENDS)}")
-    package = Package.open(source.path)
+    package = Package.open(served.path)
     package.verify_files()
     needed = BACKENDS[deployment.backend][1]
     if needed not in package.manifest.files:
-        raise BadInput(f"{source.path}: has no {needed}, which Triton's {deployment.backend} backend reads")
+        raise BadInput(f"{served.path}: has no {needed}, which Triton's {deployment.backend} backend reads")
     signature = Signature.of(package.manifest.inputs, package.manifest.outputs, max_batch or MAX_BATCH)
-    out = repository / source.name
+    out = repository / served.name
     old = _versions(out)
-    with replaced_directory(out, f"{old[0].name if old else source.version}/{FILE_NAME}") as work:
+    with replaced_directory(out, f"{old[0].name if old else served.version}/{FILE_NAME}") as work:
         for version in old:
-            if version.name != source.version:
+            if version.name != served.version:
                 shutil.copytree(version, work / version.name)
-        home = work / source.version
+        home = work / served.version
         home.mkdir()
         for name in (FILE_NAME, *package.manifest.files):
-            shutil.copy2(source.path / name, home / name)
+            shutil.copy2(served.path / name, home / name)
         goldens, _ = package.goldens()
         chosen = _write_warm_up(goldens, signature, work / WARM_UP_FOLDER, deployment)
-        (work / CONFIG).write_text(as_text(model_config(source.name, signature, chosen)), encoding="utf-8")
-    return [out / source.version / name for name in package.manifest.files if name.endswith(".so")]
+        (work / CONFIG).write_text(as_text(model_config(served.name, signature, chosen)), encoding="utf-8")
+    return [out / served.version / name for name in package.manifest.files if name.endswith(".so")]
 
 
 def _versions(model: Path) -> list[Path]:
-    """Folders of versions that hold packages."""
+    """The model's version folders that hold packages."""
     if not model.is_dir():
         return []
     return sorted(path for path in model.iterdir() if path.name.isdecimal() and (path / FILE_NAME).is_file())
@@ -72,7 +74,7 @@ def _versions(model: Path) -> list[Path]:
 def _write_warm_up(
     goldens: Mapping[str, Any], signature: Signature, folder: Path, deployment: Deployment
 ) -> Deployment:
-    """Golden inputs as Triton reads them: bytes alone, of one row, which Triton repeats up to the batch size."""
+    """Write one row of each golden input as raw bytes; Triton repeats it up to the batch size."""
     folder.mkdir()
     files: dict[str, tuple[str, tuple[int, ...]]] = {}
     for index, (name, array) in enumerate(goldens.items()):

@@ -1,1 +1,1 @@
-"""Worker processes and threads that run a model's batches."""
+"""Worker processes and threads, which run a model's batches."""

@@ -1,8 +1,8 @@
-"""What goes over the socket between the server and a worker: a JSON header, then tensors as they lie in memory.
+"""Frames on the socket between the server and a worker: a JSON header, then the tensors' raw bytes.
 
-A frame is the header's length (4 bytes, little-endian), the header, and one tensor after the other. The header's
-`tensors` lists [name, dtype, shape] of each. Rows of several requests follow each other in the order of the
-requests, so that what the worker reads is the batch, and nothing is copied to put it together.
+A frame is the header's length (4 bytes, little-endian), the header, and the tensors one after another. The header's
+`tensors` lists [name, dtype, shape] of each. The rows of several requests follow one another in the order of the
+requests, so the worker reads them as one batch and nothing is copied to join them.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ import numpy as np
 from rectexport.runtime.base.runner import Array
 
 _LENGTH = struct.Struct("<I")
-#: Bytes up to which a frame is sent in one piece.
+#: Frames of up to this many bytes are sent in one piece.
 SMALL = 64 << 10
 Header = dict[str, Any]
 Frame = tuple[Header, dict[str, Array]]
 
 
 def head(header: Header) -> bytes:
-    """A header with its length."""
+    """A header as bytes, preceded by its length."""
     data = json.dumps(header, separators=(",", ":")).encode()
     return _LENGTH.pack(len(data)) + data
 
 
 def described(arrays: Mapping[str, Array]) -> list[Any]:
-    """The header's `tensors` for arrays that are sent whole."""
+    """The header's `tensors` entry for these arrays."""
     return [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
 
 
 def flat(array: Array) -> memoryview:
-    """An array's memory as bytes, without a copy where it is contiguous."""
+    """An array's memory as bytes, without a copy if it is contiguous."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def gathered(parts: list[Any]) -> list[Any]:
-    """Small parts as one: a system call, and waking the other side, cost more than the copy."""
+    """Join small parts into one: a system call and waking the other side cost more than the copy."""
     return [b"".join(parts)] if sum(map(len, parts)) <= SMALL else parts
 
 
@@ -53,7 +53,7 @@ def send(link: socket.socket, header: Header, arrays: Iterable[Array] = ()) -> N
 
 
 def receive(link: socket.socket) -> Frame | None:
-    """Read one frame from a blocking socket; None when the other side has gone."""
+    """Read one frame from a blocking socket; None when the other side has closed it."""
     length = bytearray(_LENGTH.size)
     if not _fill(link, memoryview(length)):
         return None
@@ -80,7 +80,7 @@ def _empty(header: Header) -> dict[str, Array]:
 
 @final
 class FrameProtocol(asyncio.BufferedProtocol):
-    """The event loop's side: hands over each frame, and says when the other side has gone."""
+    """The event loop's end of the socket: calls `got` with each frame, and `lost` when the other side closes it."""
 
     def __init__(self, got: Callable[[Frame], None], lost: Callable[[], None]) -> None:
         self._got, self._lost = got, lost

@@ -1,4 +1,4 @@
-"""A session that has proven that it answers before anyone asks it."""
+"""The model inside a worker: opened, checked against its goldens and warmed up before the first request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rectexport.runtime.package.folder import Package
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.session import Session
 
-#: Rows alone and rows together may differ by rounding: engines take other kernels for other batch sizes.
+#: Relative L2 that a row may change by in a larger batch: engines use other kernels for other batch sizes.
 MIXING_TOLERANCE = 1e-3
 WARM_RUNS = 3
 Feeds = dict[str, Array]
@@ -25,7 +25,7 @@ Feeds = dict[str, Array]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a worker needs to know to open a model; values that JSON can carry."""
+    """What a worker needs to open a model; all values fit into JSON."""
 
     path: str
     backend: str = AUTO
@@ -33,21 +33,21 @@ class ModelSpec:
     max_batch: int | None = None
 
     def signature(self) -> Signature:
-        """What the manifest says, nothing opened. Raises BadInput."""
+        """The signature from the manifest; no engine is opened. Raises BadInput."""
         manifest = Package.open(self.path).manifest
         return Signature.of(manifest.inputs, manifest.outputs, self.max_batch)
 
 
 def open_session(spec: ModelSpec) -> Session:
-    """The one place where serving opens a package."""
+    """Open a package for serving."""
     return load(spec.path, spec.backend, threads=spec.threads)
 
 
 @final
 class HostedModel:
-    """Opens a package and runs real inferences: its goldens, and every extreme of batch size that will be used.
+    """Opens a package and runs real inferences: the goldens, and the smallest and the largest batch.
 
-    Raises BadInput when the package cannot be opened, or when its answers are not the reference's.
+    Raises BadInput when the package cannot be opened, or when its outputs differ from the goldens.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -62,13 +62,13 @@ class HostedModel:
         self.seconds = time.perf_counter() - begin
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        """Infer once. Raises BadInput when the engine fails or gives another number of rows than it got."""
+        """Infer once. Raises BadInput when the engine fails or returns another number of rows than it was given."""
         outputs = self._session.run(feeds)
         if self.signature.max_batch:
             rows = next(iter(feeds.values())).shape[0]
             for name, array in outputs.items():
                 if array.ndim == 0 or array.shape[0] != rows:
-                    raise BadInput(f"output {name}: {rows} rows went in, shape {list(array.shape)} came out")
+                    raise BadInput(f"output {name}: expected {rows} rows, as in the inputs, got {list(array.shape)}")
         return outputs
 
     def _check_goldens(self) -> Feeds:
@@ -79,7 +79,7 @@ class HostedModel:
         for name, reference in expected.items():
             if reference.shape != actual[name].shape:
                 raise BadInput(
-                    f"{package.path}: output {name}: golden of shape {list(reference.shape)}, "
+                    f"{package.path}: output {name}: expected shape {list(reference.shape)}, as the golden has, "
                     f"got {list(actual[name].shape)}"
                 )
             distance = compare(reference, actual[name]).relative_l2
@@ -91,7 +91,7 @@ class HostedModel:
         return feeds
 
     def _check_rows(self, feeds: Feeds) -> None:
-        """Give up putting requests together when rows of one run do not answer as they do alone."""
+        """Turn batching off when a row's outputs depend on the other rows of its batch."""
         least = max(tensor.bounds[0][0] for tensor in self.signature.inputs.values())
         if 2 * least > self.signature.max_batch:
             self.signature = self.signature.unbatched()
@@ -108,7 +108,7 @@ class HostedModel:
                     return
 
     def _warm(self, feeds: Feeds) -> None:
-        """Meet the smallest and the largest batch before a client does."""
+        """Run the goldens, the smallest and the largest batch, so that no client waits for first runs."""
         for _ in range(WARM_RUNS):
             self.run(feeds)
         if self.signature.max_batch:

@@ -1,4 +1,4 @@
-"""The workers of one model: as many as asked for, and a new one for each that dies."""
+"""The workers of one model; each that dies is replaced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, final
 from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.serving.workers.protocol import Worker
 
-#: Seconds before each further try to start a worker again; the last one is used from then on.
+#: Seconds to wait before each attempt to start a new worker; further attempts wait as long as the last.
 PAUSES = (0.0, 0.2, 1.0, 5.0)
 
 
@@ -26,12 +26,12 @@ class Pool:
         self._closed = False
         self.restarts = 0
         self.trouble: str | None = None
-        #: Called whenever a worker has become idle, and with a line whenever one died or could not start.
+        #: on_idle is called when a worker becomes idle; on_trouble, with a text, when one died or could not start.
         self.on_idle: Callable[[], None] = lambda: None
         self.on_trouble: Callable[[str], None] = lambda line: None
 
     async def start(self) -> dict[str, Any]:
-        """Start all; gives what the first says of the model. Raises BadInput, with none left running."""
+        """Start all workers; returns the first one's facts about the model. On BadInput none is left running."""
         workers = [self._make() for _ in range(self._count)]
         results = await asyncio.gather(*(worker.start() for worker in workers), return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
@@ -47,7 +47,7 @@ class Pool:
 
     @property
     def workers(self) -> list[Worker]:
-        """Those that can work."""
+        """The workers that are alive, idle or running."""
         return list(self._alive)
 
     @property
@@ -56,17 +56,17 @@ class Pool:
         return bool(self._idle)
 
     def acquire(self) -> Worker:
-        """An idle worker, the one that ran last: its memory is the warmest."""
+        """The idle worker that ran last: its memory is most likely still cached."""
         return self._idle.pop()
 
     def release(self, worker: Worker) -> None:
-        """Give a worker back; one that has died meanwhile stays away."""
+        """Return a worker to the idle ones, unless it has died."""
         if worker in self._alive:
             self._idle.append(worker)
             self.on_idle()
 
     def close(self) -> None:
-        """End all workers, and start no more."""
+        """Kill all workers, and start no more."""
         self._closed = True
         for task in self._tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""A worker process, seen from the server: started, fed over a socket, killed."""
+"""The server's end of a worker process: starts it, sends batches over a socket, kills it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.serving.workers import frames
 from rectexport.runtime.serving.workers.hosted import ModelSpec
-from rectexport.runtime.serving.workers.protocol import Done, Feeds, ModelFailed, Outcome, Ran, WorkerDied
+from rectexport.runtime.serving.workers.protocol import BatchResult, Done, Feeds, ModelFailed, Ran, WorkerDied
 
-#: Seconds that a worker may take to open its model and to answer the goldens.
+#: Seconds that a worker may take to open its model and run the goldens.
 START = 600.0
 
 
 @final
 class ProcessWorker:
-    """A process: it may crash, hang or be killed, and the server goes on."""
+    """A worker in a process of its own: when it crashes, hangs or is killed, the server goes on."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
@@ -35,7 +35,7 @@ class ProcessWorker:
 
     @property
     def pid(self) -> int | None:
-        """The process, once started."""
+        """The process's id, None before it is started."""
         return self._process.pid if self._process else None
 
     async def start(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class ProcessWorker:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         command = [sys.executable, "-m", "rectexport.runtime.serving.workers.worker", str(theirs.fileno())]
-        # A session of its own: Ctrl-C in a terminal reaches the server alone, which lets the worker finish.
+        # A session of its own: Ctrl-C in a terminal reaches only the server, which lets the worker finish.
         self._process = subprocess.Popen(
             [*command, json.dumps(asdict(self._spec))], pass_fds=[theirs.fileno()], start_new_session=True
         )
@@ -57,9 +57,9 @@ class ProcessWorker:
             frame = await asyncio.wait_for(opened, START)
         except asyncio.TimeoutError:
             self.kill()
-            raise BadInput(f"{self._spec.path}: its worker did not open the model within {START:g} s") from None
+            raise BadInput(f"{self._spec.path}: the worker did not open the model within {START:g} s") from None
         if frame is None:
-            raise BadInput(f"{self._spec.path}: its worker ended while it opened the model")
+            raise BadInput(f"{self._spec.path}: the worker process ended while it opened the model")
         header, _ = frame
         if "error" in header:
             raise BadInput(str(header["error"]))
@@ -68,7 +68,7 @@ class ProcessWorker:
     def run(self, feeds: Feeds, done: Done) -> None:
         if self._transport is None or self._transport.is_closing():
             loop = asyncio.get_running_loop()
-            loop.call_soon(self.lost)  # it may have died before anyone listened
+            loop.call_soon(self.lost)  # it may have died before `lost` was set
             loop.call_soon(done, WorkerDied())
             return
         self._done = lambda frame: done(_outcome(frame))
@@ -101,7 +101,7 @@ def _joined_shape(arrays: Sequence[Array]) -> tuple[int, ...]:
     return (sum(len(array) for array in arrays), *arrays[0].shape[1:])
 
 
-def _outcome(frame: frames.Frame | None) -> Outcome:
+def _outcome(frame: frames.Frame | None) -> BatchResult:
     if frame is None:
         return WorkerDied()
     header, arrays = frame
@@ -109,4 +109,4 @@ def _outcome(frame: frames.Frame | None) -> Outcome:
 
 
 def _ignored(frame: frames.Frame | None) -> None:
-    """No batch is under way."""
+    """Ignore a frame: no batch is running."""

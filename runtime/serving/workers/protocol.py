@@ -1,4 +1,4 @@
-"""What the batcher and the pool know of a worker: a process of its own, or a thread of the server."""
+"""The Worker protocol, which a process and a thread implement, and the results of a batch."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any, Protocol
 
 from rectexport.runtime.base.runner import Array
 
-#: Arrays of each request of a batch, by input.
+#: Input name -> the array of each request in a batch.
 Feeds = Mapping[str, Sequence[Array]]
 
 
 class WorkerDied(Exception):
-    """The worker went away while it held a batch."""
+    """The worker died while it ran a batch."""
 
 
 class ModelFailed(Exception):
-    """The engine raised; the worker lives."""
+    """The engine raised; the worker is still alive."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A batch's outputs, and the seconds that the engine took."""
+    """A batch's outputs by name, and the seconds that the engine took."""
 
     outputs: dict[str, Array]
     seconds: float
 
 
-#: How a batch ended.
-Outcome = Ran | WorkerDied | ModelFailed
-Done = Callable[[Outcome], None]
+#: The end of a batch: outputs, or why there are none.
+BatchResult = Ran | WorkerDied | ModelFailed
+Done = Callable[[BatchResult], None]
 
 
 class Worker(Protocol):
@@ -39,10 +39,10 @@ class Worker(Protocol):
     lost: Callable[[], None]
 
     async def start(self) -> dict[str, Any]:
-        """Open the model and run it; gives worker.facts. Raises BadInput."""
+        """Open the model and warm it up; returns worker.facts. Raises BadInput."""
 
     def run(self, feeds: Feeds, done: Done) -> None:
-        """Begin a batch; done is called once, later, in the event loop: a future would take another turn of it."""
+        """Begin a batch. done is called once, later, in the event loop; a future would cost another of its turns."""
 
     def kill(self) -> None:
-        """End it now, whatever it is doing."""
+        """End the worker now, also during a batch."""

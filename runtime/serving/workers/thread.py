@@ -1,4 +1,4 @@
-"""A worker thread of the server itself."""
+"""A worker that is a thread of the server process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from rectexport.runtime.serving.workers.worker import explain, facts
 
 @final
 class ThreadWorker:
-    """A thread of this process: nothing is copied, and nothing protects the server from the engine.
+    """A thread of this process: tensors are not copied, and a crash of the engine ends the server too.
 
-    A thread cannot be killed: one that hangs is left behind, and a new one takes its place.
+    A thread cannot be killed: one that hangs is abandoned, and a new one takes its place.
     """
 
     def __init__(self, spec: ModelSpec, opened: Callable[[ModelSpec], HostedModel] = HostedModel) -> None:
@@ -41,7 +41,7 @@ class ThreadWorker:
         self._work.put(lambda: self._opened(self._spec))
         found = await opened
         if isinstance(found, Exception):
-            raise BadInput(str(found) or f"{self._spec.path}: its worker was ended while it opened the model")
+            raise BadInput(str(found) or f"{self._spec.path}: the worker was ended while it opened the model")
         self._model = found
         return facts(found)
 
@@ -63,7 +63,7 @@ class ThreadWorker:
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         while (work := self._work.get()) is not None:
             found = _attempt(work)
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._end, found)
 
     def _end(self, found: object) -> None:
@@ -86,4 +86,4 @@ def _attempt(work: Callable[[], Any]) -> Any:
 
 
 def _ignored(found: object) -> None:
-    """Nobody waits: it comes from a thread that was left behind."""
+    """Ignore a result: it comes from an abandoned thread."""

@@ -1,6 +1,7 @@
-"""A worker process: one model, one batch at a time, over a socket that it inherits.
+"""The program of a worker process: one model, one batch at a time, over an inherited socket.
 
-process.py starts it as `python -m rectexport.runtime.serving.workers.worker FD SPEC`. It ends when the socket does.
+process.py starts it as `python -m rectexport.runtime.serving.workers.worker FD SPEC`. It ends when the socket is
+closed.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from rectexport.runtime.serving.workers.hosted import HostedModel, ModelSpec
 
 
 def main() -> None:
-    """Open the model, say so, then answer frames until the server goes."""
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an engine prints belongs to the log
+    """Open the model, send "ready" or an error, then answer frames until the server closes the socket."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever an engine prints goes to the log
     link = socket.socket(fileno=int(sys.argv[1]))
     try:
         model = HostedModel(ModelSpec(**json.loads(sys.argv[2])))
@@ -38,12 +39,12 @@ def main() -> None:
 
 
 def facts(model: HostedModel) -> dict[str, object]:
-    """What the server wants to know of an opened model."""
+    """Facts about an opened model, for the server: largest batch, seconds to open it, a remark."""
     return {"max_batch": model.signature.max_batch, "seconds": model.seconds, "remark": model.remark}
 
 
 def explain(error: Exception) -> str:
-    """One line; whatever an engine raises, the worker lives on."""
+    """The first line of an error's message, with its class unless the error is ours."""
     text = str(error).strip().splitlines()
     line = text[0][:500] if text else ""
     return line if isinstance(error, RectexportError) and line else f"{type(error).__name__}: {line}"

@@ -1,4 +1,4 @@
-"""`rectexport build` and `rectexport MODEL --trt`, on a made-up machine with TensorRT and on one without."""
+"""`rectexport build` and `rectexport MODEL --trt`, with a fake TensorRT and GPU, and without."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_plan_is_built_and_found_again(command: Command, machine: Machine, fle
         "for NVIDIA H100 80GB HBM3 (9.0), TensorRT 10.13.3, CUDA 12.8",
         "profile 0: x 1x1x8x8",
         "1 of 1 convolutions run in fp32 (100%)",
-        f"the same by trtexec: trtexec --onnx=model.onnx --saveEngine={PLAN} --stronglyTyped --noTF32",
+        f"the same with trtexec: trtexec --onnx=model.onnx --saveEngine={PLAN} --stronglyTyped --noTF32",
         f"to time it: trtexec --loadEngine={PLAN}",
     ):
         assert text in ran.out
@@ -40,14 +40,14 @@ def test_a_plan_is_built_and_found_again(command: Command, machine: Machine, fle
     again = command("build", flexible, "--trt", "--profile", "x:1x1x8x8", "--json")
     document = json.loads(again.out)
     assert document["passed"] and document["plan"]["built"] is False and document["plan"]["file"] == PLAN
-    assert "was there already" in again.err
+    assert "already there" in again.err
 
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("PluginV3", "1 layers run by a plugin"), ("kgen", "no layer runs by a plugin: rectification is")],
+    [("PluginV3", "1 layers run in a plugin"), ("kgen", "no layer runs in a plugin: rectification is")],
 )
-def test_whether_the_plugin_is_in_the_engine(
+def test_the_plugin_layers_of_the_engine_are_counted(
     command: Command, machine: Machine, flexible: Path, kind: str, said: str
 ) -> None:
     pytest.importorskip("polygraphy")
@@ -65,7 +65,7 @@ def test_a_broken_plan_can_be_built_anew(command: Command, machine: Machine, fle
     assert ran.code == 0 and f"{PLAN} built" in ran.out
 
 
-def test_what_is_missing_is_said(command: Command, without_tensorrt: None, flexible: Path) -> None:
+def test_a_missing_tensorrt_is_named(command: Command, without_tensorrt: None, flexible: Path) -> None:
     ran = command("build", flexible, "--trt")
     assert ran.code == 5 and "TensorRT cannot be imported here" in ran.err
     assert ran.last.startswith("FAILED after") and not (flexible / ".lock").exists()
@@ -76,7 +76,7 @@ def test_what_is_missing_is_said(command: Command, without_tensorrt: None, flexi
     [
         ((), "say what to build: rectexport build"),
         (("--trt", "--workspace", "much"), "--workspace 'much': expected a size"),
-        (("--trt", "--profile", "x:99x1x8x8"), "leaves what the package was exported for"),
+        (("--trt", "--profile", "x:99x1x8x8"), "exceeds the range that the package was"),
         (("--trt", "--hardware-compatibility", "all"), "expected one of none, ampere+, same-compute-capability"),
     ],
 )
@@ -118,11 +118,11 @@ def test_a_package_whose_engine_fails_is_kept(command: Command, machine: Machine
     machine.trt.refused_operator = "Conv"
     ran = command(tiny, "-o", "net", "--trt", "--input", "x:1x1x8x8")
     assert ran.code == 1
-    assert "The package net is whole, without a plan: rectexport build net --trt" in ran.err.replace("\n", " ")
+    assert "The package net is complete, but has no plan: rectexport build net --trt" in ran.err.replace("\n", " ")
     assert (folder / "net/manifest.json").is_file()
 
 
-def test_no_tensorrt_is_found_before_the_export(
+def test_a_missing_tensorrt_is_found_before_the_export(
     command: Command, without_tensorrt: None, tiny: Path, folder: Path
 ) -> None:
     ran = command(tiny, "-o", "net", "--trt")
@@ -148,6 +148,6 @@ def test_a_value_that_does_not_parse_is_found_before_the_export(
         (("--strip-plan",), "--strip-plan is for an engine; add --trt"),
     ],
 )
-def test_options_that_would_do_nothing(command: Command, tiny: Path, folder: Path, words: Any, message: str) -> None:
+def test_options_without_effect_fail(command: Command, tiny: Path, folder: Path, words: Any, message: str) -> None:
     ran = command(tiny, *words)
     assert ran.code == 2 and message in ran.err

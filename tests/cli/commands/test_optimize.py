@@ -10,7 +10,6 @@ from onnx import parser
 from typer.testing import CliRunner
 
 from rectexport.cli.commands.optimize import app
-from rectexport.cli.main import COMMANDS
 
 NET = """
 <ir_version: 9, opset_import: ["" : 18]>
@@ -31,10 +30,6 @@ def source(tmp_path):
 
 def call(*arguments):
     return CliRunner().invoke(app, [str(entry) for entry in arguments])
-
-
-def test_the_command_is_known():
-    assert COMMANDS["optimize"] == "rectexport.cli.commands.optimize"
 
 
 def test_it_writes_the_model_and_says_why(source, tmp_path):

@@ -173,7 +173,7 @@ def test_a_package_that_is_the_current_folder_is_left_alone(
 @pytest.mark.usefixtures("undrawn")
 def test_the_command_of_a_failure_repeats_it(command: Command, package: Path, source: Path) -> None:
     change(package, wrong_corner)
-    ran = command("parity", package, "--against", source, "--shapes", "x:3x1x8x8", "-o", "kept", "--json")
+    ran = command("parity", package, "--against", source, "--input", "x:3x1x8x8", "-o", "kept", "--json")
     assert document(ran)["reproduce"].endswith("--per-layer")
     goldens = {case["case"]: case["failures"] for case in document(ran)["cases"]}
     assert list(goldens) == ["goldens", "example", "x:3x1x8x8"] and all(goldens.values())
@@ -187,10 +187,7 @@ def test_without_the_source_the_goldens_still_tell(command: Command, package: Pa
     change(package, wrong_corner)
     ran = command("parity", package)
     assert ran.code == 3
-    assert (
-        "goldens: logits: relative L2" in ran.out
-        and "--against the model that the package was made from tells" in ran.out
-    )
+    assert "goldens: logits: relative L2" in ran.out and "compare --against the model that was exported" in ran.out
     assert "example: " not in ran.out  # the package's own model has the same fault
     assert ran.last.startswith("FAILED after ") and ran.last.endswith("again: rectexport parity net --per-layer")
 
@@ -272,12 +269,12 @@ def test_a_reference_that_takes_fewer_sizes(command: Command, package: Path, sou
 
 
 def test_slices_keep_to_the_memory(command: Command, package: Path) -> None:
-    whole = document(command("parity", package, "--per-layer", "--shapes", "x:1x1x8x8", "--json"))
-    parts = document(command("parity", package, "--per-layer", "--shapes", "x:1x1x8x8", "--json", "--memory", "30K"))
+    whole = document(command("parity", package, "--per-layer", "--input", "x:1x1x8x8", "--json"))
+    parts = document(command("parity", package, "--per-layer", "--input", "x:1x1x8x8", "--json", "--memory", "30K"))
     compared = [[layer["tensor"] for layer in found["cases"][1]["layers"]] for found in (whole, parts)]
     assert compared[0] == compared[1] != []
     assert not any("--memory" in note for note in whole["notes"])
-    assert any("inner tensors (features the first) take more than --memory allows" in note for note in parts["notes"])
+    assert any("exceed --memory even alone: " in note for note in parts["notes"])
     runs = [int(found["notes"][0].split()[0]) for found in (whole, parts)]
     assert runs[0] < runs[1]
 
@@ -301,9 +298,9 @@ def test_arrays_and_images_are_fed(command: Command, package: Path) -> None:
     ("words", "code", "said"),
     [
         (("missing",), 1, "missing: no such package folder"),
-        (("net", "--shapes", "x:9x1x8x8"), 1, "x:9x1x8x8: input x, axis 0: expected 1..6, got 9"),
-        (("net", "--shapes", "y:1x1x8x8"), 2, "no input 'y'"),
-        (("net", "--shapes", "x:1x1x8x8", "--inputs", "a.npz"), 2, "give one of the two"),
+        (("net", "--input", "x:9x1x8x8"), 1, "x:9x1x8x8: input x, axis 0: expected 1..6, got 9"),
+        (("net", "--input", "y:1x1x8x8"), 2, "no input 'y'"),
+        (("net", "--input", "x:1x1x8x8", "--inputs", "a.npz"), 2, "give one of the two"),
         (("net", "--inputs", "a.npz"), 1, "a.npz: no such file"),
         (("net", "--memory", "much"), 2, "--memory 'much': expected a size such as 512M"),
         (("net", "--mean", "a"), 2, "--mean 'a'"),

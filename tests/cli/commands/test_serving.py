@@ -73,8 +73,8 @@ def test_a_taken_port_is_named(command: Command, package: Path) -> None:
 def test_triton_refuses_and_writes_nothing(command: Command, package: Path) -> None:
     for words, code, said in (
         ((package, "repo"), 1, "sha256"),
-        ((package,), 2, "expected PKG REPO"),
-        ((package, "repo", "--check"), 2, "expected REPO behind --check"),
+        ((package,), 2, "expected PACKAGE REPOSITORY"),
+        ((package, "repo", "--check"), 2, "expected REPOSITORY behind --check"),
         (("repo", "--check"), 1, "repo: no such folder"),
     ):
         ran = command("triton", *words)

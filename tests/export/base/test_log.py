@@ -17,6 +17,9 @@ class Listener:
     def said(self, text: str) -> None:
         self.heard.append(("said", text))
 
+    def detailed(self, text: str) -> None:
+        self.heard.append(("detailed", text))
+
     def advanced(self, done: int, total: int, text: str) -> None:
         self.heard.append(("advanced", done, total, text))
 
@@ -32,8 +35,8 @@ def test_steps_and_lines() -> None:
         log.say("3 nodes")
         log.advance(1, 2, "the second")
     with log.step("passes"):
-        pass
-    assert log.lines == ["trace", "  3 nodes", "passes"]
+        log.detail("batch_norm: fired 1")
+    assert log.lines == ["trace", "  3 nodes", "passes", "  batch_norm: fired 1"]
     assert [name for name, _ in log.steps] == ["trace", "passes"]
     assert listener.heard == [
         ("started", "trace"),
@@ -41,6 +44,7 @@ def test_steps_and_lines() -> None:
         ("advanced", 1, 2, "the second"),
         ("finished", "trace"),
         ("started", "passes"),
+        ("detailed", "batch_norm: fired 1"),
         ("finished", "passes"),
     ]
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from onnx import ModelProto, parser
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.checking import marking
-from rectexport.exporter.checking.fusion import FusionWatch, optimized_nodes
-from rectexport.exporter.checking.marking import Tensor, comparable, oversized, slices, write_marked
+from rectexport.exporter.checking.marking import MarkedTensor, comparable, oversized, slices, write_marked
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.load import load_source
-from rectexport.exporter.pipeline import ExportOptions, run_export
+from rectexport.exporter.pipeline import run_export
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.package.folder import Package
 
@@ -81,7 +81,7 @@ def test_a_size_that_is_not_known_counts_as_the_largest(model: ModelProto, monke
     memory=st.integers(1, 60_000),
 )
 def test_slices_hold_everything_in_order_and_fit(sizes: list[int], memory: int) -> None:
-    tensors = [Tensor(f"t{index}", size) for index, size in enumerate(sizes)]
+    tensors = [MarkedTensor(f"t{index}", size) for index, size in enumerate(sizes)]
     groups = list(slices(tensors, memory))
     assert [name for group in groups for name in group] == [tensor.name for tensor in tensors]
     large = oversized(tensors, memory)
@@ -101,28 +101,3 @@ def test_the_marked_package_opens_and_answers_as_before(package: Package, tmp_pa
     np.testing.assert_allclose(after["y"], before["y"], rtol=1e-6)
     assert [value.name for value in onnx.load(package.model_file).graph.output] == ["y"]
     package.verify_files()
-
-
-def test_lost_fusions_are_counted_and_layouts_are_not(package: Package, tmp_path: Path) -> None:
-    model = onnx.load(package.model_file)
-    watch = FusionWatch(counts_nodes=True)
-    assert watch.summary() == ""
-    last = model.graph.node[-1].input[0]
-    (tmp_path / "a").mkdir()
-    watch.note(package.model_file, write_marked(package, model, [last], tmp_path / "a").model_file, True)
-    (tmp_path / "b").mkdir()
-    conv = next(node.output[0] for node in model.graph.node if node.op_type == "Conv")
-    marked = write_marked(package, model, [conv], tmp_path / "b").model_file
-    assert optimized_nodes(marked)["Relu"] == optimized_nodes(package.model_file)["Relu"] + 1
-    watch.note(package.model_file, marked, False)
-    summary = watch.summary()
-    assert summary.startswith(
-        "2 runs with inner tensors marked as outputs: marking changed fusion in 1 (Relu 0 → up to 1)"
-    )
-    assert summary.endswith("and the outputs' last bits in 1")
-
-
-def test_an_engine_that_hides_its_graph_is_judged_by_bits_alone() -> None:
-    watch = FusionWatch(counts_nodes=False)
-    watch.note(Path("none"), Path("none"), True)
-    assert "marking changed no bit of the outputs; the engine does not show what it fuses" in watch.summary()

@@ -151,12 +151,3 @@ def test_onnx_is_its_own_reference() -> None:
     np.testing.assert_array_equal(inner["a"], -x["x"])
     assert made.layer("a") == "a"
     assert "ONNX Runtime" in made.description
-
-
-def test_run_inner_gives_what_was_asked_for() -> None:
-    model = onnx_model()
-    before = model.SerializeToString()
-    x = {"x": normal(3, 2)}
-    assert list(run_inner(model, x, ["y", "a"])) == ["y", "a"]
-    assert run_inner(model, x, []) == {}
-    assert model.SerializeToString() == before

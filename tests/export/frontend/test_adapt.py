@@ -152,7 +152,7 @@ def test_the_names_are_the_third_parties() -> None:
 def test_rfconv(average: bool, window: dict) -> None:
     module = RFConv2d(8, 6, average_mode=average, **window)
     adapted, swaps = adapt(nn.Sequential(module))
-    assert isinstance(adapted[0], RectifiedConv2d) and "its definition is exported" in str(swaps[0])
+    assert isinstance(adapted[0], RectifiedConv2d) and "exported as defined in the paper" in str(swaps[0])
     options = {
         "strides": module.stride,
         "pads": module.padding * 2,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rectexport.exporter.frontend.inputs import (
     InputPlan,
-    Plan,
+    ModelInputs,
     ShapeOptions,
     fit_example,
     forward_names,
@@ -128,13 +128,13 @@ def test_plan_knows_whether_it_is_dynamic() -> None:
     assert not still.dynamic
     assert list(still.examples) == ["picture"]
     assert plan_inputs(module(One(), normal(2, 4)), ShapeOptions(max=["4x4"])).dynamic
-    assert not Plan(()).dynamic
+    assert not ModelInputs(()).dynamic
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({}, r"net\.pt does not say its input's shape; give it with --input picture:1x3x224x224"),
+        ({}, r"net\.pt: the shape of its input is not known; give it with --input picture:1x3x224x224"),
         (
             {"min": ["4x4"], "opt": ["2x4"], "max": ["8x4"]},
             r"input picture, axis 0: expected min <= opt",
@@ -160,7 +160,7 @@ def test_one_shape_for_two_inputs() -> None:
 
 
 def test_another_rank_than_the_example() -> None:
-    with pytest.raises(UsageError, match=r"input picture: 1x2x3 has another rank than its example \[1, 2\]"):
+    with pytest.raises(UsageError, match=r"input picture: 1x2x3 has rank 3, its example \[1, 2\] has rank 2"):
         plan(module(One(), normal(1, 2)), input=["1x2x3"])
 
 
@@ -191,12 +191,12 @@ def test_loaded_inputs(tmp_path: Path) -> None:
 
 
 def test_loaded_inputs_lack_one(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"--load-inputs: no array named 'x'; the file has y, z"):
+    with pytest.raises(BadInput, match=r"--inputs: no array named 'x'; the file has y, z"):
         plan(module(One(), input_names=["x"]), load=saved(tmp_path, y=normal(1), z=normal(1)))
 
 
 def test_loaded_inputs_are_missing(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"none\.npz: no such file \(--load-inputs\)"):
+    with pytest.raises(BadInput, match=r"none\.npz: no such file \(--inputs\)"):
         plan(module(One()), load=tmp_path / "none.npz")
 
 
@@ -212,7 +212,7 @@ def test_loaded_inputs_are_damaged(damage: str, tmp_path: Path) -> None:
     else:
         np.save(tmp_path / "plain", normal(3))
         path = tmp_path / "plain.npy"
-    with pytest.raises(BadInput, match=r"not a readable \.npz of arrays \(--load-inputs\)"):
+    with pytest.raises(BadInput, match=r"not a readable \.npz of arrays \(--inputs\)"):
         plan(module(One()), load=path)
 
 

@@ -205,7 +205,7 @@ def test_onnx_with_weights_beside_it(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
     assert load_source(tmp_path / "m.onnx").kind == "onnx"
     (tmp_path / "m.data").unlink()
-    with pytest.raises(BadInput, match=r"m\.onnx: weights of w are kept in .m\.data., which is no file"):
+    with pytest.raises(BadInput, match=r"m\.onnx: weights of w are stored in .m\.data., which is not a file"):
         load_source(tmp_path / "m.onnx")
 
 
@@ -225,7 +225,7 @@ def refuses(path: Path, message: str, options: LoadOptions = PLAIN, error: type[
 def test_no_such_file(tmp_path: Path, files: Path) -> None:
     refuses(tmp_path / "none.pt", r"none\.pt: no such file$")
     refuses(files / "chekpoint.pt", r"chekpoint\.pt: no such file; did you mean .*checkpoint\.pt\?")
-    refuses(tmp_path / "folder" / "none.pt", r"no such file \(there is no folder .*folder either\)")
+    refuses(tmp_path / "folder" / "none.pt", r"no such file, nor a folder .*folder")
 
 
 def test_folder(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_empty_file(suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [PLAIN, TRUSTED], ids=["plain", "trusted"])
 @pytest.mark.parametrize("suffix", [".pt", ".pt2", ".onnx", ".safetensors", ".jpg"])
 def test_random_bytes(suffix: str, options: LoadOptions, tmp_path: Path) -> None:
-    """Nobody is told to trust a file that is no pickle at all."""
+    """Only a file that is a pickle is refused with the advice to trust it."""
     generator = random.Random(1)
     for size in (1, 2, 60, 5000):
         path = tmp_path / f"noise{suffix}"
@@ -445,11 +445,11 @@ def test_a_script_without_forward(tmp_path: Path) -> None:
     ("signature", "body", "message"),
     [
         ("() => (float[1] y)", "y = Constant<value_floats=[1.0]>()", "the model has no input"),
-        ("(string[2] x) => (string[2] y)", "y = Identity(x)", "input x is no tensor of numbers"),
+        ("(string[2] x) => (string[2] y)", "y = Identity(x)", "input x is not a tensor of numbers"),
         (
             "(seq(float[2]) x) => (float[2] y)",
             "i = Constant<value_int=0>()\n y = SequenceAt(x, i)",
-            "input x is no tensor",
+            "input x is not a tensor",
         ),
     ],
 )
@@ -470,7 +470,7 @@ def test_rectifying_a_plain_network(files: Path, load: Callable[..., Source]) ->
     source = load(plain, LoadOptions(trust_pickle=True, rectify_model=True))
     assert source.description == "pickled DigitsNet, 4 convolutions rectified"
     assert sum(isinstance(module, RectifiedConv2d) for module in source.model.modules()) == 4
-    with pytest.raises(UsageError, match=r"--rectify-model: .*model\.onnx is ONNX file; its code is fixed"):
+    with pytest.raises(UsageError, match=r"--rectify-model: .*model\.onnx is ONNX file, whose convolutions cannot"):
         load_source(files / "model.onnx", LoadOptions(rectify_model=True))
     with pytest.raises(BadInput, match=r"--rectify-model: .*value\.pt has no zero-padded convolution to rectify"):
         load(nn.Linear(2, 2), LoadOptions(trust_pickle=True, rectify_model=True))

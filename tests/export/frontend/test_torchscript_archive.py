@@ -1,4 +1,4 @@
-"""TorchScript that could reach out of the process is refused before torch loads it; an honest one is not."""
+"""TorchScript that could reach outside the process is refused before torch loads it; harmless TorchScript is not."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_honest(tmp_path: Path) -> None:
 def test_it_writes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.jit.script(Saves()).save("saves.pt")
-    with pytest.raises(BadInput, match=r"could reach out of the process: .* has torch\.save\. .*--trust-pickle"):
+    with pytest.raises(BadInput, match=r"could reach outside the process: .* has torch\.save\. .*--trust-pickle"):
         load_source(Path("saves.pt"))
     assert load_source(Path("saves.pt"), LoadOptions(trust_pickle=True)).kind == "torchscript"
     assert not Path("canary").exists()

@@ -12,9 +12,9 @@ from onnx import ModelProto, helper, numpy_helper
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph import guard
 from rectexport.exporter.graph.guard import run_passes
-from rectexport.exporter.passes import Pass, PassResult, Refusal, rectify_fold, rectify_graph, select_passes
+from rectexport.exporter.passes import Pass, PassResult, Refusal, rectify_fold, rectify_graph
 from rectexport.runtime.errors import BadInput, ParityError
-from tests.export.helper import build, constants, normal
+from tests.export.helper import build, constants, normal, passes_after_lowering
 
 WINDOW = "kernel_shape=[3,3], strides=[1,1], pads=[1,1,1,1], dilations=[1,1], numerator=9"
 
@@ -107,7 +107,7 @@ CAUGHT = {
 @pytest.mark.parametrize("change", CAUGHT)
 def test_a_wrong_pass_is_caught_and_named(change: Callable[[ModelProto], None]) -> None:
     with pytest.raises(ParityError, match=CAUGHT[change]) as caught:
-        run_passes(network(), [*select_passes("auto")[:1], breaking(change)], FEEDS, Log())
+        run_passes(network(), [*passes_after_lowering()[:1], breaking(change)], FEEDS, Log())
     assert caught.value.exit_code == 3
 
 
@@ -141,7 +141,7 @@ def test_factors_of_the_other_axis_are_caught() -> None:
 
 
 def test_the_pass_after_a_good_one_is_the_one_named() -> None:
-    passes = [*select_passes("auto"), breaking(shift_a_bias, "last")]
+    passes = [*passes_after_lowering(), breaking(shift_a_bias, "last")]
     model = network()
     model.graph.initializer.append(numpy_helper.from_array(normal(2, seed=5), "unused"))
     with pytest.raises(ParityError, match="pass last changed"):
@@ -169,8 +169,8 @@ def test_a_pass_that_hides_what_it_did_is_caught() -> None:
 @pytest.mark.parametrize("dims", ["4,4", "H,W"])
 def test_right_passes_pass(dims: str) -> None:
     log = Log()
-    model, results = run_passes(network(dims), select_passes("auto"), FEEDS, log)
-    assert [result.name for result in results] == [entry.name for entry in select_passes("auto")]
+    model, results = run_passes(network(dims), passes_after_lowering(), FEEDS, log)
+    assert [result.name for result in results] == [entry.name for entry in passes_after_lowering()]
     assert {node.domain for node in model.graph.node} == {""}
     assert len(log.lines) == len(results)
 
@@ -199,7 +199,7 @@ def test_a_model_that_does_not_run_is_no_pass_to_blame() -> None:
     model = build("(float[N,2] x) => (float[N,2] y)", "y = Relu(x)")
     model.graph.node[0].op_type = "Unheard"
     with pytest.raises(BadInput, match="refuses it"):
-        run_passes(model, select_passes("auto"), [{"x": normal(1, 2)}], Log())
+        run_passes(model, passes_after_lowering(), [{"x": normal(1, 2)}], Log())
 
 
 def test_models_beyond_protobuf_are_left_to_the_parity_check(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import ModelProto
 
-from rectexport.exporter.passes import PASSES, RECTIFY_FORMS, PassResult, Refusal, select_passes
-from tests.export.helper import build, normal, operators, outputs, relative_l2, signature
+from rectexport.exporter.passes import (
+    PASSES,
+    RECTIFY_FORMS,
+    STAGES,
+    Pass,
+    PassContext,
+    PassPipeline,
+    PassResult,
+    Refusal,
+    select_passes,
+)
+from rectexport.exporter.passes.lowering.machinery.tuning import COUNTED, MEASURED
+from rectexport.exporter.passes.order import LOWER
+from tests.export.helper import build, normal, operators, outputs, passes_after_lowering, relative_l2, signature
 
 WINDOW = "kernel_shape=[3,3], strides=[1,1], pads=[1,1,1,1], dilations=[1,1], numerator=9"
 BODY = f"""
@@ -18,20 +31,71 @@ BODY = f"""
 """
 
 
-def names(form: str) -> list[str]:
-    return [entry.name for entry in select_passes(form)]
+RAISED = (
+    "raise_tidy", "raise_symmetric_pad", "raise_shift", "raise_embedded_kernel", "raise_conv_sum", "raise_avr",
+    "raise_crelu", "raise_rectification",
+)  # fmt: skip
+LOWERED = ("lower_norm_conv", "lower_linear_convs", "lower_symmetric_conv", "lower_crelu", "lower_neg_concat")
+
+
+def names(**context: str) -> list[str]:
+    return [entry.name for entry in select_passes(PassContext(**context))]
 
 
 def test_order() -> None:
-    assert [entry.name for entry in PASSES] == ["batch_norm", "rectify_fold", "rectify_graph", "inline", "cleanup"]
+    assert [entry.name for entry in PASSES] == [
+        *RAISED, "batch_norm", "global_mean", *LOWERED, "lower_rectify", "rectify_fold", "rectify_graph",
+        "inline", "cleanup", "float16", "bfloat16",
+    ]  # fmt: skip
 
 
-def test_forms() -> None:
-    assert RECTIFY_FORMS == ("auto", "fold", "graph", "plugin")
-    assert names("auto") == [entry.name for entry in PASSES]
-    assert names("fold") == ["batch_norm", "rectify_fold", "inline", "cleanup"]
-    assert names("graph") == ["batch_norm", "rectify_graph", "inline", "cleanup"]
-    assert not {"rectify_fold", "rectify_graph"} & set(names("plugin"))
+def test_stages_stand_in_order() -> None:
+    stages = [STAGES.index(entry.stage) for entry in PASSES]
+    assert stages == sorted(stages)
+
+
+@pytest.mark.parametrize(
+    ("context", "rest"),
+    [
+        ({}, ["lower_rectify", "rectify_fold", "rectify_graph", "inline", "cleanup"]),
+        ({"rectify": "fold"}, ["rectify_fold", "inline", "cleanup"]),
+        ({"rectify": "graph"}, ["rectify_graph", "inline", "cleanup"]),
+        ({"rectify": "plugin"}, ["inline", "cleanup"]),
+        ({"rectify": "fold", "precision": "fp16"}, ["rectify_fold", "inline", "cleanup", "float16"]),
+        ({"rectify": "plugin", "precision": "bf16"}, ["inline", "cleanup", "bfloat16"]),
+    ],
+)
+def test_each_form_and_precision_has_its_passes(context: dict[str, str], rest: list[str]) -> None:
+    assert names(**context) == ["raise", "batch_norm", *LOWERED, *rest]
+
+
+def test_tensorrt_has_a_pass_of_its_own() -> None:
+    assert [name for name in names(target="tensorrt") if name not in names()] == ["global_mean"]
+
+
+def test_a_pass_gets_what_it_takes_of_the_context() -> None:
+    taken: dict[str, object] = {}
+
+    def run(model: ModelProto, **given: object) -> tuple[ModelProto, PassResult]:
+        taken.update(given)
+        return model, PassResult("mine")
+
+    context = PassContext("portable", "graph")
+    (entry,) = select_passes(context, [Pass("mine", run, takes=("target", "rectify"))])
+    entry.run(build("(float[2] x) => (float[2] y)", "y = Relu(x)"))
+    assert taken == {"target": "portable", "rectify": "graph"}
+
+
+def test_raise_passes_in_a_row_run_as_one() -> None:
+    between = PassPipeline.default().after("raise_avr", Pass("mine", lambda model: (model, PassResult("mine"))))
+    found = [entry.name for entry in select_passes(PassContext(), between.passes)]
+    assert found[:4] == ["raise", "mine", "raise", "batch_norm"]
+
+
+def test_every_lowering_pass_is_chosen_by_counting_or_timed() -> None:
+    """Tuning knows each operator that the passes lower."""
+    lowered = {entry.name for entry in PASSES if entry.stage == LOWER}
+    assert {f"lower_{operator.name}" for operator in (*COUNTED, *MEASURED)} == lowered
 
 
 @pytest.mark.parametrize("form", [form for form in RECTIFY_FORMS if form != "plugin"])
@@ -43,7 +107,7 @@ def test_all_together(form: str, dims: str) -> None:
     model = build(f"(float[N,2,{dims}] x) => (float[N,8,{dims}] z)", BODY, **values)
     feeds = {"x": normal(3, 2, 5, 6)}
     expected, lowered = outputs(model, feeds)[0], model
-    for entry in select_passes(form):
+    for entry in passes_after_lowering(form):
         lowered, result = entry.run(lowered)
         assert result.name == entry.name
         assert relative_l2(expected, outputs(lowered, feeds)[0]) <= 1e-6, entry.name
@@ -52,7 +116,7 @@ def test_all_together(form: str, dims: str) -> None:
     assert signature(lowered) == signature(model)
     assert "BatchNormalization" not in operators(lowered) and "Identity" not in operators(lowered)
     assert ("Shape" in operators(lowered)) is (dims == "H,W")  # of static sizes even the graph form is constant
-    for entry in select_passes(form):
+    for entry in passes_after_lowering(form):
         again, result = entry.run(lowered)
         assert again is lowered, entry.name
         assert not result.fired

@@ -11,7 +11,6 @@ from onnx import ModelProto, helper, numpy_helper
 
 from rectexport.cli.main import main
 from rectexport.exporter.tools.doctor import diagnose, load_model
-from rectexport.exporter.tools.folded_factor import MARGIN, log_likelihood_ratio
 from rectexport.plugins import reference
 from rectexport.runtime.errors import BadInput
 
@@ -55,7 +54,7 @@ def test_separable_maps_are_intact_as_they_are(kernel):
 def test_both_factors_folded(kernel):
     r = factor(CHANNELS, kernel)
     (suspicion,) = diagnose(model_of(kernel=kernel, scale=r * r)).suspicions
-    assert suspicion.node == "conv" and "are larger as" in suspicion.evidence[0]
+    assert suspicion.node == "conv" and "are larger, as the factors of" in suspicion.evidence[0]
 
 
 def test_one_factor_folded_and_the_other_left():
@@ -78,15 +77,6 @@ def test_what_onnxslim_does_is_found(kernel):
 def test_an_ordinary_convolution_is_not_suspicious():
     assert diagnose(model_of()).healthy
     assert diagnose(model_of(scale=factor(CHANNELS, 3), size=(9, 9))).healthy  # not as wide as its channels
-
-
-def test_suspicion_is_rare_without_a_reason():
-    random, alarms = np.random.default_rng(0), 0
-    for kernel in (3, 7):
-        for _ in range(5000):
-            norms = np.exp(random.uniform(0.05, 0.6) * random.standard_normal(64))
-            alarms += log_likelihood_ratio(norms, factor(64, kernel)) > MARGIN
-    assert alarms <= 10
 
 
 def test_dynamic_sizes_and_opset():

@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks import chains
 from benchmarks.chains import Chain
 from rectexport import export
-from rectexport.exporter.passes.lowering import lower
+from rectexport.exporter.passes import lower
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm, finished
 from rectexport.exporter.passes.precision import half
 from rectexport.exporter.tools.plain_twin import plain_twin, write_plain_twin

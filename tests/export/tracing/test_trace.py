@@ -16,10 +16,10 @@ from onnx import ModelProto, checker
 from torch import Tensor, nn
 from torch.export import Dim
 
+from rectexport.exporter.base.options import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import DOMAIN, SIGNATURES, attributes, default_opset
 from rectexport.exporter.tracing import translation
-from rectexport.exporter.tracing.trace import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 from rectexport.models import AVR, CReLU, RectifiedConv2d, ScaledCReLU, SymmetricConv2d, SymmetricPad2d
 from rectexport.runtime.errors import BadInput
 from tests.export.helper import Array, build, operators, outputs, relative_l2
@@ -218,8 +218,8 @@ def test_an_input_called_output() -> None:
 @pytest.mark.parametrize(
     ("pick", "message"),
     [
-        (lambda y, x: (y, 3), "Returns: output 1 is no tensor but int; let forward return tensors only"),
-        (lambda y, x: (y.shape[2], y), "Returns: output 0 is no tensor but int"),
+        (lambda y, x: (y, 3), "Returns: output 1 is of type int, expected a tensor; let forward return only tensors"),
+        (lambda y, x: (y.shape[2], y), "Returns: output 0 is of type int, expected a tensor"),
         (lambda y, x: None, "Returns: forward returns no tensor"),
     ],
 )

@@ -1,6 +1,6 @@
-// Times the kernel beside a copy of the same pixels into a packed buffer, and beside a copy of the whole tensor.
+// Times the kernel, a copy of the same pixels into a packed buffer, and a copy of the whole tensor.
 //
-// One line a shape, tab-separated; the first line names the columns. GB/s counts each pixel touched as read and
+// One tab-separated line per shape; the first line names the columns. GB/s counts each processed pixel as read and
 // written.
 #include <algorithm>
 #include <type_traits>
@@ -25,7 +25,7 @@ struct Shape {
     std::int64_t stride;
 };
 
-// What rectify reads and writes, without arithmetic: the least that a border kernel could cost.
+// Reads and writes what the kernel does, without arithmetic: a lower bound of the time of a border kernel.
 template <class Vector>
 __global__ void copy_region(RectifyParams params, Plan plan, Vector* packed) {
     const auto* const y = static_cast<const typename Vector::Element*>(params.y);

@@ -1,4 +1,4 @@
-// Reads the files of dump_cases.py, which describes them.
+// Reads the files that dump_cases.py writes and describes.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ public:
         std::vector<T> values(static_cast<std::size_t>(count));
         stream_.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(T)));
         if (!stream_) {
-            std::fprintf(stderr, "the file of cases ends within a case\n");
+            std::fprintf(stderr, "the file of cases is truncated: run dump_cases.py again\n");
             std::exit(2);
         }
         return values;
@@ -54,7 +54,7 @@ private:
     std::ifstream stream_;
 };
 
-// Counts what passed and what did not, and says the first few that did not.
+// Counts checks and failures, and prints the first few failures.
 class Tally {
 public:
     void check(bool good, const std::string& what) {

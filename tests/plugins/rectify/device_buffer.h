@@ -1,4 +1,4 @@
-// What the GPU tests and the benchmark share: device memory that frees itself, and errors that end the program.
+// Shared by the GPU tests and the benchmark: device memory that frees itself, and errors that end the program.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -19,7 +19,7 @@ inline void must(int status, const char* doing) {
     }
 }
 
-// Ends the program as skipped where there is no device; says which there is otherwise.
+// Ends the program as skipped if there is no device; otherwise prints which device is used.
 inline void need_device() {
     int count = 0;
     const cudaError_t status = cudaGetDeviceCount(&count);

@@ -1,4 +1,4 @@
-// The kernel on a GPU against the reference, and bit by bit against the same walk on the CPU.
+// Compares the kernel on a GPU with the reference, and bit by bit with the same code on the CPU.
 #include "device_buffer.h"
 #include "guarded_buffer.h"
 #include "host.h"
@@ -13,7 +13,7 @@ DeviceBuffer uploaded(const Bytes& bytes) {
     return buffer;
 }
 
-// Runs on the device, guards and all, and brings everything back into `buffer`.
+// Runs on the device, including the guard bytes, and copies everything back into `buffer`.
 void run_on_device(const TensorCase& c, GuardedBuffer& buffer) {
     const DeviceBuffer y = uploaded(buffer.storage());
     const DeviceBuffer bias = uploaded(packed_bias(c));
@@ -59,7 +59,7 @@ __global__ void fill(Half* y, std::int64_t count, Half value) {
     }
 }
 
-// Counts the elements of a tensor of ones that are not r afterwards.
+// Counts the elements of a tensor of ones that do not equal r afterwards.
 __global__ void count_wrong(const Half* y, RectifyParams params, std::int64_t count, unsigned long long* wrong) {
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
     const std::int64_t plane = params.window.rows.out * params.window.columns.out;

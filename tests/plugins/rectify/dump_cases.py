@@ -1,4 +1,4 @@
-"""Writes what the native tests compare with, computed by plugins/reference.py.
+"""Write the expected values of the native tests, computed by plugins/reference.py.
 
     python dump_cases.py FOLDER
 
@@ -29,7 +29,7 @@ from rectexport.plugins import reference
 GEOMETRIES, TENSORS = 6000, 360
 TYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 LAYOUTS = 3
-#: Relative to the value: half of the last place of each type, and a little for the arithmetic in float32 before it.
+#: Relative to the value; added to half a unit in the last place of each type, for the arithmetic in float32 before.
 SLACK = 2.0**-22
 #: Half of float16's smallest number.
 SUBNORMAL = 2.0**-25
@@ -37,7 +37,7 @@ SUBNORMAL = 2.0**-25
 
 @dataclass(frozen=True)
 class Geometry:
-    """A convolution's sizes and window; everything in the order rows, columns."""
+    """A convolution's sizes and window, always in the order rows, columns."""
 
     size: tuple[int, int]
     kernel: tuple[int, int]
@@ -80,7 +80,7 @@ KNOWN = (
 
 
 def geometry(random: np.random.Generator, largest: int) -> Geometry:
-    """A random one whose window fits into the padded input."""
+    """A random geometry whose window fits into the padded input."""
 
     def pick(low: int, high: int, count: int) -> Any:
         return tuple(int(n) for n in random.integers(low, high, count, endpoint=True))
@@ -124,7 +124,7 @@ def write_tensor(stream: BinaryIO, random: np.random.Generator, number: int) -> 
     y = rounded(random, (batch, channels, *r.shape), TYPES[kind])
     bias = rounded(random, channels, TYPES[kind]) if random.random() < 0.5 else None
     if bias is not None:
-        bias[random.random(channels) < 0.3] = 0  # a channel without a shift may be left alone where r = 1
+        bias[random.random(channels) < 0.3] = 0  # the kernel may skip a channel with bias 0 where r = 1
     window = (drawn.kernel, drawn.strides, drawn.pads, drawn.dilations, drawn.mode)
     expected = reference.rectify(y, (batch, 1, *drawn.size), bias, *window, empty)
     largest = np.abs(r * y).max() + (0 if bias is None else np.abs(bias).max())
@@ -136,7 +136,7 @@ def write_tensor(stream: BinaryIO, random: np.random.Generator, number: int) -> 
 
 def write_numbers(stream: BinaryIO, random: np.random.Generator) -> None:
     halves = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)
-    between = halves[:-1] / 2 + halves[1:] / 2  # ties, and the doubtful cases at both ends
+    between = halves[:-1] / 2 + halves[1:] / 2  # ties, and the edge cases at both ends
     anything = random.integers(0, 2**32, 100_000, dtype=np.uint32).view(np.float32)
     floats = np.concatenate([halves, between, anything, np.array([65519.996, 65520, -65536], np.float32)])
     floats = floats[~np.isnan(floats)]

@@ -1,4 +1,4 @@
-// The index arithmetic against the reference, over thousands of geometries; conversions against NumPy's.
+// Compares the index arithmetic with the reference, over thousands of geometries, and conversions with NumPy's.
 #include "geometry.h"
 
 #include <set>
@@ -22,7 +22,7 @@ void check_axis(Tally& tally, const Axis& axis, const std::vector<std::int64_t>&
     }
 }
 
-// Every pixel of the region once, and exactly those whose windows overhang.
+// Checks that the region holds each pixel whose window overhangs exactly once, and no others.
 void check_border(Tally& tally,
                   const Window& window,
                   const std::vector<std::int64_t>& rows,
@@ -88,7 +88,7 @@ int check_numbers(const std::string& path) {
     return tally.close("numbers");
 }
 
-// Sizes that no plane of a test could have.
+// Sizes too large for the tensors of a test.
 int check_large() {
     Tally tally;
     const std::int64_t size = (std::int64_t{1} << 31) - 1;

@@ -1,4 +1,4 @@
-// Bytes between two canaries.
+// A buffer between guard bytes, which show writes outside it.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@ class GuardedBuffer {
 public:
     static constexpr std::size_t kGuard = 512;
 
-    // `shift` bytes off a 16-byte boundary.
+    // The content starts `shift` bytes after a 16-byte boundary.
     GuardedBuffer(const Bytes& content, std::size_t shift)
         : first_(kGuard + shift), size_(content.size()), storage_(kGuard + shift + size_ + kGuard + 16, kCanary) {
         first_ += 15 - (reinterpret_cast<std::uintptr_t>(storage_.data()) + kGuard + 15) % 16;

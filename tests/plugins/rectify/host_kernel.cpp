@@ -1,4 +1,4 @@
-// The kernel's interface on host memory: the adapter's tests link this in its place.
+// The kernel's interface on host memory; the adapter's tests link it instead of the kernel.
 #include "host_kernel.h"
 
 #include <cstring>

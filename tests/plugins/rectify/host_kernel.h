@@ -2,7 +2,7 @@
 
 namespace rectexport::testing {
 
-// What the kernel on host memory was asked to do, and what it is to answer.
+// How often the kernel on host memory was called, and the status that it returns.
 struct HostKernel {
     int launches = 0;
     int copies = 0;

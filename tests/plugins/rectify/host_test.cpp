@@ -1,4 +1,4 @@
-// The kernel's walk on the CPU against the reference: all types and layouts, odd sizes, canaries.
+// Compares the kernel's code on the CPU with the reference: all types and layouts, odd sizes, guard bytes.
 #include "host.h"
 
 #include "guarded_buffer.h"
@@ -34,14 +34,14 @@ RectifyParams small(void* y) {
     return {y, nullptr, 2, 5, {axis, axis, 9}, true, ElementType::kFloat32, Layout::kNchw};
 }
 
-// A large batch is shared out over fewer threads than images; each image must still be visited once.
+// A large batch has fewer threads than images; each image must still be processed exactly once.
 void check_sharing(Tally& tally) {
     RectifyParams params = small(nullptr);
     params.batch = 9000;
     params.channels = 1;
     std::vector<float> y(9000 * 64, 1.0F);
     params.y = y.data();
-    tally.check(rectify_plan(params).grid.z < params.batch, "the plan gives every image a block of its own");
+    tally.check(rectify_plan(params).grid.z < params.batch, "the plan has a block for every image");
     rectify_on_host(params);
     bool good = true;
     for (std::size_t index = 0; index < y.size(); ++index) {
@@ -54,16 +54,16 @@ void check_sharing(Tally& tally) {
 void check_cost(Tally& tally) {
     float y = 0;
     RectifyParams params = small(&y);
-    tally.check(rectify_plan(params).items() == 28, "sum mode without bias deals out the border alone");
+    tally.check(rectify_plan(params).items() == 28, "sum mode without bias covers only the border");
     params.window.numerator = 1;
-    tally.check(rectify_plan(params).items() == 64, "average mode deals out every pixel");
+    tally.check(rectify_plan(params).items() == 64, "average mode covers every pixel");
     params = small(&y);
     params.bias = &y;
-    tally.check(rectify_plan(params).items() == 64, "a bias deals out every pixel");
+    tally.check(rectify_plan(params).items() == 64, "with a bias every pixel is covered");
     const Axis unpadded{10, 8, 3, 1, 0, 0, 1};
     params = small(&y);
     params.window = {unpadded, unpadded, 9};
-    tally.check(rectify_plan(params).items() == 0, "an unpadded convolution deals out nothing");
+    tally.check(rectify_plan(params).items() == 0, "an unpadded convolution covers nothing");
 }
 
 void check_refusals(Tally& tally) {
@@ -74,15 +74,15 @@ void check_refusals(Tally& tally) {
         return rectify_fault(params) != nullptr;
     };
     tally.check(!refused([](RectifyParams&) {}), "good parameters are refused");
-    tally.check(refused([](RectifyParams& p) { p.batch = -1; }), "a negative batch is taken");
-    tally.check(refused([](RectifyParams& p) { p.channels = 0; }), "no channels are taken");
-    tally.check(refused([](RectifyParams& p) { p.window.rows.out = 7; }), "a wrong height is taken");
-    tally.check(refused([](RectifyParams& p) { p.window.columns.stride = 0; }), "stride 0 is taken");
-    tally.check(refused([](RectifyParams& p) { p.window.rows.pad_after = -1; }), "a negative pad is taken");
-    tally.check(refused([](RectifyParams& p) { p.window.rows.kernel = 11; }), "too large a window is taken");
-    tally.check(refused([](RectifyParams& p) { p.window.rows.size = INT64_MAX; }), "a size of 2^63 is taken");
-    tally.check(refused([](RectifyParams& p) { p.batch = INT64_MAX; }), "2^63 images are taken");
-    tally.check(refused([](RectifyParams& p) { p.window.numerator = -1; }), "a negative numerator is taken");
+    tally.check(refused([](RectifyParams& p) { p.batch = -1; }), "a negative batch is accepted");
+    tally.check(refused([](RectifyParams& p) { p.channels = 0; }), "0 channels are accepted");
+    tally.check(refused([](RectifyParams& p) { p.window.rows.out = 7; }), "a wrong height is accepted");
+    tally.check(refused([](RectifyParams& p) { p.window.columns.stride = 0; }), "stride 0 is accepted");
+    tally.check(refused([](RectifyParams& p) { p.window.rows.pad_after = -1; }), "a negative pad is accepted");
+    tally.check(refused([](RectifyParams& p) { p.window.rows.kernel = 11; }), "a window that is too large is accepted");
+    tally.check(refused([](RectifyParams& p) { p.window.rows.size = INT64_MAX; }), "a size of 2^63 is accepted");
+    tally.check(refused([](RectifyParams& p) { p.batch = INT64_MAX; }), "2^63 images are accepted");
+    tally.check(refused([](RectifyParams& p) { p.window.numerator = -1; }), "a negative numerator is accepted");
 }
 
 int check_parameters() {

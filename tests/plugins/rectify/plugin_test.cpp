@@ -1,4 +1,4 @@
-// The TensorRT adapter through its public interface, as TensorRT drives it; the kernel runs on host memory.
+// Tests the TensorRT adapter through its public interface, as TensorRT uses it; the kernel runs on host memory.
 #include <NvInfer.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ using namespace nvinfer1;
 using Plugin = std::unique_ptr<IPluginV3>;
 using Ints = std::vector<std::int32_t>;
 
-// Keeps what is logged.
+// Stores what is logged.
 class Log final : public ILogger, public ILoggerFinder {
 public:
     void log(Severity severity, const char* message) noexcept override {
@@ -100,7 +100,7 @@ protected:
 
     void TearDown() override { setLoggerFinder(nullptr); }
 
-    // Whether the message holds every part; forgets it.
+    // Whether the logged message contains every part. Clears the log.
     ::testing::AssertionResult said(const std::vector<std::string>& parts) {
         const std::string text = std::exchange(log.text, "");
         for (const std::string& part : parts) {
@@ -119,7 +119,7 @@ using AttributeTest = PluginTest;
 using BuildTest = PluginTest;
 using RunTest = PluginTest;
 
-TEST_F(CreatorTest, OneInTheDomainAndOneWithoutNamespace) {
+TEST_F(CreatorTest, ThereIsOneInTheDialectsDomainAndOneWithoutNamespace) {
     std::set<std::string> namespaces;
     for (IPluginCreatorV3One* creator : creators()) {
         EXPECT_STREQ(creator->getPluginName(), "Rectify");
@@ -146,7 +146,7 @@ TEST_F(CreatorTest, NameTheDialectsAttributes) {
     }
 }
 
-TEST_F(CreatorTest, PluginsAnswerWithTheirCreatorsName) {
+TEST_F(CreatorTest, PluginsHaveTheirCreatorsName) {
     for (IPluginCreatorV3One* creator : creators()) {
         const Node node;
         const auto fields = node.fields();
@@ -171,7 +171,7 @@ TEST_F(CreatorTest, PluginsHaveTheInterfacesOfTensorRT10Point3) {
     check(runtime(*plugin).getInterfaceInfo(), "PLUGIN_V3ONE_RUNTIME", 1);
 }
 
-TEST_F(AttributeTest, AreTakenInAnyOrderAndWidth) {
+TEST_F(AttributeTest, AreAcceptedInAnyOrderAnd32Or64Bits) {
     Node node;
     node.ints["pads"] = {3, 0, 2, 1};
     auto fields = node.fields();
@@ -238,7 +238,7 @@ TEST_F(AttributeTest, SurviveSerialization) {
     node.ints["empty_bias"] = {0};
     Plugin plugin = create(node);
     const PluginFieldCollection* kept = runtime(*plugin).getFieldsToSerialize();
-    Node read;  // an engine keeps copies: the plugin that gave them is gone by the time they are read
+    Node read;  // copies, as in an engine: the plugin that returned them is deleted before they are read
     read.ints.clear();
     std::for_each(kept->fields, kept->fields + kept->nbFields, [&](const PluginField& field) {
         ASSERT_EQ(field.type, PluginFieldType::kINT32);
@@ -333,7 +333,7 @@ TEST_F(BuildTest, OnlyTheKernelsFormatsAreSupported) {
     }
 }
 
-TEST_F(BuildTest, TheOutputFollowsYTheBiasFollowsItsTypeAndXIsFree) {
+TEST_F(BuildTest, OutputMatchesYBiasMatchesItsTypeAndXMayBeAnything) {
     const Plugin plugin = create();
     std::vector<DynamicPluginTensorDesc> all(4);
     all[0].desc = all[3].desc = tensor({-1, 8, -1, -1}, DataType::kHALF, TensorFormat::kHWC8);
@@ -358,14 +358,14 @@ TEST_F(BuildTest, TheOutputFollowsYTheBiasFollowsItsTypeAndXIsFree) {
     EXPECT_TRUE(build(*plugin).supportsFormatCombination(2, all.data(), 2, 1));
 }
 
-TEST_F(BuildTest, TheOutputIsYInPlace) {
+TEST_F(BuildTest, TheOutputAliasesY) {
     const Plugin plugin = create();
     EXPECT_EQ(build(*plugin).getAliasedInput(0), 0);
     EXPECT_EQ(build(*plugin).getAliasedInput(1), -1);
     EXPECT_EQ(build(*plugin).getWorkspaceSize(nullptr, 3, nullptr, 1), 0U);
 }
 
-TEST_F(BuildTest, DynamicShapesAreConfiguredAndContradictionsRefused) {
+TEST_F(BuildTest, DynamicShapesAreAcceptedAndContradictionsRefused) {
     const Plugin plugin = create();
     std::vector<DynamicPluginTensorDesc> inputs(3);
     const auto configured = [&](const std::vector<std::int64_t>& y, const std::vector<std::int64_t>& x,
@@ -387,7 +387,7 @@ TEST_F(BuildTest, DynamicShapesAreConfiguredAndContradictionsRefused) {
     EXPECT_TRUE(said({"bias", "rank 1"}));
 }
 
-TEST_F(RunTest, ShapesThatTheConvolutionDoesNotGiveAreRefused) {
+TEST_F(RunTest, ShapesThatTheConvolutionCannotProduceAreRefused) {
     const Plugin plugin = create();
     const std::vector<PluginTensorDesc> good{tensor({2, 8, 9, 7}), tensor({2, 3, 9, 7}), tensor({8})};
     EXPECT_EQ(runtime(*plugin).onShapeChange(good.data(), 3, good.data(), 1), 0);
@@ -448,7 +448,7 @@ void check_enqueue(Tally& tally, const TensorCase& c, bool in_place) {
     tally.check(y.unharmed() && apart.unharmed(), "wrote outside the buffers: " + text_of(c));
 }
 
-TEST_F(RunTest, AgreesWithTheReferenceInPlaceAndApart) {
+TEST_F(RunTest, AgreesWithTheReferenceInPlaceAndInASeparateBuffer) {
     Tally tally;
     for (CaseFile file(std::string(RECTEXPORT_CASES) + "/tensors.bin"); !file.at_end();) {
         const TensorCase c = read_tensor(file);
@@ -459,7 +459,7 @@ TEST_F(RunTest, AgreesWithTheReferenceInPlaceAndApart) {
     EXPECT_EQ(host_kernel.copies * 2, host_kernel.launches);
 }
 
-TEST_F(RunTest, AFailureIsAStatusWithAMessage) {
+TEST_F(RunTest, AFailureReturnsAStatusAndLogsAMessage) {
     const Plugin plugin = create();
     const std::vector<PluginTensorDesc> tensors{tensor({1, 1, 3, 3}), tensor({1, 1, 3, 3})};
     std::vector<float> y(9);
@@ -477,7 +477,7 @@ TEST_F(RunTest, AFailureIsAStatusWithAMessage) {
     EXPECT_TRUE(said({"starting the kernel", "no device"}));
 }
 
-TEST_F(RunTest, ALoggerFinderThatThrowsIsSurvived) {
+TEST_F(RunTest, ALoggerFinderThatThrowsDoesNotEndTheProgram) {
     struct Throwing final : ILoggerFinder {
         ILogger* findLogger() override { throw std::runtime_error("no logger"); }
     } finder;
@@ -488,7 +488,7 @@ TEST_F(RunTest, ALoggerFinderThatThrowsIsSurvived) {
 }
 
 #if defined(RECTEXPORT_LIBRARY)
-// RTLD_NOW resolves every symbol: it fails if the library needs anything of TensorRT's.
+// RTLD_NOW resolves every symbol: it fails if the library needs a symbol of TensorRT.
 TEST(LibraryTest, LoadsWithoutTensorRTAndExportsItsTwoFunctions) {
     const std::unique_ptr<void, int (*)(void*)> library(dlopen(RECTEXPORT_LIBRARY, RTLD_NOW | RTLD_LOCAL), dlclose);
     ASSERT_NE(library, nullptr) << dlerror();

@@ -1,4 +1,4 @@
-// One tensor to rectify: as dump_cases.py wrote it, as bytes in a layout, and the comparison afterwards.
+// One tensor to rectify: read from the file of dump_cases.py, converted to a layout, and compared afterwards.
 #pragma once
 
 #include <cmath>
@@ -75,7 +75,7 @@ inline double read_element(ElementType type, const unsigned char* at) {
                                            : get<BFloat16>(at);
 }
 
-// Half of the last place, relative to the value.
+// Half a unit in the last place, relative to the value.
 inline double rounding(ElementType type) {
     return type == ElementType::kFloat32 ? 0x1p-24 : type == ElementType::kFloat16 ? 0x1p-11 : 0x1p-8;
 }
@@ -101,7 +101,7 @@ void for_each_element(const RectifyParams& p, Visit visit) {
     }
 }
 
-// y as the layout holds it; padded channels are 0.
+// y in the given layout; padded channels are 0.
 inline Bytes packed(const TensorCase& c) {
     Bytes bytes(static_cast<std::size_t>(rectify_bytes(c.params)));
     for_each_element(c.params, [&](std::size_t index, std::size_t offset) {

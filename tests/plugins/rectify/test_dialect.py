@@ -1,4 +1,4 @@
-"""The plugin's name, version, namespace and attributes are the dialect's: one ONNX file serves both."""
+"""The plugin's name, version, namespace and attributes equal the dialect's, so that one ONNX file works with both."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The built library in TensorRT's own registry; its lean runtime (tensorrt-lean-cu13) is enough, a GPU is not needed.
+"""Load the built library into TensorRT's registry; needs its lean runtime (tensorrt-lean-cu13), but no GPU.
 
-The library is the one that RECTEXPORT_PLUGIN names, that of `make native`, or that of the package.
+The library is the one that RECTEXPORT_PLUGIN names, or that of `make native`, or that of the installed package.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_torch_tensors_share_their_memory(dtype: str) -> None:
     tensor = torch.ones((2, 3), dtype=getattr(torch, dtype))
     library = library_of(tensor)
     assert isinstance(library, TorchTensors)
-    assert library.dtype(tensor) == dtype and library.refusal(tensor) is None
+    assert library.dtype(tensor) == dtype and library.fault(tensor) is None
     host = library.to_host(tensor)
     assert host.dtype == dtype and host.ctypes.data == tensor.data_ptr()
     array = np.ones((3, 2), dtype)
@@ -77,7 +77,7 @@ def test_a_torch_tensor_comes_back_as_one(session: Session) -> None:
     [
         (lambda x: x.double(), "input x: expected dtype float32, got float64; cast it with .to"),
         (lambda x: x.bfloat16(), "input x: expected dtype float32, got bfloat16; cast it with .to"),
-        (lambda x: x.clone().requires_grad_(), "input x: requires a gradient, and an engine computes none; pass .d"),
+        (lambda x: x.clone().requires_grad_(), "input x: requires a gradient, which engines do not compute; pass .d"),
         (lambda x: x.to("meta"), "input x: is on meta; pass .cpu()"),
         (lambda x: x.to_sparse(), "input x: has layout torch.sparse_coo; pass .to_dense()"),
         (lambda x: x[0], "input x: expected shape [4, 1, 8, 8], got [1, 8, 8]"),
@@ -94,7 +94,7 @@ def test_tensors_that_no_engine_takes(session: Session, change: Callable[[Any], 
 def test_a_gpu_array_needs_an_engine_on_the_gpu(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
     (image,) = session.package.goldens()[0].values()
-    with pytest.raises(BadInput, match=r"^input x: is on a GPU, and ONNX Runtime \S+, CPU takes arrays from the host"):
+    with pytest.raises(BadInput, match=r"^input x: is on a GPU, but ONNX Runtime \S+, CPU takes arrays on the host"):
         session(FakeCupyArray(image))
 
 
@@ -135,7 +135,7 @@ class FakeTensor:
 def test_a_tensor_on_the_gpu_is_seen_by_address(contiguous: bool) -> None:
     torch, tensor = FakeTorch(), FakeTensor(3, contiguous)
     library = TorchCudaTensors(torch)
-    assert library.refusal(tensor) is None and library.dense(tensor) == contiguous and library.device(tensor) == 3
+    assert library.fault(tensor) is None and library.dense(tensor) == contiguous and library.device(tensor) == 3
     seen = library.to_device(tensor)
     assert (seen.pointer, seen.shape, seen.dtype, seen.device) == (4096, (2, 3), "float16", 3)
     assert (seen.owner is tensor) == contiguous and torch.synchronized == [3]

@@ -38,13 +38,13 @@ def test_equal_names_of_equal_size_pass() -> None:
     [
         (
             {"left": left(), "right": right(3, 5)},
-            "input right, axis 0: expected 2, got 3 in shape [3, 5]: batch has one size, and is 2 in input left, "
+            "input right, axis 0: expected 2, got 3 in shape [3, 5]: batch must have one size, and is 2 in input left, "
             "axis 0",
         ),
         (
             {"left": left(2, 3, 8, 9), "right": right()},
-            "input left, axis 3: expected 8, got 9 in shape [2, 3, 8, 9]: size has one size, and is 8 in input left, "
-            "axis 2",
+            "input left, axis 3: expected 8, got 9 in shape [2, 3, 8, 9]: size must have one size, and is 8 in input "
+            "left, axis 2",
         ),
         ({"left": left(2, 3, 8, 10), "right": right()}, "input left, axis 3: expected 4..9, got 10 in shape [2, 3, 8"),
         ({"left": left(), "other": right()}, "no input named 'other'; the model takes left, right"),
@@ -59,7 +59,7 @@ def test_what_does_not_go_together(feeds: dict[str, np.ndarray], said: str) -> N
 
 def test_all_inputs_are_of_one_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
-    with pytest.raises(BadInput, match=r"^input right: a CuPy array, where input left is NumPy; give all inputs from"):
+    with pytest.raises(BadInput, match=r"^input right: a CuPy array, but input left is NumPy; give all inputs from"):
         check_feeds([LEFT, RIGHT], {"left": left(), "right": FakeCupyArray(right())})
 
 

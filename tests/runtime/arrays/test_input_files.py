@@ -59,7 +59,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     assert "not a readable .npy or .npz" in refused(tmp_path / "objects.npy", ONE)
     np.save(tmp_path / "array.npy", X)
     renamed = (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    assert "is an .npy under another name" in refused(renamed, ONE)
+    assert "is an .npy file with another suffix" in refused(renamed, ONE)
 
 
 def picture(path: Path, *shape: int, seed: int = 0) -> Any:
@@ -100,7 +100,7 @@ def test_integer_inputs_take_pixels_as_they_are(tmp_path: Path) -> None:
 
 def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     assert "holds no image (.png" in refused(tmp_path, GREY)
-    assert "images fit one input [N, 1 or 3, H, W], and the package takes x [1, 3, 2, 2], y [1]" in refused(
+    assert "images need a single input [N, 1 or 3, H, W], but the package takes x [1, 3, 2, 2], y [1]" in refused(
         tmp_path, TWO
     )
     pytest.importorskip("PIL.Image")
@@ -113,7 +113,7 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
 def test_sixteen_bits_are_not_cut_to_eight(tmp_path: Path) -> None:
     images = pytest.importorskip("PIL.Image")
     images.fromarray(np.arange(20, dtype=np.uint16).reshape(4, 5) * 3000).save(tmp_path / "deep.png")
-    assert "expected 8 bits a channel" in refused(tmp_path, GREY)
+    assert "expected 8 bits per channel" in refused(tmp_path, GREY)
 
 
 def test_images_without_pillow_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

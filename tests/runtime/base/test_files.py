@@ -85,7 +85,9 @@ def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path, marker: str | None
     if marker is not None:
         (out / "manifest.json").write_text(marker, errors="surrogateescape")
     with (
-        pytest.raises(BadInput, match=r"out: already holds other files \(no manifest\.json of ours\); .* with -o"),
+        pytest.raises(
+            BadInput, match=r"out: already holds other files \(no manifest\.json of rectexport\); .* with -o"
+        ),
         replaced_directory(out, "manifest.json"),
     ):
         pytest.fail("the block must not run")

@@ -83,5 +83,5 @@ def test_openvino_settings_and_refusals(package: Package, monkeypatch: pytest.Mo
     named = OpenVinoRunner(package.model_file, outputs=["another"])
     assert [spec.name for spec in named.outputs] == ["another"] == list(named.run(package.goldens()[0]))
     monkeypatch.setattr(openvino_runner, "_spec", lambda port: spec)
-    with pytest.raises(BadInput, match="takes float64, which OpenVINO computes in float32"):
+    with pytest.raises(BadInput, match="an input is float64, which OpenVINO computes in float32"):
         OpenVinoRunner(package.model_file)

@@ -57,7 +57,7 @@ def test_nested_outputs_are_taken_in_order(package: Package) -> None:
     x = np.zeros((4, 1, 8, 8), np.float32)
     assert [array.flat[0] for array in runner.run({"x": x}).values()] == [1, 2, 3]
     assert [spec.name for spec in runner.outputs] == ["out0", "out1", "out2"]
-    with pytest.raises(BadInput, match="the module gives 3 tensors, the package 1"):
+    with pytest.raises(BadInput, match="the module returns 3 tensors, but the package has 1"):
         TorchRunner(Nested().eval(), package.manifest).run({"x": x})
     with pytest.raises(BadInput, match=r"^PyTorch could not run with x float32\[2\]: "):
         TorchRunner(torch.nn.Conv2d(1, 1, 1).eval(), package.manifest).run({"x": np.zeros(2, np.float32)})

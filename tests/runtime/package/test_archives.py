@@ -31,13 +31,13 @@ def test_honest(tmp_path: Path, save) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (zipped(("a", b"1"), ("A", b"2")), "'A' is there twice"),
-        (zipped(("../a", b"1")), r"'../a' leads out of it"),
-        (zipped(("/a", b"1")), r"'/a' leads out of it"),
-        (zipped(("a/../../b", b"1")), "leads out of it"),
+        (zipped(("a", b"1"), ("A", b"2")), "'A' occurs twice"),
+        (zipped(("../a", b"1")), r"'../a' has a path outside"),
+        (zipped(("/a", b"1")), r"'/a' has a path outside"),
+        (zipped(("a/../../b", b"1")), "has a path outside"),
         (b"#!/bin/sh\n" + zipped(("a", b"1")), "before the first entry"),
         (zipped(("a", b"1")) + zipped(("b", b"2")), "before the first entry"),
-        (zipped(), "before the first entry, or after the last"),
+        (zipped(), "before the first entry or after the last"),
         (zipped(("a", b"1"))[:-1], "damaged archive"),
         (b"", "damaged archive"),
     ],
@@ -55,9 +55,9 @@ def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_ENTRIES", 3)
     path = tmp_path / "a.zip"
     path.write_bytes(zipped(("a", bytes(100_000)), compression=zipfile.ZIP_DEFLATED))
-    with pytest.raises(BadInput, match=r"hold 100000 bytes, and .* is the most"):
+    with pytest.raises(BadInput, match=r"declare 100000 bytes, more than the \d+ that"):
         check_archive(path)
-    path.write_bytes(zipped(("a", bytes(2000))))  # not compressed: it is as large as it says
+    path.write_bytes(zipped(("a", bytes(2000))))  # not compressed: no larger than declared
     check_archive(path)
     path.write_bytes(zipped(*((str(index), b"") for index in range(4))))
     with pytest.raises(BadInput, match="4 entries, more than 3"):

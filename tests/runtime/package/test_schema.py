@@ -102,7 +102,7 @@ def test_the_document_itself_may_be_anything() -> None:
 def test_one_of_takes_exactly_one() -> None:
     both = {"oneOf": [{"type": "integer"}, {"minimum": 3}]}
     assert list(faults(2, both, {})) == []
-    assert list(faults(4, both, {})) == ["manifest: fits more than one of its forms"]
+    assert list(faults(4, both, {})) == ["manifest: matches more than one alternative of oneOf"]
 
 
 def test_a_keyword_that_is_not_known_is_not_passed_over() -> None:

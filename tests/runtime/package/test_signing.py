@@ -103,16 +103,16 @@ def test_keys_that_are_none(package: Path, key: Path, public: Path, tmp_path: Pa
     (tmp_path / "locked").write_bytes(other.private_bytes(encoding, kind, locked))
     (tmp_path / "text").write_text("hello")
     for name, said in (
-        ("ec", "another kind"),
+        ("ec", "not an Ed25519 key; make one with"),
         ("locked", "password"),
-        ("text", "not the private"),
+        ("text", "not an Ed25519 private key"),
         ("no", "cannot be read"),
     ):
         with pytest.raises(BadInput, match=said):
             sign_package(Package.open(package), tmp_path / name)
-    with pytest.raises(BadInput, match="not the private"):
+    with pytest.raises(BadInput, match="not an Ed25519 private key"):
         sign_package(Package.open(package), public)
-    with pytest.raises(BadInput, match="not the public"):
+    with pytest.raises(BadInput, match="not an Ed25519 public key"):
         check_signature(_signed(package, key), key)
 
 
@@ -133,4 +133,4 @@ def test_the_commands(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit) as ended:
         main(["sign", str(package), "--key", str(tmp_path / "k.pub")])
     assert ended.value.code == 1
-    assert "not the private half" in capsys.readouterr().err
+    assert "not an Ed25519 private key" in capsys.readouterr().err

@@ -116,7 +116,7 @@ def test_failures_name_output_and_place() -> None:
 def test_an_answer_of_another_shape_is_a_failure() -> None:
     checks = check(lambda x, _: mean(x)[:, : 1 + (len(x) > 2)])
     assert checks["batch size"].failures == [
-        f"batch {size} against 3: y is [{size}, 1], expected [{size}, 2]" for size in (1, 2)
+        f"batch {size} against 3: y has shape [{size}, 1], expected [{size}, 2]" for size in (1, 2)
     ]
 
 
@@ -129,7 +129,7 @@ def test_a_fixed_batch_is_skipped_and_the_rest_is_not() -> None:
 
 def test_an_output_without_batch_axis_is_skipped() -> None:
     checks = check(lambda x, _: x.sum((0, 1)))
-    assert checks["row order"].skipped == "output y is [4, 4] for 3 rows: it has no batch axis"
+    assert checks["row order"].skipped == "output y has shape [4, 4] for 3 rows: it has no batch axis"
     assert not failing(checks)
 
 

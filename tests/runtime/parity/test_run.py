@@ -15,7 +15,7 @@ from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.parity.cases import Case, make_cases
 from rectexport.runtime.parity.metamorphic import Bound
-from rectexport.runtime.parity.outcome import Exhibit, Outcome
+from rectexport.runtime.parity.outcome import Exhibit, ParityOutcome
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, first_divergence
 from rectexport.runtime.parity.run import Setup, run_parity
 
@@ -83,7 +83,7 @@ def outcome(
     shapes: tuple[str, ...] = (),
     reference: Model | None = None,
     **changes: Any,
-) -> Outcome:
+) -> ParityOutcome:
     given: dict[str, Any] = {"layers": None, "per_layer": False, "no_layers": "nobody looks"}
     setup = Setup(
         package=package,
@@ -131,11 +131,11 @@ def test_the_layer_is_looked_for_once_with_all_rows(package: Package) -> None:
 
 def test_layers_that_agree_put_the_blame_on_what_nobody_sees(package: Package) -> None:
     found = outcome(package, wrong_corner, layers=Layers(right))
-    assert "every inner tensor agrees with a function, and the stored answers do not" in found.notes[0]
+    assert "every inner tensor agrees with a function, but the stored answers differ" in found.notes[0]
     only_four = outcome(
         package, lambda x: wrong_corner(x) if len(x) == 4 else right(x), ("x:4x3x8x8",), layers=Layers(right)
     )
-    assert "no inner tensor diverges while it is an output of its own" in only_four.notes[0]
+    assert "no inner tensor diverges when it is exposed as an output" in only_four.notes[0]
     assert only_four.exhibit.title == "output logits, x:4x3x8x8"
 
 
@@ -155,7 +155,7 @@ def test_sizes_that_the_reference_does_not_take_are_counted(package: Package) ->
 def test_a_reference_without_an_output(package: Package) -> None:
     reference = Model(right)
     reference.outputs = lambda feeds: {"other": X}  # type: ignore[method-assign]
-    with pytest.raises(BadInput, match="a function lack output logits"):
+    with pytest.raises(BadInput, match="output logits is missing in a function"):
         outcome(package, reference=reference)
 
 

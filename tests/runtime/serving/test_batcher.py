@@ -11,8 +11,8 @@ import pytest
 
 from rectexport.runtime.serving.batcher import Batcher
 from rectexport.runtime.serving.limits import Limits
-from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import InferRequest, assemble
+from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.statistics import Statistics
 from rectexport.runtime.serving.workers.pool import Pool
@@ -200,7 +200,7 @@ def test_nobody_waits_for_what_was_given_up(signature: Signature) -> None:
         left, stays = (batcher.submit(request(signature, value)) for value in (2, 3))
         late = batcher.submit(request(signature, 4, timeout=0.01))
         left.cancel()
-        with pytest.raises(Refusal, match=r"within the deadline of 0\.01 s") as refused:
+        with pytest.raises(RequestError, match=r"within the deadline of 0\.01 s") as refused:
             await late
         assert refused.value.status == 504
         assert batcher.waiting == 1
@@ -218,7 +218,7 @@ def test_a_full_queue_says_so(signature: Signature) -> None:
     async def test() -> None:
         batcher, (worker,), _, _ = await started(signature, queue=2)
         answers = [batcher.submit(request(signature, 1)) for _ in range(3)]
-        with pytest.raises(Refusal, match="2 requests wait") as refused:
+        with pytest.raises(RequestError, match="2 requests wait") as refused:
             batcher.submit(request(signature, 1))
         assert refused.value.status == 429
         worker.finish()
@@ -243,7 +243,7 @@ def test_after_a_failed_batch_each_runs_alone_and_only_the_guilty_fails(signatur
         assert (await good)["y"].tolist() == [[12.0]]
         await settle()
         worker.ends[-1](ModelFailed("broken"))
-        with pytest.raises(Refusal, match="the model failed: broken") as refused:
+        with pytest.raises(RequestError, match="the model failed: broken") as refused:
             await bad
         assert refused.value.status == 500
         assert worker.rows == [1, 2, 1, 1]
@@ -261,7 +261,7 @@ def test_a_dead_workers_requests_run_once_more_on_its_successor(signature: Signa
             fakes[turn].kill()
             await asyncio.sleep(0.05)
             assert pool.restarts == turn + 1
-        with pytest.raises(Refusal, match="died twice") as refused:
+        with pytest.raises(RequestError, match="died twice") as refused:
             await answer
         assert refused.value.status == 503
         again = batcher.submit(request(signature, 2))

@@ -6,7 +6,7 @@ import pytest
 
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.package.manifest import TensorEntry
-from rectexport.runtime.serving.refusal import Refusal
+from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.signature import UNBOUNDED, Signature
 
 
@@ -55,7 +55,7 @@ def test_requests_share_a_run_where_axis_0_is_one_dynamic_dimension(
     ],
 )
 def test_what_does_not_fit_is_refused(signature: Signature, datatype: object, shape: object, said: str) -> None:
-    with pytest.raises(Refusal, match=said) as refused:
+    with pytest.raises(RequestError, match=said) as refused:
         signature.inputs["x"].check(datatype, shape)
     assert refused.value.status == 400
     assert "input x" in str(refused.value) and len(str(refused.value)) < 500

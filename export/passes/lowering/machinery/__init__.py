@@ -1,1 +1,1 @@
-"""Shared by the forms: sites, costs, tuning."""
+"""Shared by the forms: sites, convolutions, costs, tuning."""

@@ -1,7 +1,7 @@
-"""What tuning has measured before, in one JSON file of the user's cache folder.
+"""The cache of tuning: figures measured before, in one JSON file of the user's cache folder.
 
-Keys name everything that a figure depends on: operator, shape, dtype, target, the versions of this package and of
-the engine, and the machine. A file that cannot be read counts as empty; one that cannot be written is no error.
+A key holds everything that a figure depends on: operator, shape, dtype, target, the versions of this package and of
+the engine, and the machine. A file that cannot be read counts as empty. Failing to write it is no error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.errors import BadInput
 
-#: Cost and noise by form, as rectexport.runtime.timing.stopwatch.Comparison has them.
+#: Cost and noise by form, as in rectexport.runtime.timing.stopwatch.Comparison.
 Figures = dict[str, tuple[float, float]]
 
 
@@ -34,12 +34,12 @@ class Cache:
     path: Path = field(default_factory=default_path)
 
     def get(self, key: Mapping[str, Any]) -> Figures | None:
-        """What was measured under this key."""
+        """The figures stored under this key, or None."""
         found = self._read().get(_text(key))
         return None if found is None else {form: (float(cost), float(noise)) for form, (cost, noise) in found.items()}
 
     def put(self, key: Mapping[str, Any], figures: Figures) -> None:
-        """Remember figures; the file is replaced whole, so that readers never see half of it."""
+        """Store figures. The file is replaced as a whole, so that readers never see a part of it."""
         entries = {**self._read(), _text(key): figures}
         with suppress(OSError, BadInput), replaced_file(self.path) as temporary:
             temporary.write_text(json.dumps(entries, indent=1, sort_keys=True), encoding="utf-8")

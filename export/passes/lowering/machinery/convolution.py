@@ -1,4 +1,4 @@
-"""A Conv node as plain values, and back."""
+"""Read a Conv node as plain values, and make one from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.graph.surgeon import constant
+from rectexport.exporter.graph.surgeon import constant, is_standard
 from rectexport.exporter.passes.lowering.machinery.form import Shape
 
 Values = NDArray[Any]
@@ -49,13 +49,13 @@ class Convolution:
 
     @property
     def pointwise(self) -> bool:
-        """A 1×1 kernel that neither strides nor pads: it reads and writes the same pixel."""
+        """Whether the kernel is 1×1 with neither stride nor padding: each pixel depends on the same pixel alone."""
         return self.kernel == (1, 1) and self.strides == (1, 1) and not any(self.pads)
 
 
 def read(node: gs.Node | None) -> Convolution | str:
-    """The node's convolution, or why it is none that can be rewritten."""
-    if node is None or node.op != "Conv" or node.domain not in (None, "", "ai.onnx"):
+    """The node's convolution, or the reason why it cannot be rewritten."""
+    if node is None or not is_standard(node, "Conv"):
         return "no convolution reads it, or something else reads it too"
     if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return "the convolution's pads depend on its input's size (auto_pad)"
@@ -94,7 +94,7 @@ def emit(graph: gs.Graph, name: str, conv: Convolution, x: gs.Tensor, y: gs.Tens
 
 
 def detach(graph: gs.Graph, *nodes: gs.Node) -> None:
-    """Take nodes out of the graph, and their edges with them."""
+    """Remove nodes and their edges from the graph."""
     gone = {id(node) for node in nodes}
     graph.nodes[:] = [node for node in graph.nodes if id(node) not in gone]
     for node in nodes:
@@ -103,7 +103,7 @@ def detach(graph: gs.Graph, *nodes: gs.Node) -> None:
 
 
 def shape_of(conv: Convolution, x: gs.Tensor) -> Shape:
-    """The cost-relevant shape of a convolution that reads x [N, C, H, W]."""
+    """The shape of a convolution that reads x [N, C, H, W], as far as its cost depends on it."""
     sizes = list(x.shape) if x.shape is not None and len(x.shape) == 4 else [None] * 4
     batch, _, height, width = (size if isinstance(size, int) else 0 for size in sizes)
     kernel, stride = max(conv.kernel), max(conv.strides)
@@ -112,7 +112,7 @@ def shape_of(conv: Convolution, x: gs.Tensor) -> Shape:
 
 
 def add_pads(first: Iterable[int], second: Iterable[int]) -> Pads:
-    """Two paddings, one around the other."""
+    """The sum of two paddings, side by side."""
     top, left, bottom, right = (int(a + b) for a, b in zip(first, second, strict=True))
     return top, left, bottom, right
 

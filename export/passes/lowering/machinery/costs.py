@@ -1,13 +1,13 @@
-"""The committed cost tables: what each form takes on a target, relative to the graph as written.
+"""The committed cost tables: the time of each form on a target, relative to the graph as written.
 
-A table is JSON, one file a target in `costs/`: the machine it was measured on, and entries
+A table is a JSON file, one for each target, in `costs/`: the machine it was measured on, and entries
 
     {"operator": …, "form": …, "kernel": k, "channels": C, "size": H, "batch": N, "ratio": time / time as written}
 
-where ratio is the upper end of its measured interval, so that no form is taken for noise. A site takes the ratio of
-the nearest entry of its operator, form and kernel: the sum of |log2| distances in channels, size (the geometric mean
-of H and W) and batch decides, and a size that the graph leaves open counts as the table's middle one. Nothing is
-interpolated: ratios vary slowly, and steps of two are measured. Grouped convolutions and kernels that were not
+where ratio is the upper end of the measured interval, so that noise alone never makes a form win. A site takes the
+ratio of the nearest entry of its operator, form and kernel. Nearest means the smallest sum of |log2| distances in
+channels, size (the geometric mean of H and W) and batch; a size that the graph leaves open counts as _MIDDLE. Nothing
+is interpolated: ratios vary slowly, and each step of two is measured. Grouped convolutions and kernels that were not
 measured have no cost, so they stay as written.
 """
 
@@ -20,14 +20,14 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
+from rectexport.exporter.base.options import DEFAULT_TARGET, TARGETS, check_target
 from rectexport.exporter.passes.lowering.machinery.form import Shape
-from rectexport.runtime.errors import UsageError
 
-TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
-DEFAULT_TARGET = "onnxruntime"
-#: Beside this file, where an editable install reads the checkout's own: it copies data files only once.
+__all__ = ["DEFAULT_TARGET", "TABLES", "TARGETS", "CostTable", "load_costs"]
+
+#: Found beside this file, so that an editable install reads the tables of the checkout.
 TABLES = Path(__file__).with_name("costs")
-#: What a size counts as where the graph leaves it open.
+#: The size assumed where the graph leaves it open.
 _MIDDLE = {"channels": 64, "size": 56, "batch": 1}
 
 
@@ -60,8 +60,7 @@ class CostTable:
 
 def load_costs(target: str) -> CostTable:
     """The table of a target. Raises UsageError for a target that is not known."""
-    if target not in TARGETS:
-        raise UsageError(f"--target {target}: expected one of {', '.join(TARGETS)}")
+    check_target(target)
     document = json.loads((TABLES / f"{target}.json").read_text(encoding="utf-8"))
     return CostTable(target, document["machine"], document["entries"])
 

@@ -1,4 +1,4 @@
-"""Where CReLU occurs in a graph."""
+"""The sites of CReLU in a graph."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.surgeon import dialect_nodes, sole_consumer
+from rectexport.exporter.graph.surgeon import convolution_before, dialect_nodes, is_standard, sole_consumer
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, read, shape_of
 from rectexport.exporter.passes.lowering.machinery.form import Shape
 from rectexport.exporter.passes.lowering.machinery.readers import linear_readers
@@ -24,7 +23,7 @@ class CReluSite:
 
     @property
     def linear(self) -> bool:
-        """Nothing is known about what follows concat(y, −y)."""
+        """Whether concat(y, −y) has no activation right after it."""
         return self.node.op == "NegConcat" and self.act is None
 
     @property
@@ -33,8 +32,8 @@ class CReluSite:
         return (self.act or self.node).outputs[0]
 
     def shape(self) -> Shape | None:
-        """That of a convolution which reads the result, or else of the one which makes y."""
-        made_by = producer(self.node.inputs[0])
+        """The shape of a convolution that reads the result, or else of the one that makes y."""
+        made_by = convolution_before(self.node.inputs[0])
         for node in (*self.result.outputs, *([] if made_by is None else made_by[:1])):
             conv = read(node)
             if isinstance(conv, Convolution):
@@ -42,7 +41,7 @@ class CReluSite:
         return None
 
     def members(self, graph: gs.Graph) -> list[gs.Node]:
-        made_by = producer(self.node.inputs[0])
+        made_by = convolution_before(self.node.inputs[0])
         before = [] if made_by is None else [entry for entry in made_by if entry is not None]
         middle = [self.node] if self.act is None else [self.node, self.act]
         readers = linear_readers(graph, self.result)
@@ -52,15 +51,15 @@ class CReluSite:
 
 
 def _elementwise(graph: gs.Graph, tensor: gs.Tensor) -> list[gs.Node]:
-    """Scale, shift and ReLU right after a tensor: an engine fuses them into a convolution before it."""
+    """Scale, shift and ReLU right after a tensor: an engine fuses them into the convolution before."""
     reader = sole_consumer(graph, tensor)
-    if reader is None or reader.op not in ("Mul", "Add", "Relu", "LeakyRelu"):
+    if reader is None or not is_standard(reader, "Mul", "Add", "Relu", "LeakyRelu"):
         return []
     return [reader, *_elementwise(graph, reader.outputs[0])]
 
 
 def find(graph: gs.Graph) -> Iterator[CReluSite]:
-    """Every CRelu on the channel axis, also where it is spelled NegConcat, then ReLU or Leaky ReLU."""
+    """Every CRelu on the channel axis, also where it is written as NegConcat, then ReLU or Leaky ReLU."""
     return (site for site in _all_sites(graph) if not site.linear)
 
 
@@ -86,14 +85,6 @@ def _on_channels(node: gs.Node) -> bool:
 
 
 def _slope(act: gs.Node | None) -> float | None:
-    if act is None or act.op not in ("Relu", "LeakyRelu"):
+    if act is None or not is_standard(act, "Relu", "LeakyRelu"):
         return None
     return 0.0 if act.op == "Relu" else float(act.attrs.get("alpha", 0.01))
-
-
-def producer(y: gs.Tensor) -> tuple[gs.Node, gs.Node | None] | None:
-    """The Conv that makes y, and the Rectify between them if there is one."""
-    made_by = y.inputs[0] if y.inputs else None
-    rectify = made_by if made_by is not None and (made_by.op, made_by.domain) == ("Rectify", DOMAIN) else None
-    conv = rectify.inputs[0].inputs[0] if rectify is not None and rectify.inputs[0].inputs else made_by
-    return None if conv is None or conv.op != "Conv" else (conv, rectify)

@@ -1,7 +1,7 @@
-"""One site of a model as a model of its own, for measuring it.
+"""Cut one site out of a model as a model of its own, to measure it.
 
-Every input and output of rank 4 passes a depthwise 1×1 convolution: engines keep convolutions in a layout of
-their own, and a form that leaves that layout must pay for it in the excerpt as it would in the net.
+Every input and output of rank 4 passes through a depthwise 1×1 convolution: engines keep convolutions in a layout of
+their own, and the excerpt must include the cost of leaving that layout, as the whole net does.
 """
 
 from __future__ import annotations
@@ -23,18 +23,29 @@ def excerpt(model: ModelProto, graph: gs.Graph, site: Site) -> ModelProto | None
     """
     members = {id(node) for node in site.members(graph)}
     names = {node.outputs[0].name for node in graph.nodes if id(node) in members}
-    read = {tensor.name for node in graph.nodes if id(node) not in members for tensor in node.inputs}
-    given = read | {tensor.name for tensor in graph.outputs}
     own = open_graph(model)
+    own.captured = []  # its outputs are chosen below
     detach(own, *(node for node in own.nodes if not node.outputs or node.outputs[0].name not in names))
-    variables = [tensor for tensor in own.tensors().values() if isinstance(tensor, gs.Variable)]
-    inputs = [tensor for tensor in variables if not tensor.inputs and tensor.outputs]
-    outputs = [tensor for tensor in variables if tensor.inputs and (tensor.name in given or not tensor.outputs)]
+    inputs, outputs = _boundary(own, _read_outside(graph, members))
     if not all(_static(tensor) for tensor in (*inputs, *outputs)):
         return None
     own.inputs = [_entered(own, tensor) for tensor in inputs]
     own.outputs = [_left(own, tensor) for tensor in outputs]
     return infer_shapes(close_graph(own, model))
+
+
+def _read_outside(graph: gs.Graph, members: set[int]) -> set[str]:
+    """Names of the tensors that other nodes than the members read, or that are outputs of the graph."""
+    read = {tensor.name for node in graph.nodes if id(node) not in members for tensor in node.inputs}
+    return read | {tensor.name for tensor in graph.outputs}
+
+
+def _boundary(graph: gs.Graph, read_outside: set[str]) -> tuple[list[gs.Variable], list[gs.Variable]]:
+    """The tensors that enter the nodes of a graph from outside, and those that leave them."""
+    variables = [tensor for tensor in graph.tensors().values() if isinstance(tensor, gs.Variable)]
+    inputs = [tensor for tensor in variables if not tensor.inputs and tensor.outputs]
+    outputs = [tensor for tensor in variables if tensor.inputs and (tensor.name in read_outside or not tensor.outputs)]
+    return inputs, outputs
 
 
 def _static(tensor: gs.Tensor) -> bool:

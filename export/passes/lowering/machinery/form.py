@@ -1,7 +1,7 @@
-"""What lowering is made of: operators that occur at sites of a graph, and the forms each can take.
+"""The parts of lowering: operators, the sites of a graph where they occur, and the forms that each can take.
 
-A form is an exact rewrite of one site. The first form of an operator leaves the graph as it is written; every
-other either refuses a site with a reason or may be applied to it.
+A form is an exact rewrite of one site. It either refuses a site with a reason or may be applied to it. Leaving the
+graph as it is written is always possible.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ AS_WRITTEN = "as_written"
 
 @dataclass(frozen=True)
 class Shape:
-    """What the cost of a site depends on.
+    """The sizes that the cost of a site depends on.
 
-    channels and outputs are those of the convolution whose work dominates; height and width those of its input.
+    channels and outputs are those of the convolution that does most of the work, height and width those of its input.
     Sizes that the graph leaves open are 0.
     """
 
@@ -43,10 +43,10 @@ class Site(Protocol):
 
     @property
     def node(self) -> gs.Node:
-        """The node that the operator is known by."""
+        """The node by whose name the site is reported."""
 
     def shape(self) -> Shape | None:
-        """What its cost depends on; None when it cannot be told."""
+        """What its cost depends on; None when that is unknown."""
 
     def members(self, graph: gs.Graph) -> list[gs.Node]:
         """Every node whose cost a form may change."""
@@ -56,9 +56,9 @@ class Site(Protocol):
 class Form:
     """One way to compute an operator.
 
-    refusal   why the form does not fit a site, or None where it is exact
-    apply     rewrites the site in place
-    estimate  cost relative to as written, where counting decides it; None leaves it to measurements
+    refusal   the reason why the form does not fit a site, or None where it is exact
+    apply     rewrites the site in place; its docstring gives the algebra: Given, Result, Not when
+    estimate  cost relative to as written, where it is counted; None where it is measured
     """
 
     name: str
@@ -69,7 +69,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator that can be lowered: where it occurs, and its forms besides as written."""
+    """An operator that can be lowered: how to find its sites, and its forms besides as written."""
 
     name: str
     find: Callable[[gs.Graph], Iterator[Any]]

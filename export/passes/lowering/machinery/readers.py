@@ -1,4 +1,4 @@
-"""Who reads a tensor of two channel halves [p, n], and whether they do it linearly.
+"""Find the readers of a tensor of two channel halves [p, n], and whether all are linear.
 
 A linear reader is a convolution without groups, a Gemm or a MatMul by a constant: its weights split into W_p and
 W_n along the input channels, and it computes W_p·p + W_n·n. Average pools, Flatten and reshapes to [N, features]
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.graph.surgeon import constant, label
+from rectexport.exporter.graph.surgeon import constant, is_output, label
 from rectexport.exporter.passes.lowering.machinery.convolution import Values
 
 _POOLS = ("AveragePool", "GlobalAveragePool")
@@ -57,11 +57,11 @@ def linear_readers(graph: gs.Graph, tensor: gs.Tensor) -> Readers | str:
 
 
 def _walk(graph: gs.Graph, tensor: gs.Tensor, found: Readers) -> Iterator[str]:
-    if any(tensor is output for output in graph.outputs):
+    if is_output(graph, tensor):
         yield f"{tensor.name} is an output of the graph"
     for node in {id(entry): entry for entry in tensor.outputs}.values():
         if node.op == "Rectify" and node.inputs[1] is tensor and node.inputs[0] is not tensor:
-            continue  # reads the size alone
+            continue  # it reads the size alone
         axis = _weight_axis(node, tensor)
         if isinstance(axis, int):
             found.linear.append(Reader(node, axis))
@@ -73,7 +73,7 @@ def _walk(graph: gs.Graph, tensor: gs.Tensor, found: Readers) -> Iterator[str]:
 
 
 def _weight_axis(node: gs.Node, tensor: gs.Tensor) -> int | str | None:
-    """The axis of the weights that meets the tensor's channels; or why there is none."""
+    """The axis of the weights that meets the tensor's channels, or the reason why there is none."""
     if node.op not in ("Conv", "Gemm", "MatMul") or node.inputs[0] is not tensor or node.inputs[1] is tensor:
         return None
     weight = constant(node.inputs[1])

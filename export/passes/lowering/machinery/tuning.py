@@ -1,15 +1,15 @@
 """Costs measured on this machine, for the very shapes of one model.
 
-Each distinct site is cut out (excerpt.py), lowered into every form that is exact there, and timed against itself
-as written by rectexport.runtime.timing.stopwatch. A form's cost is the upper end of its measured interval, so a form is
-taken only where it wins by more than the noise. At last the whole model is timed as tuned and as written; if it
-came out slower by more than the noise, everything stays as written.
+Each distinct site is cut out (excerpt.py), lowered into every form that is exact there, and timed against the same
+site as written by rectexport.runtime.timing.stopwatch. A form's cost is the upper end of its measured interval, so a
+form is taken only where it wins by more than the noise. At last the whole model is timed as tuned and as written; if
+the tuned one is slower by more than the noise, everything stays as written.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -19,15 +19,16 @@ from onnx import ModelProto
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.graph.surgeon import open_graph
-from rectexport.exporter.passes import select_passes
 from rectexport.exporter.passes.lowering import crelu, linear, norm, rectify, symmetric
-from rectexport.exporter.passes.lowering.choice import Lowering
+from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.cache import Cache, Figures
 from rectexport.exporter.passes.lowering.machinery.excerpt import excerpt
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Operator, Shape
+from rectexport.exporter.passes.order import FINISH, PREPARE, RECTIFY
+from rectexport.exporter.passes.selection import PassContext, lower, select_passes
 from rectexport.runtime.base.environment import version
 from rectexport.runtime.base.runner import Array
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import Option, UsageError
 from rectexport.runtime.timing import stopwatch
 from rectexport.runtime.timing.machine import machine
 from rectexport.runtime.timing.stopwatch import Timing
@@ -36,6 +37,7 @@ from rectexport.runtime.timing.stopwatch import Timing
 ENGINES = ("onnxruntime", "openvino")
 #: Seconds of measuring for one model in all, and for one site at most; loading comes on top.
 BUDGET, SITE_SECONDS = 120.0, 6.0
+#: Operators whose forms are chosen by counting, and those whose forms are timed.
 COUNTED: tuple[Operator, ...] = (norm.OPERATOR, linear.OPERATOR)
 MEASURED: tuple[Operator, ...] = (symmetric.OPERATOR, crelu.OPERATOR, crelu.NEG_CONCAT, rectify.OPERATOR)
 
@@ -92,15 +94,15 @@ def tuned_costs(
     clock: Clock = stopwatch.measure,
     cache: Cache | None = None,
 ) -> TunedCosts:
-    """Measure every distinct site of the model, or recall it from the cache.
+    """Measure every distinct site of the model, or take its figures from the cache.
 
     feeds give the sizes that the model leaves open. Raises UsageError for a target that does not run here, and
     BadInput when the engine refuses a form.
     """
     if target not in ENGINES:
-        raise UsageError(f"--tune: {target} cannot be timed here; one of {', '.join(ENGINES)} can")
+        raise UsageError(Option("tune"), f": {target} cannot be timed here; one of {', '.join(ENGINES)} can")
     cache = cache or Cache()
-    fixed, _ = _lowered(_fixed(model, feeds), Lowering(ForcedForm(AS_WRITTEN), COUNTED))
+    fixed, _ = _lowered(_fixed(model, feeds), ForcedForm(AS_WRITTEN), COUNTED)
     sites = distinct_sites(fixed)
     seconds = min(SITE_SECONDS, BUDGET / max(len(sites), 1))
     figures: dict[tuple[str, Shape], Figures] = {}
@@ -149,7 +151,7 @@ def _fixed(model: ModelProto, feeds: Mapping[str, Array]) -> ModelProto:
 def _measure(operator: Operator, sample: Sample, target: str, seconds: float, clock: Clock) -> Figures:
     models = {AS_WRITTEN: finished(sample.model).SerializeToString()}
     for form in sample.forms:
-        lowered, taken = _lowered(sample.model, Lowering(ForcedForm(form), (operator,)))
+        lowered, taken = _lowered(sample.model, ForcedForm(form), (operator,))
         if form in taken:
             models[form] = finished(lowered).SerializeToString()
     times = clock(models, target, seconds=seconds)
@@ -159,7 +161,7 @@ def _measure(operator: Operator, sample: Sample, target: str, seconds: float, cl
 
 def _worth_it(model: ModelProto, target: str, costs: TunedCosts, clock: Clock, cache: Cache) -> bool:
     """Whether the whole model, tuned, is no slower than as written beyond noise."""
-    tuned, taken = _lowered(model, Lowering(costs))
+    tuned, taken = _lowered(model, costs, (*COUNTED, *MEASURED))
     if not taken:
         return True
     written, quick = finished(model).SerializeToString(), finished(tuned).SerializeToString()
@@ -176,15 +178,15 @@ def _worth_it(model: ModelProto, target: str, costs: TunedCosts, clock: Clock, c
 
 def finished(model: ModelProto) -> ModelProto:
     """The model as it is deployed: what is left of the dialect folded and inlined."""
-    for entry in select_passes("auto"):
+    for entry in select_passes(PassContext(), stages=(PREPARE, RECTIFY, FINISH)):
         model, _ = entry.run(model)
     return model
 
 
-def _lowered(model: ModelProto, lowering: Lowering) -> tuple[ModelProto, set[str]]:
-    for entry in lowering.passes():
-        model, _ = entry.run(model)
-    return model, {decision.taken for decision in lowering.decisions} - {AS_WRITTEN}
+def _lowered(model: ModelProto, costs: Costs, operators: Sequence[Operator]) -> tuple[ModelProto, set[str]]:
+    """The model with these operators lowered, and the names of the forms taken."""
+    model, _, decisions = lower(model, costs, {f"lower_{operator.name}" for operator in operators})
+    return model, {decision.taken for decision in decisions} - {AS_WRITTEN}
 
 
 def _recall(cache: Cache, key: Mapping[str, Any], measure: Callable[[], Figures]) -> Figures:

@@ -1,1 +1,1 @@
-"""Build a TensorRT engine and check it before it is kept."""
+"""Builds a TensorRT engine and checks it before it is stored."""

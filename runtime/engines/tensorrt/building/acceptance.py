@@ -1,7 +1,7 @@
-"""A new engine's first answer, against the reference's: what nobody looked at is not kept.
+"""Rejects a new engine unless it matches the reference.
 
-A parser may take a model and mean another one: TensorRT 8.6 reads ReduceMean of opset 18 without an error and averages
-over everything, the batch included. So every build ends with the package's own example.
+A parser may accept a model and misread it: TensorRT 8.6 reads ReduceMean of opset 18 without an error and averages over
+all axes, the batch included. So every build ends with a run of the package's goldens.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from rectexport.runtime.engines.tensorrt.running.lane import Lane
 from rectexport.runtime.errors import ParityError
 from rectexport.runtime.package.folder import GOLDENS, Package
 
-#: Relative L2 from PyTorch in float64 that an engine may have by what it computes in. Float32 kernels of a GPU may
-#: transform (Winograd) and sum in any order; a model that was misread is off by a tenth and more.
+#: Allowed relative L2 from PyTorch in float64, by the engine's precision. Float32 kernels of a GPU may transform
+#: (Winograd) and sum in any order; a misread model is off by 0.1 or more.
 RELATIVE_L2 = {"fp32": 1e-4, "tf32": 5e-3, "fp16": 5e-3, "bf16": 2e-2}
 
 
 def allowed(package: Package, precision: str) -> float:
-    """The bound for this package in that precision; the manifest's where it is wider."""
+    """The allowed relative L2 for this package in that precision; the manifest's tolerance if it is wider."""
     return max(package.manifest.tolerances.get("relative_l2", 0.0), RELATIVE_L2[precision])
 
 
 def accept(engine: Engine, package: Package, precision: str) -> dict[str, Any] | None:
-    """Run the package's example and compare; for the manifest: relative_l2 of the worst output, and what was allowed.
+    """Run the package's goldens and compare. Returns relative_l2 of the worst output and its bound, for the manifest.
 
-    None where the package has no example, or no profile holds its shapes. Raises ParityError when an output is
-    farther off.
+    None if the package has no goldens, or no profile contains their shapes. Raises ParityError when an output exceeds
+    the bound.
     """
     if GOLDENS not in package.manifest.files:
         return None
@@ -49,8 +49,8 @@ def accept(engine: Engine, package: Package, precision: str) -> dict[str, Any] |
     for name, distance in distances.items():
         if not distance <= bound:
             raise ParityError(
-                f"{package.path}: the engine answers otherwise than PyTorch: {name}: relative L2 {distance:.1e}, "
-                f"allowed {bound:.0e}; no plan was kept. TensorRT 8.6 misreads operators after opset 17: export with "
+                f"{package.path}: the engine's output differs from PyTorch's: {name}: relative L2 {distance:.1e}, "
+                f"allowed {bound:.0e}; no plan was stored. TensorRT 8.6 misreads operators after opset 17: export with "
                 "--target tensorrt; otherwise report this with the model's architecture"
             )
     return {"relative_l2": max(distances.values()), "allowed": bound}

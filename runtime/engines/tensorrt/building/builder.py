@@ -1,4 +1,4 @@
-"""From an ONNX file to a serialized engine, through Polygraphy and TensorRT's own API."""
+"""Builds a serialized engine from an ONNX file, with Polygraphy and TensorRT's API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.engines.tensorrt import cuda
-from rectexport.runtime.engines.tensorrt.building.logger import Complaints, explain, parser_error
+from rectexport.runtime.engines.tensorrt.building.logger import LogMessages, explain, parser_error
 from rectexport.runtime.engines.tensorrt.building.monitor import Report, interruptible, make_monitor
 from rectexport.runtime.engines.tensorrt.options import BuildOptions
 from rectexport.runtime.engines.tensorrt.profiles import Profile
@@ -23,7 +23,7 @@ _AMPERE = (8, 0)
 
 @dataclass(frozen=True)
 class Model:
-    """An ONNX file, the precision that stands in its graph, and the nodes that stay in float32 all the same."""
+    """An ONNX file, the precision of its graph, and the names of nodes that stay in float32 nevertheless."""
 
     path: Path
     precision: str = "fp32"
@@ -31,18 +31,18 @@ class Model:
 
 
 def check_support(model: Model, options: BuildOptions, api: Api, capability: tuple[int, int]) -> None:
-    """Refuse what this TensorRT or this GPU cannot do, before minutes are spent. Raises BadInput or UsageError."""
+    """Raise BadInput or UsageError for what this TensorRT or this GPU does not support, before a build of minutes."""
     gpu = f"a GPU of compute capability {capability[0]}.{capability[1]}"
     if model.precision == "bf16" and not api.bfloat16:
         raise BadInput(
-            f"{model.path}: is bfloat16, which TensorRT {api.text} does not know; export with --fp16, or use 10"
+            f"{model.path}: is bfloat16, which TensorRT {api.text} does not support; export with --fp16, or use 10"
         )
     if model.precision == "bf16" and capability < _AMPERE:
-        raise BadInput(f"{model.path}: is bfloat16, which {gpu} does not have (8.0 and later do); export with --fp16")
+        raise BadInput(f"{model.path}: is bfloat16, which {gpu} lacks (8.0 and later have it); export with --fp16")
     if options.tf32 and capability < _AMPERE:
-        raise UsageError(f"--tf32: {gpu} has none (8.0 and later do); build without it")
+        raise UsageError(f"--tf32: {gpu} lacks TF32 (8.0 and later have it); build without it")
     if options.tf32 and model.precision != "fp32":
-        raise UsageError(f"--tf32: is for float32 packages, and this one is {model.precision}")
+        raise UsageError(f"--tf32: is for float32 packages, but this one is {model.precision}")
     if api.hardware(options.hardware_compatibility) is None:
         raise UsageError(
             f"--hardware-compatibility {options.hardware_compatibility}: not in TensorRT {api.text}; use ampere+"
@@ -51,36 +51,36 @@ def check_support(model: Model, options: BuildOptions, api: Api, capability: tup
         raise UsageError(f"--hardware-compatibility ampere+: cannot be built on {gpu}")
     if options.strip_plan and not (api.builder_flag("STRIP_PLAN") and hasattr(api.module, "OnnxParserRefitter")):
         raise UsageError(
-            f"--strip-plan: TensorRT {api.text} cannot give a plan its weights back; it takes 10.1 or later"
+            f"--strip-plan: TensorRT {api.text} cannot restore the weights of a stripped plan; 10.1 or later can"
         )
 
 
 def build_engine(model: Model, options: BuildOptions, api: Api, report: Report = lambda text: None) -> bytes:
-    """Build; minutes. `report` is told each phase. Returns the plan.
+    """Build an engine and return its plan; this takes minutes. `report` is called with the name of each phase.
 
     Raises MissingDependency (Polygraphy, driver), BadInput for a model that TensorRT refuses, DeviceError when the
-    GPU does not suffice, UsageError for what this version or GPU cannot do.
+    GPU's memory does not suffice, UsageError for options that this version or GPU does not support.
     """
     require_builder()
     check_support(model, options, api, cuda.driver().compute_capability)
     cancelled = threading.Event()
 
     def work() -> bytes:
-        cuda.driver().activate()  # the current context belongs to a thread
+        cuda.driver().activate()  # each thread has its own current context
         builder, network, parser = _parse(model, options, api, said)
         report("building the engine")
         return _serialize(builder, network, parser, model, options, api, make_monitor(api, report, cancelled))
 
-    with Complaints(api) as said:
+    with LogMessages(api) as said:
         try:
             return interruptible(work, cancelled)
         except RectexportError:
             raise
-        except Exception as error:  # TensorRT's own come as TypeError, RuntimeError and PolygraphyException
+        except Exception as error:  # TensorRT raises TypeError, RuntimeError and PolygraphyException
             raise explain(str(model.path), api, [*said.warnings, str(error), *said.errors]) from None
 
 
-def _parse(model: Model, options: BuildOptions, api: Api, said: Complaints) -> tuple[Any, Any, Any]:
+def _parse(model: Model, options: BuildOptions, api: Api, said: LogMessages) -> tuple[Any, Any, Any]:
     trt, logger = api.module, said.logger
     load_plugins(options.plugins, api, said)
     builder = trt.Builder(logger)
@@ -93,8 +93,8 @@ def _parse(model: Model, options: BuildOptions, api: Api, said: Complaints) -> t
     return builder, network, parser
 
 
-def load_plugins(paths: Collection[Path], api: Api, said: Complaints) -> None:
-    """TensorRT's own plugins, and those of the libraries: through the registry, which also finds getCreators.
+def load_plugins(paths: Collection[Path], api: Api, said: LogMessages) -> None:
+    """Load TensorRT's own plugins and those of the libraries, through the registry, which also calls getCreators.
 
     Raises BadInput for a library that does not load.
     """
@@ -102,7 +102,7 @@ def load_plugins(paths: Collection[Path], api: Api, said: Complaints) -> None:
     registry = api.module.get_plugin_registry()
     for path in paths:
         try:
-            handle = registry.load_library(os.fspath(path.resolve()))  # a bare name would be looked up
+            handle = registry.load_library(os.fspath(path.resolve()))  # a bare name would be searched for
         except Exception:
             handle = None
         if handle is None:
@@ -111,7 +111,7 @@ def load_plugins(paths: Collection[Path], api: Api, said: Complaints) -> None:
 
 
 def _keep_float32(network: Any, kept: Collection[str], api: Api) -> None:
-    """Before strong typing a graph's types are hints: hold the layers of these nodes to float32."""
+    """Force the layers of these nodes to float32: without strong typing, the types in the graph are only hints."""
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         if layer.name in kept:
@@ -125,7 +125,7 @@ def _serialize(
 ) -> bytes:
     from polygraphy.logger import G_LOGGER
 
-    with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1):  # the errors are TensorRT's, and its logger keeps them
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1):  # our logger keeps TensorRT's errors
         from polygraphy.backend.trt import EngineBytesFromNetwork
 
         cache = None if options.timing_cache is None else os.fspath(options.timing_cache)
@@ -134,7 +134,7 @@ def _serialize(
         def configure(builder: Any, network: Any) -> Any:
             config = create(builder, network)
             if not api.strongly_typed:
-                api.set_preview(config, "PROFILE_SHARING_0806")  # several contexts at one profile; 10 always can
+                api.set_preview(config, "PROFILE_SHARING_0806")  # several contexts per profile; always on since 10
             if options.plugins:
                 api.set_preview(config, "ALIASED_PLUGIN_IO_10_03")  # the plugin works in place
             return config
@@ -158,7 +158,7 @@ def _config(model: Model, options: BuildOptions, api: Api, monitor: Any) -> Any:
         version_compatible=options.version_compatible,
         strip_plan=options.strip_plan,
         progress_monitor=monitor,
-        profiling_verbosity=trt.ProfilingVerbosity.DETAILED,  # so that the inspector tells precisions; it costs nothing
+        profiling_verbosity=trt.ProfilingVerbosity.DETAILED,  # lets the inspector show precisions, at no cost
     )
 
 

@@ -1,4 +1,4 @@
-"""Puts a plan for this machine into a package, once, however many processes ask for it."""
+"""Adds a plan for this machine to a package; processes that ask for the same plan build it only once."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import MODEL, Package, add_files, changing
 
-#: Passes that lower precision; what they refuse stays in float32.
+#: Passes that lower precision; nodes that they refuse stay in float32.
 _PRECISION_PASSES = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Built:
-    """A plan in a package. `layers` and `share` are of this build, None when the plan was there already."""
+    """A plan in a package. `layers` and `share` describe this build; None if the plan existed already."""
 
     package: Package
     plan: Plan
@@ -48,11 +48,11 @@ def ensure_plan(
     layers_file: Path | None = None,
     report: Report = lambda text: None,
 ) -> Built:
-    """The plan of the package at `path` for this machine, with these options; built if it is not there.
+    """The plan of the package at `path` for this machine and these options; built if the package has none.
 
-    rebuild builds it anyway. layers_file takes the engine inspector's JSON. Others that build in this package wait,
-    and find the plan. Raises what build_engine does, ParityError when the engine's answer to the package's example is
-    wrong, and BadInput for a package that was changed or cannot be written.
+    rebuild builds it even if it exists. The engine inspector's JSON is written to layers_file. Other processes that
+    build in this package wait, then find the plan. Raises as build_engine does, ParityError when the engine's outputs
+    differ from the goldens, and BadInput for a package that was changed or cannot be written.
     """
     machine = this_machine(api)
     options = replace(options, plugins=plugins_of(Package.open(path), options.plugins))
@@ -67,7 +67,7 @@ def ensure_plan(
 
 
 def plugins_of(package: Package, given: Sequence[Path]) -> tuple[Path, ...]:
-    """The plugin libraries for a package: those given, or ours where its graph keeps rectification for it."""
+    """The plugin libraries for a package: those given, else ours if the package was exported with rectify=plugin."""
     if given or package.manifest.data.get("options", {}).get("rectify") != "plugin":
         return tuple(given)
     try:
@@ -78,7 +78,7 @@ def plugins_of(package: Package, given: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def default_options(package: Package) -> BuildOptions:
-    """For a plan that nobody gave options for: those of the package's newest plan, else its own range of shapes."""
+    """Options when the user gives none: those of the package's newest plan, else the package's range of shapes."""
     plans = plans_of(package)
     if not plans:
         return BuildOptions(make_profiles(package.manifest.inputs))
@@ -87,7 +87,7 @@ def default_options(package: Package) -> BuildOptions:
 
 
 def model_of(package: Package) -> Model:
-    """The package's ONNX file, with the precision and the nodes in float32 that the manifest records."""
+    """The package's ONNX file, with its precision and its float32 nodes from the manifest."""
     data = package.manifest.data
     refused = (
         entry["node"]
@@ -132,7 +132,7 @@ def _build(
         layers = read_layers(text)
         share = measure_share(layers, precision)
         check_share(share, str(package.path))
-        report("comparing with the example")
+        report("comparing with the goldens")
         if options.strip_plan:
             engine.refit(package.model_file)
         parity = accept(engine, package, precision)

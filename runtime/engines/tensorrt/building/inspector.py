@@ -1,9 +1,9 @@
-"""What TensorRT really built: the layers of an engine, and the precision that its convolutions run at.
+"""Reads from the engine inspector which layers TensorRT built, and in which precision the convolutions run.
 
-The engine inspector gives one JSON object a layer. Its spelling differs: before 10, "Row major linear FP16 format",
-"Channel major FP16 format where channel % 8 == 0"; since then also "Half", "BFloat16", "Float". A convolution is a
-CaskConvolution, or whatever has ParameterType Convolution; in Myelin's parts of an engine, a layer of type conv or
-fusion whose metadata names an ONNX Conv.
+The inspector gives one JSON object per layer. Before 10, types read "Row major linear FP16 format" or "Channel major
+FP16 format where channel % 8 == 0"; since then also "Half", "BFloat16", "Float". A convolution is a CaskConvolution or
+any layer with ParameterType Convolution; in the parts that Myelin compiles, a layer of type conv, or a fusion whose
+metadata names an ONNX Conv.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from rectexport.runtime.errors import DeviceError
 
-#: Spelling in a tensor's "Format/Datatype" -> precision. The order decides: BFLOAT16 holds FLOAT.
+#: Pattern in a tensor's "Format/Datatype" -> precision. The order matters: BFLOAT16 contains FLOAT.
 _DATATYPES = (
     (re.compile(r"BF16|BFLOAT16", re.I), "bf16"),
     (re.compile(r"FP16|HALF|FLOAT16", re.I), "fp16"),
@@ -49,7 +49,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Share:
-    """How many convolutions of how many run at the precision asked for, and what the others run at."""
+    """How many of the convolutions run in the requested precision, and which precisions the others run in."""
 
     precision: str
     at: int
@@ -57,9 +57,9 @@ class Share:
     others: tuple[tuple[str, int], ...] = ()
 
     def describe(self) -> str:
-        """20 of 21 convolutions run in fp16 (95 %), 1 in fp32."""
+        """The share as text: 20 of 21 convolutions run in fp16 (95 %), 1 in fp32."""
         if not self.of:
-            return "no layer of this engine tells that it is a convolution"
+            return "the engine lists no layer as a convolution"
         rest = "".join(f", {count} in {name}" for name, count in self.others)
         return f"{self.at} of {self.of} convolutions run in {self.precision} ({self.at / self.of:.0%}){rest}"
 
@@ -69,9 +69,9 @@ class Share:
 
 
 def read_layers(text: str) -> list[Layer]:
-    """The layers in the inspector's JSON. Raises DeviceError when it is something else.
+    """The layers in the inspector's JSON. Raises DeviceError when the text is anything else.
 
-    An engine that was built without detailed profiling information names its layers and says no more of them.
+    An engine that was built without detailed profiling verbosity lists only its layers' names.
     """
     try:
         found = json.loads(text)["Layers"]
@@ -104,7 +104,7 @@ def _is_convolution(entry: dict[str, Any], kind: str, name: str) -> bool:
 
 
 def measure_share(layers: Sequence[Layer], precision: str) -> Share:
-    """The share of convolutions at fp32, tf32, fp16 or bf16; those of unknown precision count as not."""
+    """The share of convolutions that run in `precision` (fp32, tf32, fp16 or bf16), unknown ones not counted in."""
     ran = [("tf32" if layer.tf32 else layer.precision or "unknown") for layer in layers if layer.convolution]
     counted = Counter(ran)
     at = counted.pop(precision, 0)
@@ -112,13 +112,13 @@ def measure_share(layers: Sequence[Layer], precision: str) -> Share:
 
 
 def check_share(share: Share, name: str) -> None:
-    """Raises DeviceError when convolutions are there and none runs at the precision that is in the graph.
+    """Raise DeviceError when there are convolutions and none runs in the graph's precision.
 
-    TF32 is a permission, which TensorRT takes where it is faster, and not every kernel's name tells it.
+    TF32 is not checked: TensorRT uses it only where it is faster, and not every kernel's name shows it.
     """
     if share.precision not in ("fp32", "tf32") and share.of and not share.at:
         rest = ", ".join(f"{count} in {other}" for other, count in share.others)
         raise DeviceError(
-            f"{name}: {share.precision} was asked for, and none of the engine's {share.of} convolutions runs in it "
+            f"{name}: {share.precision} was asked for, but none of the engine's {share.of} convolutions runs in it "
             f"({rest}); build in the precision that this GPU supports, or report this with the layer list (--layers)"
         )

@@ -1,4 +1,4 @@
-"""TensorRT's log, kept, and what its complaints mean for a person."""
+"""Collects TensorRT's log messages and turns them into errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, final
 from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import BadInput, DeviceError, MissingDependency, RectexportError
 
-#: Messages that are kept for an explanation.
+#: How many of the last messages are kept.
 _KEPT = 50
 _MEMORY = re.compile(
     r"out ?of ?memory|insufficient memory|OutOfMemory|cudaErrorMemoryAllocation|CUDA.* failure.*: 2\b", re.I
@@ -23,8 +23,8 @@ _WORKSPACE = re.compile(r"could not find any implementation|insufficient workspa
 
 
 @final
-class Complaints:
-    """What TensorRT has said since this was made, for as long as it listens."""
+class LogMessages:
+    """TensorRT's errors and warnings from creation until stop()."""
 
     def __init__(self, api: Api) -> None:
         self.logger = _logger(api.module)
@@ -33,11 +33,11 @@ class Complaints:
         self.logger.listeners.append(self)
 
     def stop(self) -> None:
-        """Listen no longer."""
+        """Stop collecting messages."""
         if self in self.logger.listeners:
             self.logger.listeners.remove(self)
 
-    def __enter__(self) -> Complaints:
+    def __enter__(self) -> LogMessages:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,12 +46,12 @@ class Complaints:
 
 @cache
 def _logger(trt: Any) -> Any:
-    """The one logger of this process: TensorRT keeps the first that it is given, wherever others go. Prints nothing."""
+    """The only logger of this process: TensorRT uses the first one that it is given for everything. Prints nothing."""
 
     class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.listeners: list[Complaints] = []
+            self.listeners: list[LogMessages] = []
 
         def log(self, severity: Any, message: str) -> None:
             kinds = trt.ILogger.Severity
@@ -65,16 +65,16 @@ def _logger(trt: Any) -> Any:
 
 
 def explain(what: str, api: Api, messages: Iterable[str]) -> RectexportError:
-    """The error for a failed step: the known causes by what they need, any other in TensorRT's own words."""
+    """The error for a failed step: with a remedy for known causes, otherwise TensorRT's own message."""
     text = "\n".join(messages)
     said = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")[:400]
     version = f"TensorRT {api.text}"
     if _DRIVER.search(text):
         return MissingDependency(
-            f"the NVIDIA driver is too old for {version}; update it (nvidia-smi shows which it is)"
+            f"the NVIDIA driver is too old for {version}; update it (nvidia-smi shows its version)"
         )
     if _NO_DEVICE.search(text):
-        return MissingDependency(f"no GPU: {version} finds none; look at CUDA_VISIBLE_DEVICES and nvidia-smi")
+        return MissingDependency(f"no GPU: {version} finds none; check CUDA_VISIBLE_DEVICES and nvidia-smi")
     if _MEMORY.search(text):
         return DeviceError(
             f"{what}: out of GPU memory ({said}); free the GPU, give --workspace a smaller limit, or lower the largest "
@@ -82,14 +82,14 @@ def explain(what: str, api: Api, messages: Iterable[str]) -> RectexportError:
         )
     if _WORKSPACE.search(text):
         return DeviceError(
-            f"{what}: {version} found no way to run a layer ({said}); raise --workspace, or leave it out: then all of "
-            "the GPU's memory may be used"
+            f"{what}: {version} found no way to run a layer ({said}); raise --workspace, or leave it out to allow "
+            "all of the GPU's memory"
         )
     return BadInput(f"{what}: {version} refuses: {said}")
 
 
 def parser_error(path: object, api: Api, parser: Any, messages: Iterable[str]) -> RectexportError:
-    """The error for an ONNX file that the parser refuses: the node, the reason, the way out."""
+    """The error for an ONNX file that the parser refuses: the node, the reason, and what to do."""
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     if not errors:
         return explain(f"{path}", api, messages)
@@ -105,6 +105,6 @@ def parser_error(path: object, api: Api, parser: Any, messages: Iterable[str]) -
 
 
 def _text(error: Any, name: str) -> str:
-    """A property that newer parsers have; an empty text where it is missing."""
+    """A property that newer parsers have; empty if this one lacks it."""
     value = getattr(error, name, None)
     return str(value()) if value is not None else ""

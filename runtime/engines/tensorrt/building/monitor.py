@@ -1,4 +1,4 @@
-"""A build in a thread of its own: its phases told as they come, and Ctrl-C heard at once."""
+"""Runs a build in a thread of its own, so that its phases are reported and Ctrl-C takes effect at once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rectexport.runtime.engines.tensorrt.versions import Api
 
 Result = TypeVar("Result")
 Report = Callable[[str], None]
-#: Seconds between two looks at whether the build is done; Python handles Ctrl-C in between.
+#: Seconds between two checks whether the build is done; Python handles Ctrl-C in between.
 _LOOK = 0.1
-#: Seconds that a cancelled build gets to end, so that nothing runs on the GPU while the process goes down.
+#: Seconds to wait for a cancelled build, so that nothing runs on the GPU when the process exits.
 _GRACE = 3.0
 
 
 def make_monitor(api: Api, report: Report, cancelled: threading.Event) -> Any:
     """A tensorrt.IProgressMonitor that reports "phase 3/12" and stops the build when `cancelled` is set.
 
-    None before TensorRT 10: then nothing is told of a build, and it cannot be stopped.
+    None before TensorRT 10, whose builds report no progress and cannot be stopped.
     """
     if not api.progress:
         return None
@@ -46,14 +46,14 @@ def make_monitor(api: Api, report: Report, cancelled: threading.Event) -> Any:
 
 
 def interruptible(work: Callable[[], Result], cancelled: threading.Event) -> Result:
-    """Run `work` in a thread and wait; an exception in this thread (Ctrl-C) sets `cancelled` and goes on.
+    """Run `work` in a thread and wait; an exception in this thread (Ctrl-C) sets `cancelled` and is raised.
 
-    TensorRT builds outside of Python, where a signal to this thread would wait for minutes. The thread is a daemon: a
-    build that cannot be stopped does not keep the process.
+    TensorRT builds outside of Python, so a signal to the building thread would be handled minutes later. The thread is
+    a daemon: a build that cannot be stopped does not keep the process alive. Raises what `work` raises.
     """
     done: list[Result] = []
     failed: list[BaseException] = []
-    ended = threading.Event()  # a join that a signal interrupts takes the thread for ended, before Python 3.13
+    ended = threading.Event()  # not join(): before Python 3.13, a signal makes it treat the thread as ended
 
     def run() -> None:
         try:

@@ -1,1 +1,1 @@
-"""Run a TensorRT engine."""
+"""Runs TensorRT engines."""

@@ -12,7 +12,7 @@ from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.engines.tensorrt import cuda
 from rectexport.runtime.engines.tensorrt.building.builder import load_plugins
-from rectexport.runtime.engines.tensorrt.building.logger import Complaints, explain
+from rectexport.runtime.engines.tensorrt.building.logger import LogMessages, explain
 from rectexport.runtime.engines.tensorrt.profiles import Profile
 from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import DeviceError
@@ -20,16 +20,16 @@ from rectexport.runtime.errors import DeviceError
 
 @final
 class Engine:
-    """Loads a plan; `name` stands in messages.
+    """Loads a plan; `name` is used in messages.
 
-    host_code allows the lean runtime that a version-compatible plan carries. Raises MissingDependency, DeviceError or
-    BadInput when TensorRT does not take the plan.
+    host_code allows TensorRT to execute the lean runtime inside a version-compatible plan. Raises MissingDependency,
+    DeviceError or BadInput when TensorRT refuses the plan.
     """
 
     def __init__(self, plan: bytes, api: Api, name: str, plugins: Sequence[Path] = (), host_code: bool = False) -> None:
         cuda.driver().activate()
         self._api, self._name = api, name
-        self._said = Complaints(api)
+        self._said = LogMessages(api)
         load_plugins(plugins, api, self._said)
         try:
             self._runtime: Any = api.module.Runtime(self._said.logger)
@@ -63,7 +63,7 @@ class Engine:
         return str(text)
 
     def create_context(self) -> Any:
-        """An execution context. Raises DeviceError when its memory cannot be had."""
+        """A new execution context. Raises DeviceError when its memory cannot be allocated."""
         context = self._engine.create_execution_context()
         if context is None:
             error = explain(self._name, self._api, self._said.errors)
@@ -71,18 +71,18 @@ class Engine:
         return context
 
     def refit(self, model: Path) -> None:
-        """Give a plan without weights those of the ONNX file. Raises BadInput when they do not fit."""
+        """Load the weights of an ONNX file into a plan without weights. Raises BadInput when they do not fit."""
         trt = self._api.module
         refitter = trt.Refitter(self._engine, self._said.logger)
         parser = trt.OnnxParserRefitter(refitter, self._said.logger)
         if not (parser.refit_from_file(str(model)) and refitter.refit_cuda_engine()):
-            raise explain(f"{self._name}: its weights could not be taken from {model}", self._api, self._said.errors)
+            raise explain(f"{self._name}: its weights could not be loaded from {model}", self._api, self._said.errors)
 
     def last_error(self) -> str:
-        """TensorRT's last complaint."""
+        """TensorRT's last error message."""
         return str(self._said.errors[-1])[:400] if self._said.errors else "no reason given"
 
     def close(self) -> None:
-        """Free it; contexts must be gone."""
+        """Free the engine; close its contexts first."""
         self._engine = self._runtime = None
         self._said.stop()

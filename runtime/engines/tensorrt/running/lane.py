@@ -1,4 +1,4 @@
-"""One execution context with its stream, its buffers and its CUDA graph: what one inference at a time needs."""
+"""A lane: one execution context with a stream, buffers and a CUDA graph, for one inference at a time."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Shapes = Mapping[str, Shape]
 class Lane:
     """Bound to one profile and one set of input shapes at a time; used by one thread at a time.
 
-    The first run of a shape goes layer by layer, as TensorRT wants it before a capture; from the second on, all
-    kernels are launched as one CUDA graph. An engine that cannot be captured (loops, conditions) keeps to layers.
+    The first run at a shape is enqueued layer by layer, which TensorRT requires before a capture; from the second on,
+    all kernels are launched as one CUDA graph. An engine that cannot be captured (loops, conditions) runs by layers.
     """
 
     def __init__(self, engine: Engine, graphs: bool) -> None:
@@ -38,7 +38,10 @@ class Lane:
         self._outputs: dict[str, tuple[Shape, np.dtype[Any]]] = {}
 
     def bind(self, profile: int, shapes: Shapes) -> None:
-        """Get ready for inputs of these shapes; forgets the graph of others."""
+        """Prepare for inputs of these shapes; frees the graph of the previous ones.
+
+        Raises DeviceError when TensorRT refuses the profile or a shape, BadInput for outputs of data-dependent shape.
+        """
         self._forget_graph()
         self.shapes, self._runs = {}, 0
         if profile != self._profile:
@@ -80,7 +83,7 @@ class Lane:
             raise self._failure(f"tensor {name} cannot be at {address:#x}")
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Infer once on host arrays of the shapes that it is bound to, in the engine's dtypes."""
+        """Infer once on host arrays of the bound shapes, in the engine's dtypes; returns new host arrays."""
         self.load(feeds)
         self.enqueue()
         results = {name: np.empty(shape, dtype) for name, (shape, dtype) in self._outputs.items()}
@@ -97,8 +100,8 @@ class Lane:
             self._driver.upload(self._memory[name][0], array.ctypes.data, array.nbytes, self._stream)
 
     def run_in_place(self, addresses: Mapping[str, int], allocate: Callable[[str, Shape, str], int]) -> None:
-        """Infer once on memory of the GPU; `allocate` gives the address of each output. Done on return."""
-        self._forget_graph()  # it would read and write elsewhere
+        """Infer once on GPU memory; `allocate` returns the address of each output. Complete on return."""
+        self._forget_graph()  # it reads and writes other addresses
         self._runs = 0
         for name, address in addresses.items():
             self._set_address(name, address)
@@ -108,7 +111,7 @@ class Lane:
         self._driver.synchronize(self._stream)
 
     def enqueue(self) -> None:
-        """Put one inference into the stream."""
+        """Enqueue one inference on the stream."""
         if self._graphs and self._graph is None and self._runs > 0:
             self._capture()
         if self._graph is None:
@@ -132,7 +135,7 @@ class Lane:
             raise self._failure("inference failed")
 
     def time(self, count: int) -> list[float]:
-        """Milliseconds on the GPU of each of `count` inferences on what `load` has put there."""
+        """GPU milliseconds of each of `count` inferences on the inputs that `load` copied."""
         events = [self._driver.create_event() for _ in range(count + 1)]
         try:
             self._driver.record(events[0], self._stream)

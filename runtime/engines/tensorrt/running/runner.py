@@ -1,4 +1,4 @@
-"""Runs the plan of a package on TensorRT."""
+"""Runs a package's plan on TensorRT."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 
-#: Contexts that are kept for shapes seen before; each holds its activations and its graph.
+#: How many idle lanes are kept for shapes seen before; each holds its activations and its graph.
 MAX_IDLE = 8
 
 
 def open_runner(package: Package, options: BackendOptions | None = None, *, graphs: bool = True) -> TensorRTRunner:
-    """The package's plan for this machine, ready to run; with options.rebuild one is built where none fits.
+    """Load the package's plan for this machine; with options.rebuild, build one if none fits.
 
-    graphs=False launches kernel by kernel.
+    graphs=False launches kernel by kernel instead of as a CUDA graph.
 
-    Raises MissingDependency without TensorRT or a GPU, UsageError for another device than 0, and BadInput with every
-    mismatch when no plan fits and none may be built, or when a plan is not what the manifest says.
+    Raises MissingDependency without TensorRT or a GPU, UsageError for a device other than 0, and BadInput that lists
+    all mismatches when no plan fits and none may be built, or when a plan's hash is not the manifest's.
     """
     options = options or BackendOptions()
     if options.device:
         raise UsageError(
-            f"TensorRT runs on the first GPU that is visible: set CUDA_VISIBLE_DEVICES={options.device}, device=0"
+            f"TensorRT runs on the first visible GPU: set CUDA_VISIBLE_DEVICES={options.device} and use device=0"
         )
     api = versions.load()
     plugins = plugins_of(package, tuple(Path(path) for path in options.plugins))
@@ -54,9 +54,9 @@ def open_runner(package: Package, options: BackendOptions | None = None, *, grap
 
 @final
 class TensorRTRunner:
-    """An engine and its execution contexts: as many as threads run at once, each kept for the shapes it last had.
+    """An engine and its lanes: one for each concurrent run, kept for the shapes that it was last bound to.
 
-    graphs: launch an inference as one CUDA graph from the second run of a shape on.
+    graphs: launch an inference as one CUDA graph from the second run at a shape on.
     """
 
     def __init__(
@@ -102,14 +102,14 @@ class TensorRTRunner:
         ready = {name: np.asarray(array, self._dtypes[name], order="C") for name, array in feeds.items()}
         with self.lane({name: array.shape for name, array in ready.items()}) as lane:
             results = lane.run(ready)
-        # TensorRT before 10 has no int64; the model's dtypes are what a caller sees.
+        # TensorRT before 10 has no int64; convert to the model's dtypes.
         return {spec.name: results[spec.name].astype(spec.dtype, copy=False) for spec in self._outputs}
 
     def run_on_device(self, feeds: Mapping[str, Any], allocate: Callable[[str, Shape, str], Any]) -> None:
-        """Infer once on arrays of this GPU, which have `pointer`, `shape` and `dtype`; nothing is copied.
+        """Infer once on arrays of this GPU, which have `pointer`, `shape` and `dtype`, without copies.
 
-        Asks `allocate` (name, shape, dtype) for the array of every output. Raises BadInput for another dtype than the
-        engine's.
+        Calls `allocate` (name, shape, dtype) for the array of every output. Raises BadInput for a dtype that is not
+        the engine's.
         """
         for name, array in feeds.items():
             if np.dtype(array.dtype) != self._dtypes[name]:
@@ -125,7 +125,10 @@ class TensorRTRunner:
 
     @contextmanager
     def lane(self, shapes: Shapes) -> Iterator[Lane]:
-        """A context bound to these shapes, for this thread alone while the block runs; not kept after an error."""
+        """A lane bound to these shapes, used only by this thread while the block runs; closed after an error.
+
+        Raises BadInput for shapes that no profile contains.
+        """
         engine = self._open()
         cuda.driver().activate()
         profile = profiles.choose(engine.profiles, shapes)
@@ -144,7 +147,7 @@ class TensorRTRunner:
         self._give_back(lane)
 
     def _take(self, shapes: Shapes) -> Lane | None:
-        """An idle lane: one with these shapes, else the one longest idle when there are many."""
+        """An idle lane: one with these shapes, else the longest idle one if MAX_IDLE are kept, else None."""
         with self._lock:
             for index in reversed(range(len(self._idle))):
                 if self._idle[index].shapes == shapes:

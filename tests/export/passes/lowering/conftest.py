@@ -15,8 +15,8 @@ from onnx.reference.op_run import OpRun
 
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import inline, rectify_fold, rectify_graph
-from rectexport.exporter.passes.lowering import Decision, lower
+from rectexport.exporter.passes import inline, lower, rectify_fold, rectify_graph
+from rectexport.exporter.passes.lowering import Decision
 from rectexport.plugins import reference
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 

@@ -13,11 +13,19 @@ from onnx import ModelProto, TensorProto, checker, shape_inference
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.inner import run_inner
-from rectexport.exporter.passes import select_passes
 from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
 from rectexport.runtime.errors import BadInput
-from tests.export.helper import build, constants, normal, outputs, relative_l2, signature, tensors
+from tests.export.helper import (
+    build,
+    constants,
+    normal,
+    outputs,
+    passes_after_lowering,
+    relative_l2,
+    signature,
+    tensors,
+)
 from tests.export.nets import Small, exported, image, seeded, source
 
 WINDOW = "kernel_shape=[7,7], strides=[1,1], pads=[3,3,3,3], dilations=[1,1], numerator=49"
@@ -41,7 +49,7 @@ def net(dims: str, form: str = "auto") -> ModelProto:
     """
     weights = {"w": normal(2, 2, 7, 7) / 7, "bias": normal(2, seed=1), "m": normal(2, 3, seed=2)}
     model = build(f"(float[N,2,{dims}] x) => (float[N,3] z)", body, 22, **weights)
-    return run_passes(model, select_passes(form), [], Log(), guard=False)[0]
+    return run_passes(model, passes_after_lowering(form), [], Log(), guard=False)[0]
 
 
 def types(model: ModelProto) -> dict[str, int]:
@@ -122,7 +130,7 @@ def test_what_onnx_does_not_allow_stays() -> None:
 def test_an_old_opset_is_refused() -> None:
     model = build("(float[N,4] x) => (float[N,3] z)", "z = MatMul(x, u)", u=normal(4, 3))
     with pytest.raises(
-        BadInput, match=r"--bf16: convolutions have bfloat16 since opset 22, and this model has 18; add"
+        BadInput, match=r"bf16: convolutions have bfloat16 since opset 22, and this model has 18; add opset=22"
     ):
         bfloat16.run(model)
 

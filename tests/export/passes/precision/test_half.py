@@ -13,11 +13,20 @@ from rectexport.exporter.base.log import Log
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.load import load_source
 from rectexport.exporter.graph.guard import run_passes
-from rectexport.exporter.passes import select_passes
 from rectexport.exporter.passes.precision import half
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
 from rectexport.runtime.errors import MissingDependency
-from tests.export.helper import build, constants, normal, operators, outputs, relative_l2, signature, tensors
+from tests.export.helper import (
+    build,
+    constants,
+    normal,
+    operators,
+    outputs,
+    passes_after_lowering,
+    relative_l2,
+    signature,
+    tensors,
+)
 from tests.export.nets import Small, exported, image, seeded, source
 from tests.places import DIGITS
 
@@ -40,7 +49,7 @@ def lowered(dims: str, noted: bool = True) -> ModelProto:
         if value.name == "b" and dims == "H,W":
             value.type.tensor_type.shape.dim[2].dim_param = "H"
             value.type.tensor_type.shape.dim[3].dim_param = "W"
-    model, _ = run_passes(model, select_passes("auto"), [], Log(), guard=False)
+    model, _ = run_passes(model, passes_after_lowering(), [], Log(), guard=False)
     if not noted:
         del model.graph.value_info[:]
     return model

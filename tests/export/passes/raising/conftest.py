@@ -107,15 +107,26 @@ EXPORTERS = {
 }
 
 
+_EXPORTED: dict[tuple[str, str, str], ModelProto] = {}
+
+
 @pytest.fixture(params=EXPORTERS)
 def to_onnx(request: pytest.FixtureRequest) -> Callable[..., ModelProto]:
-    """torch's two exporters at several opsets: to_onnx(module, x, dynamic=False)."""
+    """torch's two exporters at several opsets: to_onnx(module, x, dynamic=False, case=None).
+
+    The model of a case is exported once for all tests of a file that name it.
+    """
     exporter, opset = EXPORTERS[request.param]
 
-    def convert(module: nn.Module, x: torch.Tensor, dynamic: bool = False) -> ModelProto:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            return exporter(module.eval(), x, dynamic, opset)
+    def convert(module: nn.Module, x: torch.Tensor, dynamic: bool = False, case: str | None = None) -> ModelProto:
+        key = (request.path.name, request.param, case or request.node.name)
+        if key not in _EXPORTED:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                _EXPORTED[key] = exporter(module.eval(), x, dynamic, opset)
+        model = ModelProto()
+        model.CopyFrom(_EXPORTED[key])
+        return model
 
     return convert
 

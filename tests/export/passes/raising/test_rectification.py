@@ -103,7 +103,7 @@ ALONE = {"Rectify": 1, "Conv": 1, **dict.fromkeys(GONE, 0)}
 def test_from_torch(name, to_onnx, check):
     torch.manual_seed(0)
     make, numerator, empty_bias = MODULES[name]
-    raised = check(to_onnx(make(), torch.randn(SHAPE)), ALONE)
+    raised = check(to_onnx(make(), torch.randn(SHAPE), case=name), ALONE)
     found = attributes(nodes(raised, "Rectify")[0])
     assert (found["numerator"], found["empty_bias"]) == (numerator, empty_bias)
 
@@ -120,7 +120,7 @@ def test_dynamic_sizes(name, to_onnx, check):
 @pytest.mark.parametrize("to_onnx", BOTH, indirect=True)
 def test_after_a_simplifier(name, to_onnx, simplify, check):
     torch.manual_seed(0)
-    check(simplify(to_onnx(MODULES[name][0](), torch.randn(SHAPE))), ALONE)
+    check(simplify(to_onnx(MODULES[name][0](), torch.randn(SHAPE), case=name)), ALONE)
 
 
 def test_a_batch_norm_behind_it_and_the_next_layer(to_onnx, check):

@@ -1,4 +1,4 @@
-"""Symmetric padding, spelled out or embedded in an odd kernel, found and exact."""
+"""Symmetric padding spelled out as four Pads, found and exact."""
 
 from __future__ import annotations
 
@@ -10,23 +10,15 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto, helper, numpy_helper, parser
+from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from rectexport.exporter.graph.dialect import attributes
 from rectexport.exporter.passes.raising import raise_model
 from rectexport.plugins import reference
+from tests.export.passes.raising.corners import ORDERS, PARTS, corner_pads, expected_attributes, found_attributes
 
 BOTH = ("dynamo-18", "torchscript-17")
-ORDERS = reference.SYMMETRIC_ORDERS
-EXTRA = {"TL": (1, 1, 0, 0), "TR": (1, 0, 0, 1), "BL": (0, 1, 1, 0), "BR": (0, 0, 1, 1)}
-
-
-def corner_pads(corner: str, kernel: int) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right)."""
-    top, left, bottom, right = (kernel // 2 - 1 + extra for extra in EXTRA[corner])
-    return top, left, bottom, right
 
 
 class Spelled(nn.Module):
@@ -50,17 +42,6 @@ class Spelled(nn.Module):
         return self.conv(torch.cat(padded, 1))
 
 
-def expected_attributes(module: Spelled, kernel: int, order: str) -> dict[str, tuple[int, ...]]:
-    pads = tuple(pad for corner in ORDERS[order] for pad in corner_pads(corner, kernel))
-    return {"splits": tuple(module.sizes), "pads": pads}
-
-
-def found_attributes(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    (node,) = (node for node in model.graph.node if node.op_type == "SymmetricPad")
-    return attributes(node)
-
-
-PARTS = {"SymmetricPad": 1, "Conv": 1, "Pad": 0, "Concat": 0, "Split": 0, "Slice": 0}
 SPELLINGS = {
     "c2sp": {"channels": 8, "kernel": 2, "order": "wu"},
     "c4sp": {"channels": 8, "kernel": 4, "order": "wu_poster"},
@@ -76,8 +57,8 @@ SPELLINGS = {
 def test_from_torch(name, to_onnx, check):
     options = SPELLINGS[name]
     module = Spelled(**options)
-    raised = check(to_onnx(module, torch.randn(2, options["channels"], 7, 6)), PARTS)
-    assert found_attributes(raised) == expected_attributes(module, options["kernel"], options["order"])
+    raised = check(to_onnx(module, torch.randn(2, options["channels"], 7, 6), case=name), PARTS)
+    assert found_attributes(raised) == expected_attributes(module.sizes, options["kernel"], ORDERS[options["order"]])
 
 
 @pytest.mark.parametrize("to_onnx", BOTH, indirect=True)
@@ -91,8 +72,9 @@ def test_dynamic_sizes(to_onnx, check):
 def test_after_a_simplifier(name, to_onnx, simplify, check):
     options = SPELLINGS[name]
     module = Spelled(**options)
-    raised = check(simplify(to_onnx(module, torch.randn(2, options["channels"], 7, 6))), {"SymmetricPad": 1})
-    assert found_attributes(raised) == expected_attributes(module, options["kernel"], options["order"])
+    model = simplify(to_onnx(module, torch.randn(2, options["channels"], 7, 6), case=name))
+    raised = check(model, {"SymmetricPad": 1})
+    assert found_attributes(raised) == expected_attributes(module.sizes, options["kernel"], ORDERS[options["order"]])
 
 
 BODY = """a, b, c, d = Split<axis = {split}>(x, sizes)
@@ -121,8 +103,7 @@ def by_hand(body=BODY, corners=("BR", "TL", "BL", "TR"), sizes=(2, 2, 2, 2), sig
 @pytest.mark.parametrize("order", ORDERS)
 def test_each_order(order, check):
     raised = check(by_hand(corners=ORDERS[order]), {"SymmetricPad": 1, "Pad": 0})
-    pads = tuple(pad for corner in ORDERS[order] for pad in corner_pads(corner, 2))
-    assert found_attributes(raised) == {"splits": (2, 2, 2, 2), "pads": pads}
+    assert found_attributes(raised) == expected_attributes((2, 2, 2, 2), 2, ORDERS[order])
 
 
 def test_pads_with_axes(check):
@@ -177,68 +158,6 @@ def test_a_padded_group_that_is_an_output(untouched):
     untouched(by_hand(signature=signature), "g is also used elsewhere")
 
 
-def embedded(weight: np.ndarray, corners, sizes, groups=1, stride=1, bias=None) -> ModelProto:
-    """The (k+1) x (k+1) convolution that holds each k x k slice in its channel's corner."""
-    kernel = weight.shape[2]
-    wide = np.zeros((*weight.shape[:2], kernel + 1, kernel + 1), np.float32)
-    owner, per_group = np.repeat(corners, sizes), weight.shape[1]
-    for output, index in np.ndindex(*weight.shape[:2]):
-        corner = owner[output // (weight.shape[0] // groups) * per_group + index]
-        row, column = EXTRA[corner][2], EXTRA[corner][3]
-        wide[output, index, row : row + kernel, column : column + kernel] = weight[output, index]
-    return conv_model(wide, kernel // 2, groups, stride)
-
-
-def conv_model(weight: np.ndarray, pad: int, groups: int, stride: int) -> ModelProto:
-    attrs = {"group": groups, "pads": [pad] * 4, "strides": [stride] * 2}
-    node = helper.make_node("Conv", ["x", "w"], ["y"], **attrs)
-    x = helper.make_tensor_value_info("x", 1, ["N", weight.shape[1] * groups, "H", "W"])
-    y = helper.make_tensor_value_info("y", 1, [None] * 4)
-    graph = helper.make_graph([node], "g", [x], [y], [numpy_helper.from_array(weight, "w")])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    kernel=st.sampled_from([2, 4]),
-    order=st.sampled_from(sorted(ORDERS)),
-    remainder=st.sampled_from(["first", "last"]),
-    share=st.integers(1, 4),
-    rest=st.integers(0, 3),
-    groups=st.sampled_from([1, 2]),
-    stride=st.integers(1, 3),
-    height=st.integers(1, 12),
-    width=st.integers(1, 12),
-)
-def test_an_embedded_kernel(kernel, order, remainder, share, rest, groups, stride, height, width):
-    channels = (4 * share + rest) * groups
-    random = np.random.default_rng(0)
-    weight = random.standard_normal((2 * groups, channels // groups, kernel, kernel)).astype(np.float32)
-    sizes = reference.group_sizes(channels, remainder)
-    model = embedded(weight, ORDERS[order], sizes, groups, stride)
-    raised, _ = raise_model(model)
-    assert [node.op_type for node in raised.graph.node] == ["SymmetricPad", "Conv"]
-    assert found_attributes(raised)["splits"] == tuple(sizes)
-    x = random.standard_normal((1, channels, height, width)).astype(np.float32)
-    (found,) = ReferenceEvaluator(raised).run(None, {"x": x})
-    expected = reference.symmetric_conv2d(x, weight, None, stride, groups, order, remainder)
-    # Rounding goes with the size of the terms, and a single output may be a small difference of large ones.
-    terms = reference.symmetric_conv2d(abs(x), abs(weight), None, stride, groups, order, remainder)
-    assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(terms)
-
-
-def test_an_ordinary_kernel_is_not_even(untouched):
-    random = np.random.default_rng(0)
-    dense = random.standard_normal((4, 8, 3, 3)).astype(np.float32)
-    untouched(conv_model(dense, 1, 1, 1))
-    untouched(conv_model(np.zeros_like(dense), 1, 1, 1))
-    model = embedded(dense[:, :, :2, :2], ("BR", "TL", "BL", "BL"), (2, 2, 2, 2))
-    untouched(model)
-    off = numpy_helper.to_array(embedded(dense[:, :, :2, :2], ORDERS["wu"], (2, 2, 2, 2)).graph.initializer[0]).copy()
-    off[0, 0, 0, 0] = off[0, 0, 2, 2] = 1.0
-    untouched(conv_model(off, 1, 1, 1))
-
-
 @settings(max_examples=30, deadline=None)
 @given(channels=st.integers(4, 17), kernel=st.sampled_from([2, 4]), data=st.data())
 def test_any_channels_and_size(channels, kernel, data):
@@ -261,62 +180,3 @@ def test_any_channels_and_size(channels, kernel, data):
     feeds = {"x": np.random.default_rng(0).standard_normal((1, channels, height, width)).astype(np.float32)}
     (expected,), (found,) = (ReferenceEvaluator(entry).run(None, feeds) for entry in (model, raised))
     np.testing.assert_array_equal(found, expected)
-
-
-class FourConvs(nn.Module):
-    """One convolution a group, each with the pads of its corner, added up in some order."""
-
-    def __init__(self, channels, kernel, order, remainder="first", stride=1, addition=(0, 1, 2, 3)):
-        super().__init__()
-        self.sizes = list(reference.group_sizes(channels, remainder))
-        self.pads = [corner_pads(corner, kernel) for corner in ORDERS[order]]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(size, 3, kernel, stride, bias=index == 1) for index, size in enumerate(self.sizes)
-        )
-        self.addition = addition
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = zip(x.split(self.sizes, 1), self.pads, self.convs, strict=True)
-        results = [conv(F.pad(part, (p[1], p[3], p[0], p[2]))) for part, p, conv in parts]
-        first, second, third, fourth = (results[index] for index in self.addition)
-        return (first + second) + (third + fourth) if self.addition[0] else first + second + third + fourth
-
-
-@pytest.mark.parametrize("to_onnx", BOTH, indirect=True)
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"channels": 8, "kernel": 2, "order": "wu"},
-        {"channels": 9, "kernel": 4, "order": "elnas", "stride": 2, "addition": (3, 1, 0, 2)},
-        {"channels": 11, "kernel": 2, "order": "wu_poster", "remainder": "last", "addition": (0, 2, 3, 1)},
-    ],
-)
-def test_four_convolutions(options, to_onnx, check):
-    module = FourConvs(**options)
-    raised = check(to_onnx(module, torch.randn(2, options["channels"], 7, 6)), {**PARTS, "Add": 0})
-    assert found_attributes(raised) == expected_attributes(module, options["kernel"], options["order"])
-
-
-SUM = """a, b, c, d = Split<axis = 1>(x, sizes)
-  e = Conv<pads = [{0}]>(a, w) f = Conv<pads = [{1}]>(b, w) g = Conv<pads = [{2}]>(c, w) h = Conv<pads = [{3}]>(d, w)
-  {last}"""
-CORNERS = ("0, 0, 1, 1", "1, 1, 0, 0", "0, 1, 1, 0", "1, 0, 0, 1")
-
-
-@pytest.mark.parametrize(
-    ("corners", "last", "reason"),
-    [
-        (CORNERS, "y = Sum(e, f, g, h)", None),
-        (CORNERS, "y = Sum(e, f, g, g)", "not one Split's outputs"),
-        ((*CORNERS[:3], CORNERS[0]), "y = Sum(e, f, g, h)", "no symmetric padding"),
-        (CORNERS, "s = Sum(e, f, g, h) r = Relu(h) y = Add(s, r)", "h is also used elsewhere"),
-    ],
-)
-def test_four_convolutions_by_hand(corners, last, reason, check, untouched):
-    model = by_hand(SUM.format(*corners, last=last))
-    weight = np.random.default_rng(0).standard_normal((3, 2, 2, 2)).astype(np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
-    if reason is None:
-        check(model, PARTS)
-    else:
-        untouched(model, reason)

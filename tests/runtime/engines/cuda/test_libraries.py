@@ -41,7 +41,7 @@ def test_what_the_driver_says(monkeypatch: pytest.MonkeyPatch, library: Any, dev
 def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_libraries, "DRIVER", "libcuda-is-not-called-so.so.1")
     said = no_gpu()
-    assert said is not None and said.startswith("no NVIDIA driver here (libcuda-is-not-called-so.so.1")
+    assert said is not None and said.startswith("no NVIDIA driver (libcuda-is-not-called-so.so.1")
 
 
 def test_a_build_without_the_provider() -> None:

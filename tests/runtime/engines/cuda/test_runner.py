@@ -129,7 +129,7 @@ def test_outputs_are_written_where_asked(session: Session, cupy: Any, goldens: t
         session.run({name: FakeCupyArray(image)}, {output: FakeCupyArray(np.zeros((4, 9), np.float32))})
     with pytest.raises(BadInput, match=rf"^out {output}: is not contiguous"):
         session.run({name: FakeCupyArray(image)}, {output: FakeCupyArray(np.asfortranarray(expected))})
-    with pytest.raises(BadInput, match=rf"^{name}: is on GPU 1, the session on GPU 0"):
+    with pytest.raises(BadInput, match=rf"^{name}: is on GPU 1, but the session runs on GPU 0"):
         session.run({name: FakeCupyArray(image, device=1)})
 
 

@@ -78,13 +78,13 @@ def test_no_plan(flexible: Path) -> None:
 @pytest.mark.parametrize(
     ("here", "options", "reasons"),
     [
-        (A100, {}, ["it was built for NVIDIA H100 80GB HBM3 (9.0), and this is NVIDIA A100-SXM4-80GB (8.0)"]),
+        (A100, {}, ["it was built for NVIDIA H100 80GB HBM3 (9.0), but this is NVIDIA A100-SXM4-80GB (8.0)"]),
         (A100, {"hardware_compatibility": "ampere+"}, []),
         (T4, {"hardware_compatibility": "ampere+"}, ["it was built for"]),
-        (replace(H100, gpu="NVIDIA H200"), {}, ["and this is NVIDIA H200 (9.0)"]),
+        (replace(H100, gpu="NVIDIA H200"), {}, ["but this is NVIDIA H200 (9.0)"]),
         (replace(H100, gpu="NVIDIA H200"), {"hardware_compatibility": "same-compute-capability"}, []),
         (A100, {"hardware_compatibility": "same-compute-capability"}, ["it was built for"]),
-        (replace(H100, tensorrt=(10, 3, 0)), {}, ["it was built by TensorRT 10.13.3, and this is 10.3.0"]),
+        (replace(H100, tensorrt=(10, 3, 0)), {}, ["it was built by TensorRT 10.13.3, but this is 10.3.0"]),
         (replace(H100, tensorrt=(10, 14, 0)), {"version_compatible": True}, []),
         (replace(H100, tensorrt=(10, 3, 0)), {"version_compatible": True}, ["it was built by TensorRT 10.13.3"]),
         (replace(H100, tensorrt=(11, 1, 0)), {"version_compatible": True}, ["it was built by TensorRT 10.13.3"]),

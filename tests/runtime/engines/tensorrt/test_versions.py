@@ -47,7 +47,7 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (100, "no GPU: the NVIDIA driver is here but shows none; look at CUDA_VISIBLE_DEVICES"),
+        (100, "no GPU: the NVIDIA driver is installed but finds none; check CUDA_VISIBLE_DEVICES"),
         (803, "the NVIDIA driver is too old for the CUDA libraries that are installed beside it"),
         (999, "the NVIDIA driver does not start"),
     ],
@@ -63,7 +63,7 @@ def test_a_driver_that_does_not_start(status: int, reason: str) -> None:
 def test_a_driver_older_than_the_wheel(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "version", lambda name: "10.13.3" if name == "tensorrt-cu13" else None)
     assert versions.absence() == (
-        "the NVIDIA driver is too old: it knows CUDA 12.8, and TensorRT 10.13.3 here is built for CUDA 13; "
+        "the NVIDIA driver is too old: it supports CUDA 12.8, but TensorRT 10.13.3 is built for CUDA 13; "
         "update the driver, or pip install 'tensorrt-cu12'"
     )
     machine.gpu.version = 13000

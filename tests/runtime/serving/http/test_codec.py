@@ -14,8 +14,8 @@ import pytest
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.serving.http.codec import Codec
 from rectexport.runtime.serving.http.compression import decompressed
-from rectexport.runtime.serving.refusal import Refusal
 from rectexport.runtime.serving.request import Wanted
+from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.signature import DATATYPES, Signature
 
 pytest.importorskip("orjson")
@@ -89,15 +89,15 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], bytes], str]] = {
     "missing": (changed(lambda data: data["inputs"].pop()), "input m is missing"),
     "datatype": (first(datatype="INT32"), "expected datatype FP32"),
     "shape": (first(shape=[2, 3, 3]), "expected shape"),
-    "count": (first(data=[1.0] * 23), "with data of shape"),
-    "nested otherwise": (first(data=[[1.0] * 12] * 2), "with data of shape"),
+    "count": (first(data=[1.0] * 23), r"data has shape \[23\], expected \[2, 3, 4\]"),
+    "nested otherwise": (first(data=[[1.0] * 12] * 2), r"data has shape \[2, 12\], expected \[2, 3, 4\]"),
     "ragged": (first(data=[[1.0], [1.0, 2.0]]), "ragged"),
-    "text": (first(data=["1.5"] * 24), "does not hold FP32"),
-    "null": (first(data=[None] * 24), "does not hold FP32"),
+    "text": (first(data=["1.5"] * 24), "values that are not FP32"),
+    "null": (first(data=[None] * 24), "values that are not FP32"),
     "no data": (first(data=None), "expected data"),
     "data no list": (first(data=1.0), "expected data"),
     "too large a float": (first(data=[1e300] * 24), "does not fit FP32"),
-    "fractions": (changed(lambda data: data["inputs"][1].update(data=[1.5, 2.0])), "does not hold INT32"),
+    "fractions": (changed(lambda data: data["inputs"][1].update(data=[1.5, 2.0])), "values that are not INT32"),
     "too large an integer": (changed(lambda data: data["inputs"][1].update(data=[2**31, 0])), "does not fit INT32"),
     "rows differ": (changed(lambda data: data["inputs"][1].update(shape=[1], data=[1])), "differ in batch size"),
     "id": (changed(lambda data: data.update(id=7)), "id: expected a string"),
@@ -107,7 +107,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], bytes], str]] = {
     "shared memory": (first(parameters={"shared_memory_region": "r"}), "shared memory is not supported"),
     "outputs": (changed(lambda data: data.update(outputs={})), "outputs: expected a list"),
     "unknown output": (changed(lambda data: data.update(outputs=[{"name": "z"}])), "no output 'z'; the model gives y"),
-    "output twice": (changed(lambda data: data.update(outputs=[{"name": "y"}] * 2)), "asked for twice"),
+    "output twice": (changed(lambda data: data.update(outputs=[{"name": "y"}] * 2)), "a name is listed twice"),
     "classification": (
         changed(lambda data: data.update(outputs=[{"name": "y", "parameters": {"classification": 2}}])),
         "classification is not supported",
@@ -124,7 +124,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], bytes], str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_body_is_refused(signature: Signature, feeds: dict[str, Any], case: str) -> None:
     make, said = BAD[case]
-    with pytest.raises(Refusal, match=said) as refused:
+    with pytest.raises(RequestError, match=said) as refused:
         Codec().parse(make(feeds), None, signature)
     assert refused.value.status == 400
 
@@ -133,8 +133,8 @@ def test_a_bad_body_is_refused(signature: Signature, feeds: dict[str, Any], case
     ("tail", "length", "said"),
     [
         (b"\0" * 96, 10**6, "Inference-Header-Content-Length 1000000"),
-        (b"\0" * 95, None, "binary_data_size 96, 95 bytes are left"),
-        (b"\0" * 97, None, "1 bytes are left behind"),
+        (b"\0" * 95, None, "binary_data_size 96, but 95 bytes are left"),
+        (b"\0" * 97, None, "1 bytes follow the last tensor"),
     ],
 )
 def test_bytes_must_add_up(
@@ -145,7 +145,7 @@ def test_bytes_must_add_up(
     del data["inputs"][1]["data"]
     data["inputs"][1]["parameters"] = {"binary_data_size": 96}
     head = body(data)
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(RequestError, match=said):
         Codec().parse(head + tail, length or len(head), signature)
 
 
@@ -154,7 +154,7 @@ def test_the_size_of_bytes_must_fit_the_shape(signature: Signature, feeds: dict[
     del data["inputs"][0]["data"]
     data["inputs"][0]["parameters"] = {"binary_data_size": 92}
     head = body(data)
-    with pytest.raises(Refusal, match="expected 96 bytes for shape"):
+    with pytest.raises(RequestError, match="expected 96 bytes for shape"):
         Codec().parse(head + b"\0" * 92, len(head), signature)
 
 
@@ -190,7 +190,7 @@ def test_bytes_of_a_bool_are_0_or_1() -> None:
     signature = Signature.of((TensorEntry("x", "bool", (2,)),), (TensorEntry("y", "bool", (2,)),))
     entry = {"name": "x", "datatype": "BOOL", "shape": [2], "parameters": {"binary_data_size": 2}}
     head = body({"inputs": [entry]})
-    with pytest.raises(Refusal, match="BOOL bytes are 0 or 1"):
+    with pytest.raises(RequestError, match="BOOL bytes are 0 or 1"):
         Codec().parse(head + b"\0\2", len(head), signature)
 
 
@@ -200,7 +200,7 @@ def test_json_does_not_pretend_to_hold_what_it_cannot(
 ) -> None:
     outputs = {"y": np.full((2, 2), value, np.float32)}
     request = Codec().parse(body(document(feeds)), None, signature)
-    with pytest.raises(Refusal, match="ask for binary_data") as refused:
+    with pytest.raises(RequestError, match="ask for binary_data") as refused:
         Codec().answer(request, outputs, "m", "1")
     assert refused.value.status == 406
     binary = document(feeds, outputs=[{"name": "y", "parameters": {"binary_data": True}}])
@@ -223,9 +223,9 @@ def test_compressed_bodies(encoding: bytes, compress: Callable[[bytes], bytes]) 
     assert decompressed(compress(data), encoding, 3000) == data
     assert decompressed(data, b"identity", 10) == data
     for bad, status in ((compress(data)[:-6], 400), (b"no such data", 400), (compress(data + b"!"), 413)):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(RequestError) as refused:
             decompressed(bad, encoding, 3000)
         assert refused.value.status == status
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestError) as refused:
         decompressed(data, b"br", 3000)
     assert refused.value.status == 415

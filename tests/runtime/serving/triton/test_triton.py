@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.serving.sources import Source, find_sources
+from rectexport.runtime.serving.served_packages import ServedPackage, find_packages
 from rectexport.runtime.serving.triton.check import check_repository
 from rectexport.runtime.serving.triton.config import Deployment
 from rectexport.runtime.serving.triton.repository import CONFIG, write_model
@@ -22,7 +22,7 @@ text_format = pytest.importorskip("google.protobuf.text_format")
 
 @pytest.fixture
 def repository(trouble: Path, tmp_path: Path) -> Path:
-    write_model(Source("t", "1", trouble), tmp_path / "repo", Deployment(instances=2, max_delay_us=100))
+    write_model(ServedPackage("t", "1", trouble), tmp_path / "repo", Deployment(instances=2, max_delay_us=100))
     return tmp_path / "repo"
 
 
@@ -45,10 +45,10 @@ def test_what_is_written(repository: Path, trouble: Path) -> None:
 
 
 def test_versions_stay_beside_each_other(repository: Path, trouble: Path) -> None:
-    write_model(Source("t", "2", trouble), repository, Deployment())
-    write_model(Source("t", "2", trouble), repository, Deployment())
+    write_model(ServedPackage("t", "2", trouble), repository, Deployment())
+    write_model(ServedPackage("t", "2", trouble), repository, Deployment())
     assert check_repository(repository) == (["t"], [])
-    found = [(source.name, source.version) for source in find_sources([str(repository)])]
+    found = [(source.name, source.version) for source in find_packages([str(repository)])]
     assert found == [("t", "1"), ("t", "2")]
 
 
@@ -67,7 +67,7 @@ def test_a_fixed_batch_gives_no_batching(trouble: Path, tmp_path: Path) -> None:
         entry.pop("range", None)
     document["files"]["model.onnx"] = sha256(package / "model.onnx")
     (package / "manifest.json").write_text(json.dumps(document))
-    write_model(Source("t", "1", package), tmp_path / "repo", Deployment())
+    write_model(ServedPackage("t", "1", package), tmp_path / "repo", Deployment())
     found = config(tmp_path / "repo")
     assert found.max_batch_size == 0 and found.input[0].dims == [2, 3] and not found.HasField("dynamic_batching")
     assert check_repository(tmp_path / "repo") == (["t"], [])
@@ -94,7 +94,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "negative batch": (replaced("max_batch_size: 8", "max_batch_size: -1"), "max_batch_size -1"),
     "batch too large": (replaced("max_batch_size: 8", "max_batch_size: 9"), "the package takes at most 8"),
     "no batch": (replaced("max_batch_size: 8", ""), "dims [3], the model has [-1, 3]"),
-    "batching without": (replaced("max_batch_size: 8", ""), "nothing is ever batched"),
+    "batching without": (replaced("max_batch_size: 8", ""), "requests are never batched"),
     "missing type": (replaced("  data_type: TYPE_FP32\n", ""), "data_type TYPE_INVALID"),
     "wrong type": (replaced("TYPE_FP32", "TYPE_FP64"), "TYPE_FP64, the model has float32"),
     "wrong dims": (replaced("dims: 3", "dims: 4"), "dims [4], the model has [3]"),
@@ -122,24 +122,24 @@ def test_a_fault_is_found(repository: Path, fault: str) -> None:
 
 def test_what_cannot_be_written(trouble: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"has no model\.plan"):
-        write_model(Source("t", "1", trouble), tmp_path / "repo", Deployment("tensorrt"))
+        write_model(ServedPackage("t", "1", trouble), tmp_path / "repo", Deployment("tensorrt"))
     with pytest.raises(UsageError, match="expected one of onnxruntime, tensorrt"):
-        write_model(Source("t", "1", trouble), tmp_path / "repo", Deployment("onnx"))
+        write_model(ServedPackage("t", "1", trouble), tmp_path / "repo", Deployment("onnx"))
     (tmp_path / "repo" / "t").mkdir(parents=True)
     (tmp_path / "repo" / "t" / "thesis.tex").touch()
     with pytest.raises(BadInput, match="already holds other files"):
-        write_model(Source("t", "1", trouble), tmp_path / "repo", Deployment())
+        write_model(ServedPackage("t", "1", trouble), tmp_path / "repo", Deployment())
     for folder in (tmp_path / "nothing", trouble):
         with pytest.raises(BadInput):
             check_repository(folder)
 
 
 def test_names_and_versions_of_sources(trouble: Path, tmp_path: Path) -> None:
-    found = find_sources([str(trouble), f"a={trouble}", f"a/7={trouble}", f"a={trouble}"])
+    found = find_packages([str(trouble), f"a={trouble}", f"a/7={trouble}", f"a={trouble}"])
     assert [(s.name, s.version) for s in found] == [("trouble", "1"), ("a", "1"), ("a", "7"), ("a", "8")]
     for bad in (["a/0="], ["a/x="], ["a b="], ["a/1=", "a/1="]):
         with pytest.raises(UsageError):
-            find_sources([word + str(trouble) for word in bad])
+            find_packages([word + str(trouble) for word in bad])
     for missing in ("nothing", "."):
         with pytest.raises(BadInput):
-            find_sources([str(tmp_path / missing)])
+            find_packages([str(tmp_path / missing)])

@@ -18,7 +18,7 @@ from rectexport.runtime.serving.workers import frames
 from rectexport.runtime.serving.workers import process as process_worker
 from rectexport.runtime.serving.workers.hosted import ModelSpec
 from rectexport.runtime.serving.workers.process import ProcessWorker
-from rectexport.runtime.serving.workers.protocol import Feeds, ModelFailed, Outcome, Ran, Worker, WorkerDied
+from rectexport.runtime.serving.workers.protocol import BatchResult, Feeds, ModelFailed, Ran, Worker, WorkerDied
 from rectexport.runtime.serving.workers.thread import ThreadWorker
 from tests.runtime.serving.conftest import run
 
@@ -71,9 +71,9 @@ def test_frames_into_the_event_loop() -> None:
     run(test)
 
 
-def ended(worker: Worker, feeds: Feeds) -> asyncio.Future[Outcome]:
+def ended(worker: Worker, feeds: Feeds) -> asyncio.Future[BatchResult]:
     """Begin a batch; how it ends."""
-    found: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    found: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
     worker.run(feeds, found.set_result)
     return found
 

@@ -137,14 +137,14 @@ def test_a_plugin_that_does_not_load(machine: Machine, build: Callable[..., Any]
 @pytest.mark.parametrize(
     ("version", "capability", "precision", "options", "message"),
     [
-        ("8.6.1", (9, 0), "bf16", {}, "is bfloat16, which TensorRT 8.6.1 does not know"),
-        ("10.13.3", (7, 5), "bf16", {}, "compute capability 7.5 does not have"),
-        ("10.13.3", (7, 5), "fp32", {"tf32": True}, "--tf32: a GPU of compute capability 7.5 has none"),
-        ("10.13.3", (9, 0), "fp16", {"tf32": True}, "--tf32: is for float32 packages, and this one is fp16"),
+        ("8.6.1", (9, 0), "bf16", {}, "is bfloat16, which TensorRT 8.6.1 does not support"),
+        ("10.13.3", (7, 5), "bf16", {}, "compute capability 7.5 lacks"),
+        ("10.13.3", (7, 5), "fp32", {"tf32": True}, "--tf32: a GPU of compute capability 7.5 lacks TF32"),
+        ("10.13.3", (9, 0), "fp16", {"tf32": True}, "--tf32: is for float32 packages, but this one is fp16"),
         ("8.6.1", (9, 0), "fp32", {"hardware_compatibility": "same-compute-capability"}, "not in TensorRT 8.6.1"),
         ("10.13.3", (7, 5), "fp32", {"hardware_compatibility": "ampere+"}, "cannot be built on a GPU of compute"),
         ("10.13.3", (9, 0), "fp32", {"hardware_compatibility": "any"}, "expected one of none, ampere+"),
-        ("8.6.1", (9, 0), "fp32", {"strip_plan": True}, "--strip-plan: TensorRT 8.6.1 cannot give a plan its weights"),
+        ("8.6.1", (9, 0), "fp32", {"strip_plan": True}, "--strip-plan: TensorRT 8.6.1 cannot restore the weights"),
     ],
 )
 def test_what_cannot_be_is_said_first(

@@ -88,7 +88,7 @@ def test_int8() -> None:
 def test_a_precision_that_is_nowhere_is_an_error() -> None:
     share = measure_share(read_layers(text(cask("Float", "Float"), cask("Float", "Float"))), "bf16")
     with pytest.raises(
-        DeviceError, match=r"out/net: bf16 was asked for, and none of .* 2 convolutions .* \(2 in fp32\)"
+        DeviceError, match=r"out/net: bf16 was asked for, but none of .* 2 convolutions .* \(2 in fp32\)"
     ):
         check_share(share, "out/net")
 
@@ -109,7 +109,7 @@ def test_what_is_no_error(share: Share) -> None:
 def test_names_alone() -> None:
     found = read_layers(text("conv1 + relu1", "pool"))
     assert [entry.name for entry in found] == ["conv1 + relu1", "pool"]
-    assert measure_share(found, "fp16").describe() == "no layer of this engine tells that it is a convolution"
+    assert measure_share(found, "fp16").describe() == "the engine lists no layer as a convolution"
 
 
 @pytest.mark.parametrize("broken", ["", "[]", "{}", '{"Layers": 3}', '{"Layers": [3]}'])

@@ -1,4 +1,4 @@
-"""Why a request got no answer: a status that both protocols know, and a sentence for the client."""
+"""The error that answers a request over HTTP or gRPC: a status, and a message for the client."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ STATUSES: dict[int, tuple[str, str]] = {
 
 
 @final
-class Refusal(Exception):
-    """A request that is not answered with tensors; status is a key of STATUSES."""
+class RequestError(Exception):
+    """A request is answered with an error; status is a key of STATUSES."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class Refusal(Exception):
 
     @property
     def label(self) -> str:
-        """What metrics and logs call it: the message may hold what a client sent, and goes to the client alone."""
+        """The status's name in metrics and logs. The message may quote the client, so it goes to the client only."""
         return STATUSES[self.status][0]
 
     @property

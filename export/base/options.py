@@ -1,0 +1,132 @@
+"""What an export or an optimization can be asked for, with every default; imports neither PyTorch nor ONNX.
+
+A new option of `export` is a field here, a parameter of export/api.py and a flag of rectexport/cli/commands/export.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rectexport.runtime.base.shapes import Shape
+from rectexport.runtime.errors import Option, UsageError
+
+#: Opsets that torch's exporter covers and the dialect's functions can be written in.
+MIN_OPSET, MAX_OPSET, DEFAULT_OPSET = 18, 23, 18
+#: Convolutions and pools have bfloat16 since this opset.
+BFLOAT16_OPSET = 22
+RECTIFY_FORMS = ("auto", "fold", "graph", "plugin")
+TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
+DEFAULT_TARGET = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export; the defaults suit most models.
+
+    opset           None: 18, or 22 with bf16; see graph_opset
+    rectify         one of RECTIFY_FORMS
+    target          one of TARGETS
+    fp16, bf16      the graph's floats; inputs and outputs stay float32
+    atol, rtol      elementwise bounds by output name, "" for every output, besides the relative L2 bound
+    guard           compare the model around every pass
+    report          write report.html into the package
+    dynamic_shapes  as torch.export.export takes it
+    command         the words that export again, for reproduce.sh
+    passes          a PassPipeline; None runs the default passes
+
+    Raises UsageError that names the parameter.
+    """
+
+    opset: int | None = None
+    rectify: str = "auto"
+    target: str = DEFAULT_TARGET
+    fp16: bool = False
+    bf16: bool = False
+    atol: Mapping[str, float] = field(default_factory=dict)
+    rtol: Mapping[str, float] = field(default_factory=dict)
+    guard: bool = True
+    report: bool = False
+    dynamic_shapes: Any = None
+    command: Sequence[str] = ()
+    passes: Any = None
+
+    def __post_init__(self) -> None:
+        if self.rectify not in RECTIFY_FORMS:
+            raise UsageError(Option("rectify", self.rectify), f": expected one of {', '.join(RECTIFY_FORMS)}")
+        check_target(self.target)
+        if self.fp16 and self.bf16:
+            raise UsageError(Option("fp16", True), " and ", Option("bf16", True), ": one precision at a time")
+        if not MIN_OPSET <= self.graph_opset <= MAX_OPSET:
+            raise UsageError(
+                Option("opset", self.opset), f": expected {MIN_OPSET}..{MAX_OPSET}, what torch's exporter covers"
+            )
+
+    @property
+    def graph_opset(self) -> int:
+        """The opset to export in."""
+        default = BFLOAT16_OPSET if self.bf16 else DEFAULT_OPSET
+        return default if self.opset is None else self.opset
+
+    @property
+    def precision(self) -> str:
+        """fp32, fp16 or bf16."""
+        return "fp16" if self.fp16 else "bf16" if self.bf16 else "fp32"
+
+    def recorded(self) -> dict[str, Any]:
+        """The options that the manifest records."""
+        return {
+            "opset": self.graph_opset,
+            "rectify": self.rectify,
+            "target": self.target,
+            "precision": self.precision,
+            "guard": self.guard,
+        }
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a model file itself does not contain.
+
+    arch            name of the zoo's network that a state_dict belongs to
+    trust_pickle    unpickle the file, and load archives that could run code
+    rectify_model   replace every zero-padded convolution by a rectified one
+    """
+
+    arch: str | None = None
+    trust_pickle: bool = False
+    rectify_model: bool = False
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """Shapes of the inputs as they are typed, NAME:SHAPE, unparsed; `load` is an .npz of example inputs by name."""
+
+    input: Sequence[str] = ()
+    min: Sequence[str] = ()
+    opt: Sequence[str] = ()
+    max: Sequence[str] = ()
+    load: Path | None = None
+
+
+@dataclass(frozen=True)
+class OptimizeOptions:
+    """How to optimize.
+
+    shapes gives the sizes of inputs that the model leaves open, by input name; passes is a PassPipeline, None runs the
+    default passes.
+    """
+
+    target: str = DEFAULT_TARGET
+    tune: bool = False
+    guard: bool = True
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    passes: Any = None
+
+
+def check_target(target: str) -> None:
+    """Raises UsageError for a target that is not known."""
+    if target not in TARGETS:
+        raise UsageError(Option("target", target), f": expected one of {', '.join(TARGETS)}")

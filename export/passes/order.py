@@ -1,0 +1,81 @@
+"""All passes, in the order in which they run. The reason for each place stands beside it.
+
+A pass runs where its targets, rectify forms and precisions say so, and always where they say nothing. `takes` names
+what it is given of the run's PassContext. To add a pass, write its file and add its line here.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from rectexport.exporter.graph.results import Pass
+from rectexport.exporter.passes import batch_norm, cleanup, global_mean, inline, rectify_fold, rectify_graph
+from rectexport.exporter.passes.lowering import crelu as crelu_forms
+from rectexport.exporter.passes.lowering import linear, norm, rectify
+from rectexport.exporter.passes.lowering import symmetric as symmetric_forms
+from rectexport.exporter.passes.lowering.choice import lower_operator
+from rectexport.exporter.passes.lowering.machinery.form import Operator
+from rectexport.exporter.passes.precision import bfloat16, half
+from rectexport.exporter.passes.raising import avr, conv_sum, crelu, embedded, rectification, shift, symmetric, tidy
+
+#: The stages, in order. Passes of the stage "raise" that follow each other run as one pass of that name.
+RAISE, PREPARE, LOWER, RECTIFY, FINISH, PRECISION = STAGES = (
+    "raise",  # find our operators in plain ONNX: a model's own spelling is worth as much as our layers
+    "prepare",  # what must be settled before forms are chosen
+    "lower",  # give each dialect node the form that is fastest on the target
+    "rectify",  # turn the Rectify nodes that are left into standard operators
+    "finish",  # leave standard operators only, and nothing unused
+    "precision",  # float16 or bfloat16; the only stage that changes values
+)
+#: How rectification is exported: what is static folded and the rest computed; constants; computed; or plugin nodes.
+RECTIFY_FORMS = ("auto", "fold", "graph", "plugin")
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+
+def _lower(operator: Operator, rectify: tuple[str, ...] | None = None) -> Pass:
+    run = partial(lower_operator, operator)
+    return Pass(f"lower_{operator.name}", run, LOWER, takes=("costs", "decisions"), rectify=rectify)
+
+
+PASSES: tuple[Pass, ...] = (
+    # First: identities and explicit padding stand between the parts of every pattern.
+    Pass(tidy.NAME, tidy.run, RAISE),
+    # After tidy, which never reaches into a Concat of padded groups.
+    Pass(symmetric.NAME, symmetric.run, RAISE),
+    # These three before rectification, which follows every convolution that is left and reads additions after it.
+    Pass(shift.NAME, shift.run, RAISE),
+    Pass(embedded.NAME, embedded.run, RAISE),
+    Pass(conv_sum.NAME, conv_sum.run, RAISE),
+    # Before crelu: both match Neg, and the sum is the smaller pattern.
+    Pass(avr.NAME, avr.run, RAISE),
+    Pass(crelu.NAME, crelu.run, RAISE),
+    # Last of its stage: it renames the outputs of convolutions.
+    Pass(rectification.NAME, rectification.run, RAISE),
+    # Before lowering: a shift must join the bias before the bias becomes a plain Add, and a convolution's weights
+    # must be final before forms are made of them.
+    Pass(batch_norm.NAME, batch_norm.run, PREPARE),
+    # Before lowering, which then sees the pools that it makes. TensorRT 8.6 misreads ReduceMean.
+    Pass(global_mean.NAME, global_mean.run, PREPARE, targets=("tensorrt",)),
+    # First of its stage: it puts convolutions next to each other.
+    _lower(norm.OPERATOR),
+    # Before the others: merging leaves fewer convolutions for them to match.
+    _lower(linear.OPERATOR),
+    # Before crelu: an embedded kernel is a linear reader of a CReLU, a SymmetricPad is not.
+    _lower(symmetric_forms.OPERATOR),
+    # Both before rectify: doubling a convolution reaches across its Rectify node.
+    _lower(crelu_forms.OPERATOR),
+    _lower(crelu_forms.NEG_CONCAT),
+    # Only for "auto": a form of rectification that was asked for by name is kept.
+    _lower(rectify.OPERATOR, rectify=("auto",)),
+    # Before rectify_graph: a constant is cheaper wherever sizes are known.
+    Pass(rectify_fold.NAME, rectify_fold.run, RECTIFY, rectify=("auto", "fold")),
+    # Takes what rectify_fold refused, so that no Rectify is left.
+    Pass(rectify_graph.NAME, rectify_graph.run, RECTIFY, rectify=("auto", "graph")),
+    # After every pass that matches dialect nodes.
+    Pass(inline.NAME, inline.run, FINISH, takes=("rectify",)),
+    # After inline: tidies what the others leave.
+    Pass(cleanup.NAME, cleanup.run, FINISH),
+    # Last: all others keep values, and are compared in float32.
+    Pass(half.NAME, half.run, PRECISION, takes=("feeds",), precision=("fp16",)),
+    Pass(bfloat16.NAME, bfloat16.run, PRECISION, precision=("bf16",)),
+)

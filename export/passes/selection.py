@@ -1,0 +1,100 @@
+"""Which passes one run has, and what they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import groupby
+
+from onnx import ModelProto
+
+from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.results import Pass, PassResult
+from rectexport.exporter.passes.inline import plugin_operators
+from rectexport.exporter.passes.lowering.choice import Costs, Decision
+from rectexport.exporter.passes.lowering.machinery.costs import DEFAULT_TARGET, load_costs
+from rectexport.exporter.passes.order import LOWER, PASSES, RAISE, STAGES
+from rectexport.exporter.passes.raising.together import as_one
+from rectexport.runtime.base.runner import Array
+from rectexport.runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class PassContext:
+    """What the passes of one run may depend on.
+
+    measured    costs measured on this machine; None takes the target's committed table
+    feeds       example inputs, by input name
+    decisions   filled by lowering: the form taken at each site
+    """
+
+    target: str = DEFAULT_TARGET
+    rectify: str = "auto"
+    precision: str = "fp32"
+    measured: Costs | None = None
+    feeds: Sequence[Mapping[str, Array]] = ()
+    decisions: list[Decision] = field(default_factory=list)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What lowering chooses by. Raises UsageError for an unknown target."""
+        return self.measured or load_costs(self.target)
+
+    def has(self, entry: Pass) -> bool:
+        """Whether a pass applies to this run."""
+        conditions = (
+            (entry.targets, self.target),
+            (entry.rectify, self.rectify),
+            (entry.precision, self.precision),
+        )
+        return all(wanted is None or value in wanted for wanted, value in conditions)
+
+
+def select_passes(
+    context: PassContext, passes: Sequence[Pass] = PASSES, stages: Collection[str] = ("", *STAGES)
+) -> tuple[Pass, ...]:
+    """The passes of one run, in order, each with its arguments bound.
+
+    Raise passes that follow each other become one pass named "raise". `stages` limits the result to some stages.
+    """
+    bound = [
+        replace(entry, run=partial(entry.run, **{name: getattr(context, name) for name in entry.takes}), takes=())
+        for entry in passes
+        if entry.stage in stages and context.has(entry)
+    ]
+    return tuple(_joined(bound))
+
+
+def _joined(passes: Sequence[Pass]) -> Iterator[Pass]:
+    for is_raise, group in groupby(passes, lambda entry: entry.stage == RAISE):
+        if is_raise:
+            yield Pass(RAISE, partial(as_one, tuple(group)), RAISE)
+        else:
+            yield from group
+
+
+def lower(
+    model: ModelProto, costs: Costs, names: Collection[str] | None = None
+) -> tuple[ModelProto, list[PassResult], list[Decision]]:
+    """The lowering passes alone, or those of these names. Returns the model, a result for each pass, all decisions.
+
+    What is left as written keeps its dialect node, for the passes that fold, build or inline it.
+    """
+    context, results = PassContext(measured=costs), []
+    for entry in select_passes(context, stages=(LOWER,)):
+        if names is None or entry.name in names:
+            model, result = entry.run(model)
+            results.append(result)
+    return model, results, context.decisions
+
+
+def check_finished(model: ModelProto, context: PassContext) -> None:
+    """Raise UsageError when dialect nodes are left that no engine runs."""
+    spared = plugin_operators(context.rectify)
+    for node in dialect.dialect_nodes(model.graph):
+        if node.op_type not in spared:
+            raise UsageError(
+                f"passes: {node.op_type} {node.name or node.output[0]} is still a node of the domain "
+                f"{dialect.DOMAIN}, which no engine runs; keep the pass inline, after every pass that adds such nodes"
+            )

@@ -1,0 +1,39 @@
+"""One line about all passes, in words: "12 passes: 4 rectifications folded, 2 even kernels, 1 CReLU, 4 BatchNorms"."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rectexport.exporter.graph.results import PassResult
+
+#: Name of a pass -> one place where it fired, and several; in the order they are told.
+WORDS: dict[str, tuple[str, str]] = {
+    "raise": ("operator found", "operators found"),
+    "rectify_fold": ("rectification folded", "rectifications folded"),
+    "lower_rectify": ("rectification folded", "rectifications folded"),
+    "rectify_graph": ("rectification computed from the shapes", "rectifications computed from the shapes"),
+    "lower_symmetric_conv": ("even kernel", "even kernels"),
+    "lower_crelu": ("CReLU", "CReLUs"),
+    "lower_neg_concat": ("CReLU without activation", "CReLUs without activation"),
+    "batch_norm": ("BatchNorm", "BatchNorms"),
+    "lower_norm_conv": ("BatchNorm", "BatchNorms"),
+    "lower_linear_convs": ("pair of convolutions merged", "pairs of convolutions merged"),
+    "global_mean": ("global mean", "global means"),
+}
+#: Passes that prepare, tidy or convert: their firings are details.
+LEFT_OUT = ("inline", "cleanup", "float16", "bfloat16")
+
+
+def summarize(results: Iterable[PassResult]) -> str:
+    """How many passes ran, and what fired."""
+    results = list(results)
+    counts = Counter[tuple[str, str]]()
+    for words in WORDS.values():
+        counts[words] = 0
+    for result in results:
+        if result.name not in LEFT_OUT:
+            counts[WORDS.get(result.name, (f"by {result.name}", f"by {result.name}"))] += len(result.fired)
+    fired = [f"{count} {one if count == 1 else several}" for (one, several), count in counts.items() if count]
+    passes = "1 pass" if len(results) == 1 else f"{len(results)} passes"
+    return f"{passes}: {', '.join(fired) or 'nothing to rewrite'}"

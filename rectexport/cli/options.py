@@ -1,0 +1,224 @@
+"""Flags and arguments that several commands share, each declared once: a word means the same in every command.
+
+A flag of one command alone is declared in that command's module.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rectexport.runtime.base.texts import printable
+from rectexport.runtime.errors import Option
+
+#: Panels of the help pages.
+MODEL, INPUTS, OUTPUT, ENGINE, SERVER, CHECKS, RUN = "Model", "Inputs", "Output", "Engine", "Server", "Checks", "Run"
+
+
+def _option(*flags: str, panel: str, **settings: Any) -> Any:
+    return typer.Option(*flags, rich_help_panel=panel, **settings)
+
+
+# What a command works on.
+
+PackageFolder = Annotated[Path, typer.Argument(metavar="PACKAGE", help="Folder of a package.", show_default=False)]
+Packages = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PACKAGE",
+        help="Packages, as PACKAGE, NAME=PACKAGE or NAME/VERSION=PACKAGE, or folders of a Triton repository.",
+        show_default=False,
+    ),
+]
+OnnxFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Any ONNX file.", show_default=False)]
+
+# A PyTorch model, and how it is loaded.
+
+Arch = Annotated[
+    str | None,
+    _option(
+        "--arch",
+        metavar="NAME",
+        help="Architecture that the state_dict belongs to; `rectexport models` lists them.",
+        panel=MODEL,
+    ),
+]
+TrustPickle = Annotated[
+    bool, _option("--trust-pickle", help="Unpickle MODEL, which runs code from the file.", panel=MODEL)
+]
+RectifyModel = Annotated[
+    bool,
+    _option("--rectify-model", help="Rectify every zero-padded convolution of MODEL; weights stay.", panel=MODEL),
+]
+
+# Shapes and values of inputs.
+
+_SHAPE = "NAME:SHAPE"
+
+
+def input_shapes(help: str) -> Any:
+    """--input: the shape of an input."""
+    return _option("--input", metavar=_SHAPE, help=help, panel=INPUTS)
+
+
+InputShapes = Annotated[list[str] | None, input_shapes("Shape of an input, as in x:1x3x224x224; repeatable.")]
+MinShapes = Annotated[
+    list[str] | None,
+    _option(
+        "--min-shapes",
+        "--minShapes",
+        metavar=_SHAPE,
+        help="Smallest shape. A dimension that differs from --max-shapes may vary.",
+        panel=INPUTS,
+    ),
+]
+OptShapes = Annotated[
+    list[str] | None,
+    _option(
+        "--opt-shapes",
+        "--optShapes",
+        metavar=_SHAPE,
+        help="Most common shape, which the engine is tuned for.",
+        panel=INPUTS,
+    ),
+]
+MaxShapes = Annotated[
+    list[str] | None,
+    _option("--max-shapes", "--maxShapes", metavar=_SHAPE, help="Largest shape.", panel=INPUTS),
+]
+
+
+def input_files(help: str) -> Any:
+    """--inputs: values of the inputs, arrays or images from files."""
+    return _option("--inputs", metavar="FILE", help=help, show_default=False, panel=INPUTS)
+
+
+# Engines.
+
+BACKENDS = ("tensorrt", "cuda", "openvino", "onnxruntime")
+DEFAULT_BACKEND = "auto"
+
+
+def backend(help: str, metavar: str = "NAME") -> Any:
+    """--backend: the engine that runs the package."""
+    return _option("--backend", metavar=metavar, help=help, panel=ENGINE)
+
+
+Backend = Annotated[str, backend(f"Engine: {', '.join(BACKENDS)}, or auto, the first of these that works here.")]
+Backends = Annotated[str, backend(f"Engines: {', '.join(BACKENDS)}.", "NAME[,NAME]")]
+Device = Annotated[int, _option("--device", metavar="N", min=0, help="Index of the GPU.", panel=ENGINE)]
+Threads = Annotated[
+    int,
+    _option("--threads", metavar="N", min=0, help="Threads of a CPU engine; 0 chooses by the cores.", panel=ENGINE),
+]
+
+
+def target(help: str = "", **settings: Any) -> Any:
+    """--target: the engine that the graph is written for."""
+    text = f"Engine to write the graph for: onnxruntime, openvino, tensorrt or portable.{help}"
+    return _option("--target", metavar="NAME", help=text, panel=ENGINE, **settings)
+
+
+NoGuard = Annotated[
+    bool, _option("--no-guard", help="Do not compare the model's outputs around every pass.", panel=CHECKS)
+]
+
+# Serving.
+
+DEFAULT_DELAY_US = 500
+DEFAULT_REPLICAS = "2..8"
+Host = Annotated[str, _option("--host", metavar="ADDRESS", help="Address to listen on.", panel=SERVER)]
+
+
+def port(help: str, least: int) -> Any:
+    """--port: where HTTP is served."""
+    return _option("--port", metavar="N", min=least, max=65535, help=help, panel=SERVER)
+
+
+TokenFile = Annotated[
+    Path | None,
+    _option("--token-file", metavar="FILE", help="File with the token that clients must send.", panel=SERVER),
+]
+Insecure = Annotated[bool, _option("--insecure", help="Serve beyond loopback without a token.", panel=SERVER)]
+Instances = Annotated[int, _option("--instances", metavar="N", min=1, help="Workers for each model.", panel=SERVER)]
+MaxBatch = Annotated[
+    int | None,
+    _option(
+        "--max-batch",
+        metavar="N",
+        min=1,
+        help="Most rows of one batch. [default: the package's, at most 64]",
+        panel=SERVER,
+    ),
+]
+MaxDelay = Annotated[
+    int,
+    _option(
+        "--max-delay-us", metavar="N", min=0, help="Maximum batching delay, in microseconds; 0 for none.", panel=SERVER
+    ),
+]
+_RAY = "Ray Serve"
+Replicas = Annotated[str, _option("--replicas", metavar="N..N", help="Smallest and largest number.", panel=_RAY)]
+NumCpus = Annotated[float, _option("--num-cpus", metavar="N", min=0, help="Cores that a replica reserves.", panel=_RAY)]
+NumGpus = Annotated[float, _option("--num-gpus", metavar="N", min=0, help="GPUs that a replica reserves.", panel=_RAY)]
+
+# Keys.
+
+
+def key(help: str) -> Any:
+    """--key: a file with an Ed25519 key."""
+    return typer.Option("--key", metavar="FILE", help=help)
+
+
+# The run itself.
+
+
+def out(metavar: str, help: str, show_default: bool = False) -> Any:
+    """-o, --out: the file or folder that the command writes."""
+    return _option("-o", "--out", metavar=metavar, help=help, show_default=show_default, panel=OUTPUT)
+
+
+Quiet = Annotated[bool, _option("-q", "--quiet", help="Print only errors and the last line.", panel=RUN)]
+Verbose = Annotated[bool, _option("-v", "--verbose", help="Print details.", panel=RUN)]
+AsJson = Annotated[
+    bool, _option("--json", help="Print one JSON document on stdout, and the rest on stderr.", panel=RUN)
+]
+
+#: Command -> old spelling of a flag -> its spelling now. An entry stays for one version.
+OLD_SPELLINGS: dict[str, dict[str, str]] = {
+    "export": {"--load-inputs": "--inputs"},
+    "parity": {"--shapes": "--input"},
+}
+#: The version that takes only the spellings of now.
+ENDS_IN = "0.3"
+
+
+def new_spellings(command: str, words: list[str]) -> tuple[list[str], list[str]]:
+    """The words with old flags replaced, and a notice for each."""
+    table = OLD_SPELLINGS.get(command, {})
+    replaced, used = [], list[str]()
+    end = words.index("--") if "--" in words else len(words)
+    for word in words[:end]:
+        flag, equals, value = word.partition("=")
+        if flag in table:
+            used.append(flag)
+        replaced.append(f"{table.get(flag, flag)}{equals}{value}")
+    notices = [f"{flag} is now {table[flag]}; the old spelling goes away in {ENDS_IN}" for flag in dict.fromkeys(used)]
+    return [*replaced, *words[end:]], notices
+
+
+#: Parameters of the Python API whose flag is not --name.
+_FLAGS = {"shapes": "--input", "guard": "--no-guard"}
+
+
+def as_flag(option: Option) -> str:
+    """A parameter of the Python API as it is typed here: opset=5 is --opset 5."""
+    flag = _FLAGS.get(option.name, f"--{option.name.replace('_', '-')}")
+    value = option.value
+    if value is None or isinstance(value, bool):
+        return flag
+    if isinstance(value, dict):
+        value = ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in value.items())
+    return f"{flag} {printable(str(value)):.200}"

@@ -1,0 +1,54 @@
+"""The script that compares a checkpoint's classes with its package's."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rectexport.models.checkpoint import build, read_checkpoint
+from rectexport.models.digits import accuracy as digits_accuracy
+from tests.places import DIGITS
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    return build(read_checkpoint(DIGITS), str(DIGITS))
+
+
+class FakeSession:
+    """A package's session that computes with the model itself, off by one image if wrong."""
+
+    def __init__(self, model: nn.Module, batch: int | str, wrong: bool) -> None:
+        self.model, self.batch, self.wrong = model, batch, wrong
+        shape = SimpleNamespace(shape=[batch, 1, 8, 8])
+        self.package = SimpleNamespace(manifest=SimpleNamespace(inputs=[shape]))
+
+    def __enter__(self) -> FakeSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        assert self.batch in ("batch", len(images))
+        with torch.no_grad():
+            return np.roll(self.model(torch.from_numpy(images)).numpy(), int(self.wrong), axis=0)
+
+
+@pytest.mark.parametrize("batch", ["batch", 64])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_accuracy_script_compares_with_a_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: nn.Module, batch: Any, wrong: bool
+) -> None:
+    fake = SimpleNamespace(load=lambda path: FakeSession(model, batch, wrong))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "rectexport", fake)
+        status = digits_accuracy.main([str(DIGITS), "out/digits"])
+    assert status == (3 if wrong else 0)
+    assert ("agree on 599 of 599" in capsys.readouterr().out) != wrong
