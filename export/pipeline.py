@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
+from rectexport.exporter.checking.engines import CPU_ENGINES, ONNXRUNTIME, PRECISIONS, EngineCheck, installed_engines
 from rectexport.exporter.checking.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.checking.reference import Reference, make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
@@ -29,7 +30,7 @@ from rectexport.exporter.tracing.randomness import random_calls
 from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.exporter.writing import package_writer
 from rectexport.exporter.writing.rewrites import Rewrites
-from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.environment import missing, require
 from rectexport.runtime.base.files import replaced_directory, replaced_file
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import format_shape
@@ -37,18 +38,20 @@ from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
 from rectexport.runtime.package.folder import MODEL, REWRITES, Package, add_files
 from rectexport.runtime.package.manifest import FILE_NAME
+from rectexport.runtime.package.proofs import AGREES
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
 
 
 @dataclass
 class Exported:
-    """A finished export."""
+    """A finished export. unproven says why the target is not proven; empty where a proof on it passed."""
 
     package: Package
     passes: list[PassResult]
     parity: ParityReport
     nodes: tuple[int, int]
+    unproven: str = ""
 
 
 def all_passes(options: ExportOptions) -> tuple[Pass, ...]:
@@ -95,9 +98,12 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
                 log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
                 report = _check_emulated(model, reference, traced.inputs, tolerance)
             else:
-                report = check_parity(model, path, reference, traced.inputs, tolerance)
+                report = _check_on_engines(model, path, reference, traced.inputs, tolerance, options)
+            for proof in report.proofs:
+                log.say(proof.describe())
         if not report.passed:
             raise ParityError(_failure(report, out) + _randomness(traced))
+        _require_target(options.target, report, out)
         with log.step("package"):
             changes = rewrites.as_dict(traced.model, model, source.parameters)
             package_writer.write_json(folder / REWRITES, changes)
@@ -106,7 +112,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             if options.report:
                 _add_report(written, out.resolve().name)
     nodes = (len(traced.model.graph.node), len(model.graph.node))
-    return Exported(Package.open(out), results, report, nodes)
+    return Exported(Package.open(out), results, report, nodes, _unproven(options.target, report))
 
 
 def _add_report(package: Package, name: str) -> None:
@@ -158,6 +164,46 @@ def _check_fold(options: ExportOptions, results: Sequence[PassResult]) -> None:
             " or ",
             Option("rectify", "graph"),
         )
+
+
+def _check_on_engines(
+    model: ModelProto,
+    path: Path,
+    reference: Reference,
+    inputs: Sequence[InputPlan],
+    tolerance: Tolerance,
+    options: ExportOptions,
+) -> ParityReport:
+    """Compare the model on every CPU engine that is installed."""
+    checks = [EngineCheck(name, PRECISIONS[options.precision]) for name in installed_engines()]
+    outputs = [value.name for value in model.graph.output]
+    for check in checks:
+        if check.name != ONNXRUNTIME:
+            check.open(path, outputs)
+    try:
+        return check_parity(model, path, reference, inputs, tolerance, engines=checks)
+    finally:
+        for check in checks:
+            check.close()
+
+
+def _require_target(target: str, report: ParityReport, out: Path) -> None:
+    """A package for a target that disagrees on it is not written."""
+    proof = report.proof_of(target)
+    if proof is not None and proof.verdict != AGREES:
+        raise ParityError(
+            f"the package does not work on its target: {proof.describe()}. Nothing was written to {out}; ",
+            Option("target", ONNXRUNTIME),
+            " makes a package that runs on ONNX Runtime",
+        )
+
+
+def _unproven(target: str, report: ParityReport) -> str:
+    if target == "portable" or report.proof_of(target) is not None:
+        return ""
+    if target in CPU_ENGINES:
+        return f"not proven on {target}: {missing(target) or 'it cannot run this precision here'}"
+    return f"not proven on {target}: rectexport build, on a machine with a GPU, compares the engine that it makes"
 
 
 def _check_emulated(
@@ -229,7 +275,7 @@ def _write(
     options: ExportOptions,
     log: Log,
 ) -> None:
-    package_writer.write_goldens(folder, *report.goldens)
+    package_writer.write_goldens(folder, report.goldens, report.more_goldens)
     package_writer.write_json(folder / "parity.json", report.as_dict())
     if options.command:
         package_writer.write_reproduce(folder, options.command)
@@ -237,6 +283,14 @@ def _write(
         "\n".join([*log.lines, f"python {sys.version.split()[0]}", ""]), encoding="utf-8"
     )
     package_writer.write_manifest(
-        folder, model, source, inputs, results, report.tolerance.as_dict(), options.recorded(), dict(log.steps)
+        folder,
+        model,
+        source,
+        inputs,
+        results,
+        report.tolerance.as_dict(),
+        options.recorded(),
+        dict(log.steps),
+        [proof.as_dict() for proof in report.proofs],
     )
     log.say(f"{MODEL} {(folder / MODEL).stat().st_size / 1e6:.1f} MB")

@@ -83,6 +83,7 @@ def write_manifest(
     tolerances: Mapping[str, float],
     options: Mapping[str, Any],
     seconds: Mapping[str, float],
+    proofs: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md."""
     ranges = {entry.name: entry.range for entry in inputs}
@@ -98,6 +99,7 @@ def write_manifest(
         "outputs": [_tensor(value, {}) for value in model.graph.output],
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         "passes": [result.as_dict() for result in passes],
+        "proofs": list(proofs),
         "tolerances": dict(tolerances),
         "versions": {name: _version(name) for name in _LIBRARIES},
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != manifest.FILE_NAME},

@@ -56,6 +56,17 @@ class Proof:
         """Whether it was made on this engine, in this version, on a processor of this kind."""
         return (self.engine, self.version, self.processor) == (engine, version, processor)
 
+    def describe(self) -> str:
+        """One line for people: "openvino 2026.4.1 agrees in 5 cases, farthest off 3.1e-07 (y, case odd)"."""
+        name = f"{self.engine} {self.version}"
+        if self.verdict == REFUSES:
+            return f"{name} cannot run it: {self.reason}"
+        if self.verdict == DIFFERS:
+            return f"{name} differs: {self.reason}"
+        worst = self.worst
+        far = "" if worst is None else f", farthest off {worst.relative_l2:.1e} ({worst.output}, case {worst.case})"
+        return f"{name} agrees in {self.cases} cases{far}"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for manifest.json and parity.json."""
         return {
