@@ -32,7 +32,7 @@ def call(*arguments):
     return CliRunner().invoke(app, [str(entry) for entry in arguments])
 
 
-def test_it_writes_the_model_and_says_why(source, tmp_path):
+def test_it_writes_the_model_and_explains_the_forms(source, tmp_path):
     out = tmp_path / "below" / "out.onnx"
     result = call(source, "-o", out, "--explain")
     assert result.exit_code == 0, result.output
@@ -65,7 +65,7 @@ def test_errors_leave_no_file(source, tmp_path, arguments, code, message):
     assert not out.exists() and not list(tmp_path.glob(".*"))
 
 
-def test_a_file_that_is_no_model(tmp_path):
+def test_a_file_that_is_no_onnx_model(tmp_path):
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"nothing")
     result = call(bad, "-o", tmp_path / "out.onnx", "--json")
