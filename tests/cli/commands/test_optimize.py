@@ -42,6 +42,18 @@ def test_it_writes_the_model_and_explains_the_forms(source, tmp_path):
     assert [entry.name for entry in out.parent.iterdir()] == ["out.onnx"]
 
 
+def test_passes_are_one_line_a_step_and_details_with_verbose(source, tmp_path):
+    words = (source, "-o", tmp_path / "out.onnx")
+    lines = call(*words).output.splitlines()
+    steps = [line.split()[0] for line in lines if line.endswith(" s") and not line.startswith("PASSED")]
+    assert steps == ["import", "load", "read", "raise", "lower", "write"]
+    assert "  2 passes: nothing to rewrite" in lines and any("1 pair of convolutions merged" in line for line in lines)
+    assert not any("fired" in line for line in lines)
+    assert "  lower_linear_convs: fired 1" in call(*words, "--verbose").output.splitlines()
+    quiet = call(*words, "--quiet").output.splitlines()
+    assert len(quiet) == 1 and quiet[0].startswith("PASSED in ")
+
+
 def test_json(source, tmp_path):
     result = call(source, "-o", tmp_path / "out.onnx", "--json", "--target", "portable")
     document = json.loads(result.stdout)
