@@ -116,7 +116,7 @@ def test_the_command(tmp_path, capsys):
     onnx.save(model_of(np.outer(r, r)[None, None]), good)
     onnx.save(model_of(scale=r * r), bad)
     code, out, _ = run(["doctor", str(good)], capsys)
-    assert code == 0 and "operators of ours: Rectify 1" in out and out.splitlines()[-1].startswith("PASSED ")
+    assert code == 0 and "rectexport's operators: Rectify 1" in out and out.splitlines()[-1].startswith("PASSED ")
     code, out, _ = run(["doctor", str(bad)], capsys)
     assert code == 1 and "suspicious: conv" in out and out.splitlines()[-1].startswith("FAILED ")
     code, out, err = run(["doctor", str(bad), "--json"], capsys)

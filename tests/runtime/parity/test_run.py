@@ -13,7 +13,8 @@ from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
-from rectexport.runtime.parity.cases import Case, make_cases
+from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.parity.cases import Case, asked_sizes, make_cases
 from rectexport.runtime.parity.metamorphic import Bound
 from rectexport.runtime.parity.outcome import Exhibit, ParityOutcome
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, first_divergence
@@ -172,6 +173,20 @@ def test_shapes_that_are_asked_for_take_the_sweeps_place(package: Package) -> No
     assert found == ["goldens", "example", "x:3x3x8x8", "1x3x8x8"]
     with pytest.raises(UsageError, match="no input 'z'"):
         list(make_cases(package, None, ("z:1x3x8x8",), ImageScaling()))
+
+
+@pytest.mark.parametrize(
+    ("texts", "sizes"),
+    [
+        (["x:1x2", "y:3"], {"x:1x2,y:3": {"x": (1, 2), "y": (3,)}}),
+        (["x:1x2,y:3"], {"x:1x2,y:3": {"x": (1, 2), "y": (3,)}}),
+        (["x:1x2", "x:3x4"], {"x:1x2": {"x": (1, 2), "y": (9,)}, "x:3x4": {"x": (3, 4), "y": (9,)}}),
+        (["y:3", "x:1x2", "y:4"], {"y:3,x:1x2": {"x": (1, 2), "y": (3,)}, "y:4": {"x": (9, 9), "y": (4,)}}),
+    ],
+)
+def test_a_name_given_again_begins_another_size(texts: list[str], sizes: dict[str, dict[str, tuple[int, ...]]]) -> None:
+    entries = [TensorEntry("x", "float32", ("n", "m")), TensorEntry("y", "float32", ("k",))]
+    assert asked_sizes(entries, texts, {"x": (9, 9), "y": (9,)}) == sizes
 
 
 def test_a_case_is_cut_along_a_batch_that_may_vary(package: Package) -> None:

@@ -96,7 +96,7 @@ def test_an_operator_that_is_not_supported(every_version: Machine, build: Callab
     assert isinstance(error, BadInput)
     named = every_version.api().strongly_typed  # older parsers give a number only
     assert f"model.onnx, node {'/head/odd (Odd)' if named else 'number 3'}: TensorRT" in str(error)
-    assert "Assertion failed: creator && no plugin for Odd. Export with another --opset or --rectify form" in str(error)
+    assert "Assertion failed: creator && no plugin for Odd. Export with another opset or rectify form" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_operator_that_is_not_supported(every_version: Machine, build: Callab
         (
             "Requested amount of GPU memory (4096 bytes) could not be allocated: out of memory",
             DeviceError,
-            "--workspace",
+            "workspace limit",
         ),
         ("10: Could not find any implementation for node conv.", DeviceError, "found no way to run a layer (10: Could"),
         ("CUDA initialization failure with error: 35", MissingDependency, "the NVIDIA driver is too old for TensorRT"),
