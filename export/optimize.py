@@ -126,9 +126,8 @@ def prepare(model: ModelProto) -> ModelProto:
             model = version_converter.convert_version(model, dialect.LEAST_OPSET)
         except Exception as error:
             opset = dialect.default_opset(model)
-            raise BadInput(
-                f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {kind_and_line(error)}"
-            ) from None
+            reason = kind_and_line(error)
+            raise BadInput(f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {reason}") from None
     return infer_shapes(model)
 
 
