@@ -50,7 +50,8 @@ def accept(engine: Engine, package: Package, precision: str) -> dict[str, Any] |
         if not distance <= bound:
             raise ParityError(
                 f"{package.path}: the engine's output differs from PyTorch's: {name}: relative L2 {distance:.1e}, "
-                f"allowed {bound:.0e}; no plan was stored. TensorRT 8.6 misreads operators after opset 17: export with ",
+                f"allowed {bound:.0e}; no plan was stored. TensorRT 8.6 misreads operators after opset 17: export "
+                "with ",
                 Option("target", "tensorrt"),
                 "; otherwise report this with the model's architecture",
             )
