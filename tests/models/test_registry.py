@@ -34,7 +34,7 @@ def test_num_classes_overrides_the_entry() -> None:
     assert create_model("digits", num_classes=3).head.fc.out_features == 3
 
 
-def test_every_entry_says_what_it_is() -> None:
+def test_every_entry_has_a_name_a_paper_and_options() -> None:
     for name in model_names():
         entry = model_entry(name)
         assert isinstance(entry, ModelEntry)

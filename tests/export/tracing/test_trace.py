@@ -92,7 +92,7 @@ class Layers(nn.Module):
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_each_layer_leaves_as_one_node(dynamic: bool) -> None:
+def test_each_layer_is_exported_as_one_node(dynamic: bool) -> None:
     net = seeded(Layers())
     shapes: dict[str, Any] = {"min": ["2x4x5x5"], "max": ["8x4x30x30"]} if dynamic else {}
     model = traced(source(net, image(2, 4, 9, 7)), **shapes).model
