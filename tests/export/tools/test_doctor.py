@@ -88,7 +88,7 @@ def test_dynamic_sizes_and_opset():
     assert (found.opset, found.nodes) == (18, 2)
 
 
-def test_what_only_looks_like_rectification_is_told():
+def test_a_near_miss_of_rectification_is_reported():
     r = np.outer(factor(CHANNELS, 3), factor(CHANNELS, 3))[None, None]
     r[0, 0, 0, 0] += 0.1
     found = diagnose(model_of(r))
@@ -123,7 +123,7 @@ def test_the_command(tmp_path, capsys):
     assert code == 1 and json.loads(out)["suspicions"][0]["node"] == "conv" and "FAILED" in err
 
 
-def test_files_that_are_none(tmp_path, capsys):
+def test_files_that_are_no_models(tmp_path, capsys):
     text = tmp_path / "model.onnx"
     text.write_text("no model")
     for path in (text, tmp_path / "absent.onnx"):
@@ -135,7 +135,7 @@ def test_files_that_are_none(tmp_path, capsys):
     assert code == 1 and json.loads(out)["passed"] is False
 
 
-def test_an_invalid_file_is_told():
+def test_an_invalid_file_is_reported():
     model = model_of()
     model.graph.node[1].input[0] = "nothing"
     found = diagnose(model)
