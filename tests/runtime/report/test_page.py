@@ -168,24 +168,24 @@ def test_latency(write: Write) -> None:
     assert [row[0].text for row in shown] == ["net", "twin", "net"]
     assert [data(row)[0] for row in shown] == [31.25, 29.5, 250.0]
     assert [entry.text for entry in root.all("figure", "latency")[0].all("h3")] == ["batch 1, 1×3×8×8"]
-    ((comparison),) = rows(table(root, "Time of one by"))
+    ((comparison),) = rows(table(root, "Ratio of two"))
     assert [cell.text for cell in comparison] == ["net", "twin", "1", "1.062", "1.031 – 1.094", "slower"]
 
 
 def test_how_it_was_measured(write: Write) -> None:
     root = read_page(built(write(latency=latency_document())))
-    assert "CAREFUL other programs were running" in root.all(cls="bad")[0].text
+    assert "WARNING other programs were running" in root.all(cls="bad")[0].text
     facts = {entry.all("dt")[0].text: entry.all("dd")[0].text for entry in root.all("details")[-1].all("div")}
     assert facts["load"] == "before 0.5, 1.25" and facts["gpus"] == "none" and facts["threads"] == "2"
 
 
 def test_checks_without_a_reference(write: Write) -> None:
     page = read_page(built(write(parity={**parity_document(), "metamorphic": checks_document()})))
-    shown = [[cell.text for cell in row] for row in rows(table(page, "Checks that"))]
+    shown = [[cell.text for cell in row] for row in rows(table(page, "Checks without"))]
     assert shown == [
         ["row order", "opt", "bit-equal"],
         ["batch size", "opt", "relative L2 4.5e-08"],
-        ["second run", "opt", "not tried: one row"],
+        ["second run", "opt", "not checked: one row"],
         ["rebuilt", "opt", "FAILED logits: off"],
     ]
 
