@@ -132,14 +132,3 @@ def test_what_cannot_be_written(trouble: Path, tmp_path: Path) -> None:
     for folder in (tmp_path / "nothing", trouble):
         with pytest.raises(BadInput):
             check_repository(folder)
-
-
-def test_names_and_versions_of_sources(trouble: Path, tmp_path: Path) -> None:
-    found = find_packages([str(trouble), f"a={trouble}", f"a/7={trouble}", f"a={trouble}"])
-    assert [(s.name, s.version) for s in found] == [("trouble", "1"), ("a", "1"), ("a", "7"), ("a", "8")]
-    for bad in (["a/0="], ["a/x="], ["a b="], ["a/1=", "a/1="]):
-        with pytest.raises(UsageError):
-            find_packages([word + str(trouble) for word in bad])
-    for missing in ("nothing", "."):
-        with pytest.raises(BadInput):
-            find_packages([str(tmp_path / missing)])
