@@ -1,4 +1,4 @@
-"""Which engine is taken, and why not the others."""
+"""The choice of a backend, and the reasons why the others are not taken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rectexport.runtime.package.folder import Package
 
 
 def backend(name: str, absent: str | None = None, fails: Exception | None = None) -> Backend:
-    """A backend that opens to a runner named after it, unless it is absent or fails."""
+    """A backend that opens a runner named after it, unless it is absent or fails."""
 
     def open_it(package: Package, options: BackendOptions) -> Any:
         if fails:
@@ -35,7 +35,7 @@ def test_the_order_is_by_speed() -> None:
     assert [backend.name for backend in BACKENDS] == ["tensorrt", "cuda", "openvino", "onnxruntime", "torch"]
 
 
-def test_auto_takes_the_first_that_is_here(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_the_first_available_backend(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     table = (backend("a", "no a"), backend("b"), backend("c", "no c"))
     monkeypatch.setattr(backends, "BACKENDS", table)
     options = BackendOptions(threads=3)
@@ -46,7 +46,7 @@ def test_auto_takes_the_first_that_is_here(package: Package, monkeypatch: pytest
     assert open_backend(package).description == "engine b"
 
 
-def test_auto_goes_on_where_one_fails_and_warns(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_warns_of_a_failing_backend_and_takes_the_next(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     table = (backend("a", fails=MissingDependency("libcudnn.so.9")), backend("b"))
     monkeypatch.setattr(backends, "BACKENDS", table)
     with pytest.warns(RuntimeWarning, match="backend a is installed but failed to load: libcudnn"):
@@ -54,7 +54,7 @@ def test_auto_goes_on_where_one_fails_and_warns(package: Package, monkeypatch: p
     assert (choice.name, choice.not_taken) == ("b", {"a": "libcudnn.so.9"})
 
 
-def test_auto_says_why_none_will_do(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_names_the_reason_for_every_missing_backend(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "BACKENDS", (backend("a", "no a"), backend("torch")))
     with pytest.raises(MissingDependency, match=r"^no inference engine is available: a: no a$"):
         choose_backend(package)
@@ -64,7 +64,7 @@ def test_auto_says_why_none_will_do(package: Package, monkeypatch: pytest.Monkey
         choose_backend(package)
 
 
-def test_what_is_asked_for_is_taken_or_refused(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_backend_is_taken_or_refused(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     table = (backend("a"), backend("b"), backend("c", "no c"), backend("d", fails=BadInput("refused")))
     monkeypatch.setattr(backends, "BACKENDS", table)
     _, choice = choose_backend(package, "b")
@@ -101,7 +101,7 @@ def test_cuda_is_absent_without_a_driver_or_a_provider(package: Package, monkeyp
         choose_backend(package, "cuda")
 
 
-def test_tensorrt_comes_from_its_own_part(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_is_opened_with_the_options(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
     part = "rectexport.runtime.engines.tensorrt"
     versions, runner = ModuleType(f"{part}.versions"), ModuleType(f"{part}.running.runner")

@@ -1,4 +1,4 @@
-"""A worker without an engine, for tests of what starts and calls workers."""
+"""A worker without an engine, for tests of the code that starts and calls workers."""
 
 from __future__ import annotations
 

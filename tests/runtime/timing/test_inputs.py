@@ -1,4 +1,4 @@
-"""Shapes that a package is timed with."""
+"""The shapes that a package is timed with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model repositories: what is written is true, and what is untrue is found."""
+"""Model repositories: the written configuration is correct, and wrong configurations are found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config(repository: Path) -> object:
     return text_format.Parse((repository / "t" / CONFIG).read_text(), pb.ModelConfig())
 
 
-def test_what_is_written(repository: Path, trouble: Path) -> None:
+def test_the_written_configuration_matches_the_package(repository: Path, trouble: Path) -> None:
     found = config(repository)
     assert (found.name, found.backend, found.max_batch_size) == ("t", "onnxruntime", 8)
     assert found.input[0].dims == [3] and found.input[0].data_type == pb.TYPE_FP32
@@ -120,7 +120,7 @@ def test_a_fault_is_found(repository: Path, fault: str) -> None:
     assert any(said in finding.text for finding in findings), findings
 
 
-def test_what_cannot_be_written(trouble: Path, tmp_path: Path) -> None:
+def test_unknown_backends_and_incomplete_packages_are_refused(trouble: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"has no model\.plan"):
         write_model(ServedPackage("t", "1", trouble), tmp_path / "repo", Deployment("tensorrt"))
     with pytest.raises(UsageError, match="expected one of onnxruntime, tensorrt"):

@@ -22,7 +22,7 @@ from tests.runtime.serving.conftest import run
 
 
 def ended(worker: Worker, feeds: Feeds) -> asyncio.Future[BatchResult]:
-    """Begin a batch; how it ends."""
+    """Begin a batch; the future holds its result."""
     found: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
     worker.run(feeds, found.set_result)
     return found
