@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.package.folder import Package
 from tests.cli.conftest import Command, Ran
 
+needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="heat maps need matplotlib")
 RANGE = ("--min-shapes", "x:1x1x8x8", "--opt-shapes", "x:4x1x8x8", "--max-shapes", "x:6x1x8x8")
 
 
@@ -141,6 +143,7 @@ def test_the_document_has_the_fields_of_parity_json_and_more(command: Command, p
     assert any("inner tensors marked as outputs: marking changed" in note for note in found["notes"])
 
 
+@needs_matplotlib
 def test_a_bug_in_one_corner_is_located(command: Command, package: Path, source: Path) -> None:
     change(package, wrong_corner)
     ran = command("parity", package, "--against", source, "--json")
@@ -309,7 +312,7 @@ def test_arrays_and_images_are_fed(command: Command, package: Path) -> None:
         (("net", "--arch", "resnet18"), 2, "only with --against and a checkpoint"),
         (("net", "--against", "other.onnx"), 1, "other.onnx: no such file (--against)"),
         (("net", "--against", "other.pt"), 1, "other.pt: no such file"),
-        (("net", "--heat-map", "net"), 1, "is a folder"),
+        pytest.param(("net", "--heat-map", "net"), 1, "is a folder", marks=needs_matplotlib),
         (("net", "--heat-map", "net/map.png"), 2, "map.png: lies in a package"),
     ],
 )
