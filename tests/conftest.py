@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
+
+
+def _load_hypothesis_profile() -> None:
+    """No deadline for an example, since machines differ in speed. HYPOTHESIS_PROFILE chooses the profile.
+
+    default  random examples, other ones in every run
+    ci       the same examples in every run; taken where CI is set, as Hypothesis itself does
+    """
+    if find_spec("hypothesis") is None:  # the runtime's tests also run with an engine and NumPy alone
+        return
+    from hypothesis import HealthCheck, settings
+
+    slow = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+    settings.register_profile("default", **slow)
+    settings.register_profile("ci", **slow, derandomize=True, database=None)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if "CI" in os.environ else "default"))
+
+
+_load_hypothesis_profile()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,8 +4,9 @@ Each pass opens with Given, Result and Not when: what it matches, what it puts t
 alone. A pass takes a model and returns it with a PassResult that says where it fired and where it refused.
 
 Passes rewrite the main graph only. Branches and loop bodies (If, Loop, Scan) and the functions of a model are left
-as they are, except by `inline`, which replaces dialect nodes in them too. A tensor of the main graph that a
-subgraph reads keeps its name and its value: it counts as read by the node that holds the subgraph.
+as they are, except by `inline`, which replaces dialect nodes in branches and bodies too. A tensor of the main graph
+that a subgraph reads counts as an output: no pass changes its value (surgeon.must_stay). The precision passes keep it,
+and the node that holds the subgraph, in float32.
 """
 
 from __future__ import annotations

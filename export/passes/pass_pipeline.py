@@ -20,8 +20,8 @@ class PassPipeline:
         rectexport.export(net, (x,), "net", passes=pipeline)
 
     A pass is `Pass(name, run)`, where run takes an onnx.ModelProto and returns it with a PassResult: the same model
-    untouched, or a new one. It is compared like ours, before and after, unless guard=False. `Pass` and `PassResult`
-    come from rectexport.exporter.passes.
+    untouched, or a new one. It is compared like ours, before and after, unless guard=False or it stands after the
+    conversion to float16 or bfloat16. `Pass` and `PassResult` come from rectexport.exporter.passes.
 
     Which passes run still depends on the target, the form of rectification and the precision: a pipeline names all
     that may. Raises UsageError for unknown or repeated names.

@@ -14,7 +14,7 @@ from rectexport.exporter.graph.results import Pass, PassResult
 from rectexport.exporter.passes.inline import plugin_operators
 from rectexport.exporter.passes.lowering.choice import Costs, Decision
 from rectexport.exporter.passes.lowering.machinery.costs import DEFAULT_TARGET, load_costs
-from rectexport.exporter.passes.order import LOWER, PASSES, RAISE, STAGES
+from rectexport.exporter.passes.order import LOWER, PASSES, RAISE
 from rectexport.exporter.passes.raising.together import as_one
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import UsageError
@@ -52,7 +52,7 @@ class PassContext:
 
 
 def select_passes(
-    context: PassContext, passes: Sequence[Pass] = PASSES, stages: Collection[str] = ("", *STAGES)
+    context: PassContext, passes: Sequence[Pass] = PASSES, stages: Collection[str] | None = None
 ) -> tuple[Pass, ...]:
     """The passes of one run, in order, each with its arguments bound.
 
@@ -61,7 +61,7 @@ def select_passes(
     bound = [
         replace(entry, run=partial(entry.run, **{name: getattr(context, name) for name in entry.takes}), takes=())
         for entry in passes
-        if entry.stage in stages and context.has(entry)
+        if (stages is None or entry.stage in stages) and context.has(entry)
     ]
     return tuple(_joined(bound))
 

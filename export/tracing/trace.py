@@ -292,8 +292,8 @@ def _explain(source: Source, inputs: Sequence[InputPlan], error: Exception) -> s
                 low, high = entry.range.min[axis], entry.range.max[axis]
                 return (
                     f"{source.name}: input {entry.name}, axis {axis} ({name}): asked for {low}..{high}, but the model "
-                    f"does not allow all of it: {_reason(text, name)}; narrow the range or fix the axis with equal "
-                    "--min/opt/max-shapes"
+                    f"does not allow all of it: {_reason(text, name)}; narrow the range or fix the axis: equal "
+                    "min, opt and max"
                 )
     shapes = ", ".join(f"{entry.name} {format_shape(entry.example.shape)}" for entry in inputs)
     reason = _violations(text) or summary(_root(error))

@@ -46,7 +46,7 @@ def make_cases(package: Package, inputs: Path | None, shapes: Sequence[str], sca
         yield from (Case(label, feeds) for label, feeds in read_inputs(inputs, entries, scaling))
         return
     feeds, answers = package.goldens()
-    asked = _asked(entries, shapes, {name: array.shape for name, array in feeds.items()})
+    asked = asked_sizes(entries, shapes, {name: array.shape for name, array in feeds.items()})
     yield Case("goldens", feeds, answers)
     example = Case("example", feeds)
     yield example
@@ -55,7 +55,7 @@ def make_cases(package: Package, inputs: Path | None, shapes: Sequence[str], sca
             yield Case(label, feeds_of(sizes, feeds, label))
 
 
-def _asked(
+def asked_sizes(
     entries: Sequence[TensorEntry], texts: Sequence[str], examples: Mapping[str, Shape]
 ) -> dict[str, dict[str, Shape]]:
     """Sizes by label. Texts that name different inputs belong to one size; a name given again begins the next."""

@@ -1,4 +1,4 @@
-"""report.html: one page about a package, that needs nothing but itself to be read."""
+"""One-page report about a package: a single HTML file that loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card: what the package is, in facts of its manifest."""
+"""The model card: facts from the package's manifest."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rectexport.runtime.report.documents import Rewrites
 from rectexport.runtime.report.text import bound, compact, file_size, short, sizes
 
 REPRODUCE = "reproduce.sh"
-#: A script longer than this was not written by an export.
+#: Most bytes of a script that the page shows; an export writes far shorter ones.
 MAX_SCRIPT = 1 << 16
 
 
 @dataclass(frozen=True)
 class TensorRow:
-    """An input or output; bounds are (smallest, usual, largest), empty where nothing is dynamic."""
+    """An input or output; bounds are the (min, opt, max) shapes as text, empty if the shape is static."""
 
     direction: str
     name: str
@@ -39,7 +39,7 @@ class FileRow:
 
 @dataclass(frozen=True)
 class EngineRow:
-    """A TensorRT plan of the package: what it is for, and the command by which trtexec builds the same."""
+    """A TensorRT plan of the package: its GPU, version and precision, and the trtexec command that builds the same."""
 
     file: str
     gpu: str
@@ -50,7 +50,7 @@ class EngineRow:
 
 @dataclass(frozen=True)
 class Card:
-    """Facts as (term, description), and what stands in tables and code."""
+    """The card's facts as (term, description), its tables' rows, and its code."""
 
     facts: list[tuple[str, str]]
     tensors: list[TensorRow]
@@ -62,7 +62,7 @@ class Card:
 
 
 def card(package: Package, name: str, rewrites: Rewrites | None) -> Card:
-    """The card of a package that is called `name`."""
+    """The card of a package that the page calls `name`."""
     manifest = package.manifest
     rows = [_tensor("input", entry) for entry in manifest.inputs] + [_tensor("output", e) for e in manifest.outputs]
     weights = sum((package.path / file).stat().st_size for file in manifest.files if file.startswith(MODEL))
@@ -105,7 +105,7 @@ def _facts(
 
 
 def _engines(plans: object) -> list[EngineRow]:
-    """A row for each plan that the manifest describes; nothing in it is believed to be there."""
+    """A row for each plan in the manifest; missing fields are empty, because the manifest is untrusted."""
     names = [field.name for field in fields(EngineRow)]
     entries = [entry for entry in plans if isinstance(entry, dict)] if isinstance(plans, list) else []
     return [EngineRow(**{name: str(entry.get(name, "")) for name in names}) for entry in entries]
@@ -135,7 +135,7 @@ def _load(name: str, inputs: tuple[TensorEntry, ...]) -> str:
 
 
 def _reproduce(script: Path) -> str:
-    """The script's command; empty where the package has none."""
+    """The command in the script; empty if the package has no script."""
     if not script.is_file() or script.stat().st_size > MAX_SCRIPT:
         return ""
     lines = script.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -143,5 +143,5 @@ def _reproduce(script: Path) -> str:
 
 
 def headline(rewrites: Rewrites | None) -> str | None:
-    """Parameters at a glance."""
+    """The number of parameters, rounded, None if it was not recorded."""
     return compact(rewrites.parameters) if rewrites and rewrites.parameters is not None else None

@@ -1,4 +1,4 @@
-"""What a report is made of: the documents of a package, as values. reading.py reads them."""
+"""The documents that a report is made from, as values; reading.py reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Distance:
-    """How far a tensor is from the reference's, as parity.json says; top1 only where there are classes."""
+    """A tensor's distances from the reference's, from parity.json; top1 is None for outputs without classes."""
 
     max_abs: float
     relative_l2: float
@@ -18,7 +18,7 @@ class Distance:
 
 @dataclass(frozen=True)
 class Layer:
-    """One inner tensor: the whole, and its regions."""
+    """Distances of an inner tensor and of its regions."""
 
     tensor: str
     name: str
@@ -28,7 +28,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Case:
-    """What was compared at one set of input shapes."""
+    """The distances at one set of input shapes."""
 
     label: str
     shapes: Mapping[str, tuple[int, ...]]
@@ -39,7 +39,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Check:
-    """A relation that needs no reference, as in "equal rows give equal outputs", and how it held where."""
+    """A check without a reference, such as "equal rows", the shapes it was made at, and its result."""
 
     name: str
     at: str
@@ -63,7 +63,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Contestant:
-    """What was timed in one setting; samples are single times, or medians of rounds. Times in ms."""
+    """A model's times on one backend and shape, in ms; samples are single times, or medians of rounds."""
 
     name: str
     backend: str
@@ -78,7 +78,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One contestant's time by another's, with its interval."""
+    """The ratio of two contestants' times, with its 95 % interval."""
 
     name: str
     backend: str
@@ -113,7 +113,7 @@ class GraphNode:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a rewrite, its last node first; `more` nodes were left out."""
+    """One side of a rewrite, last node first; `more` is how many nodes were left out."""
 
     nodes: tuple[GraphNode, ...]
     more: int
@@ -121,7 +121,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A kind of rewrite: an example of it, and how many there are."""
+    """A kind of rewrite: one example, and how many there are."""
 
     tensor: str
     count: int
@@ -131,7 +131,7 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class PassChange:
-    """What one pass made of the graph."""
+    """The changes that one pass made to the graph."""
 
     name: str
     delta: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""One side of a rewrite as a drawing: nodes as boxes, the tensors it begins and ends with as pills."""
+"""Draws both sides of a rewrite: nodes as boxes, the input and output tensors as pills."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MARGIN = 3.0
 PILL = 19.0
 CHARACTER = 7.0
 LONGEST = 18
-#: A document from elsewhere may ask for more than the exporter records.
+#: Most nodes drawn; an untrusted document may hold more than the exporter records.
 MAX_NODES = 60
 
 Key = tuple[object, ...]
@@ -73,7 +73,7 @@ def _operator(node: GraphNode) -> str:
 
 
 def _constants(node: GraphNode) -> list[str]:
-    """The shape of the constant with the most axes: weights, or a factor."""
+    """The shape of the constant with the most axes: usually the weights."""
     known = [shape for shape in node.constants if shape]
     if not known:
         return []
@@ -101,7 +101,7 @@ def _edges(layout: Layout) -> list[Element]:
 
 
 def _curve(points: list[Point]) -> str:
-    """Vertical where it leaves and enters; an arrow's head at the end."""
+    """An SVG path that is vertical at both ends, with an arrowhead at the last point."""
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (y0 + y1) / 2

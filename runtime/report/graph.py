@@ -1,4 +1,4 @@
-"""What the passes did, as the page shows it."""
+"""The passes' changes, as the page shows them."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 from rectexport.runtime.report.documents import PassChange, Rewrite, Rewrites
 from rectexport.runtime.report.drawing import draw
 
-#: Names listed of a pass or a refusal; the manifest has all.
+#: How many node names the page lists for a pass; the manifest has all.
 MAX_NAMES = 60
 MAX_REASONS = 20
 
 PURPOSES = {
-    "batch_norm": "BatchNorm goes into the convolution before it; across rectification its shift stays behind r",
-    "lower_norm_conv": "normalisation before a convolution goes into it",
-    "lower_linear_convs": "convolutions with nothing between them become one",
+    "batch_norm": "BatchNorm is folded into the convolution before it; across rectification, its shift stays after r",
+    "lower_norm_conv": "normalisation before a convolution is folded into it",
+    "lower_linear_convs": "adjacent convolutions without an activation between them become one",
     "lower_symmetric_conv": "even kernels with symmetric padding take the fastest exact form",
     "lower_crelu": "CReLU takes the fastest exact form",
     "lower_neg_concat": "a concatenation of x and −x takes the fastest exact form",
     "lower_rectify": "rectified convolution takes the fastest exact form",
     "rectify_fold": "height and width are fixed: the rectification r becomes a constant",
-    "rectify_graph": "height or width is dynamic: r is computed from the shapes, once a geometry",
-    "inline": "operators of ours that are left become standard ones",
-    "cleanup": "identities, equal constants and unused nodes go",
-    "float16": "half precision, with float32 where it would lose the answer",
+    "rectify_graph": "height or width is dynamic: r is computed from the shapes, once for each geometry",
+    "inline": "remaining operators of ours become standard ones",
+    "cleanup": "identities, duplicate constants and unused nodes are removed",
+    "float16": "half precision, with float32 for nodes that need it",
 }
 
 
 @dataclass(frozen=True)
 class OperatorRow:
-    """How many nodes of one operator there are before and after, and each as a share of the largest, in percent."""
+    """Nodes of one operator before and after; shares are both counts in percent of the largest count."""
 
     name: str
     before: int
@@ -41,7 +41,7 @@ class OperatorRow:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A kind of rewrite, drawn."""
+    """A kind of rewrite and its two drawings, as SVG."""
 
     rewrite: Rewrite
     before: str
@@ -50,7 +50,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class PassView:
-    """One pass; `delta` and `drawings` only where the package recorded them."""
+    """One pass; `delta` and `drawings` are empty if the package did not record them."""
 
     name: str
     purpose: str
@@ -64,12 +64,12 @@ class PassView:
 
     @property
     def idle(self) -> bool:
-        """Whether there was nothing for it in this model."""
+        """Whether the pass neither changed nor refused anything in this model."""
         return not self.fired and not self.refused and not self.delta
 
 
 def operator_rows(rewrites: Rewrites) -> list[OperatorRow]:
-    """Every operator of either graph: ours first, then the most frequent."""
+    """Every operator of either graph: ours first, then by frequency."""
     names = {*rewrites.before, *rewrites.after}
     most = max([*rewrites.before.values(), *rewrites.after.values()], default=0) or 1
     rows = []
@@ -82,7 +82,7 @@ def operator_rows(rewrites: Rewrites) -> list[OperatorRow]:
 
 
 def pass_views(passes: Sequence[Mapping[str, Any]], rewrites: Rewrites | None) -> list[PassView]:
-    """The passes of a manifest, with what was recorded of each."""
+    """The passes of a manifest, with their recorded changes."""
     changes = {entry.name: entry for entry in rewrites.passes} if rewrites else {}
     return [_view(entry, changes.get(str(entry["name"]))) for entry in passes]
 

@@ -1,7 +1,7 @@
-"""The heat map: layers from left to right, regions of the image from top to bottom, a band for each input shape.
+"""The heat map: layers from left to right, regions of the image from top to bottom, one band for each input shape.
 
-Drawn in units of one cell and stretched by the page. Cells of one colour are one path: a net of 600 layers at five
-shapes has 12 000 cells, which as elements would be a page of megabytes.
+The SVG's unit is one cell; the page stretches it. Cells of one colour are a single path: a net of 600 layers at five
+shapes has 12 000 cells, and one element for each would make a page of megabytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rectexport.runtime.report.text import number, short, sizes
 
 WHOLE = "whole"
 REGIONS = (WHOLE, "corner", "edge", "interior")
-#: More bands and layers than this go without the texts that a pointer brings up.
+#: Maps with more than this many bands times layers have no tooltips.
 MAX_TITLES = 1200
 MAX_STAGES = 14
 
@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Band:
-    """One shape's part of the map; mark is where its worst layer is, in percent, if the worst of all is here."""
+    """One shape's part of the map; mark is the place of the worst cell in percent, None if it is in another band."""
 
     label: str
     shapes: str
@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """The map, what explains it, and the same in numbers."""
+    """The map, its legend, and the same values as a table."""
 
     count: int
     bands: tuple[Band, ...]
@@ -69,12 +69,12 @@ class HeatMap:
 
 
 def values(layer: Layer) -> dict[str, Distance]:
-    """The whole tensor and its regions."""
+    """Distances by region, the whole tensor first."""
     return {WHOLE: layer.whole, **layer.regions}
 
 
 def heat_map(parity: Parity) -> HeatMap | None:
-    """The heat map of a parity document; None where no inner layer was compared."""
+    """The heat map of a parity document; None if no inner layer was compared."""
     found: dict[str, list[Layer]] = {}
     for case in parity.cases:
         for layer in case.layers:
@@ -106,7 +106,7 @@ def heat_map(parity: Parity) -> HeatMap | None:
 
 
 def severity(value: float) -> tuple[bool, float]:
-    """Sorts distances: larger is worse, and not a number is worst."""
+    """Sort key for distances: larger is worse, NaN is worst."""
     return (value != value, value)
 
 
@@ -145,7 +145,7 @@ def _summary(case: Case) -> str:
 
 
 def _row(index: int, layers: Sequence[Layer], scale: Scale, worst: Cell) -> Row:
-    """A layer at all shapes."""
+    """The table row of a layer, over all shapes."""
     columns: list[tuple[float, str] | None] = []
     for region in REGIONS:
         present = [values(layer)[region].relative_l2 for layer in layers if region in values(layer)]
@@ -157,7 +157,7 @@ def _row(index: int, layers: Sequence[Layer], scale: Scale, worst: Cell) -> Row:
 
 
 def _stages(names: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Runs of layers whose dotted names begin alike, as deep as leaves few enough of them to be labels."""
+    """Consecutive layers with a common prefix of dotted names, as deep as fits into MAX_STAGES labels."""
     found: list[list[str | int]] = []
     for depth in (2, 1):
         found = []

@@ -1,7 +1,7 @@
-"""Where the nodes of a small graph stand: in layers from top to bottom, long edges bent around what lies between.
+"""Places the nodes of a small graph in layers from top to bottom, with long edges routed around nodes.
 
-After Sugiyama, Tagawa and Toda, Methods for Visual Understanding of Hierarchical System Structures (1981): layers by
-longest path, places for edges that cross a layer, barycentres for the order within one.
+Source: Sugiyama, Tagawa and Toda, Methods for Visual Understanding of Hierarchical System Structures (1981): layers by
+longest path, dummy nodes for edges that cross a layer, barycentres for the order within a layer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 GAP = 14.0
 ROW = 38.0
 BETWEEN_ROWS = 26.0
-#: Width of the place that an edge takes where it passes a layer.
+#: Width that an edge takes in a layer that it crosses.
 LANE = 12.0
 SWEEPS = 4
 
@@ -24,7 +24,7 @@ Size = tuple[float, float]
 
 @dataclass
 class Layout:
-    """Centres of the boxes, paths of the edges from the lower side of one box to the upper side of another."""
+    """Centres of the boxes, and paths of the edges from the bottom of one box to the top of another."""
 
     centres: dict[int, Point] = field(default_factory=dict)
     paths: dict[Edge, list[Point]] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Layout:
 def lay_out(boxes: Sequence[Size], edges: Sequence[Edge], last: Sequence[int] = ()) -> Layout:
     """Place boxes of these widths and heights (at most ROW), joined by edges.
 
-    Boxes in `last` go to the lowest layer, whatever leads to them.
+    Boxes in `last` are placed in the lowest layer.
     """
     ranks = _ranks(len(boxes), edges, last)
     sizes = {index: width for index, (width, _) in enumerate(boxes)}
@@ -60,7 +60,7 @@ def _ranks(count: int, edges: Sequence[Edge], last: Sequence[int]) -> dict[int, 
 
 
 def _chain(edge: Edge, ranks: dict[int, int], sizes: dict[int, float]) -> list[int]:
-    """The edge's stations: both ends, and a lane of its own in every layer between."""
+    """The edge's points: both ends, and a dummy node in every layer between."""
     source, target = edge
     chain = [source]
     for rank in range(ranks[source] + 1, ranks[target]):

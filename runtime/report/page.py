@@ -1,7 +1,7 @@
-"""Puts the page together: documents to views, views into the template.
+"""Builds the page: documents to views, views into the template.
 
-Everything that a document says is escaped by the template engine; drawings are escaped where they are made (svg.py).
-The page names no address but its own parts, and its policy forbids scripts and loading, should that ever fail.
+The template engine escapes every value from a document; svg.py escapes the drawings. The page links only to its own
+parts, and its Content-Security-Policy forbids scripts and loading in case escaping ever fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rectexport.runtime.report.card import card, headline
 from rectexport.runtime.report.documents import Latency, Parity, Rewrites
 from rectexport.runtime.report.graph import operator_rows, pass_views
 from rectexport.runtime.report.heat import REGIONS, heat_map, severity
-from rectexport.runtime.report.reading import complaints, read_latency, read_parity, read_rewrites
+from rectexport.runtime.report.reading import faults_as_bad_input, read_latency, read_parity, read_rewrites
 from rectexport.runtime.report.scale import STEPS
 from rectexport.runtime.report.violin import plots
 
@@ -36,14 +36,14 @@ def write_report(
     latency: Path | None = None,
     parity: Path | None = None,
 ) -> None:
-    """Write the report of a package to `out`, which is replaced whole.
+    """Write the report of a package to `out`, which is replaced atomically.
 
-    name      what the package is called in the page, by default its folder's name
+    name      the package's name on the page, by default its folder's name
     latency   a document of `rectexport bench`, by default the package's latency.json if it has one
     parity    a document of `rectexport parity`, by default the package's parity.json
 
-    Raises BadInput for documents that cannot be read, and for an `out` that is one of the package's own files;
-    MissingDependency without jinja2.
+    Raises BadInput for documents that cannot be read, UsageError for an `out` inside a package, MissingDependency
+    without jinja2.
     """
     require("jinja2")
     check_outside(out)
@@ -53,13 +53,13 @@ def write_report(
 
 
 def build_page(package: Package, name: str, latency: Path | None = None, parity: Path | None = None) -> str:
-    """The page as text; arguments as of `write_report`."""
+    """The page as text; arguments as in `write_report`."""
     compared = read_parity(parity or package.path / PARITY)
     timed_file = latency or package.path / LATENCY
     timed = read_latency(timed_file) if latency or timed_file.is_file() else None
     drawn = package.path / REWRITES
     rewrites = read_rewrites(drawn) if drawn.is_file() else None
-    with complaints(package.path / "manifest.json", "a manifest as an export writes it"):
+    with faults_as_bad_input(package.path / "manifest.json", "a manifest as an export writes it"):
         data = package.manifest.data
         view = {
             "name": name,
@@ -102,14 +102,14 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """What every expression of the template passes: no control character of a name reaches the page."""
+    """Applied to every expression of the template: escapes control characters in names."""
     return text.visible(value) if type(value) is str else value
 
 
 def _tiles(
     package: Package, parity: Parity, rewrites: Rewrites | None, latency: Latency | None
 ) -> list[tuple[str, str, str]]:
-    """The figures at the top: (figure, what it is, more)."""
+    """The figures at the top of the page: (figure, name, explanation)."""
     outputs = [distance for case in parity.cases for distance in case.outputs.values()]
     tiles = []
     if outputs:

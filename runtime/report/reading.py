@@ -1,4 +1,4 @@
-"""Reads the documents of a report with suspicion: they may come from anywhere."""
+"""Reads and checks the documents of a report, which are untrusted input."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ Read = TypeVar("Read")
 
 
 def read_parity(path: Path) -> Parity:
-    """parity.json, or what `rectexport parity --json` writes. Raises BadInput for anything else."""
+    """Read parity.json or the output of `rectexport parity --json`. Raises BadInput for anything else."""
     return _read(path, "a parity document; `rectexport parity PKG --json` writes one", _parity)
 
 
 def read_latency(path: Path) -> Latency:
-    """latency.json, as `rectexport bench --json` writes it. Raises BadInput for anything else."""
+    """Read latency.json or the output of `rectexport bench --json`. Raises BadInput for anything else."""
     return _read(path, "a latency document; `rectexport bench PKG --json` writes one", _latency)
 
 
 def read_rewrites(path: Path) -> Rewrites:
-    """rewrites.json of a package. Raises BadInput for anything else."""
+    """Read a package's rewrites.json. Raises BadInput for anything else."""
     return _read(path, "a document of rewrites; an export writes one", _rewrites)
 
 
 def _read(path: Path, expected: str, build: Callable[[Any], Read]) -> Read:
-    with complaints(path, expected):
+    with faults_as_bad_input(path, expected):
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES >> 20} MiB")
         return build(json.loads(path.read_text(encoding="utf-8")))
 
 
 @contextmanager
-def complaints(path: Path, expected: str) -> Iterator[None]:
-    """Turns what goes wrong with a document's structure into BadInput that names the file."""
+def faults_as_bad_input(path: Path, expected: str) -> Iterator[None]:
+    """Turn errors from a document's structure into BadInput that names the file."""
     try:
         yield
     except OSError as error:
@@ -119,7 +119,7 @@ def _latency(document: Any) -> Latency:
 
 
 def _fact(value: Any) -> str:
-    """A value on one line, whatever is in it."""
+    """A value of any kind as one line of text."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_fact(entry)}" for name, entry in value.items()) or "none"
     if isinstance(value, list):
@@ -128,7 +128,7 @@ def _fact(value: Any) -> str:
 
 
 def _contestant(entry: Any) -> Contestant:
-    shape = entry["shape"]  # of each input by name, or of the only one
+    shape = entry["shape"]  # a shape for each input by name, or only one shape
     shapes = list(shape.values()) if isinstance(shape, dict) else [shape]
     samples = entry.get("samples_ms") or entry.get("rounds_ms") or ()
     return Contestant(

@@ -1,4 +1,4 @@
-"""Colours and axes on a logarithm."""
+"""Logarithmic scales: colours for distances, axes for times."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: Colours from little to much; the style sheet has them as .s0 to .s8.
+#: Colours from small to large; the style sheet defines them as .s0 to .s8.
 STEPS = 9
-#: A scale covers at least so many decades: rounding noise of one size must not look like a landscape.
+#: Least decades of a scale, so that equal rounding noise is not spread over all colours.
 DECADES = 2
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Steps of colour between 10**low and 10**high; beyond `limit` a value is out of bounds."""
+    """Colours for values from 10**low to 10**high; values above `limit` have a colour of their own."""
 
     low: int
     high: int
@@ -22,14 +22,14 @@ class Scale:
 
     @classmethod
     def over(cls, values: Sequence[float], limit: float) -> Scale:
-        """Whole decades around what is finite and above 0."""
+        """The scale for these values: whole decades around the finite positive ones."""
         known = [value for value in values if 0 < value < math.inf]
         low, high = min(known, default=1e-8), min(max(known, default=1e-6), max(limit, 1e-300))
         top = max(math.ceil(math.log10(high)), math.floor(math.log10(min(low, high))) + 1)
         return cls(min(math.floor(math.log10(min(low, high))), top - DECADES), top, limit)
 
     def colour(self, value: float) -> str:
-        """The class of a value's colour: s0 to s8, or over."""
+        """The CSS class of a value's colour: s0 to s8, or over."""
         if not value <= self.limit:
             return "over"
         if value <= 0:
@@ -38,7 +38,7 @@ class Scale:
         return f"s{max(0, min(STEPS - 1, int(share * STEPS)))}"
 
     def legend(self) -> list[tuple[str, str]]:
-        """Decades and where they are on the scale, in percent."""
+        """Labels of decades and their places on the scale, in percent."""
         span = self.high - self.low
         stride = -(-span // 5)
         return [(f"1e{d:+03d}", f"{100 * (d - self.low) / span:.1f}") for d in range(self.low, self.high + 1, stride)]
@@ -46,19 +46,19 @@ class Scale:
 
 @dataclass(frozen=True)
 class Axis:
-    """Times from `low` to `high` ms, on a logarithm where they span more than one decade."""
+    """An axis for times from `low` to `high` ms, logarithmic if they span more than one decade."""
 
     low: float
     high: float
 
     @property
     def logarithmic(self) -> bool:
-        """Whether the axis is one."""
+        """Whether the axis is logarithmic."""
         return self.low > 0 and self.high / self.low > 10
 
     @classmethod
     def over(cls, values: Sequence[float]) -> Axis:
-        """From the smallest to the largest, with a little room."""
+        """From the smallest to the largest value, with a margin."""
         low, high = min(values), max(values)
         if low > 0 and high / low > 10:
             return cls(low / 1.1, high * 1.1)
@@ -66,7 +66,7 @@ class Axis:
         return cls(max(low - room, 0.0), high + room)
 
     def place(self, value: float) -> float:
-        """Where a time is, 0 to 1."""
+        """The place of a time on the axis, 0 to 1."""
         if self.logarithmic:
             share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
         else:
@@ -74,7 +74,7 @@ class Axis:
         return max(0.0, min(1.0, share))
 
     def ticks(self) -> list[float]:
-        """Some round times on the axis."""
+        """Round times on the axis, in ms."""
         if self.logarithmic:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             fine = (1, 2, 5) if math.log10(self.high / self.low) < 3 else (1,)

@@ -1,4 +1,4 @@
-"""Inline SVG, written by the standard library, which escapes what it is given."""
+"""Inline SVG, written with the standard library's ElementTree, which escapes texts and attributes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Element = ElementTree.Element
 
 
 def element(tag: str, /, *children: Element | str, **attributes: object) -> Element:
-    """An element; class_ is its class, x_y is spelled x-y, numbers are rounded to a hundredth."""
+    """An SVG element. In attribute names, class_ means class and x_y means x-y; floats are rounded to 0.01."""
     named = {name.rstrip("_").replace("_", "-"): _value(value) for name, value in attributes.items()}
     made = ElementTree.Element(tag, named)
     for child in children:
@@ -22,7 +22,7 @@ def element(tag: str, /, *children: Element | str, **attributes: object) -> Elem
 
 
 def rendered(drawing: Element) -> str:
-    """The markup."""
+    """The element as markup."""
     return ElementTree.tostring(drawing, encoding="unicode")
 
 

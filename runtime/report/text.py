@@ -1,16 +1,16 @@
-"""Strings and numbers as a page shows them. Names come from models, and may hold anything."""
+"""Formats strings and numbers for the page. Names come from models and are untrusted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
-#: A name longer than this is cut: a page is for reading, the documents have it whole.
+#: Names longer than this are shortened on the page; the documents hold them in full.
 MAX_LENGTH = 160
 
 
 def visible(text: str) -> str:
-    """The text with every character that cannot be seen, or that turns the line around, spelled as an escape."""
+    """The text with unprintable characters and changes of writing direction as escapes; line breaks stay."""
     return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
 
 
@@ -20,7 +20,7 @@ def _escape(char: str) -> str:
 
 
 def short(text: str, length: int = MAX_LENGTH) -> str:
-    """The text, visible, its middle left out where it is longer than `length`."""
+    """The `visible` text; if it is longer than `length`, its middle is left out."""
     shown = visible(text).replace("\n", "\\n")
     if len(shown) <= length:
         return shown
@@ -29,7 +29,7 @@ def short(text: str, length: int = MAX_LENGTH) -> str:
 
 
 def number(value: float | None) -> str:
-    """A distance: 1.5e-07."""
+    """A distance as text, as in 1.5e-07."""
     if value is None:
         return "–"
     if math.isnan(value):
@@ -40,12 +40,12 @@ def number(value: float | None) -> str:
 
 
 def bound(value: float | None) -> str:
-    """A tolerance, which has few digits: 1e-05."""
+    """A tolerance as text, as in 1e-05."""
     return number(value).replace(".0e", "e")
 
 
 def milliseconds(value: float | None) -> str:
-    """A time with three significant digits: 12.3 ms."""
+    """Milliseconds as text with three significant digits, as in 12.3 ms."""
     if value is None or not math.isfinite(value):
         return "–"
     digits = 2 if value <= 0 else max(0, min(6, 2 - math.floor(math.log10(value))))
@@ -53,7 +53,7 @@ def milliseconds(value: float | None) -> str:
 
 
 def compact(value: float) -> str:
-    """A count to read at a glance: 25.6 M."""
+    """A rounded count, as in 25.6 M."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
         if value >= limit:
             return f"{value / (limit if limit != 1e4 else 1e3):.1f}{unit}"
@@ -61,10 +61,10 @@ def compact(value: float) -> str:
 
 
 def file_size(count: int) -> str:
-    """Bytes to read at a glance: 102.4 MB."""
+    """A rounded number of bytes, as in 102.4 MB."""
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def sizes(shape: Iterable[int | str]) -> str:
-    """1×3×224×224; the name of a dynamic dimension stands for its size."""
+    """A shape as text, as in 1×3×224×224; dynamic dimensions are shown by name."""
     return "×".join(short(str(size), 40) for size in shape) or "scalar"

@@ -1,4 +1,4 @@
-"""Latency as violins on a common axis: one for each contestant of one batch size and shape."""
+"""Violin plots of latency: one violin for each contestant, one plot for each batch size and shape."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rectexport.runtime.report.text import milliseconds, short
 
 WIDTH, HEIGHT = 1000, 40
 POINTS = 120
-#: Slower samples than this percentile are off the plot (the table has p99): one stall would flatten all the rest.
+#: Percentile above which samples are not plotted (the table has p99): a single stall would stretch the axis.
 SHOWN = 99.0
 
 
 @dataclass(frozen=True)
 class Violin:
-    """One contestant's times."""
+    """One contestant and its violin, as SVG."""
 
     contestant: Contestant
     svg: str
@@ -29,7 +29,7 @@ class Violin:
 
 @dataclass(frozen=True)
 class Plot:
-    """Contestants to compare, and the axis below them: labels, and places in percent."""
+    """Contestants on a common axis; ticks are labels and places in percent."""
 
     title: str
     violins: tuple[Violin, ...]
@@ -74,7 +74,7 @@ def _violin(entry: Contestant, axis: Axis) -> str:
 
 
 def _outline(places: NDArray[np.float64]) -> str:
-    """The density of the samples, mirrored; Gaussian kernels of Silverman's width."""
+    """The outline of a violin: a kernel density estimate (Gaussian, Silverman's bandwidth), mirrored."""
     spread = min(float(places.std()), float(np.subtract(*np.percentile(places, [75, 25]))) / 1.34 or np.inf)
     width = max(0.9 * spread * places.size**-0.2, 0.002)
     grid = np.linspace(max(places.min() - 3 * width, 0), min(places.max() + 3 * width, 1), POINTS)

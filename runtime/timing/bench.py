@@ -1,4 +1,4 @@
-"""One benchmark: who is timed against whom, at which batch sizes, and the document that says what came out."""
+"""Runs a benchmark of several models at several batch sizes, and makes the document with its results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Stopwatch = Callable[[Sequence[Contestant], Race, Callable[[int], None]], dict[s
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """How to time, and what counts as too slow (0.05: 5 %; None: nothing does)."""
+    """How to time. fail_if_slower is the share by which a model may be slower (0.05: 5 %); None: any."""
 
     race: Race
     percentiles: tuple[float, ...] = PERCENTILES
@@ -54,10 +54,10 @@ def run_bench(
     tick: Callable[[int, int, str], None] = lambda done, total, text: None,
     stopwatch: Stopwatch = race,
 ) -> dict[str, Any]:
-    """Time all entrants on each set of inputs, one set after the other.
+    """Time all entrants on each set of inputs, one set after another.
 
-    tick is told how many launches are behind, of how many. Returns the document that docs/latency.md describes.
-    Raises what a worker raised that could not load or run its model.
+    tick is called with the number of finished launches, their total, and a label. Returns the document that
+    docs/latency.md describes. Raises what a timing process raised that could not load or run its model.
     """
     before, load = cpu_times(), load_average()
     rows: list[dict[str, Any]] = []
@@ -111,7 +111,7 @@ def settings(options: BenchOptions) -> dict[str, Any]:
 
 
 def too_slow(comparisons: Sequence[Mapping[str, Any]], bound: float | None) -> list[Mapping[str, Any]]:
-    """The comparisons whose whole interval lies beyond 1 + bound."""
+    """The comparisons whose whole interval lies above 1 + bound."""
     return [] if bound is None else [entry for entry in comparisons if entry["low"] > 1 + bound]
 
 
@@ -135,7 +135,7 @@ def _row(entrant: Entrant, specs: Sequence[TensorSpec], timing: Timing, options:
 
 
 def thinned(values: Sequence[float], most: int) -> list[float]:
-    """At most so many of the values, evenly spaced and in order."""
+    """At most `most` of the values, evenly spaced and in order."""
     if len(values) <= most:
         return list(values)
     return [values[index] for index in np.linspace(0, len(values) - 1, most).astype(int)]

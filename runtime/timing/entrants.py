@@ -1,4 +1,4 @@
-"""Who is timed: models on backends, and which of them is compared with which."""
+"""The models to time, each on a backend, and the pairs of them to compare."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rectexport.runtime.errors import UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.timing.process import WORKER, Contestant
 
-#: The backends that run a package's file. `auto` is none: what was timed must be known by name.
+#: The backends that run a package's file. `auto` is not one: results must name the backend.
 NAMES = tuple(backend.name for backend in BACKENDS if backend.name != TORCH)
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A model on a backend, as it is listed: the worker's module, and what it is told besides the inputs."""
+    """A model on a backend: the module of its timing process, and that module's spec without the inputs."""
 
     name: str
     backend: str
@@ -32,21 +32,21 @@ class Entrant:
         return f"{self.name}, {self.backend}"
 
     def contestant(self, inputs: Sequence[TensorSpec]) -> Contestant:
-        """What the stopwatch starts."""
+        """The contestant for these inputs, as `stopwatch.race` takes it."""
         shapes = [[spec.name, spec.dtype, list(spec.shape)] for spec in inputs]
         return Contestant(self.key, {**self.spec, "inputs": shapes}, self.module)
 
 
 @dataclass(frozen=True)
 class Match:
-    """All entrants, and which of them is compared with which base."""
+    """All entrants, and the pairs (entrant, base) to compare."""
 
     entrants: tuple[Entrant, ...]
     pairs: tuple[tuple[Entrant, Entrant], ...]
 
 
 def match(models: Sequence[Entrant], bases: Sequence[Entrant] = ()) -> Match:
-    """Each model against its base: the one on the same backend, or the only one; without bases against the first."""
+    """Pair each model with the base on its backend, else the first base; without bases, with the first model."""
     if not bases:
         return Match(tuple(models), tuple((entry, models[0]) for entry in models[1:]))
     by_backend = {base.backend: base for base in bases}
@@ -55,21 +55,21 @@ def match(models: Sequence[Entrant], bases: Sequence[Entrant] = ()) -> Match:
 
 
 def package_entrants(package: Package, name: str, backends: Sequence[str], told: Mapping[str, Any]) -> list[Entrant]:
-    """A package on each backend; `told` goes to every worker.
+    """A package on each backend; `told` is part of every spec.
 
-    Raises UsageError for a backend that is none, or is given twice.
+    Raises UsageError for a backend that is unknown or given twice.
     """
     for backend in backends:
         if backend not in NAMES:
             raise UsageError(f"--backend {backend}: expected one of {', '.join(NAMES)}")
         if backends.count(backend) > 1:
-            raise UsageError(f"--backend {backend}: is given twice; the answer would be: no difference")
+            raise UsageError(f"--backend {backend}: is given twice; give each backend once")
     spec = {"package": str(package.path.absolute()), **told}
     return [Entrant(name, backend, {**spec, "engine": backend}) for backend in backends]
 
 
 def short_names(one: Path, other: Path) -> tuple[str, str]:
-    """Folder names of two packages, or their whole paths where the names are equal."""
+    """Folder names of two packages, or their whole paths if the names are equal."""
     names = one.resolve().name, other.resolve().name
     if names[0] != names[1]:
         return names

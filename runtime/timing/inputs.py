@@ -1,4 +1,4 @@
-"""Which shapes a package is timed with: its usual ones, another batch size, or what --input says."""
+"""The shapes that a package is timed with: its opt shapes, another batch size, or those of --input."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def timed_inputs(
 ) -> list[TensorSpec]:
     """One static shape for each input of a package.
 
-    batch   size of axis 0 of the first input and of every input that shares its dynamic name; None keeps the usual
+    batch   size of axis 0 of the first input and of every input that shares its dynamic name; None keeps opt
     flags   shapes from the command line, by input name
 
-    Raises UsageError for a flag that names no input or contradicts the batch, BadInput for a size that the package
-    does not take.
+    Raises UsageError for a flag that names no input or contradicts the batch, and for an open size without opt;
+    BadInput for a size that the package does not take.
     """
     entries = manifest.inputs
     given = resolve_names(flags or {}, [entry.name for entry in entries], FLAG)
@@ -46,26 +46,26 @@ def batch_of(specs: Sequence[TensorSpec]) -> int:
 
 
 def check_shape(entry: TensorEntry, shape: Shape) -> None:
-    """Raises BadInput that names the axis when the package does not take this shape."""
+    """Raise BadInput that names the axis when the package does not take this shape."""
     if len(shape) != len(entry.shape):
         raise BadInput(f"input {entry.name}: expected {format_shape(entry.shape)}, got {format_shape(shape)}")
     for axis, (size, wanted) in enumerate(zip(entry.shape, shape, strict=True)):
         low, high = _bounds(entry.range, axis) if isinstance(size, str) else (size, size)
         if low <= wanted and (high is None or wanted <= high):
             continue
-        allowed = f"{low} alone" if low == high else f"{low}..{high}"
+        allowed = f"only {low}" if low == high else f"{low}..{high}"
         raise BadInput(
             f"input {entry.name}, axis {axis}: the package takes {allowed}, not {wanted}; "
-            "export it with --min-shapes and --max-shapes that hold this size"
+            "export it with --min-shapes and --max-shapes that include this size"
         )
 
 
 def check_same_inputs(manifest: Manifest, other: Manifest, name: str, other_name: str) -> None:
-    """Raises BadInput when two packages cannot be given the same arrays."""
+    """Raise BadInput when two packages do not take the same inputs."""
     mine, theirs = ({entry.name: entry.dtype for entry in each.inputs} for each in (manifest, other))
     if mine != theirs:
         raise BadInput(
-            f"{other_name} takes {_describe(theirs)} and {name} takes {_describe(mine)}; "
+            f"{other_name} takes {_describe(theirs)}, but {name} takes {_describe(mine)}; "
             "only packages with equal inputs can be timed against each other"
         )
 
@@ -87,7 +87,7 @@ def _usual(entry: TensorEntry) -> Shape:
         return entry.range.opt
     if not all(isinstance(size, int) for size in entry.shape):
         raise UsageError(
-            f"input {entry.name}: the package leaves {format_shape(entry.shape)} open and names no usual shape; "
+            f"input {entry.name}: the package leaves {format_shape(entry.shape)} open and has no opt shape; "
             f"give one with {FLAG} {entry.name}:SHAPE"
         )
     return tuple(size for size in entry.shape if isinstance(size, int))

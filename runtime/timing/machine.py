@@ -1,4 +1,4 @@
-"""What timings depend on: the machine as it is, and what else it does meanwhile."""
+"""The machine's properties and its other load, both of which timings depend on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from rectexport.runtime.base.environment import usable_cores, version
 
-#: Share of the usable cores that others may take before a measurement is called disturbed.
+#: Share of the usable cores that other processes may use before a measurement counts as disturbed.
 BUSY = 0.1
 _PROC, _CPUS = Path("/proc"), Path("/sys/devices/system/cpu")
 _GPU_FIELDS = ("name", "driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "utilization.gpu")
@@ -21,7 +21,7 @@ _GPU_QUERY = ("nvidia-smi", f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=cs
 
 
 def machine() -> dict[str, Any]:
-    """What does not change from run to run: processor, cores, engines."""
+    """Processor, usable cores, system and engine versions."""
     engines = {name: version(name) for name in ("onnxruntime", "openvino")}
     return {
         "processor": _processor(),
@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
 
 
 def clocks(cpus: Path = _CPUS, proc: Path = _PROC) -> dict[str, Any]:
-    """Processor clocks in MHz (lowest and highest core), governor and boost, as far as the system tells."""
+    """Processor clocks in MHz (lowest and highest core), governor and boost, those that the system reports."""
     lines = _read(proc / "cpuinfo").splitlines()
     now = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
     scaled = [_read(path) for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
@@ -48,7 +48,7 @@ def clocks(cpus: Path = _CPUS, proc: Path = _PROC) -> dict[str, Any]:
 
 
 def gpus(query: Sequence[str] = _GPU_QUERY) -> list[dict[str, str]]:
-    """Name, driver, clocks and load of every NVIDIA GPU; none where nvidia-smi is missing or fails."""
+    """Name, driver, clocks (MHz) and load (%) of every NVIDIA GPU; empty if nvidia-smi is missing or fails."""
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -58,13 +58,13 @@ def gpus(query: Sequence[str] = _GPU_QUERY) -> list[dict[str, str]]:
 
 
 def load_average() -> list[float]:
-    """Processes that wanted to run, over the last 1, 5 and 15 minutes; empty where the system does not tell."""
+    """Load average over the last 1, 5 and 15 minutes; empty if the system does not report it."""
     return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else []
 
 
 @dataclass(frozen=True)
 class CpuTimes:
-    """Seconds since boot that all cores were busy or taken away by the host, and those of this process's own doing."""
+    """CPU seconds since boot over all cores: busy, stolen by the hypervisor, and used by this process (own)."""
 
     at: float
     busy: float
@@ -73,7 +73,7 @@ class CpuTimes:
 
 
 def cpu_times(proc: Path = _PROC, clock: Callable[[], float] = time.perf_counter) -> CpuTimes | None:
-    """Now, or None where the system does not tell. Children count as own once they have been waited for."""
+    """The CPU times now, None if the system does not report them. Children count as own once they were waited for."""
     fields = _read(proc / "stat").partition("\n")[0].split()[1:]
     if len(fields) < 8:
         return None
@@ -84,7 +84,7 @@ def cpu_times(proc: Path = _PROC, clock: Callable[[], float] = time.perf_counter
 
 
 def load_between(before: CpuTimes | None, after: CpuTimes | None) -> dict[str, float]:
-    """Cores that others kept busy, and cores that the host took away, on average; empty where unknown."""
+    """Average cores that other processes used, and that the hypervisor stole; empty if unknown."""
     if before is None or after is None or after.at <= before.at:
         return {}
     seconds = after.at - before.at
@@ -96,13 +96,13 @@ def load_between(before: CpuTimes | None, after: CpuTimes | None) -> dict[str, f
 
 
 def disturbance(load: dict[str, float], cores: int) -> str | None:
-    """A warning when others took more than BUSY of the cores, otherwise None."""
+    """A warning if others used more than BUSY of the cores, else None."""
     taken = load.get("others_cores", 0.0) + load.get("stolen_cores", 0.0)
     if taken <= BUSY * cores:
         return None
     return (
         f"the machine was busy: others took {taken:.1f} of {cores} cores during the measurement; "
-        "ratios stay fair but uncertain, and p99 tells of them"
+        "ratios are fair but less certain, and p99 includes the disturbance"
     )
 
 

@@ -1,4 +1,4 @@
-"""Loaded models as a timing worker needs them: on the host, or with their arrays on a GPU already."""
+"""Models that a timing process can run, with their arrays on the host or on a GPU."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Timed(Protocol):
 
     @property
     def description(self) -> str:
-        """What runs it, for people."""
+        """The engine that runs it, for people."""
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
-        """What it takes."""
+        """The model's inputs."""
 
     @property
     def timer(self) -> Timer:
@@ -33,15 +33,15 @@ class Timed(Protocol):
 
     @property
     def transfers(self) -> str:
-        """Whether the times hold copies to and from a GPU."""
+        """Whether the times include copies to and from a GPU."""
 
     def prepare(self, feeds: Feeds) -> Call:
-        """A call that infers once on these arrays, wherever they have to lie, and is done when it returns."""
+        """A function that infers once on these arrays, placed on the right device, and returns when it is done."""
 
 
 @final
 class HostModel:
-    """A runner that is given arrays on the host, and copies them itself where it runs on a GPU."""
+    """A runner with arrays on the host; if it runs on a GPU, it copies them, and the time includes the copies."""
 
     def __init__(self, runner: Runner) -> None:
         self.inputs, self.description, self.timer = runner.inputs, runner.description, HostTimer()
@@ -56,17 +56,17 @@ class Device(Protocol):
     """Memory of one GPU."""
 
     def place(self, array: Array) -> DeviceArray:
-        """A copy of the array there."""
+        """A copy of the array on the GPU."""
 
     def empty(self, shape: Shape, dtype: str) -> DeviceArray:
-        """A new array there."""
+        """A new array on the GPU."""
 
 
 @final
 class DeviceModel:
-    """A runner on a GPU with its inputs and outputs there: no copy is timed.
+    """A runner on a GPU with its inputs and outputs on that GPU: copies are not timed.
 
-    The host's clock sees the whole run, because the runner returns when the outputs are complete.
+    The host's clock measures the whole run, because the runner returns when the outputs are complete.
     """
 
     transfers = "excluded"
@@ -90,13 +90,13 @@ class DeviceModel:
 
 @final
 class TorchDevice:
-    """A GPU's memory by way of PyTorch. Raises MissingDependency where PyTorch is missing or sees no GPU."""
+    """A GPU's memory, allocated with PyTorch. Raises MissingDependency if PyTorch is missing or sees no GPU."""
 
     def __init__(self, index: int) -> None:
         self._torch: Any = require("torch")
         if not self._torch.cuda.is_available():
             raise MissingDependency(
-                f"--no-transfers: PyTorch {self._torch.__version__}, which places the arrays on the GPU, sees none; "
+                f"--no-transfers: PyTorch {self._torch.__version__}, which places the arrays on the GPU, finds no GPU; "
                 "install its CUDA build, or time with the copies"
             )
         self._index, self._library = index, TorchCudaTensors(self._torch)
@@ -109,7 +109,7 @@ class TorchDevice:
 
 
 def timed(runner: Runner, transfers: bool = True) -> Timed:
-    """The runner, with the copies to and from its GPU or without. Raises MissingDependency as TorchDevice does."""
+    """A model that times the runner with or without copies to its GPU. Raises MissingDependency as TorchDevice does."""
     if transfers or not isinstance(runner, DeviceRunner):
         return HostModel(runner)
     return DeviceModel(runner, TorchDevice(runner.device))

@@ -1,7 +1,7 @@
-"""The parent's end of a timing worker: a process that holds one model and does nothing unless asked.
+"""The parent's end of a timing process, which holds one model and runs it only on request.
 
-Between its bursts a worker is stopped (SIGSTOP). The thread pools of inference engines spin for tens of
-milliseconds after a run, waiting for the next; left alone they would take the cores from whoever is timed then.
+Between its bursts a timing process is stopped (SIGSTOP): the thread pools of inference engines spin for tens of
+milliseconds after a run and would take cores from the process that is timed next.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from rectexport.runtime import errors
 from rectexport.runtime.errors import BadInput, RectexportError
 
 WORKER = "rectexport.runtime.timing.worker"
-#: Engines read their number of threads here; workers are told theirs, so that no contestant has another.
+#: Engines read their number of threads from these. They are removed, because each process gets it in its spec.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """What is timed: a name, and the worker that loads it.
+    """A model to time: its name, and the program that loads it.
 
-    module   imported and run by the worker's Python; it calls rectexport.runtime.timing.worker.serve
-    spec     what the module is told, plain values
+    module   run by the timing process as `python -m MODULE SPEC`; it calls rectexport.runtime.timing.worker.serve
+    spec     the module's argument, plain values
     """
 
     name: str
@@ -40,7 +40,7 @@ class Contestant:
 
 @dataclass
 class TimingProcess:
-    """A running worker, which has loaded its model; `said` is what it told about it."""
+    """A running timing process; `said` is what it reported about its model once it was loaded."""
 
     name: str
     process: subprocess.Popen[str]
@@ -48,12 +48,12 @@ class TimingProcess:
     said: dict[str, Any] = field(default_factory=dict)
 
     def wait_ready(self) -> None:
-        """Block until the model is loaded, then stop the process. Raises what kept the worker from loading it."""
+        """Block until the model is loaded, then stop the process. Raises the error of a model that does not load."""
         self.said = self._answer()
         self._signal("SIGSTOP")
 
     def burst(self, seconds: float) -> list[float]:
-        """Let the worker run its model for about this long; seconds of each run. Raises BadInput if it died."""
+        """Run the model for about `seconds`; returns the seconds of each run. Raises BadInput if the process died."""
         self._signal("SIGCONT")
         assert self.process.stdin is not None
         try:
@@ -88,14 +88,14 @@ class TimingProcess:
         return f"{self.name}: could not be timed, its process ended with {ended}{said}"
 
     def _signal(self, name: str) -> None:
-        number = getattr(signal, name, None)  # Windows has no such signals, and its workers go on spinning
+        number = getattr(signal, name, None)  # Windows lacks these signals; there, processes go on spinning
         if number is not None:
             self.process.send_signal(number)
 
 
 @contextmanager
 def started(contestant: Contestant) -> Iterator[TimingProcess]:
-    """A worker whose model is being loaded; killed at the end."""
+    """A timing process that is loading its model; killed at the end."""
     command = [sys.executable, "-m", contestant.module, json.dumps(dict(contestant.spec))]
     environment = {key: value for key, value in os.environ.items() if key not in _THREAD_VARIABLES}
     with tempfile.TemporaryFile() as noise:
@@ -106,4 +106,4 @@ def started(contestant: Contestant) -> Iterator[TimingProcess]:
             yield TimingProcess(contestant.name, process, noise)
         finally:
             process.kill()
-            process.communicate()  # waits, and closes pipes whatever is left in them
+            process.communicate()  # waits for the process and closes its pipes

@@ -1,11 +1,10 @@
 """Times several models against each other: each alone in its process, in interleaved rounds, by medians.
 
-Two models in one process would share caches and thread pools that spin against each other; two that are timed
-one after the other would be compared across whatever else the machine did meanwhile. So every model has a
-process of its own, only one of them runs at any time (the others are stopped), and each round gives every model
-one burst, in an order drawn by lot. Models are compared round by round: a ratio of two bursts that were neighbours
-in time. `race` starts all processes anew several times, because a process keeps its luck; see
-rectexport.runtime.timing.intervals.
+Two models in one process would share caches, and their thread pools would compete; two models timed one after the
+other would be measured under different load. So every model has a process of its own, only one process runs at any time
+(the others are stopped), and each round gives every model one burst, in random order. Models are compared round by
+round: a ratio of two bursts that were close in time. `race` restarts all processes several times, because a process's
+memory layout makes it faster or slower for its whole life; see rectexport.runtime.timing.intervals.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ BURST = 0.02
 
 
 class BurstRunner(Protocol):
-    """A loaded model that runs when told; rectexport.runtime.timing.process.TimingProcess, or a fake."""
+    """A loaded model that runs in bursts: rectexport.runtime.timing.process.TimingProcess, or a fake in tests."""
 
     @property
     def said(self) -> dict[str, Any]:
-        """What it told about itself when it was ready."""
+        """What it reported about its model when it was loaded."""
 
     def wait_ready(self) -> None:
         """Block until the model is loaded."""
@@ -47,7 +46,7 @@ Start = Callable[[Contestant], AbstractContextManager[BurstRunner]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Time by time as measured in the same rounds, with the half-width of its 95 % interval."""
+    """The ratio of two times measured in the same rounds, with the half-width of its 95 % interval."""
 
     ratio: float
     noise: float
@@ -58,9 +57,9 @@ class Timing:
     """One model's times.
 
     rounds     median seconds of each round's burst
-    launches   which launch each round belongs to, 0 for all where there was one
-    samples    seconds of every single run, where they are kept
-    said       what the worker told about itself
+    launches   the launch that each round belongs to
+    samples    seconds of every single run
+    said       what the timing process reported about its model
     """
 
     rounds: tuple[float, ...]
@@ -74,17 +73,16 @@ class Timing:
         return float(np.median(self.rounds))
 
     def against(self, base: Timing) -> Comparison:
-        """This one's time by that of `base`, both of one launch.
+        """The ratio of this time to that of `base`, both from one launch.
 
-        The interval is a box plot's notch, 1.57·IQR/√n (McGill et al., 1978): it knows nothing of what another
-        launch would have given.
+        The interval is a box plot's notch, 1.57·IQR/√n (McGill et al., 1978); it ignores variation between launches.
         """
         ratios = np.divide(self.rounds, base.rounds)
         low, high = np.percentile(ratios, (25, 75))
         return Comparison(float(np.median(ratios)), float(1.57 * (high - low) / np.sqrt(len(ratios))))
 
     def interval(self, base: Timing) -> Interval:
-        """The same over launches. Raises ValueError for fewer than intervals.LEAST_LAUNCHES."""
+        """The interval of the ratio over launches. Raises ValueError for fewer than intervals.LEAST_LAUNCHES."""
         return ratio_interval(self.by_launch(), base.by_launch())
 
     def by_launch(self) -> list[list[float]]:
@@ -98,7 +96,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Race:
-    """How to time: seconds of bursts for each model in all, of warming up a launch, and how many launches."""
+    """How to time: total seconds of bursts for each model, seconds of warm-up per launch, number of launches."""
 
     seconds: float
     warm_up: float = 0.2
@@ -116,7 +114,7 @@ def race(
 ) -> dict[str, Timing]:
     """Time models against each other, by name; tick is called before every launch and after the last.
 
-    Raises BadInput when a model cannot be loaded or run, or what else its worker raised.
+    Raises BadInput, or the timing process's own error, when a model cannot be loaded or run.
     """
     rng = np.random.default_rng(how.seed)
     share = how.seconds * len(contestants) / how.launches
@@ -146,7 +144,7 @@ def measure(
     """Time models in one launch for about `seconds` in all, loading included, and at least LEAST_ROUNDS rounds.
 
     models   ONNX files' bytes by name, all inputs of static shape
-    engine   a key of rectexport.runtime.timing.worker.ENGINES
+    engine   onnxruntime or openvino
     tick     called after every round
 
     Raises BadInput when a model cannot be loaded or run.
@@ -169,7 +167,7 @@ def measure(
 
 @dataclass
 class _Book:
-    """One model's times as they come in."""
+    """Collects one model's times."""
 
     rounds: list[float] = field(default_factory=list)
     launches: list[int] = field(default_factory=list)
@@ -186,7 +184,7 @@ class _Book:
 
 
 def _launch(stack: ExitStack, contestants: Sequence[Contestant], start: Start) -> dict[str, BurstRunner]:
-    """Start all, so that they load side by side; then wait for each."""
+    """Start all processes, so that they load at the same time; then wait for each."""
     runners = {entry.name: stack.enter_context(start(entry)) for entry in contestants}
     for runner in runners.values():
         runner.wait_ready()

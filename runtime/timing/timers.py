@@ -1,4 +1,4 @@
-"""Two clocks: the host's around a call, and a GPU's own events on the stream that the work is queued on."""
+"""Two clocks: the host's around a call, and GPU events on the stream that the call uses."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class Timer(Protocol):
 
     @property
     def description(self) -> str:
-        """Which clock, for people."""
+        """The clock, for people."""
 
     def time(self, call: Callable[[], object]) -> float:
-        """Seconds that the call's work took."""
+        """Seconds that the call took."""
 
 
 @final
 class HostTimer:
-    """The host's monotonic clock around a call that returns when its results are there."""
+    """The host's monotonic clock around a call that returns when its results are complete."""
 
     description = "host clock around each call"
 
@@ -31,21 +31,21 @@ class HostTimer:
 
 
 class Event(Protocol):
-    """A mark in a GPU's stream of work, as torch.cuda.Event(enable_timing=True)."""
+    """An event on a GPU stream, such as torch.cuda.Event(enable_timing=True)."""
 
     def record(self, stream: Any = None) -> None:
-        """Queue the mark behind the work queued so far."""
+        """Record the event after the work queued so far."""
 
     def synchronize(self) -> None:
-        """Wait until the mark has been passed."""
+        """Wait until the GPU has reached the event."""
 
     def elapsed_time(self, end: Any) -> float:
-        """Milliseconds from this mark to `end`."""
+        """Milliseconds from this event to `end`."""
 
 
 @final
 class EventTimer:
-    """A pair of GPU events around what a call queues on one stream: the host's part before it is left out."""
+    """A pair of GPU events around the work that a call queues on one stream; the host's time is not included."""
 
     description = "CUDA events on the stream of the work"
 

@@ -1,4 +1,4 @@
-"""One model, alone in a process, run in bursts on request; rectexport.runtime.timing.process is the other end.
+"""The program of a timing process: runs one model in bursts on request. Its parent's end is timing/process.py.
 
 Started as `python -m rectexport.runtime.timing.worker SPEC`, SPEC a JSON object:
 
@@ -10,9 +10,9 @@ Started as `python -m rectexport.runtime.timing.worker SPEC`, SPEC a JSON object
     transfers whether copies to and from a GPU are timed, true by default
     inputs    [[name, dtype, shape], ...]; the model's own where they are static, by default
 
-Answers a line of JSON: what it is once the model is loaded, {"seconds": [...]} for each line "SECONDS" on stdin
-(one burst, each run), or {"error", "kind"}. Inputs are random, never zeros, and change from run to run. The first
-run of a burst is not counted: it finds the caches as others have left them.
+Each answer is a line of JSON: a description of the model once it is loaded; then, for each line "SECONDS" on stdin,
+{"seconds": [...]} with the time of each run of one burst; or {"error", "kind"}. Inputs are random, never zeros, and
+change from run to run. The first run of a burst is not counted: other processes have replaced its data in the caches.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ def _open_package(spec: Mapping[str, Any]) -> Runner:
 
 
 def open_model(spec: Mapping[str, Any]) -> Timed:
-    """The model of a spec, loaded by its engine."""
+    """Load the model of a spec in its engine."""
     return timed(_open_package(spec) if "package" in spec else _open_file(spec), spec.get("transfers", True))
 
 
 def random_feeds(inputs: Sequence[TensorSpec]) -> list[Feeds]:
-    """INPUT_SETS sets of arrays: standard normal, or 0 and 1 for integers. Raises BadInput for an open size."""
+    """INPUT_SETS sets of arrays: standard normal floats, or integers 0 and 1. Raises BadInput for a dynamic size."""
     rng = np.random.default_rng(SEED)
     return [{spec.name: _random(spec, rng) for spec in inputs} for _ in range(INPUT_SETS)]
 
 
 def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
     if not all(isinstance(size, int) for size in spec.shape):
-        raise BadInput(f"input {spec.name}: its shape {list(spec.shape)} is open; say which to time")
+        raise BadInput(f"input {spec.name}: its shape {list(spec.shape)} is dynamic; give the shape to time")
     if np.dtype(spec.dtype).kind == "f":
         return rng.standard_normal(spec.shape, np.float32).astype(spec.dtype)  # type: ignore[arg-type]
     return rng.integers(0, 2, spec.shape).astype(spec.dtype)  # type: ignore[arg-type]
 
 
 def burst(calls: Sequence[Call], timer: Timer, seconds: float) -> list[float]:
-    """Seconds of each run, for about as long as asked and at least LEAST_RUNS times, after one that is not counted."""
+    """The seconds of each run, for about `seconds` and at least LEAST_RUNS runs, after one run that is not counted."""
     calls[-1]()
     times: list[float] = []
     while len(times) < LEAST_RUNS or sum(times) < seconds:
@@ -79,7 +79,7 @@ def burst(calls: Sequence[Call], timer: Timer, seconds: float) -> list[float]:
 
 
 def serve(opened: Callable[[Mapping[str, Any]], Timed]) -> None:
-    """A worker's whole life: load what the command line says, then run bursts until stdin ends."""
+    """Load the model that the command line specifies, then run bursts until stdin ends."""
     answers = _private_stdout()
     try:
         spec = json.loads(sys.argv[1])
@@ -87,7 +87,7 @@ def serve(opened: Callable[[Mapping[str, Any]], Timed]) -> None:
         inputs = [TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in spec.get("inputs", ())]
         calls = [model.prepare(feeds) for feeds in random_feeds(inputs or model.inputs)]
         for call in calls[:1]:
-            call()  # so that a model which does not take these inputs fails here
+            call()  # so that inputs which the model does not take fail now
         told = {"description": model.description, "timer": model.timer.description, "transfers": model.transfers}
         _say(answers, told)
         for line in sys.stdin:
@@ -98,7 +98,7 @@ def serve(opened: Callable[[Mapping[str, Any]], Timed]) -> None:
 
 
 def _private_stdout() -> IO[str]:
-    """The stream to the parent; whatever libraries print goes to stderr from now on."""
+    """The stream to the parent; output of libraries goes to stderr from now on."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers

@@ -1,4 +1,4 @@
-"""Running the command inside this process, as a terminal of 80 columns would, on a model too small to take time."""
+"""Runs commands inside this process, with a terminal of 80 columns, on a very small model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.places import DIGITS
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended, and what it wrote."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -23,7 +23,7 @@ class Ran:
 
     @property
     def last(self) -> str:
-        """The last line for the user, who reads both streams."""
+        """The last line that a user sees."""
         return (self.err or self.out).rstrip("\n").rpartition("\n")[2]
 
 
@@ -62,7 +62,7 @@ def digits() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX file with a convolution, a dynamic batch and classes: exported in a tenth of a second."""
+    """An ONNX file with one convolution and a dynamic batch; exported in a tenth of a second."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper

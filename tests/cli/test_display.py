@@ -1,4 +1,4 @@
-"""What an export shows: steps with a spinner, then tables."""
+"""Progress with a spinner, and the tables of an export."""
 
 from __future__ import annotations
 
@@ -41,6 +41,17 @@ def test_a_step_is_shown_with_its_time_and_its_lines() -> None:
     ]
 
 
+@pytest.mark.parametrize(("verbose", "lines"), [(False, []), (True, ["  batch_norm: fired 1"])])
+def test_details_are_shown_with_verbose_only(verbose: bool, lines: list[str]) -> None:
+    shown, stream = console()
+    progress = Progress(shown, verbose)
+    progress.started("passes")
+    progress.detailed("batch_norm: fired 1")
+    progress.said("12 passes")
+    progress.finished("passes", 1.0)
+    assert stream.getvalue().splitlines() == ["passes       1.00 s", *lines, "  12 passes"]
+
+
 def written_within(stream: io.StringIO, text: str, seconds: float = 10.0) -> bool:
     """The spinner turns in a thread of its own."""
     deadline = time.monotonic() + seconds
@@ -49,7 +60,7 @@ def written_within(stream: io.StringIO, text: str, seconds: float = 10.0) -> boo
     return text in stream.getvalue()
 
 
-def test_a_terminal_gets_a_spinner_that_names_what_is_done() -> None:
+def test_a_terminal_gets_a_spinner_that_names_the_current_work() -> None:
     shown, stream = console(terminal=True)
     with Progress(shown) as progress:
         progress.started("trace")
@@ -62,7 +73,7 @@ def test_a_terminal_gets_a_spinner_that_names_what_is_done() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_the_cursor_comes_back_whatever_happens(error: type[BaseException]) -> None:
+def test_the_cursor_is_shown_again_after_an_error(error: type[BaseException]) -> None:
     shown, stream = console(terminal=True)
 
     def fail() -> None:
@@ -150,7 +161,7 @@ def test_absent_regions_are_left_out() -> None:
     assert shown_regions == ["corner"]
 
 
-def test_layers_that_were_not_compared_are_said() -> None:
+def test_a_model_without_inner_layers_says_so() -> None:
     shown, stream = console()
     show_parity(shown, report(CaseReport("opt", {"x": (1,)}, {"y": difference(0.0)})))
     assert "Inner layers were not compared: this kind of model does not name them." in stream.getvalue()

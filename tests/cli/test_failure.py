@@ -1,4 +1,4 @@
-"""Every error is one line and an exit code."""
+"""Every error becomes one line and an exit code; signals end a command in order."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ BUG = "internal error, please report it: {} (RECTEXPORT_DEBUG=1 shows the traceb
         (RuntimeError("x" * 1000), BUG.format("RuntimeError: " + "x" * 300), 1),
     ],
 )
-def test_a_line_and_a_code(error: BaseException, line: str, code: int) -> None:
+def test_an_error_becomes_a_line_and_an_exit_code(error: BaseException, line: str, code: int) -> None:
     assert explain(error) == (line, code)
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("1", True), ("0", False), ("", False), (None, False)])
-def test_debugging_is_asked_for(monkeypatch: pytest.MonkeyPatch, value: str | None, wanted: bool) -> None:
+def test_debugging_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch, value: str | None, wanted: bool) -> None:
     monkeypatch.delenv("RECTEXPORT_DEBUG", raising=False)
     if value is not None:
         monkeypatch.setenv("RECTEXPORT_DEBUG", value)
@@ -90,7 +90,7 @@ def test_a_swallowed_signal_is_remembered() -> None:
     assert code_of(swallow) == 143
 
 
-def test_what_a_library_fails_of_after_it_swallowed_a_signal_is_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_library_error_after_a_swallowed_signal_is_reported_as_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
     def swallow() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -101,7 +101,7 @@ def test_what_a_library_fails_of_after_it_swallowed_a_signal_is_the_signal(capsy
     assert "error: ended by SIGTERM; nothing was written" in capsys.readouterr().err
 
 
-def test_a_signal_in_a_finalizer_is_not_printed_but_remembered() -> None:
+def test_a_signal_in_a_finalizer_is_remembered_and_not_printed() -> None:
     class Closing:
         def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -136,7 +136,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_names_of_strangers_have_no_hold_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_a_message_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit), reported(["rectexport", "\x1b[2J"], as_json=False):
         raise errors.BadInput("\x1b]0;owned\x07 a\nPASSED")
     said = capsys.readouterr().err

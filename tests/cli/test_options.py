@@ -25,8 +25,17 @@ OWN_METAVAR = {"--backend", "--out"}
 
 
 def parameters() -> list[tuple[str, Any]]:
-    commands = {name: typer.main.get_command(import_module(module_of(name)).app) for name in COMMANDS}
-    return [(name, entry) for name, command in commands.items() if name != "models" for entry in command.params]
+    found = []
+    for name in COMMANDS:
+        command: Any = typer.main.get_command(import_module(module_of(name)).app)
+        inner = {f"{name} {key}": value for key, value in getattr(command, "commands", {}).items()}
+        found += [(key, entry) for key, value in {name: command, **inner}.items() for entry in value.params]
+    return found
+
+
+def test_every_command_takes_json() -> None:
+    with_json = {name for name, entry in parameters() if "--json" in entry.opts}
+    assert with_json == {name for name, _ in parameters()}
 
 
 def test_a_flag_of_several_commands_means_the_same_in_each() -> None:

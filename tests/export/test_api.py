@@ -172,7 +172,7 @@ def test_examples_that_are_no_tuple_of_tensors(examples: Any, message: str, tmp_
 
 
 @pytest.mark.parametrize("model", ["net.pt", Small, None, torch.zeros(1), lambda x: x])
-def test_models_that_are_none(model: Any, tmp_path: Path) -> None:
+def test_values_that_are_no_models(model: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"model: expected a torch\.nn\.Module or an ExportedProgram, got"):
         export(model, (image(1, 2),), tmp_path / "p")
 
@@ -228,7 +228,7 @@ def test_an_example_of_one_row_may_be_dynamic(shapes: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, lambda model: nn.DataParallel(torch.compile(model))])
-def test_what_training_wraps_around_a_model_comes_off(wrap: Any, tmp_path: Path) -> None:
+def test_wrappers_of_training_are_removed(wrap: Any, tmp_path: Path) -> None:
     model = seeded(nn.Linear(2, 3))
     package = export(wrap(model), (image(1, 2),), tmp_path / "p")
     assert [entry.name for entry in package.manifest.inputs] == ["input"]

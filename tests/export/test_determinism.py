@@ -1,4 +1,4 @@
-"""One checkpoint, two exports: the same bytes, wherever and however they are made."""
+"""Two exports of one checkpoint have the same bytes, whatever the folder, hash seed and number of threads."""
 
 from __future__ import annotations
 

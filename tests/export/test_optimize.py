@@ -84,6 +84,17 @@ def test_decisions_name_every_site(net):
     assert [entry.operator for entry in done.decisions] == ["symmetric_conv", "crelu", "rectify"]
 
 
+def test_tensorrt_gets_a_mean_that_it_reads_right():
+    """TensorRT 8.6 averages over the batch, too, when it meets the ReduceMean of opset 18."""
+    text = """
+        <ir_version: 9, opset_import: ["" : 18]> net (float[2, 3, 4, 4] x) => (float[2, 3] y)
+        <int64[2] axes = {2, 3}> { y = ReduceMean <keepdims = 0> (x, axes) }
+    """
+    found = {target: rectexport.optimize(parser.parse_model(text), target)[0] for target in ("tensorrt", "openvino")}
+    assert [node.op_type for node in found["tensorrt"].graph.node] == ["GlobalAveragePool", "Flatten"]
+    assert [node.op_type for node in found["openvino"].graph.node] == ["ReduceMean"]
+
+
 def test_an_older_opset_is_converted():
     text = '<ir_version: 7, opset_import: ["" : 11]> net (float[1, 2] x) => (float[1, 2] y) { y = Relu (x) }'
     model, _ = rectexport.optimize(parser.parse_model(text))

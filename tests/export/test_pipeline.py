@@ -156,7 +156,7 @@ def test_an_interrupted_export_leaves_the_old_package(
     Package.open(old / "package").verify_files()
 
 
-def test_a_package_that_cannot_be_read_replaces_none(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_package_does_not_replace_the_old_one(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(old)
     right = package_writer._tensor
     monkeypatch.setattr(package_writer, "_tensor", lambda *given: {**right(*given), "dtype": "object"})
@@ -165,7 +165,7 @@ def test_a_package_that_cannot_be_read_replaces_none(old: Path, monkeypatch: pyt
     assert contents(old) == before
 
 
-def test_a_parity_miss_keeps_the_old_package(old: Path) -> None:
+def test_a_failed_parity_check_keeps_the_old_package(old: Path) -> None:
     before = contents(old)
     with pytest.raises(ParityError):
         exported(source(seeded(Chain()), image(1, 2, 6, 6)), old / "package", atol={"": 1e-30})
@@ -212,7 +212,7 @@ def test_dry_run_says_what_would_be_done(tmp_path: Path) -> None:
     lines = describe_export(net, RANGE, tmp_path / "p", ExportOptions(rectify="graph", fp16=True, opset=20))
     assert [lines[0], lines[2]] == ["input x 1x2x5x5 .. 4x2x19x16 float32", f"would write {tmp_path / 'p'}"]
     assert lines[1].startswith("opset 20, fp16, for onnxruntime, passes: raise, batch_norm, ")
-    assert lines[1].endswith(", rectify_graph, inline, cleanup")
+    assert lines[1].endswith(", rectify_graph, inline, cleanup, float16")
     assert "rectify_fold" not in lines[1]
     assert list(tmp_path.iterdir()) == []
     static = describe_export(net, ShapeOptions(), tmp_path / "p", ExportOptions())
@@ -251,7 +251,7 @@ class Spelled(torch.nn.Module):
         return self.reader(torch.relu(torch.cat([y, -y], 1)))
 
 
-def test_what_the_code_spells_out_is_raised(tmp_path: Path) -> None:
+def test_rectification_written_out_in_code_is_raised(tmp_path: Path) -> None:
     net = seeded(Spelled())
     result = exported(source(net, image(2, 4, 8, 7)), tmp_path / "p", target="portable")
     agrees(result.package, net, (2, 4, 8, 7))

@@ -1,4 +1,4 @@
-"""--rectify-model: a plain network leaves rectified, with the weights it came with."""
+"""--rectify-model: a plain network is exported rectified, with its own weights."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_answers_are_those_of_the_rectified_twin(tmp_path: Path) -> None:
         assert not np.allclose(answer, plain(images).numpy(), rtol=1e-2, atol=1e-2)
 
 
-def test_what_cannot_be_rectified_says_so(tmp_path: Path) -> None:
+def test_modules_that_cannot_be_rectified_are_reported(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3)).eval()
     torch.export.save(torch.export.export(net, (torch.randn(1, 1, 5, 5),)), tmp_path / "net.pt2")
     with pytest.raises(UsageError, match=r"net\.pt2 is torch.export program"):

@@ -1,4 +1,4 @@
-"""Exported models survive what others do to them: onnxslim and onnxsim, with planes as large as the channels.
+"""Exported models stay correct after onnxslim and onnxsim, also where planes are as large as the channels.
 
 OnnxSlim 0.1.98 takes a (1, 1, 1, W) factor for a scale per channel when W is the number of output channels, and
 a (1, 1, H, 1) factor when H is; a whole map it leaves alone.

@@ -186,7 +186,7 @@ class Scaled(nn.Conv2d):
         return 2 * super().forward(input)
 
 
-def test_what_cannot_be_rectified_says_why() -> None:
+def test_modules_that_cannot_be_rectified_are_reported_with_the_reason() -> None:
     model = nn.ModuleDict(
         {
             "reflect": nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"),

@@ -46,7 +46,7 @@ def package(exported: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write_manifest(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a valid manifest, changed by the argument, into a folder of its own; returns the folder."""
+    """Writes a valid manifest, changed by the argument, into a new folder; returns the folder."""
 
     def write(change: Callable[[dict[str, Any]], object] = lambda document: None) -> Path:
         tensor = {"name": "x", "dtype": "float32", "shape": ["batch", 3, 8, 8]}

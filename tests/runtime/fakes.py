@@ -18,7 +18,7 @@ PROVIDERS = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 class FakeCupyArray:
-    """As much of cupy.ndarray as a session uses, around a NumPy array."""
+    """The part of cupy.ndarray that a session uses, around a NumPy array."""
 
     def __init__(self, host: np.ndarray, device: int = 0) -> None:
         self.host = host
@@ -68,7 +68,7 @@ def fake_cupy() -> Any:
 
 
 class FakeBinding:
-    """An IOBinding that binds the host where it is told a GPU."""
+    """An IOBinding that binds host memory in place of GPU memory."""
 
     def __init__(self, binding: Any, log: list[tuple[Any, ...]]) -> None:
         self.real = binding
@@ -98,7 +98,7 @@ class FakeBinding:
 
 
 class FakeOrtValue:
-    """An OrtValue on the GPU: what comes to the host is a copy."""
+    """An OrtValue on the fake GPU: numpy() returns a copy."""
 
     def __init__(self, real: Any) -> None:
         self.real = real
@@ -142,7 +142,7 @@ class FakeOrt:
 
 
 class FakeSession:
-    """A session on the CPU that claims to be elsewhere."""
+    """A session on the CPU that reports the CUDA provider."""
 
     def __init__(self, real: Any, ort: FakeOrt) -> None:
         self.real = real

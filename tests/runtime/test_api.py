@@ -1,4 +1,4 @@
-"""`rectexport.load`: the way in on a deployment machine."""
+"""`rectexport.load`, which opens packages on a deployment machine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_changed_file_never_reaches_the_engine(package: Path, name: str, monke
         rectexport.load(package)
 
 
-def test_what_is_no_package_is_refused(exported: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_package_is_refused(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nowhere: no such package folder"):
         rectexport.load(tmp_path / "nowhere")
     with pytest.raises(BadInput, match=r"manifest\.json is missing"):

@@ -1,4 +1,4 @@
-"""Exit codes, and that errors are also what Python's own handlers expect."""
+"""Exit codes, and the built-in exceptions that errors derive from."""
 
 from __future__ import annotations
 

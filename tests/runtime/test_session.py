@@ -1,4 +1,4 @@
-"""A session takes what the manifest says, and names what does not fit with what was expected."""
+"""A session takes the inputs of the manifest, and its errors give expected and actual."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rectexport.runtime.session import Session
 
 
 class Echo:
-    """A runner that answers with its input's first column, as often as asked, and remembers what it was fed."""
+    """A runner that returns its input's first column for every output, and records its feeds."""
 
     def __init__(self, *outputs: str) -> None:
         self.names = outputs
@@ -42,7 +42,7 @@ class Echo:
 
 @pytest.fixture
 def opened(write_manifest: Callable[..., Path]) -> Callable[..., Session]:
-    """Makes a session on the written manifest, changed by the argument, and an Echo."""
+    """Makes a session with an Echo on the valid manifest, changed by the argument."""
 
     def open_session(change: Callable[[Any], object] = lambda document: None, *outputs: str) -> Session:
         return Session(Package.open(write_manifest(change)), Echo(*(outputs or ("logits",))))
@@ -85,7 +85,7 @@ def test_memory_layout_does_not_matter(exported: Path) -> None:
         np.testing.assert_array_equal(session(np.repeat(image, 2, axis=3)[..., ::2]), plain)
 
 
-def test_one_output_comes_alone_and_several_as_a_tuple(opened: Callable[..., Session]) -> None:
+def test_one_output_is_returned_alone_and_several_as_a_tuple(opened: Callable[..., Session]) -> None:
     alone = opened()(images())
     assert isinstance(alone, np.ndarray) and alone.tolist() == [0, 0]
 
@@ -97,7 +97,7 @@ def test_one_output_comes_alone_and_several_as_a_tuple(opened: Callable[..., Ses
     assert [array.tolist() for array in both] == [[1, 1], [0, 0]]  # in the manifest's order
 
 
-def test_arrays_are_fed_in_the_order_of_the_inputs(opened: Callable[..., Session]) -> None:
+def test_arrays_are_passed_in_the_order_of_the_inputs(opened: Callable[..., Session]) -> None:
     session = opened(lambda document: document["inputs"].append({"name": "scale", "dtype": "int64", "shape": []}))
     scale = np.array(3)
     session(images(), scale)
@@ -109,7 +109,7 @@ def test_arrays_are_fed_in_the_order_of_the_inputs(opened: Callable[..., Session
 @pytest.mark.parametrize(
     ("count", "said"), [(0, "expected 1 input (x), got 0"), (2, "expected 1 input (x), got 2")], ids=["none", "two"]
 )
-def test_the_number_of_arrays(opened: Callable[..., Session], count: int, said: str) -> None:
+def test_a_wrong_number_of_arrays_is_refused(opened: Callable[..., Session], count: int, said: str) -> None:
     session = opened()
     with pytest.raises(BadInput) as refused:
         session(*[images()] * count)
@@ -138,9 +138,7 @@ def test_the_number_of_arrays(opened: Callable[..., Session], count: int, said: 
         ({"x": images(5, 3, 8, 8)}, "input x, axis 0: expected 1..4, got 5 in shape [5, 3, 8, 8]"),
     ],
 )
-def test_what_does_not_fit_never_reaches_the_engine(
-    opened: Callable[..., Session], feeds: dict[str, Any], said: str
-) -> None:
+def test_wrong_inputs_never_reach_the_engine(opened: Callable[..., Session], feeds: dict[str, Any], said: str) -> None:
     session = opened()
     with pytest.raises(BadInput) as refused:
         session.run(feeds)
@@ -157,13 +155,13 @@ def test_a_missing_input_beside_another_is_named(opened: Callable[..., Session])
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])
-def test_every_size_of_the_range_is_taken(opened: Callable[..., Session], batch: int) -> None:
+def test_every_size_of_the_range_is_accepted(opened: Callable[..., Session], batch: int) -> None:
     session = opened()
     session.run({"x": images(batch, 3, 8, 8)})
     assert len(session._runner.fed) == 1
 
 
-def test_a_dynamic_size_without_a_range_takes_all_but_none(opened: Callable[..., Session]) -> None:
+def test_a_dynamic_size_without_a_range_accepts_every_size_but_0(opened: Callable[..., Session]) -> None:
     session = opened(lambda document: document["inputs"][0].pop("range"))
     session.run({"x": images(1000, 3, 8, 8)})
     with pytest.raises(BadInput, match=re.escape("axis 0: expected 1..inf, got 0")):
@@ -193,14 +191,14 @@ def test_a_block_closes_the_engine(opened: Callable[..., Session]) -> None:
     assert runners[0].closed == 1
 
 
-def test_a_closed_session_says_so(exported: Path) -> None:
+def test_a_closed_session_raises(exported: Path) -> None:
     with load(exported) as session:
         inputs, _ = session.package.goldens()
     with pytest.raises(BadInput, match="the session was closed; load the package again"):
         session.run(inputs)
 
 
-def test_an_answer_needs_neither_torch_nor_onnx(exported: Path, tmp_path: Path) -> None:
+def test_inference_imports_neither_torch_nor_onnx(exported: Path, tmp_path: Path) -> None:
     script = f"""
 import sys
 import rectexport

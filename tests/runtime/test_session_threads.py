@@ -1,4 +1,4 @@
-"""One session for many threads: the same answers as for one, futures, and an end that waits and frees."""
+"""One session for many threads: the same outputs as for one, futures, and a close that waits and frees."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def images(count: int) -> list[np.ndarray]:
     return [rng.standard_normal(shape, np.float32) for shape in shapes]
 
 
-def test_sixteen_threads_answer_like_one(mixed: Package) -> None:
+def test_sixteen_threads_get_the_answers_of_one(mixed: Package) -> None:
     given = images(THREADS * 12)
     with load(mixed.path, "onnxruntime", threads=1) as session:
         alone = [session(image) for image in given]
@@ -65,7 +65,7 @@ def test_futures_hold_answers_and_errors(mixed: Package) -> None:
 
 
 class Slow:
-    """A runner that waits for leave before it answers, and says which threads came."""
+    """A runner that waits until the test lets it answer, and records its threads."""
 
     description = "Slow"
     inputs = outputs = ()

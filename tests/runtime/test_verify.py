@@ -1,4 +1,4 @@
-"""A package that was changed in any way does not verify; one that is whole does."""
+"""A complete package verifies; one that was changed in any way does not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def rewrite(package: Path, change: Callable[[Any], object] = lambda document: None) -> None:
-    """Change the manifest, and make the hashes those of the files as they are."""
+    """Change the manifest, and set its hashes to those of the files."""
     path = package / "manifest.json"
     document = json.loads(path.read_text())
     for name in document["files"]:
@@ -51,7 +51,7 @@ def test_an_exported_package_verifies(exported: Path) -> None:
     assert document["tolerances"] == {"relative_l2": 1e-5} and document["files"] >= 4
 
 
-def test_a_missed_golden_is_a_failure_and_no_error(package: Path) -> None:
+def test_a_wrong_output_is_a_failure_and_not_an_error(package: Path) -> None:
     x = np.ones((2, 1, 8, 8), np.float32)
     y = load(package, "onnxruntime")(x)
     goldens(package, input_x=x, output_y=y)
@@ -76,7 +76,7 @@ def test_a_range_that_the_model_does_not_take_is_found(package: Path) -> None:
         verify(package, "onnxruntime")
 
 
-def test_goldens_that_do_not_belong(package: Path) -> None:
+def test_goldens_with_other_names_are_refused(package: Path) -> None:
     x = np.ones((2, 1, 8, 8), np.float32)
     goldens(package, input_x=x)
     with pytest.raises(BadInput, match=r"goldens\.npz: has outputs none; the manifest says y$"):
@@ -91,7 +91,7 @@ def test_goldens_that_do_not_belong(package: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.onnx", "goldens.npz", "parity.json", "export.log"])
 @pytest.mark.parametrize("how", ["flipped", "cut", "missing", "link"])
-def test_neither_verify_nor_load_takes_a_changed_file(package: Path, name: str, how: str) -> None:
+def test_verify_and_load_refuse_a_changed_file(package: Path, name: str, how: str) -> None:
     path = package / name
     data = path.read_bytes()
     path.unlink()
@@ -121,7 +121,7 @@ def test_a_file_that_is_not_listed_is_refused(package: Path, name: str) -> None:
             load(package, "onnxruntime")
 
 
-def test_the_manifest_is_held_to_its_schema(package: Path) -> None:
+def test_a_manifest_that_violates_its_schema_is_refused(package: Path) -> None:
     rewrite(package, lambda document: document.update(created=5, colour="red"))
     with pytest.raises(BadInput) as refused:
         verify(package, "onnxruntime")
@@ -133,7 +133,7 @@ def test_the_manifest_is_held_to_its_schema(package: Path) -> None:
         verify(package, "onnxruntime")
 
 
-def test_the_backend_is_the_one_asked_for(package: Path) -> None:
+def test_the_requested_backend_is_used(package: Path) -> None:
     with pytest.raises(MissingDependency, match=r"^backend cuda: "):
         verify(package, "cuda", BackendOptions(device=10_000))
     shutil.rmtree(package)

@@ -29,7 +29,7 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class Flags:
-    """The flags with their defaults; only numbers are parsed. threads 0 takes every usable core."""
+    """The flags with their defaults. Only numbers are parsed. threads 0 takes every usable core."""
 
     package: Path
     vs: str | None = None

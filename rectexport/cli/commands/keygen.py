@@ -24,14 +24,15 @@ def keygen(
         ),
     ],
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Make an Ed25519 key pair. Keep KEY secret; give KEY.pub to those who load your packages.
 
     An existing file is never replaced.
     """
-    run = Run(context, quiet=quiet)
+    run = Run(context, quiet=quiet, as_json=as_json)
     with run.reported():
         public = generate_key(key)
     for path, half in ((key, "private"), (public, "public")):
         run.say(f"{path} ({half})")
-    run.end()
+    run.end({"passed": True, "private": str(key), "public": str(public)})

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import ast
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
 
-from rectexport.cli.failure import reported, show_verdict
+from rectexport.cli import options
+from rectexport.cli.command import EXIT_CODES, Command, Run, command_app, without_metavars
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import RectexportError, UsageError
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
-Options = Annotated[
+class _Group(TyperGroup):
+    """The command without a subcommand lists the zoo; its help ends as every command's does."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.epilog = EXIT_CODES
+
+    def get_params(self, ctx: Any) -> Any:
+        return without_metavars(super().get_params(ctx))
+
+
+app = command_app()
+
+NetworkOptions = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="Option of the network, as in conv=plain. May be repeated."),
+    typer.Option("--option", metavar="NAME=VALUE", help="Option of the network, as in conv=plain; repeatable."),
 ]
-Classes = Annotated[int | None, typer.Option(min=1, help="Number of classes.")]
+Classes = Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of classes.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A network of the zoo.", show_default=False)]
 
 
-@app.callback(invoke_without_command=True)
-def overview(context: typer.Context) -> None:
+@app.callback(cls=_Group, invoke_without_command=True)
+def overview(context: typer.Context, as_json: options.AsJson = False) -> None:
     """List the networks of the zoo: parameters, input shape, ideas used, by paper.
 
     **Examples**
@@ -35,43 +48,55 @@ def overview(context: typer.Context) -> None:
     - `rectexport models save resnet50 rf50.pt --seed 0` — write a checkpoint that `rectexport` can export
     """
     if context.invoked_subcommand is None:
-        _report(context, _list)
+        run = Run(context, as_json=as_json)
+        run.write(_reported(run, _list))
 
 
-@app.command()
-def show(context: typer.Context, name: str, option: Options = None, num_classes: Classes = None) -> None:
+@app.command(cls=Command)
+def show(
+    context: typer.Context,
+    name: Name,
+    option: NetworkOptions = None,
+    num_classes: Classes = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Show one network: paper, size, options and modules."""
-    _report(context, lambda console: _show(console, name, num_classes, _parse(option)))
+    run = _run(context, as_json=as_json)
+    run.write(_reported(run, lambda run: _show(run, name, num_classes, _parse(option))))
 
 
-@app.command()
+@app.command(cls=Command)
 def save(
     context: typer.Context,
-    name: str,
-    file: Path,
-    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
-    option: Options = None,
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint to write.", show_default=False)],
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random weights.")] = 0,
+    option: NetworkOptions = None,
     num_classes: Classes = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write a checkpoint with random weights from a seed, for trials and measurements."""
-    begin = time.perf_counter()
-    _report(context, lambda console: _save(console, name, file, seed, num_classes, _parse(option)))
-    show_verdict(Console(highlight=False), True, time.perf_counter() - begin, _again(context))
+    run = _run(context, as_json=as_json, quiet=quiet)
+    run.end(_reported(run, lambda run: _save(run, name, file, seed, num_classes, _parse(option))))
 
 
-def _report(context: typer.Context, action: Callable[[Console], None]) -> None:
-    """Run an action on a console. ValueErrors of the zoo and TypeErrors of torch concern options: usage errors."""
-    with reported(_again(context), as_json=False):
+def _run(context: typer.Context, **settings: bool) -> Run:
+    run = Run(context, **settings)
+    run.again = ["rectexport", "models", *(context.obj or ())]
+    return run
+
+
+def _reported(run: Run, action: Callable[[Run], dict[str, Any]]) -> dict[str, Any]:
+    """The action's document. ValueErrors of the zoo and TypeErrors of torch concern options: usage errors."""
+    with run.reported():
         try:
-            action(Console(highlight=False))
+            return action(run)
         except RectexportError:
             raise
         except (ValueError, TypeError, OverflowError) as error:
             raise UsageError(str(error).splitlines()[0]) from None
-
-
-def _again(context: typer.Context) -> list[str]:
-    return ["rectexport", "models", *(context.obj or ())]
+    raise AssertionError("reported() ends the command")
 
 
 def _parse(texts: list[str] | None) -> dict[str, Any]:
@@ -88,21 +113,33 @@ def _parse(texts: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def _list(console: Console) -> None:
+def _list(run: Run) -> dict[str, Any]:
     from rectexport.models.registry import model_entry, model_names
 
+    entries = [model_entry(name) for name in model_names()]
     paper = ""
-    for name in model_names():
-        entry = model_entry(name)
+    for entry in entries:
         if entry.paper != paper:
             paper = entry.paper
-            console.print(f"\n{paper}", style="bold", markup=False, soft_wrap=True)
+            run.say("")
+            run.say(paper, style="bold")
         millions, shape = f"{entry.parameters / 1e6:.2f} M", "x".join(map(str, entry.input_shape))
-        line = f"  {name:<28}{millions:>9}  {shape:<10}  {', '.join(entry.uses)}"
-        console.print(line.rstrip(), markup=False, soft_wrap=True)
+        run.say(f"  {entry.name:<28}{millions:>9}  {shape:<10}  {', '.join(entry.uses)}".rstrip())
+    return {"models": [_facts(entry) for entry in entries]}
 
 
-def _show(console: Console, name: str, num_classes: int | None, options: dict[str, Any]) -> None:
+def _facts(entry: Any) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "paper": entry.paper,
+        "uses": list(entry.uses),
+        "input_shape": list(entry.input_shape),
+        "classes": entry.num_classes,
+        "parameters": entry.parameters,
+    }
+
+
+def _show(run: Run, name: str, num_classes: int | None, options: dict[str, Any]) -> dict[str, Any]:
     from rectexport.models.registry import model_entry
 
     entry = model_entry(name)
@@ -110,31 +147,44 @@ def _show(console: Console, name: str, num_classes: int | None, options: dict[st
     from rectexport.models.tools.count import macs, parameters, rectified_layers
 
     model = _meta(name, num_classes, options)
+    counted = {
+        "classes": num_classes or entry.num_classes,
+        "parameters": parameters(model),
+        "multiply_adds": macs(model, entry.input_shape),
+        "rectified_layers": rectified_layers(model),
+    }
     rows = {
         "paper": entry.paper,
         "uses": ", ".join(entry.uses) or "none",
         "input": "x".join(map(str, ("N", *entry.input_shape))),
-        "classes": str(num_classes or entry.num_classes),
-        "parameters": f"{parameters(model):,}",
-        "multiply-adds": f"{macs(model, entry.input_shape):,} for one input",
-        "rectified layers": str(rectified_layers(model)),
+        "classes": str(counted["classes"]),
+        "parameters": f"{counted['parameters']:,}",
+        "multiply-adds": f"{counted['multiply_adds']:,} for one input",
+        "rectified layers": str(counted["rectified_layers"]),
         "defaults": ", ".join(f"{key}={value}" for key, value in entry.defaults.items()) or "none",
         "options": ", ".join(entry.options()),
     }
     for key, value in rows.items():
-        console.print(f"{key:<17} {value}", markup=False, soft_wrap=True)
-    console.print(str(model), markup=False, soft_wrap=True)
+        run.say(f"{key:<17} {value}")
+    for line in str(model).splitlines():
+        run.say(line)
+    return {**_facts(entry), **counted, "defaults": dict(entry.defaults), "options": list(entry.options())}
 
 
-def _save(console: Console, name: str, file: Path, seed: int, num_classes: int | None, options: dict[str, Any]) -> None:
+def _save(
+    run: Run, name: str, file: Path, seed: int, num_classes: int | None, options: dict[str, Any]
+) -> dict[str, Any]:
     from rectexport.models.registry import model_entry
+    from rectexport.runtime.base.files import check_replaceable
 
-    model_entry(name)  # an unknown name is refused before PyTorch is imported
+    model_entry(name)  # an unknown name or a wrong place is refused before PyTorch is imported
+    check_replaceable(file)
     require("torch")
     from rectexport.models.tools.seeded import save_seeded
 
     save_seeded(file, name, seed, num_classes, **options)
-    console.print(f"{file}: {name}, seed {seed}, {file.stat().st_size / 1e6:.1f} MB", markup=False, soft_wrap=True)
+    run.say(f"{file}: {name}, seed {seed}, {file.stat().st_size / 1e6:.1f} MB")
+    return {"passed": True, "file": str(file), "name": name, "seed": seed, "bytes": file.stat().st_size}
 
 
 def _meta(name: str, num_classes: int | None, options: dict[str, Any]) -> Any:

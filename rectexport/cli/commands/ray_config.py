@@ -29,12 +29,13 @@ def ray_config(
     num_cpus: options.NumCpus = 1.0,
     num_gpus: options.NumGpus = 0.0,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write a serve.yaml for `serve deploy`: the server of `rectexport serve`, with as many replicas as the load needs.
 
     The packages' paths, and the token file's, must be the same on every node.
     """
-    run = Run(context, quiet=quiet)
+    run = Run(context, quiet=quiet, as_json=as_json)
     with run.reported():
         from rectexport.runtime.base.files import replaced_file
         from rectexport.runtime.serving.ray.app import RaySettings
@@ -57,4 +58,4 @@ def ray_config(
         with replaced_file(out) as work:
             work.write_text(text, encoding="utf-8")
     run.say(f"{out}: deploy it with: serve deploy {out}")
-    run.end()
+    run.end({"passed": True, "file": str(out), "packages": list(settings.packages)})

@@ -1,4 +1,4 @@
-"""What `rectexport parity` shows: outputs by case, layers by region, and the checks without reference."""
+"""Tables of `rectexport parity`: outputs by case, layers by region, and the checks without reference."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rectexport.runtime.parity.metamorphic import Check
 from rectexport.runtime.parity.outcome import ParityOutcome
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, worst_region
 
-#: Rows of the table of cases; beyond them those that agree best are left out.
+#: Most rows of the table of cases; the cases that agree best are left out.
 MOST_CASES = 24
 
 
 def show_outcome(console: Console, outcome: ParityOutcome, per_layer: bool) -> None:
-    """All tables; every layer only where asked for, or where one diverges."""
+    """Print all tables; the table of layers only if asked for, or if a layer diverges."""
     _show_cases(console, outcome.cases)
     layers = [layer for case in outcome.cases for layer in case.layers]
     if layers:
@@ -88,7 +88,7 @@ def _show_checks(console: Console, checks: Sequence[tuple[str, Check]]) -> None:
 
 
 def _table(title: str, texts: Sequence[str], numbers: Sequence[str] = (), more: Sequence[str] = ()) -> Table:
-    """Columns without lines between them: eighty characters are few. Texts are folded where they must be."""
+    """A table without lines between columns, to fit 80 characters. Long texts are folded."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in (*texts, *numbers, *more):
         left = heading not in numbers

@@ -1,4 +1,4 @@
-"""What was asked for, what came out, and what is kept of it: a heat map, the inputs of a failure, how to repeat it."""
+"""A parity request and its result, and the files kept of it: a heat map, and the inputs of a failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rectexport.runtime.parity.outcome import ParityOutcome
 
 @dataclass(frozen=True)
 class Request:
-    """The command's options, as they were typed."""
+    """The flags as they were typed."""
 
     package: Path
     against: Against
@@ -35,7 +35,7 @@ class Request:
 
 @dataclass
 class Finished:
-    """A finished comparison; reproduce is the command that shows a failure again, from the inputs that were kept."""
+    """A finished comparison. reproduce is the command that shows a failure again, from the inputs that were kept."""
 
     outcome: ParityOutcome
     reference: str
@@ -46,9 +46,9 @@ class Finished:
 
 
 def keep(done: Finished, request: Request) -> None:
-    """The heat map where it was asked for; on a failure also the inputs, in a folder beside the package.
+    """Write the heat map if asked for; on a failure also the inputs, into a folder beside the package.
 
-    Raises MissingDependency and BadInput for a heat map that was asked for and cannot be made.
+    Raises MissingDependency or BadInput if a heat map was asked for and cannot be drawn.
     """
     outcome = done.outcome
     picture = request.heat_map
@@ -56,7 +56,7 @@ def keep(done: Finished, request: Request) -> None:
         folder = request.out or _beside(request.package)
         kept, usual = folder / "inputs.npz", folder / "heat-map.png"
         _save_inputs(done, kept)
-        usual.unlink(missing_ok=True)  # of an earlier failure
+        usual.unlink(missing_ok=True)  # the heat map of an earlier failure
         picture = picture or usual
         done.reproduce = _command(request, kept, done)
     if picture is None or outcome.exhibit.score < 0:
@@ -90,7 +90,7 @@ def _save_inputs(done: Finished, path: Path) -> None:
 
 
 def _command(request: Request, kept: Path, done: Finished) -> list[str]:
-    """With the stored answers only the goldens themselves can fail: then nothing replaces them."""
+    """The command that repeats a failure. A failure of the goldens needs no --inputs: the package holds them."""
     first = next((case.label for case in done.outcome.cases if case.failures), "")
     fed = [] if first == "goldens" or kept not in done.files else ["--inputs", str(kept)]
     words = ["rectexport", "parity", str(request.package), *request.against.words(), *fed, "--per-layer"]

@@ -1,4 +1,4 @@
-"""What a package is compared with, from what was asked for; the heavy libraries are imported only for that."""
+"""Opens the reference that a package is compared with. PyTorch and ONNX are imported only for a reference in them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Against:
-    """The reference that was asked for: none is the package's own ONNX."""
+    """The reference as it was typed; without a model it is the package's own ONNX file."""
 
     model: Path | None
     arch: str | None
@@ -32,7 +32,7 @@ class Against:
     tolerance: float | None
 
     def words(self) -> list[str]:
-        """The options that ask for it again."""
+        """The flags that select the same reference."""
         words = [] if self.model is None else ["--against", str(self.model)]
         words += [] if self.arch is None else ["--arch", self.arch]
         words += ["--trust-pickle"] if self.trust_pickle else []
@@ -43,7 +43,7 @@ class Against:
 def open_reference(
     against: Against, package: Package, log: Log
 ) -> tuple[ParityReference, StoredReference | InnerReference]:
-    """What answers, twice: as the outputs' reference, and as what `make_layers` takes.
+    """The reference twice: for the outputs, and for inner tensors as `make_layers` takes it.
 
     Raises UsageError for options that do not fit the kind of model, BadInput for a model that cannot be used.
     """
@@ -51,7 +51,7 @@ def open_reference(
     if path is not None and not path.is_dir() and path.suffix != ".onnx":
         return _source(path, against, package, log)
     if against.arch or against.trust_pickle or against.rectify_model:
-        raise UsageError("--arch, --trust-pickle and --rectify-model are for --against with a checkpoint")
+        raise UsageError("--arch, --trust-pickle and --rectify-model: only with --against and a checkpoint")
     if path is None:
         stored = StoredReference(package.model_file, package, "the package's own model")
     elif path.is_dir():
@@ -104,7 +104,7 @@ def make_layers(
 
 
 def allowed(against: Against, package: Package) -> Tolerance:
-    """The package's own, the looser of the two where the other is a package, or what was asked for."""
+    """--tolerance if given; else the package's own, or the looser of the two if the reference is a package."""
     entries = dict(package.manifest.tolerances)
     if against.model is not None and against.model.is_dir():
         other = Package.open(against.model).manifest.tolerances

@@ -1,4 +1,4 @@
-"""Puts a comparison together from what was asked for: package, engine, reference, layers."""
+"""Prepares and runs a comparison: package, engine, reference, layers."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from rectexport.exporter.checking.layers import InnerReference
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_NO_ONNX = "it takes the onnx library: pip install 'rectexport[export]'"
+_NO_ONNX = "the onnx library is needed for that: pip install 'rectexport[export]'"
 
 
 def compare_package(request: Request, progress: Progress) -> Finished:
-    """Raises UsageError, BadInput and MissingDependency; what differs is in the outcome."""
+    """Compare; differences are in the result. Raises UsageError, BadInput and MissingDependency."""
     from rectexport.exporter.base.log import Log
 
     log = Log(progress)
@@ -105,13 +105,13 @@ def _numbers(text: str, flag: str) -> tuple[float, ...]:
     except ValueError:
         numbers = ()
     if not numbers or not all(np.isfinite(numbers)):
-        raise UsageError(f"{flag} {text!r}: expected one number, or one a channel between commas")
+        raise UsageError(f"{flag} {text!r}: expected one number, or one per channel separated by commas")
     return numbers
 
 
 def _rebuilt_bound(plain: bool, tolerance: Tolerance) -> Bound:
     if plain:
-        return Bound(0.0, "ONNX Runtime's CPU provider makes the same kernels of the same file")
+        return Bound(0.0, "ONNX Runtime's CPU provider makes the same kernels from the same file")
     return Bound(
         2 * tolerance.relative_l2,
         "twice the tolerance: the engine may choose other kernels, and each of the two answers may be off by it",

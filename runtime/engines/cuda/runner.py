@@ -108,7 +108,7 @@ class CudaRunner:
             count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
             raise BadInput(
                 f"{package.model_file}: {self._description}: {count} would run on the CPU: {named}{more}; "
-                "the CUDA provider has no kernel for them: export with another --target or precision, or load with "
+                "the CUDA provider has no kernel for them: export with another target or precision, or load with "
                 "backend='onnxruntime' for the CPU"
             )
 

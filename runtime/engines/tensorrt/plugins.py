@@ -28,7 +28,7 @@ def plugin_library(explicit: str | Path | None = None) -> Path | None:
 
 def _check(path: Path) -> None:
     if not path.exists():
-        raise BadInput(f"{path}: no such plugin library; build it as docs/plugin.md says, or leave --plugins out")
+        raise BadInput(f"{path}: no such plugin library; build it as docs/plugin.md says, or leave it out")
     try:
         with path.open("rb") as stream:
             start = stream.read(len(_ELF))

@@ -136,7 +136,7 @@ def test_without_the_exporter(packages, command, monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(environment.importlib, "import_module", absent)
-    for words in (("--plain-twin",), ("--vs", "torch", "--source", "net.pt")):
+    for words in (("--plain-twin",), ("--vs", "torch", "--source", packages / "rectified.onnx")):
         ran = command("bench", packages / "rectified", *words)
         assert ran.code == 5 and "pip install 'rectexport[export]'" in ran.err
 

@@ -216,11 +216,11 @@ def test_options_reach_the_export(command: Command, tiny: Path, folder: Path, mo
     )
     monkeypatch.setattr(pipeline, "run_export", look)
     command(
-        *(tiny, "--arch", "NAME", "--trust-pickle", "--rectify-model", "--inputs", "a.npz"),
+        *(tiny, "--arch", "resnet18", "--trust-pickle", "--rectify-model", "--inputs", "a.npz"),
         *("--input", "a:1", "--min-shapes", "b:1", "--opt-shapes", "c:1", "--max-shapes", "d:1"),
         *("--opset", "20", "--rectify", "graph", "--fp16", "--atol", "1e-3", "--rtol", "logits:2,3", "--no-guard"),
     )
-    assert (seen["load"].arch, seen["load"].trust_pickle) == ("NAME", True)
+    assert (seen["load"].arch, seen["load"].trust_pickle) == ("resnet18", True)
     shapes, options = seen["shapes"], seen["options"]
     assert shapes.load == Path("a.npz")
     assert [list(side) for side in (shapes.input, shapes.min, shapes.opt, shapes.max)] == [
@@ -291,7 +291,7 @@ def test_json_of_a_dry_run(command: Command, tiny: Path, folder: Path) -> None:
     [
         (["nowhere.pt"], 1, "BadInput", "nowhere.pt: no such file"),
         (["MODEL", "--opset", "99"], 2, "UsageError", "--opset 99: expected 18..23"),
-        (["MODEL", "--sideways"], 2, "UsageError", "No such option: --sideways"),
+        (["MODEL", "--sideways"], 2, "UsageError", "No such option"),
         (["MODEL", "--opset", "new"], 2, "UsageError", "--opset"),
     ],
 )
@@ -303,6 +303,7 @@ def test_json_of_a_failure(
     assert (ran.code, document["exit_code"], document["passed"], document["kind"]) == (code, code, False, kind)
     assert said in document["error"]
     assert said in ran.err
+    assert all(word in document["error"] for word in words[1:2])  # the option, quoted or not: click's versions differ
 
 
 @pytest.mark.parametrize(("error", "code"), [(RuntimeError("a bug"), 1), (KeyboardInterrupt(), 130)])

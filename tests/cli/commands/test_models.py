@@ -1,5 +1,6 @@
 """`rectexport models`: list, show, save."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def test_list_names_every_network(capsys) -> None:
     assert code == 0
     assert listed == set(model_names())
     assert "25.56 M  3x224x224   rectified" in out
+
+
+def test_json_of_the_list_and_of_one(capsys) -> None:
+    code, out, _ = run(capsys, "--json")
+    rows = json.loads(out)["models"]
+    assert code == 0 and [row["name"] for row in rows] == model_names()
+    code, out, err = run(capsys, "show", "digits", "--json")
+    assert code == 0 and json.loads(out)["parameters"] == next(r["parameters"] for r in rows if r["name"] == "digits")
+    assert "multiply-adds" in err
 
 
 def test_show_counts_with_options(capsys) -> None:

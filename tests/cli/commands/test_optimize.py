@@ -32,7 +32,7 @@ def call(*arguments):
     return CliRunner().invoke(app, [str(entry) for entry in arguments])
 
 
-def test_it_writes_the_model_and_says_why(source, tmp_path):
+def test_it_writes_the_model_and_explains_the_forms(source, tmp_path):
     out = tmp_path / "below" / "out.onnx"
     result = call(source, "-o", out, "--explain")
     assert result.exit_code == 0, result.output
@@ -40,6 +40,18 @@ def test_it_writes_the_model_and_says_why(source, tmp_path):
     assert "PASSED in" in result.output.splitlines()[-1]
     assert [node.op_type for node in onnx.load(out).graph.node] == ["Conv"]
     assert [entry.name for entry in out.parent.iterdir()] == ["out.onnx"]
+
+
+def test_passes_are_one_line_a_step_and_details_with_verbose(source, tmp_path):
+    words = (source, "-o", tmp_path / "out.onnx")
+    lines = call(*words).output.splitlines()
+    steps = [line.split()[0] for line in lines if line.endswith(" s") and not line.startswith("PASSED")]
+    assert steps == ["import", "load", "read", "raise", "lower", "write"]
+    assert "  2 passes: nothing to rewrite" in lines and any("1 pair of convolutions merged" in line for line in lines)
+    assert not any("fired" in line for line in lines)
+    assert "  lower_linear_convs: fired 1" in call(*words, "--verbose").output.splitlines()
+    quiet = call(*words, "--quiet").output.splitlines()
+    assert len(quiet) == 1 and quiet[0].startswith("PASSED in ")
 
 
 def test_json(source, tmp_path):
@@ -65,7 +77,7 @@ def test_errors_leave_no_file(source, tmp_path, arguments, code, message):
     assert not out.exists() and not list(tmp_path.glob(".*"))
 
 
-def test_a_file_that_is_no_model(tmp_path):
+def test_a_file_that_is_no_onnx_model(tmp_path):
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"nothing")
     result = call(bad, "-o", tmp_path / "out.onnx", "--json")

@@ -1,4 +1,4 @@
-"""`rectexport parity`: good packages pass, planted faults are found and located, and nothing is written unasked."""
+"""`rectexport parity`: good packages pass; planted faults are found and located; nothing else is written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.package.folder import Package
 from tests.cli.conftest import Command, Ran
 
+needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="heat maps need matplotlib")
 RANGE = ("--min-shapes", "x:1x1x8x8", "--opt-shapes", "x:4x1x8x8", "--max-shapes", "x:6x1x8x8")
 
 
@@ -141,6 +143,7 @@ def test_the_document_has_the_fields_of_parity_json_and_more(command: Command, p
     assert any("inner tensors marked as outputs: marking changed" in note for note in found["notes"])
 
 
+@needs_matplotlib
 def test_a_bug_in_one_corner_is_located(command: Command, package: Path, source: Path) -> None:
     change(package, wrong_corner)
     ran = command("parity", package, "--against", source, "--json")
@@ -171,7 +174,7 @@ def test_a_package_that_is_the_current_folder_is_left_alone(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_command_of_a_failure_repeats_it(command: Command, package: Path, source: Path) -> None:
+def test_the_printed_command_repeats_the_failure(command: Command, package: Path, source: Path) -> None:
     change(package, wrong_corner)
     ran = command("parity", package, "--against", source, "--input", "x:3x1x8x8", "-o", "kept", "--json")
     assert document(ran)["reproduce"].endswith("--per-layer")
@@ -183,7 +186,7 @@ def test_the_command_of_a_failure_repeats_it(command: Command, package: Path, so
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_without_the_source_the_goldens_still_tell(command: Command, package: Path) -> None:
+def test_goldens_reveal_a_fault_without_the_source(command: Command, package: Path) -> None:
     change(package, wrong_corner)
     ran = command("parity", package)
     assert ran.code == 3
@@ -207,7 +210,7 @@ def test_a_fault_of_the_engine_is_located_without_the_source(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_model_that_looks_at_the_whole_batch_is_found(command: Command, package: Path) -> None:
+def test_a_model_that_mixes_rows_of_a_batch_fails(command: Command, package: Path) -> None:
     mean = helper.make_node("ReduceMean", ["pooled", "rows"], ["batch_mean"], keepdims=1)
     edit = after("pooled", mean, helper.make_node("Sub", ["pooled", "batch_mean"], ["changed"]))
     change(package, lambda model: (edit(model), model.graph.initializer.append(_rows())))  # type: ignore[func-returns-value]
@@ -229,8 +232,8 @@ def _texts(found: Any) -> list[str]:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_model_that_answers_differently_each_time_is_found(command: Command, package: Path) -> None:
-    """By less than any tolerance."""
+def test_a_model_with_random_outputs_fails(command: Command, package: Path) -> None:
+    """Even when the difference is below every tolerance."""
     noise = helper.make_node("RandomNormalLike", ["pooled"], ["noise"], scale=1e-6)
     change(package, after("pooled", noise, helper.make_node("Add", ["pooled", "noise"], ["changed"])))
     ran = command("parity", package, "--json")
@@ -242,7 +245,7 @@ def test_a_model_that_answers_differently_each_time_is_found(command: Command, p
     assert again.code == 3 and "second run" in again.out
 
 
-def test_a_fixed_batch_is_said(command: Command, source: Path, folder: Path) -> None:
+def test_checks_over_batch_sizes_are_skipped_for_a_fixed_batch(command: Command, source: Path, folder: Path) -> None:
     assert command(source, "-o", "fixed", "--input", "x:2x1x8x8").code == 0
     ran = command("parity", "fixed")
     assert ran.code == 0 and ran.out.count("skipped: fixed batch") == 4
@@ -257,7 +260,7 @@ def test_another_package_is_a_reference(command: Command, package: Path, source:
     assert strict.code == 3 and "allowed 1e-07" in strict.out
 
 
-def test_a_reference_that_takes_fewer_sizes(command: Command, package: Path, source: Path) -> None:
+def test_sizes_that_the_reference_does_not_take_are_skipped(command: Command, package: Path, source: Path) -> None:
     model = onnx.load(source)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
     onnx.save(model, "fixed.onnx")
@@ -268,7 +271,7 @@ def test_a_reference_that_takes_fewer_sizes(command: Command, package: Path, sou
     assert ran.code == 1 and "nothing was compared: fixed.onnx in ONNX Runtime" in ran.err
 
 
-def test_slices_keep_to_the_memory(command: Command, package: Path) -> None:
+def test_inner_tensors_are_compared_within_the_memory_limit(command: Command, package: Path) -> None:
     whole = document(command("parity", package, "--per-layer", "--input", "x:1x1x8x8", "--json"))
     parts = document(command("parity", package, "--per-layer", "--input", "x:1x1x8x8", "--json", "--memory", "30K"))
     compared = [[layer["tensor"] for layer in found["cases"][1]["layers"]] for found in (whole, parts)]
@@ -306,16 +309,14 @@ def test_arrays_and_images_are_fed(command: Command, package: Path) -> None:
         (("net", "--mean", "a"), 2, "--mean 'a'"),
         (("net", "--std", "0"), 2, "expected numbers other than 0"),
         (("net", "--backend", "abacus"), 2, "abacus"),
-        (("net", "--arch", "resnet18"), 2, "are for --against with a checkpoint"),
+        (("net", "--arch", "resnet18"), 2, "only with --against and a checkpoint"),
         (("net", "--against", "other.onnx"), 1, "other.onnx: no such file (--against)"),
         (("net", "--against", "other.pt"), 1, "other.pt: no such file"),
-        (("net", "--heat-map", "net"), 1, "is a folder"),
+        pytest.param(("net", "--heat-map", "net"), 1, "is a folder", marks=needs_matplotlib),
         (("net", "--heat-map", "net/map.png"), 2, "map.png: lies in a package"),
     ],
 )
-def test_what_does_not_fit_is_one_line(
-    command: Command, package: Path, words: tuple[str, ...], code: int, said: str
-) -> None:
+def test_a_mistake_is_one_line(command: Command, package: Path, words: tuple[str, ...], code: int, said: str) -> None:
     ran = command("parity", *words)
     assert ran.code == code and said in ran.err, ran.err
     assert "Traceback" not in ran.err and ran.last.startswith("FAILED after")
@@ -344,7 +345,7 @@ def test_where_onnx_is_not_installed(command: Command, package: Path, monkeypatc
     assert command("parity", package).code == 0
     change(package, wrong_corner)
     ran = command("parity", package)
-    assert ran.code == 3 and "the first layer to diverge is not known: it takes the onnx library" in ran.out
+    assert ran.code == 3 and "the first layer to diverge is not known: the onnx library is needed" in ran.out
     monkeypatch.setitem(sys.modules, "onnx", None)
     ran = command("parity", package, "--per-layer")
     assert ran.code == 5 and "pip install 'rectexport[export]'" in ran.err

@@ -73,7 +73,7 @@ def test_a_damaged_package_is_refused(command: Command, reported: Path, folder: 
         ([], 2, "Missing argument"),
     ],
 )
-def test_what_does_not_fit(
+def test_a_mistake_writes_nothing(
     command: Command, reported: Path, folder: Path, words: list[str], code: int, said: str
 ) -> None:
     ran = command("report", *(word.replace("PKG", str(reported)) for word in words))

@@ -88,7 +88,7 @@ def test_json_is_one_document(command: Any, package: Path) -> None:
     [
         (["--backend", "cuda", "--device", "10000"], 5, "backend cuda: "),
         (["--backend", "caffe"], 2, "unknown backend 'caffe', expected one of auto, tensorrt, cuda, openvino"),
-        (["--backend", "torch"], 2, "backend torch runs a module"),
+        (["--backend", "torch"], 2, "backend torch runs a PyTorch module"),
     ],
 )
 def test_engines_that_cannot_run(command: Any, package: Path, words: list[str], code: int, said: str) -> None:

@@ -49,7 +49,7 @@ def test_steps_and_lines() -> None:
     ]
 
 
-def test_nobody_need_listen() -> None:
+def test_the_log_works_without_listeners() -> None:
     log = Log()
     with log.step("trace"):
         log.say("3 nodes")

@@ -251,7 +251,7 @@ class Undefined(nn.Module):
         return (x - x) / (x - x)
 
 
-def test_nothing_but_nan_is_no_agreement(tmp_path: Path) -> None:
+def test_outputs_that_are_all_nan_do_not_agree(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="output: the source model gives nothing but NaN, so nothing was compared"):
         exported(source(Undefined(), image(1, 4)), tmp_path / "out")
 

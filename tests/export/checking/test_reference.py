@@ -1,4 +1,4 @@
-"""The answers that a package is measured against."""
+"""Reference outputs and inner tensors that a package is compared with."""
 
 from __future__ import annotations
 

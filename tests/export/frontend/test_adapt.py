@@ -1,4 +1,4 @@
-"""Third-party modules, rebuilt here by their published behaviour, swapped for ours before tracing."""
+"""Third-party modules, written here after their published behaviour, are replaced by ours before tracing."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_a_tied_weight_stays_tied() -> None:
     assert adapted[0].weight is adapted[1].weight
 
 
-def test_our_own_modules_are_ours() -> None:
+def test_modules_of_this_package_are_not_replaced() -> None:
     model = nn.Sequential(CReLU(), SymmetricPad2d())
     assert adapt(model) == (model, [])
 
@@ -299,7 +299,7 @@ def test_a_registered_adapter_comes_before_ours() -> None:
     assert isinstance(adapted[0], nn.Identity) and swaps[0].note == "as we want it"
 
 
-def test_export_says_what_it_swapped(tmp_path) -> None:
+def test_export_reports_replaced_modules(tmp_path) -> None:
     model = nn.Sequential(
         RFConv2d(8, 4, 3, padding=1), Concatenated(), PartialConv2d(8, 8, 3, padding=1), Spconv2d(8, 2, 2)
     )

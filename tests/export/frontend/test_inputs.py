@@ -93,7 +93,7 @@ def test_ranges() -> None:
         ({"min": ["2x4"], "max": ["9x4"]}, (9, 4)),
     ],
 )
-def test_what_opt_defaults_to(flags: dict[str, Any], opt: tuple[int, ...]) -> None:
+def test_the_default_of_opt(flags: dict[str, Any], opt: tuple[int, ...]) -> None:
     assert plan(module(One()), **flags)["picture"].range.opt == opt
 
 

@@ -70,7 +70,7 @@ def test_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             read_onnx(saved(called(*names), tmp_path))
 
 
-def test_the_dialect_must_be_ours(tmp_path: Path) -> None:
+def test_other_definitions_of_the_dialect_are_refused(tmp_path: Path) -> None:
     ours = build("(float[1,2,3,3] x) => (float[1,4,3,3] y)", "y = rectexport.CRelu <axis = 1> (x)")
     read_onnx(saved(ours, tmp_path))
     other = ModelProto()

@@ -1,4 +1,4 @@
-"""A .pt2 that could run code is refused before torch sees it; an honest one is not."""
+"""A .pt2 that could run code is refused before torch opens it; an ordinary one is loaded."""
 
 import io
 import json
@@ -149,7 +149,7 @@ def test_call_of_something_else_than_an_operator(honest: Path, tmp_path: Path, t
         load_source(rewrite(honest, tmp_path / "evil.pt2", edit))
 
 
-def test_trusted_file_is_loaded_all_the_same(honest: Path, tmp_path: Path) -> None:
+def test_an_unusual_file_is_loaded_if_trusted(honest: Path, tmp_path: Path) -> None:
     odd = rewrite(honest, tmp_path / "odd.pt2", keep, {"data/constants/other.pt": b"x"})
     with pytest.raises(BadInput, match="--trust-pickle"):
         load_source(odd)

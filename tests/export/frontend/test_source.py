@@ -10,7 +10,7 @@ from torch import nn
 from rectexport.exporter.frontend.source import Source, unwrapped
 
 
-def test_what_training_wraps_around_a_model_is_taken_off() -> None:
+def test_wrappers_of_training_are_taken_off() -> None:
     model = nn.Linear(1, 1)
     assert unwrapped(model) is model
     assert unwrapped(nn.DataParallel(model)) is model

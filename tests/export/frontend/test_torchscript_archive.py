@@ -1,4 +1,4 @@
-"""TorchScript that could reach outside the process is refused before torch loads it; harmless TorchScript is not."""
+"""TorchScript that could act outside of the process is refused before torch loads it; an ordinary one is loaded."""
 
 from __future__ import annotations
 

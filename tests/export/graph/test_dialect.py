@@ -1,4 +1,4 @@
-"""The dialect: its function bodies against the NumPy reference, and what a model carries of them."""
+"""The dialect: its function bodies against the NumPy reference, and which of them a model carries."""
 
 from __future__ import annotations
 

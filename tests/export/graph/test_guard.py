@@ -112,7 +112,7 @@ def test_a_wrong_pass_is_caught_and_named(change: Callable[[ModelProto], None]) 
 
 
 @pytest.mark.parametrize("change", CAUGHT)
-def test_without_guard_it_goes_through(change: Callable[[ModelProto], None]) -> None:
+def test_a_wrong_pass_is_not_caught_without_the_guard(change: Callable[[ModelProto], None]) -> None:
     model, results = run_passes(network(), [breaking(change)], FEEDS, Log(), guard=False)
     expected = copied(network())
     change(expected)
@@ -161,7 +161,7 @@ def test_a_change_is_caught_on_any_feed() -> None:
         run_passes(network(), [breaking(drop_the_rest)], FEEDS, Log())
 
 
-def test_a_pass_that_hides_what_it_did_is_caught() -> None:
+def test_a_pass_that_does_not_report_its_changes_is_caught() -> None:
     with pytest.raises(ParityError, match="pass careless changed output z"):
         run_passes(network(), [breaking(shift_a_bias, fired=())], FEEDS, Log())
 
@@ -195,7 +195,7 @@ def test_rounding_is_no_change() -> None:
     assert not np.array_equal(constants(model)["w"], normal(2, 2, 3, 3))
 
 
-def test_a_model_that_does_not_run_is_no_pass_to_blame() -> None:
+def test_a_model_that_does_not_run_is_not_blamed_on_a_pass() -> None:
     model = build("(float[N,2] x) => (float[N,2] y)", "y = Relu(x)")
     model.graph.node[0].op_type = "Unheard"
     with pytest.raises(BadInput, match="refuses it"):

@@ -310,7 +310,7 @@ def test_labels_name_the_norm() -> None:
     assert result.fired == ("stem.norm",)
 
 
-def test_custom_operators_of_the_same_name_are_not_ours() -> None:
+def test_custom_operators_of_the_same_name_are_left_alone() -> None:
     """A Rectify of another domain means something else."""
     model = chain(CONV.format(c=""), rectify(), NORM.format(q="q"), **usual())
     node: Any = model.graph.node[1]

@@ -141,7 +141,7 @@ def test_large_constants_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> No
     assert check_pass(cleanup.run, model, X)[1].fired
 
 
-def test_what_a_branch_reads_stays() -> None:
+def test_tensors_read_in_a_branch_are_kept() -> None:
     branches = "then_branch = g () => (float[N,3] s) { s = Add(a, c) }, "
     branches += "else_branch = h () => (float[N,3] t) { t = Add(i, d) }"
     body = f"a = Relu(x)\n i = Identity(a)\n z = If<{branches}>(which)"

@@ -39,7 +39,7 @@ def test_others_stay(signature: str, axes: list[int]) -> None:
     assert len(result.refused) == 1
 
 
-def test_an_export_for_tensorrt_has_none(tmp_path: Path) -> None:
+def test_an_export_for_tensorrt_has_no_reduce_mean(tmp_path: Path) -> None:
     net = source(seeded(Small()), image(2, 2, 6, 6))
     for target, found in (("tensorrt", False), ("onnxruntime", True)):
         model = onnx.load(exported(net, tmp_path / target, target=target).package.model_file)

@@ -12,7 +12,7 @@ from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import PassContext, select_passes
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
 from rectexport.exporter.passes.order import RAISE
-from rectexport.exporter.passes.precision import half
+from rectexport.exporter.passes.precision import bfloat16, half
 from tests.export.helper import build, normal, outputs, relative_l2
 
 WINDOW = "kernel_shape=[3,3], strides=[1,1], pads=[1,1,1,1], dilations=[1,1], numerator=9, empty_bias=1"
@@ -63,12 +63,12 @@ def model(body: str) -> ModelProto:
     return build("(bool which, float[1,4,6,7] x) => (float[A,B,E,F] z, float[P,Q,R,S] y)", text, 18, **used)
 
 
-def compared(before: ModelProto, after: ModelProto) -> None:
+def compared(before: ModelProto, after: ModelProto, tolerance: float = 1e-6) -> None:
     checker.check_model(after)
     for which in (True, False):
         feeds = {"which": np.array(which), "x": normal(1, 4, 6, 7, seed=7)}
         for expected, actual in zip(outputs(before, feeds), outputs(after, feeds), strict=True):
-            assert relative_l2(expected, actual) <= 1e-6
+            assert relative_l2(expected, actual) <= tolerance
 
 
 FORMS = ("", "doubled", "halves", "parted", "shift", "embedded", "four_convs", "residual", "tail")
@@ -97,3 +97,13 @@ def test_half_precision_keeps_what_a_branch_reads_in_float32(body: str) -> None:
         feeds = {"which": np.array(which), "x": normal(1, 4, 6, 7, seed=7)}
         for expected, actual in zip(outputs(exact, feeds), outputs(converted, feeds), strict=True):
             assert actual.dtype == np.float32 and relative_l2(expected, actual) <= 5e-3
+
+
+def test_bfloat16_keeps_what_a_branch_reads_in_float32() -> None:
+    text = f"m = Conv(x, v)\n y = {branches('m')}\n z = Relu(m)"
+    given = build("(bool which, float[1,4,6,7] x) => (float[A,B,E,F] z, float[P,Q,R,S] y)", text, 22, v=CONSTANTS["v"])
+    converted, _ = bfloat16.run(given)
+    checker.check_model(converted, full_check=True)
+    types = {value.name: value.type.tensor_type.elem_type for value in infer_shapes(converted).graph.value_info}
+    assert types["m"] == bfloat16.FLOAT and bfloat16.BFLOAT16 in types.values()
+    compared(given, bfloat16.emulate(converted), 5e-2)

@@ -88,7 +88,7 @@ def test_dynamic_sizes_and_opset():
     assert (found.opset, found.nodes) == (18, 2)
 
 
-def test_what_only_looks_like_rectification_is_told():
+def test_a_near_miss_of_rectification_is_reported():
     r = np.outer(factor(CHANNELS, 3), factor(CHANNELS, 3))[None, None]
     r[0, 0, 0, 0] += 0.1
     found = diagnose(model_of(r))
@@ -116,14 +116,14 @@ def test_the_command(tmp_path, capsys):
     onnx.save(model_of(np.outer(r, r)[None, None]), good)
     onnx.save(model_of(scale=r * r), bad)
     code, out, _ = run(["doctor", str(good)], capsys)
-    assert code == 0 and "operators of ours: Rectify 1" in out and out.splitlines()[-1].startswith("PASSED ")
+    assert code == 0 and "rectexport's operators: Rectify 1" in out and out.splitlines()[-1].startswith("PASSED ")
     code, out, _ = run(["doctor", str(bad)], capsys)
     assert code == 1 and "suspicious: conv" in out and out.splitlines()[-1].startswith("FAILED ")
     code, out, err = run(["doctor", str(bad), "--json"], capsys)
     assert code == 1 and json.loads(out)["suspicions"][0]["node"] == "conv" and "FAILED" in err
 
 
-def test_files_that_are_none(tmp_path, capsys):
+def test_files_that_are_no_models(tmp_path, capsys):
     text = tmp_path / "model.onnx"
     text.write_text("no model")
     for path in (text, tmp_path / "absent.onnx"):
@@ -135,7 +135,7 @@ def test_files_that_are_none(tmp_path, capsys):
     assert code == 1 and json.loads(out)["passed"] is False
 
 
-def test_an_invalid_file_is_told():
+def test_an_invalid_file_is_reported():
     model = model_of()
     model.graph.node[1].input[0] = "nothing"
     found = diagnose(model)

@@ -1,4 +1,4 @@
-"""Factors that a simplifier has folded along the wrong axis, by what is left of them."""
+"""Factors that a simplifier has folded along the wrong axis are found by their traces in the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain twin is what exporting the plain net would have given, whatever form rectification had."""
+"""The plain twin equals an export of the plain network, whatever form rectification was exported in."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def distance(one, other):
 
 @pytest.mark.parametrize("fp16", [False, True])
 @pytest.mark.parametrize("form", ["as_written", "residual", "tail"])
-def test_every_form_of_rectification_comes_out(form, fp16):
+def test_every_form_of_rectification_is_removed(form, fp16):
     chain = Chain(8, 6, 2, 3)
     model = finished(lower(chains.rectified(chain), ForcedForm(form))[0])
     model, floor = (half.run(entry)[0] if fp16 else entry for entry in (model, chains.plain(chain)))

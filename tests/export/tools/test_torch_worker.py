@@ -1,4 +1,4 @@
-"""PyTorch as a contestant: on the CPU for real, on a GPU with a device that is not real."""
+"""PyTorch timed beside the engines: on the real CPU, and on a made-up GPU."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_transfers_are_counted_or_made_before(monkeypatch, threads, transfers, p
     assert "CUDA" in opened.description
 
 
-def test_a_missing_compiler_is_told(monkeypatch, threads):
+def test_a_missing_compiler_is_reported(monkeypatch, threads):
     class InvalidCxxCompiler(RuntimeError):
         pass
 
@@ -112,7 +112,7 @@ def test_a_missing_compiler_is_told(monkeypatch, threads):
         opened.prepare({"x": X})()
 
 
-def test_another_error_stays_what_it_is(threads):
+def test_other_errors_are_raised_unchanged(threads):
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         model(module=torch.nn.Linear(5, 3)).prepare({"x": X})()
 

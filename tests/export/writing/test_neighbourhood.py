@@ -1,4 +1,4 @@
-"""Rewritten neighbourhoods: what stands between tensors that both graphs have, and no more."""
+"""Rewritten neighbourhoods: the nodes between tensors that both graphs have."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_constant_nodes_are_constants() -> None:
     assert ops(old) == ["Mul"] and old.nodes[0]["constants"] == [[1]]
 
 
-def test_a_long_rewrite_is_cut_behind_what_is_nearest() -> None:
+def test_a_long_rewrite_is_cut_after_the_nearest_nodes() -> None:
     names = ["x", *(f"t{index}" for index in range(20)), "y"]
     body = "\n".join(f"{b} = Relu({a})" for a, b in pairwise(names))
     ((_, old, new),) = rewrites(build(SIGNATURE, body), build(SIGNATURE, "y = Sigmoid(x)"))

@@ -193,7 +193,7 @@ def test_manifest(package: Package, checkpoint: Path) -> None:
     assert {"load", "trace", "passes", "parity"} <= set(data["seconds"])
 
 
-def test_nothing_tells_where_it_was_made(package: Package, checkpoint: Path) -> None:
+def test_a_package_holds_no_machine_paths(package: Package, checkpoint: Path) -> None:
     for name in ("model.onnx", "manifest.json", "parity.json"):
         assert str(checkpoint.parent).encode() not in (package.path / name).read_bytes()
 

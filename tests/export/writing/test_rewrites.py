@@ -44,7 +44,7 @@ def folded(layers: int) -> dict[str, Any]:
     return checked(rewrites.as_dict(before, after, 7))
 
 
-def test_what_is_alike_is_told_once() -> None:
+def test_equal_rewrites_are_reported_once() -> None:
     document = folded(3)
     assert document["nodes"]["before"]["BatchNormalization"] == 3
     assert "BatchNormalization" not in document["nodes"]["after"]

@@ -110,7 +110,7 @@ def test_rectified_convolution(arguments: dict[str, Any], options: dict[str, str
 
 @few
 @given(convolutions())
-def test_the_padding_is_torchs(arguments: dict[str, Any]) -> None:
+def test_padding_means_the_same_as_in_torch(arguments: dict[str, Any]) -> None:
     """Undoing r gives torch.nn.Conv2d's own output, so padding, stride, dilation and groups mean the same."""
     assume(isinstance(arguments["padding"], str | int) or len(arguments["padding"]) == 2)
     layer, x = make({**arguments, "bias": False})
@@ -194,7 +194,7 @@ def test_symmetric_convolution(
     assert_close(layer(x), expected)
 
 
-def test_symmetric_layers_refuse_what_they_do_not_know() -> None:
+def test_symmetric_layers_refuse_unknown_options() -> None:
     refused = {"kernel_size": (3,), "order": (2, "ab"), "remainder": (2, "wu", "middle")}
     for message, arguments in refused.items():
         with pytest.raises(ValueError, match=message):

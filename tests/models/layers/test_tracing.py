@@ -42,7 +42,7 @@ def dialect(program: ExportedProgram) -> list[str]:
     return [name.split(".")[1] for name in names if name.startswith("rectexport.")]
 
 
-def test_export_leaves_one_operator_per_layer(tmp_path: Path) -> None:
+def test_export_writes_one_operator_per_layer(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Everything().eval()
     program = export(model, torch.randn(*SHAPES[0]))

@@ -276,7 +276,7 @@ def test_pvanets_crelu_block(conv: str, inputs: int, outputs: int, stride: int, 
     check(block, x, y + (x if block.shortcut is None else convolve(block.shortcut, x)))
 
 
-def test_batch_norm_shift_meets_the_border_between_two_convolutions() -> None:
+def test_a_batch_norm_shift_is_uneven_at_the_border_of_the_next_convolution() -> None:
     """Why a BatchNorm without ReLU cannot become a bias of the convolution after it: the borders differ."""
     unit = settled(plain(3, (2, 2, 2), "2:1", width=0.25)).group1
     first, second = unit[0], unit[1]

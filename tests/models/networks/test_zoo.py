@@ -140,7 +140,7 @@ def test_every_padded_convolution_can_be_rectified_and_keeps_its_keys(name: str)
 
 
 @every_model
-def test_what_it_uses_is_what_it_has(name: str) -> None:
+def test_declared_ideas_are_those_in_the_network(name: str) -> None:
     uses, model = set(model_entry(name).uses), meta(name)
     assert uses <= USES
     kinds = {type(module) for module in model.modules()}

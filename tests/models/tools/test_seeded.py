@@ -1,4 +1,4 @@
-"""Seeded networks: the same for a seed, lively, and precise enough to judge an export by."""
+"""Seeded networks: equal for equal seeds, with outputs that vary, and precise enough to check an export with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NumPy, PyTorch and CuPy in, the same kind out, in the same memory."""
+"""NumPy, PyTorch and CuPy inputs give outputs of the same kind, without copies."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_torch_tensors_share_their_memory(dtype: str) -> None:
     assert bool(target.all())
 
 
-def test_a_torch_tensor_comes_back_as_one(session: Session) -> None:
+def test_a_torch_tensor_gives_a_torch_tensor(session: Session) -> None:
     torch = pytest.importorskip("torch")
     (image,) = session.package.goldens()[0].values()
     answer = session(torch.from_numpy(image))
@@ -84,7 +84,7 @@ def test_a_torch_tensor_comes_back_as_one(session: Session) -> None:
     ],
     ids=["double", "bfloat16", "gradient", "meta", "sparse", "rank"],
 )
-def test_tensors_that_no_engine_takes(session: Session, change: Callable[[Any], Any], said: str) -> None:
+def test_unusable_tensors_are_refused(session: Session, change: Callable[[Any], Any], said: str) -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(BadInput) as refused:
         session(change(torch.zeros((4, 1, 8, 8))))
@@ -99,7 +99,7 @@ def test_a_gpu_array_needs_an_engine_on_the_gpu(session: Session, monkeypatch: p
 
 
 class FakeTorch:
-    """As much of torch as tensors on a GPU need."""
+    """The part of torch that GPU tensors use."""
 
     strided = "strided"
 
@@ -132,7 +132,7 @@ class FakeTensor:
 
 
 @pytest.mark.parametrize("contiguous", [True, False])
-def test_a_tensor_on_the_gpu_is_seen_by_address(contiguous: bool) -> None:
+def test_a_gpu_tensor_is_passed_by_address(contiguous: bool) -> None:
     torch, tensor = FakeTorch(), FakeTensor(3, contiguous)
     library = TorchCudaTensors(torch)
     assert library.fault(tensor) is None and library.dense(tensor) == contiguous and library.device(tensor) == 3
@@ -148,7 +148,7 @@ def test_a_tensor_on_the_gpu_is_seen_by_address(contiguous: bool) -> None:
     }
 
 
-def test_a_scalar_stays_one() -> None:
+def test_a_scalar_stays_a_scalar() -> None:
     module = fake_cupy()
     assert CupyArrays(module).to_device(FakeCupyArray(np.array(3.0))).shape == ()
 
@@ -165,7 +165,7 @@ def test_a_copy_on_the_gpu_is_made_by_the_arrays_library(monkeypatch: pytest.Mon
         copy_on_device(fixed, fixed)
 
 
-def test_no_library_is_imported_that_was_not(exported: Path, tmp_path: Path) -> None:
+def test_no_array_library_is_imported(exported: Path, tmp_path: Path) -> None:
     script = f"""
 import sys, rectexport
 with rectexport.load({str(exported)!r}, "onnxruntime", check_finite=True) as session:

@@ -1,4 +1,4 @@
-"""What several inputs owe each other: one library, one device, one size for a name."""
+"""Several inputs must have one library, one device, and one size for each dimension name."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ def test_equal_names_of_equal_size_pass() -> None:
         ({"right": right()}, "input left is missing; got right"),
     ],
 )
-def test_what_does_not_go_together(feeds: dict[str, np.ndarray], said: str) -> None:
+def test_inputs_that_do_not_fit_each_other_are_refused(feeds: dict[str, np.ndarray], said: str) -> None:
     with pytest.raises(BadInput) as refused:
         check_feeds([LEFT, RIGHT], feeds)
     assert str(refused.value).startswith(said)
 
 
-def test_all_inputs_are_of_one_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_of_two_libraries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
     with pytest.raises(BadInput, match=r"^input right: a CuPy array, but input left is NumPy; give all inputs from"):
         check_feeds([LEFT, RIGHT], {"left": left(), "right": FakeCupyArray(right())})
 
 
-def test_two_devices_of_one_library_are_two() -> None:
+def test_inputs_on_two_devices_are_refused() -> None:
     torch = pytest.importorskip("torch")
     from rectexport.runtime.arrays.torch_arrays import TorchCudaTensors, TorchTensors
 

@@ -1,4 +1,4 @@
-"""NaN goes through; asked to, a session names where it came out and whether it went in."""
+"""NaN passes through; with check_finite, the error names the output, and the inputs that hold NaN."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_the_first_bad_output_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         check_finite(library, {"a": make(GOOD), "b": make(spoiled(np.inf, 0))}, {"p": make(GOOD)})
 
 
-def test_finite_inputs_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_if_all_inputs_are_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFinite, match=r"^output y has 3 of 6 .* first at \[0, 0\]; all inputs are finite$"):
         check_finite(NUMPY, {"x": GOOD}, {"y": spoiled(-np.inf, 0)})
 
 
-def test_nan_that_the_engine_loses_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_that_the_engine_drops_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         NotFinite, match=r"^input x has 1 of 6 elements NaN, .*, but the outputs are finite: the engine dropped it"
     ):
@@ -62,7 +62,7 @@ def test_whole_numbers_are_finite() -> None:
     check_finite(NUMPY, {"x": np.arange(3)}, {"y": np.ones(3, np.bool_)})
 
 
-def test_a_session_passes_nan_on_unless_asked(tmp_path: Path) -> None:
+def test_a_session_passes_nan_through_by_default(tmp_path: Path) -> None:
     package = dynamic_package(tmp_path / "tiny")
     image = np.ones((1, 1, 8, 8), np.float32)
     image[0, 0, 4, 4] = np.nan

@@ -1,4 +1,4 @@
-"""Feeds from files: by name, alone, or from a folder of images; and what is wrong with the file otherwise."""
+"""Inputs from files: by name, a single array, or a folder of images; and errors for other files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_goldens_and_kept_failures_are_inputs_too(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "goldens.npz", ONE)["goldens.npz"]["x"], X)
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     assert "no such file or folder (--inputs)" in refused(tmp_path / "missing.npz", ONE)
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing")
     assert "not a readable .npy or .npz" in refused(tmp_path / "bad.npz", ONE)
@@ -92,13 +92,13 @@ def test_colour_images_are_normalized_by_channel_and_fill_a_fixed_batch(tmp_path
     np.testing.assert_array_equal(last[0], last[1])  # filled up with its own image
 
 
-def test_integer_inputs_take_pixels_as_they_are(tmp_path: Path) -> None:
+def test_integer_inputs_get_unscaled_pixels(tmp_path: Path) -> None:
     pixels = picture(tmp_path / "a.png", 4, 5, 3)
     found = read(tmp_path, [TensorEntry("x", "uint8", (1, 3, 4, 5))])["a.png"]["x"]
     np.testing.assert_array_equal(found[0].transpose(1, 2, 0), pixels)
 
 
-def test_folders_that_do_not_fit(tmp_path: Path) -> None:
+def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "holds no image (.png" in refused(tmp_path, GREY)
     assert "images need a single input [N, 1 or 3, H, W], but the package takes x [1, 3, 2, 2], y [1]" in refused(
         tmp_path, TWO
@@ -110,7 +110,7 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     assert "--mean and --std take 1 or 1 values, got 3" in refused(tmp_path, GREY, ImageScaling((0.1, 0.2, 0.3)))
 
 
-def test_sixteen_bits_are_not_cut_to_eight(tmp_path: Path) -> None:
+def test_sixteen_bit_images_are_refused(tmp_path: Path) -> None:
     images = pytest.importorskip("PIL.Image")
     images.fromarray(np.arange(20, dtype=np.uint16).reshape(4, 5) * 3000).save(tmp_path / "deep.png")
     assert "expected 8 bits per channel" in refused(tmp_path, GREY)

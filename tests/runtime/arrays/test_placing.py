@@ -1,4 +1,4 @@
-"""Outputs go where the caller wants them."""
+"""Outputs are written into arrays that the caller gives."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_outputs_are_written_into_given_arrays(session: Session) -> None:
     np.testing.assert_array_equal(results["y"], expected)
 
 
-def test_torch_outputs_too(session: Session) -> None:
+def test_outputs_are_written_into_given_torch_tensors(session: Session) -> None:
     torch = pytest.importorskip("torch")
     target = torch.zeros((1, 1, 8, 8))
     assert session.run({"x": torch.from_numpy(IMAGE)}, {"y": target})["y"] is target
@@ -53,7 +53,7 @@ def test_torch_outputs_too(session: Session) -> None:
         ("y", np.zeros((1, 1, 8, 9), np.float32), "out y: expected shape [1, 1, 8, 8], got [1, 1, 8, 9]"),
     ],
 )
-def test_arrays_that_do_not_fit(session: Session, name: str, target: object, said: str) -> None:
+def test_output_arrays_that_do_not_fit_are_refused(session: Session, name: str, target: object, said: str) -> None:
     with pytest.raises(BadInput) as refused:
         session.run({"x": IMAGE}, {name: target})
     assert str(refused.value) == said

@@ -1,4 +1,4 @@
-"""What is missing is named together with what to install."""
+"""Missing libraries are named with the extra to install."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rectexport.runtime.base.environment import EXTRAS, missing, onnxruntime_con
 from rectexport.runtime.errors import MissingDependency
 
 
-def test_what_is_there_is_imported() -> None:
+def test_installed_libraries_are_imported() -> None:
     import onnxruntime
 
     assert require("onnxruntime") is onnxruntime
@@ -35,7 +35,7 @@ def test_what_is_there_is_imported() -> None:
         ("PIL.Image", "parity"),
     ],
 )
-def test_what_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> None:
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> None:
     assert module.partition(".")[0] in EXTRAS
     monkeypatch.setitem(sys.modules, module, None)  # importing it raises, as if it were absent
     with pytest.raises(MissingDependency) as missing:
@@ -46,7 +46,7 @@ def test_what_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch
     assert missing.value.exit_code == 5
 
 
-def test_what_is_missing_is_known_without_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_libraries_are_found_without_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment.importlib, "import_module", lambda name: pytest.fail("imported"))
     assert missing("onnxruntime") is None
     monkeypatch.setitem(EXTRAS, "not_there", "cpu")
@@ -54,7 +54,7 @@ def test_what_is_missing_is_known_without_an_import(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_reason_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library that is installed but broken says more than that it is missing."""
+    """The error of an installed but broken library is kept."""
 
     def broken(name: str) -> None:
         raise ImportError("libcudart.so.12: cannot open shared object file")
@@ -64,7 +64,7 @@ def test_the_reason_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         require("onnxruntime")
 
 
-def test_other_errors_of_a_library_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_of_a_library_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> None:
         raise RuntimeError("driver too old")
 

@@ -1,4 +1,4 @@
-"""Hashes, and that an output folder is there whole or not at all."""
+"""Hashes, and atomic replacement of files and folders."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_new_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert out.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_package_of_ours_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_package_of_ours_is_replaced_completely(tmp_path: Path) -> None:
     make(tmp_path / "out", manifest_json=OURS, old_txt="old")
     with replaced_directory(tmp_path / "out", "manifest.json") as work:
         (work / "new.txt").write_text("new")
@@ -80,7 +80,7 @@ def test_a_relative_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ids=lambda text: repr(text)[:20],
 )
 def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path, marker: str | None) -> None:
-    """Browsers' extensions and web apps have a manifest.json too."""
+    """Browser extensions and web apps have a manifest.json too."""
     out = make(tmp_path / "out", photo_jpg="dear")
     if marker is not None:
         (out / "manifest.json").write_text(marker, errors="surrogateescape")
@@ -125,7 +125,7 @@ def test_the_current_folder_is_refused_even_if_empty(tmp_path: Path, monkeypatch
 
 
 def test_a_mounted_folder_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A volume of a container, say: it can neither be renamed nor replaced."""
+    """A container's volume, for example, can neither be renamed nor replaced."""
     out = make(tmp_path / "out")
     monkeypatch.setattr(os.path, "ismount", lambda path: path == out)
     said = rf"name a folder in it, as in -o {out}/net"
@@ -135,7 +135,7 @@ def test_a_mounted_folder_is_refused_at_once(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("existing", [True, False])
-def test_an_error_inside_leaves_all_as_it_was(tmp_path: Path, error: type[BaseException], existing: bool) -> None:
+def test_an_error_in_the_block_changes_nothing(tmp_path: Path, error: type[BaseException], existing: bool) -> None:
     if existing:
         make(tmp_path / "out", manifest_json=OURS, old_txt="old")
     before = tree(tmp_path)
@@ -153,7 +153,7 @@ def test_an_error_inside_leaves_all_as_it_was(tmp_path: Path, error: type[BaseEx
 
 @pytest.mark.parametrize("error", [OSError(16, "Device or resource busy"), KeyboardInterrupt()])
 @pytest.mark.parametrize("failing", [1, 2])
-def test_a_rename_that_fails_leaves_all_as_it_was(
+def test_a_failed_rename_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, error: BaseException
 ) -> None:
     """The old package is set aside by the first rename, the new one put in place by the second."""
@@ -202,7 +202,7 @@ def test_a_parent_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
         pytest.fail("the block must not run")
 
 
-def test_an_interrupt_between_the_renames_brings_the_old_package_back(
+def test_an_interrupt_between_the_renames_restores_the_old_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_exchange", lambda work, out: False)
@@ -226,8 +226,8 @@ def test_an_interrupt_between_the_renames_brings_the_old_package_back(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
-def test_the_new_package_takes_the_place_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No rename of the old one comes first: at no moment is there no package."""
+def test_packages_are_exchanged_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old package is not renamed first: there is a package at every moment."""
     make(tmp_path / "out", manifest_json=OURS, old_txt="old")
 
     def refuse(*_: object) -> None:
@@ -240,7 +240,7 @@ def test_the_new_package_takes_the_place_at_once(tmp_path: Path, monkeypatch: py
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_where_folders_cannot_be_exchanged_two_steps_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_renames_if_folders_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_exchange", lambda work, out: False)
     make(tmp_path / "out", manifest_json=OURS, old_txt="old")
     with replaced_directory(tmp_path / "out", "manifest.json") as work:
@@ -249,7 +249,7 @@ def test_where_folders_cannot_be_exchanged_two_steps_do(tmp_path: Path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_package_that_a_killed_process_set_aside_comes_back(tmp_path: Path) -> None:
+def test_a_package_set_aside_by_a_killed_process_is_restored(tmp_path: Path) -> None:
     make(tmp_path / ".out.abcd1234.old", manifest_json=OURS, old_txt="old")
     make(tmp_path / ".out.abcd1234.partial", new_txt="half")
     with pytest.raises(ValueError, match="later"), replaced_directory(tmp_path / "out", "manifest.json"):
@@ -258,7 +258,7 @@ def test_a_package_that_a_killed_process_set_aside_comes_back(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_folder_that_others_filled_meanwhile_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_others_filled_in_the_meantime_is_kept(tmp_path: Path) -> None:
     def write() -> None:
         with replaced_directory(tmp_path / "out", "manifest.json") as work:
             (work / "new.txt").write_text("new")

@@ -1,4 +1,4 @@
-"""Distances against loops that are plainly right, and that a region sees its own errors only."""
+"""Distances agree with simple loops, and a region counts only its own errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_differences_are_taken_in_float64() -> None:
     assert compare(huge, huge * np.float32(2)).relative_l2 == pytest.approx(1.0, rel=1e-6)
 
 
-def test_equal_tensors_are_not_apart() -> None:
+def test_equal_tensors_have_distance_0() -> None:
     expected, _ = pair((2, 3, 5, 7))
     assert numbers(compare(expected, expected)) == (0.0, 0.0, pytest.approx(1.0, abs=1e-15))
     assert compare(expected, expected).cosine <= 1.0
@@ -86,11 +86,11 @@ def test_zeros() -> None:
 @pytest.mark.parametrize(
     ("wanted", "got"), [(1.0, np.nan), (np.nan, 1.0), (np.inf, 1.0), (np.inf, -np.inf), (np.nan, np.inf), (1.0, np.inf)]
 )
-def test_a_clash_about_finiteness_is_infinite(wanted: float, got: float) -> None:
+def test_an_element_finite_on_one_side_only_is_infinitely_wrong(wanted: float, got: float) -> None:
     assert compare(np.array([0.0, wanted, 2.0]), np.array([0.0, got, 2.0])) == CLASH
 
 
-def test_agreement_on_nan_and_infinity_is_no_error() -> None:
+def test_equal_nan_and_infinity_are_not_errors() -> None:
     expected = np.array([np.nan, np.inf, -np.inf, 3.0, 4.0])
     assert compare(expected, expected) == SAME
     actual = np.array([np.nan, np.inf, -np.inf, 3.0, 4.5])

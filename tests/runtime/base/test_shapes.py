@@ -1,4 +1,4 @@
-"""Shape flags: every spelling that is taken, and what is said about the others."""
+"""Shape options: every accepted notation, and errors for the others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SHAPE = (1, 3, 224, 224)
         ("x:1048576x1048576", ShapeFlag("x", (2**20, 2**20))),
     ],
 )
-def test_spellings(text: str, expected: ShapeFlag) -> None:
+def test_accepted_notations(text: str, expected: ShapeFlag) -> None:
     assert parse_shape_flag(text) == expected
 
 
@@ -93,7 +93,7 @@ BOUNDS = "every dimension must lie in 1..2147483647"
         ("x:1x3:int64x", "unknown dtype 'int64x'"),
     ],
 )
-def test_what_is_not_a_shape_is_said_with_the_flag(text: str, said: str) -> None:
+def test_errors_name_the_option(text: str, said: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_shape_flag(text, "--opt-shapes")
     message = str(refused.value)
@@ -103,7 +103,7 @@ def test_what_is_not_a_shape_is_said_with_the_flag(text: str, said: str) -> None
     assert refused.value.exit_code == 2
 
 
-def test_the_flag_is_input_unless_told() -> None:
+def test_the_default_option_is_input() -> None:
     with pytest.raises(UsageError, match=r"^--input 'x:a'"):
         parse_shape_flag("x:a")
 
@@ -136,7 +136,7 @@ def test_no_flags_are_no_entries() -> None:
         (["a:1x3,"], "--min-shapes '': expected NAME:1x3x224x224"),
     ],
 )
-def test_flags_that_clash(texts: list[str], said: str) -> None:
+def test_repeated_names_are_refused(texts: list[str], said: str) -> None:
     with pytest.raises(UsageError, match="^" + re.escape(said)):
         parse_shape_flags(texts, "--min-shapes")
 
@@ -157,7 +157,7 @@ def test_names_are_resolved() -> None:
         (["a:1x4", "1x3"], ["a"], "--input: input a is given twice, with its name and without"),
     ],
 )
-def test_names_that_do_not_fit(flags: list[str], names: list[str], said: str) -> None:
+def test_unknown_names_are_refused(flags: list[str], names: list[str], said: str) -> None:
     with pytest.raises(UsageError) as refused:
         resolve_names(parse_shape_flags(flags, "--input"), names, "--input")
     assert str(refused.value) == said
@@ -179,13 +179,13 @@ def test_a_range_keeps_its_sides() -> None:
         ((1, 8), (5, 8), (4, 8), "input x, axis 0: expected min <= opt <= max, got 1, 5, 4"),
     ],
 )
-def test_a_range_that_is_none(low: tuple, opt: tuple, high: tuple, said: str) -> None:
+def test_impossible_ranges_are_refused(low: tuple, opt: tuple, high: tuple, said: str) -> None:
     with pytest.raises(UsageError) as refused:
         check_range("x", low, opt, high)
     assert str(refused.value) == said
 
 
-def test_what_a_range_contains() -> None:
+def test_shapes_inside_a_range() -> None:
     bounds = ShapeRange((1, 3, 8), (2, 3, 8), (4, 3, 9))
     for inside in [(1, 3, 8), (4, 3, 9), (2, 3, 9)]:
         assert bounds.contains(inside)

@@ -1,4 +1,4 @@
-"""What a killed process leaves is removed; what a live one holds is not."""
+"""Temporaries of a killed process are removed; those of a running one are not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_killed_process(tmp_path: Path) -> None:
+def test_temporaries_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         assert len(names(tmp_path)) == 2
@@ -44,7 +44,7 @@ def test_a_killed_process(tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
-def test_all_that_is_not_ours_stays(tmp_path: Path) -> None:
+def test_other_files_are_kept(tmp_path: Path) -> None:
     kept = [".out.partial", ".out.abc.partial", ".out.other.abcd1234.partial", "out.abcd1234.partial", ".out.abcd1234"]
     for name in kept:
         (tmp_path / name).write_text("dear")
@@ -56,12 +56,12 @@ def test_all_that_is_not_ours_stays(tmp_path: Path) -> None:
     assert names(tmp_path) == sorted([*kept, "dear", ".out.abcd1234.partial", ".out.abcd1235.partial"])
 
 
-def test_two_at_once(tmp_path: Path) -> None:
+def test_two_temporaries_of_one_name_coexist(tmp_path: Path) -> None:
     with temporary_folder(tmp_path, "out") as first, temporary_folder(tmp_path, "out") as second:
         assert names(tmp_path) == sorted([first.name, second.name])
 
 
-def test_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scratch_folder_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "rectexport-scratch.abcd1234.partial").mkdir()
     with scratch_folder() as folder:
@@ -69,7 +69,7 @@ def test_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not names(tmp_path)
 
 
-def test_one_that_is_taken_before_it_is_held_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_removed_before_it_is_locked_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
     flock = fcntl.flock

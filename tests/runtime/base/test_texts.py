@@ -1,4 +1,4 @@
-"""Texts from files are shown without harm."""
+"""Untrusted texts are shown safely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds go into the manifest and come back."""
+"""Tolerances in the manifest, and their use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rectexport.runtime.base.tolerance import Tolerance
     "bounds",
     [Tolerance(1e-5), Tolerance(5e-3, {"": 1e-3, "a:b": 0.0}), Tolerance(0.0, {"y": 1.0}, {"": 1e-2, "z": 2.0})],
 )
-def test_the_way_into_the_manifest_and_back(bounds: Tolerance) -> None:
+def test_tolerances_round_trip_through_the_manifest(bounds: Tolerance) -> None:
     assert Tolerance.from_dict(bounds.as_dict()) == bounds
 
 

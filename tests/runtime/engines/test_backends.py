@@ -18,7 +18,7 @@ from tests.places import ROOT
 
 
 def backend(name: str, absent: str | None = None, fails: Exception | None = None) -> Backend:
-    """A backend that opens to a runner named after it, unless it is absent or fails."""
+    """A backend that opens a runner named after it, unless it is absent or fails."""
 
     def open_it(package: Package, options: BackendOptions) -> Any:
         if fails:

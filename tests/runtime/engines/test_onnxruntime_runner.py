@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the Runner protocol, and what it says about files and feeds that it refuses."""
+"""ONNX Runtime behind the Runner protocol, and its errors for files and feeds that it refuses."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_options_reach_the_engine(exported: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x08\x07" * 50])
-def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_model_is_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(data)
     for model, name in ((path, str(path)), (data, "model")):
@@ -74,7 +74,7 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path, data: bytes) ->
 @pytest.mark.parametrize(
     ("text", "said"), [("first\nsecond", "first"), ("x" * 999, "x" * 500), ("", "RuntimeError"), ("\n", "RuntimeError")]
 )
-def test_only_the_first_line_of_the_engine_is_told(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+def test_errors_show_only_the_engines_first_line(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
     import onnxruntime
 
     def fail(*_: object, **__: object) -> None:
@@ -99,13 +99,13 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ({"y": np.zeros(3, np.int64)}, "y int64[3]"),
     ],
 )
-def test_feeds_that_do_not_fit_are_shown(runner: OnnxRuntimeRunner, feeds: dict[str, np.ndarray], shown: str) -> None:
+def test_errors_show_the_feeds(runner: OnnxRuntimeRunner, feeds: dict[str, np.ndarray], shown: str) -> None:
     with pytest.raises(BadInput) as refused:
         runner.run(feeds)
     assert str(refused.value).startswith(f"ONNX Runtime could not run with {shown}: ")
 
 
-def test_a_closed_runner_says_so(exported: Path) -> None:
+def test_a_closed_runner_raises(exported: Path) -> None:
     inputs, _ = Package.open(exported).goldens()
     runner = OnnxRuntimeRunner(exported / "model.onnx")
     runner.close()

@@ -47,7 +47,7 @@ def test_openvino_answers_like_the_goldens(package: Package) -> None:
         runner.run(inputs)
 
 
-def test_openvino_serves_threads_apart(package: Package) -> None:
+def test_openvino_threads_get_their_own_results(package: Package) -> None:
     pytest.importorskip("openvino")
     (image,) = package.goldens()[0].values()
     images = [np.roll(image, shift, axis=2) for shift in range(8)] * 3

@@ -1,4 +1,4 @@
-"""What is run at load, and that it is said."""
+"""The shapes that are run at load, and the progress that is reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def entry(low: int, opt: int, high: int, name: str = "x") -> TensorEntry:
         ([TensorEntry("y", "float32", ("n",)), entry(1, 2, 4)], []),
     ],
 )
-def test_usual_smallest_and_largest_where_cheap(inputs: list[TensorEntry], sizes: list[int]) -> None:
+def test_usual_smallest_and_cheap_largest_shapes_are_run(inputs: list[TensorEntry], sizes: list[int]) -> None:
     assert [shapes["x"] for shapes in warm_up_shapes(manifest(*inputs))] == [(size,) for size in sizes]
 
 
@@ -74,7 +74,7 @@ def test_every_input_gets_zeros_of_its_dtype() -> None:
     assert (first["x"].shape, first["x"].dtype, first["y"].shape, first["y"].dtype) == ((2,), "float32", (5,), "int64")
 
 
-def test_load_warms_up_unless_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_warms_up_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = dynamic_package(tmp_path / "tiny")
     recorder = Recorder()
     monkeypatch.setattr(api, "choose_backend", lambda *_: (recorder, Choice("r", "Recorder")))
@@ -90,7 +90,7 @@ def test_load_warms_up_unless_told_not_to(tmp_path: Path, monkeypatch: pytest.Mo
     assert not recorder.closed
 
 
-def test_an_engine_that_fails_then_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_fails_in_the_warm_up_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = dynamic_package(tmp_path / "tiny")
     recorder = Recorder(fails=True)
     monkeypatch.setattr(api, "choose_backend", lambda *_: (recorder, Choice("r", "Recorder")))

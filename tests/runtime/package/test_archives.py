@@ -1,4 +1,4 @@
-"""Archives that leave a reader a choice, or grow, are refused; honest ones are not. tests/hostile has more."""
+"""Ambiguous archives and decompression bombs are refused, ordinary ones are not. tests/hostile has more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def zipped(*entries: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_honest(tmp_path: Path, save) -> None:
+def test_ordinary_archives_are_accepted(tmp_path: Path, save) -> None:
     save(tmp_path / "a.npz", x=np.zeros((64, 64)), y=np.ones(3))
     check_archive(tmp_path / "a.npz")
 
@@ -44,13 +44,13 @@ def test_honest(tmp_path: Path, save) -> None:
     # Not the bytes themselves: they hold the time, and processes that share the tests must agree on their names.
     ids=["twice", "up", "absolute", "up within", "in front", "two archives", "nothing", "cut short", "empty"],
 )
-def test_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_ambiguous_archives_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(BadInput, match=rf"a\.zip: .*{said}"):
         check_archive(tmp_path / "a.zip")
 
 
-def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_BYTES", 1000)
     monkeypatch.setattr(archives, "MAX_ENTRIES", 3)
     path = tmp_path / "a.zip"

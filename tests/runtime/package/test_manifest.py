@@ -1,4 +1,4 @@
-"""A manifest is read with suspicion: everything that may be wrong with it is named."""
+"""A manifest is untrusted: every fault in it is named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHA = "0" * 64
 
 
 def refusal(folder: Path) -> str:
-    """What is said about the manifest of a folder, without the file's name, which stands in front."""
+    """The error for a folder's manifest, without the file name at its start."""
     with pytest.raises(BadInput) as refused:
         read_manifest(folder)
     prefix = f"{folder}/manifest.json: "
@@ -29,7 +29,7 @@ def refusal(folder: Path) -> str:
 
 
 def place(document: Any, path: str, value: Any) -> None:
-    """Sets what a dotted path leads to; ... takes it away."""
+    """Sets the value at a dotted path; ... removes it."""
     *above, last = path.split(".")
     for key in above:
         document = document[int(key) if isinstance(document, list) else key]
@@ -74,7 +74,7 @@ def test_the_exported_manifest_is_read(exported: Path) -> None:
         *(("inputs.0.dtype", name) for name in ("bool", "int8", "uint64", "float16", "float64")),
     ],
 )
-def test_what_else_is_valid(write_manifest: Writer, path: str, value: Any) -> None:
+def test_unusual_but_valid_values_are_accepted(write_manifest: Writer, path: str, value: Any) -> None:
     read_manifest(write_manifest(lambda document: place(document, path, value)))
 
 
@@ -126,7 +126,7 @@ def test_what_else_is_valid(write_manifest: Writer, path: str, value: Any) -> No
         ("files", {"model.onnx": SHA + "\n"}, "files.model.onnx: expected a sha256 in hex, got '000"),
     ],
 )
-def test_what_is_wrong_is_named(write_manifest: Writer, path: str, value: Any, said: str) -> None:
+def test_every_fault_is_named(write_manifest: Writer, path: str, value: Any, said: str) -> None:
     assert refusal(write_manifest(lambda document: place(document, path, value))).startswith(said)
 
 
@@ -136,7 +136,7 @@ def test_the_second_tensor_is_named_by_its_number(write_manifest: Writer) -> Non
 
 
 @pytest.mark.parametrize("version", [2, 0, None, "1", 1.5, [1]])
-def test_another_version_says_what_to_do(write_manifest: Writer, version: Any) -> None:
+def test_another_version_is_refused_with_a_way_out(write_manifest: Writer, version: Any) -> None:
     folder = write_manifest(lambda document: place(document, "version", version))
     assert refusal(folder) == (
         f"package version {version!r}, this rectexport reads 1: "
@@ -171,7 +171,7 @@ def test_files_outside_the_folder_are_refused(write_manifest: Writer, name: str)
 @pytest.mark.parametrize(
     ("document", "kind"), [([], "a list"), ("text", "a str"), (5, "a int"), (None, "nothing"), (True, "a bool")]
 )
-def test_a_document_that_is_no_object(write_manifest: Writer, document: Any, kind: str) -> None:
+def test_a_document_that_is_not_an_object_is_refused(write_manifest: Writer, document: Any, kind: str) -> None:
     folder = write_manifest()
     (folder / "manifest.json").write_text(json.dumps(document))
     assert refusal(folder) == f"document: expected a dict, got {kind}"
@@ -181,13 +181,13 @@ def test_a_document_that_is_no_object(write_manifest: Writer, document: Any, kin
     "data",
     [b"", b"{", b"\xff\xfe\x00", b"{'format': 1}", b"[" * 200_000, b'{"a":' * 200_000, b'{"a": ' + b"9" * 9999 + b"}"],
 )
-def test_what_is_not_json(write_manifest: Writer, data: bytes) -> None:
+def test_text_that_is_not_json_is_refused(write_manifest: Writer, data: bytes) -> None:
     folder = write_manifest()
     (folder / "manifest.json").write_bytes(data)
     assert refusal(folder).startswith("not JSON: ")
 
 
-def test_a_manifest_may_not_be_endless(write_manifest: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_above_the_size_limit_is_refused(write_manifest: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_manifest()
     size = (folder / "manifest.json").stat().st_size
     assert manifest.MAX_BYTES >= 1 << 20
@@ -197,7 +197,7 @@ def test_a_manifest_may_not_be_endless(write_manifest: Writer, monkeypatch: pyte
     assert refusal(folder) == f"{size} bytes, more than the {size - 1} that a manifest may have"
 
 
-def test_where_there_is_no_package(tmp_path: Path) -> None:
+def test_paths_without_a_package_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     (tmp_path / "empty").mkdir()
     (tmp_path / "odd/manifest.json").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What stands in an ONNX file before its graph."""
+"""Operator set versions read from an ONNX file."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def test_the_last_version_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 40, b"\x42", b"\x42\x7f\x10", b"\x0b", b"\x09\x00", b"\x10\x80"])
-def test_what_is_no_protocol_buffer_is_left_to_the_engine(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_protocol_buffers_are_left_to_the_engine(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     check_opsets(path)
 
 
 @pytest.mark.parametrize("opset", [HUGE, 18])
-def test_openvino_is_not_asked_to_count(tmp_path: Path, opset: int) -> None:
+def test_openvino_is_not_given_an_impossible_opset(tmp_path: Path, opset: int) -> None:
     pytest.importorskip("openvino")
     from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 

@@ -1,4 +1,4 @@
-"""A package that was changed, cut short or is incomplete does not pass."""
+"""A package that was changed, truncated or is incomplete is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import LOCK, Package, add_files, changing
 
 
-def test_an_exported_package_is_whole(exported: Path) -> None:
+def test_an_exported_package_passes(exported: Path) -> None:
     package = Package.open(str(exported))
     assert package.path == exported
     assert package.model_file == exported / "model.onnx"
@@ -87,7 +87,7 @@ def test_a_signature_is_not_listed(package: Path) -> None:
     Package.open(package).verify_files()
 
 
-def test_goldens_are_an_input_and_an_answer(exported: Path) -> None:
+def test_goldens_hold_inputs_and_outputs(exported: Path) -> None:
     package = Package.open(exported)
     inputs, outputs = package.goldens()
     for arrays, entries in ((inputs, package.manifest.inputs), (outputs, package.manifest.outputs)):
@@ -141,13 +141,13 @@ def archive(**files: bytes) -> bytes:
     ],
     ids=["empty", "garbage", "zip", "npy", "cut", "side", "name", "pickle", "void", "array", "dtype"],
 )
-def test_goldens_that_cannot_be_read(package: Path, data: bytes) -> None:
+def test_unreadable_goldens_are_refused(package: Path, data: bytes) -> None:
     (package / "goldens.npz").write_bytes(data)
     with pytest.raises(BadInput, match=r"goldens\.npz: unreadable goldens: ."):
         Package.open(package).goldens()
 
 
-def test_goldens_that_are_missing(package: Path) -> None:
+def test_missing_goldens_are_refused(package: Path) -> None:
     (package / "goldens.npz").unlink()
     with pytest.raises(BadInput, match=r"goldens\.npz: unreadable goldens: .*No such file"):
         Package.open(package).goldens()
@@ -168,7 +168,7 @@ def test_files_are_added_with_their_hashes(package: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("step", ["shutil.copyfile", "sha256"], ids=["before the copy", "after it"])
-def test_whoever_stops_halfway_leaves_a_whole_package(
+def test_an_interrupted_change_leaves_a_valid_package(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     source = tmp_path / "plan"
@@ -189,12 +189,12 @@ def test_whoever_stops_halfway_leaves_a_whole_package(
     assert not list(package.glob(".*.partial"))
 
 
-def test_bytes_are_added_as_files_are(package: Path) -> None:
+def test_bytes_can_be_added_like_files(package: Path) -> None:
     add_files(package, {"a.plan": b"code"}).verify_files()
     assert (package / "a.plan").read_bytes() == b"code"
 
 
-def test_what_cannot_be_replaced_is_found_before_anything_changes(package: Path) -> None:
+def test_files_that_cannot_be_replaced_are_refused_before_any_change(package: Path) -> None:
     add_files(package, {"a.plan": b"code"})
     before = (package / "manifest.json").read_bytes()
     (package / "a.plan").unlink()
@@ -204,12 +204,12 @@ def test_what_cannot_be_replaced_is_found_before_anything_changes(package: Path)
     assert (package / "manifest.json").read_bytes() == before
 
 
-def test_the_manifest_is_not_added(package: Path, tmp_path: Path) -> None:
+def test_the_manifest_cannot_be_added(package: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"manifest\.json is written by this function"):
         add_files(package, {"manifest.json": tmp_path / "x"})
 
 
-def test_only_a_package_is_locked(package: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_package_gets_no_lock_file(package: Path, tmp_path: Path) -> None:
     with changing(package) as opened:
         assert opened.path == package and (package / LOCK).stat().st_size == 0
     with pytest.raises(BadInput, match="not a package"), changing(tmp_path):

@@ -1,4 +1,4 @@
-"""The own reader of JSON Schema agrees with the library for it, on the manifest's schema."""
+"""Our JSON Schema checks agree with the jsonschema library on the manifest's schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def document(tmp_path: Path) -> dict[str, Any]:
     return copy.deepcopy(dynamic_package(tmp_path / "tiny").manifest.data)
 
 
-def test_manifests_that_were_written_fit(exported: Path, document: dict[str, Any]) -> None:
+def test_written_manifests_fit_the_schema(exported: Path, document: dict[str, Any]) -> None:
     assert list(manifest_faults(Package.open(exported).manifest.data)) == []
     assert list(manifest_faults(document)) == []
 
@@ -61,7 +61,7 @@ def test_every_fault_is_found_and_named(document: dict[str, Any], change: Callab
     assert found[0].startswith(said) or found[0].endswith(said)
 
 
-def test_what_fits_stays_fitting(document: dict[str, Any]) -> None:
+def test_valid_changes_still_fit(document: dict[str, Any]) -> None:
     document["versions"]["torch"] = None
     document["options"]["opset"] = 18.0  # a whole number, as JSON Schema has it
     document["source"]["sha256"] = "a" * 64
@@ -94,7 +94,7 @@ def _put(value: Any, path: tuple[Any, ...], new: Any) -> None:
     value[path[-1]] = new
 
 
-def test_the_document_itself_may_be_anything() -> None:
+def test_a_document_that_is_not_an_object_is_a_fault() -> None:
     for value in (None, [], 3, "text"):
         assert next(manifest_faults(value)).startswith("manifest: expected object, got ")
 
@@ -105,6 +105,6 @@ def test_one_of_takes_exactly_one() -> None:
     assert list(faults(4, both, {})) == ["manifest: matches more than one alternative of oneOf"]
 
 
-def test_a_keyword_that_is_not_known_is_not_passed_over() -> None:
+def test_an_unknown_keyword_raises() -> None:
     with pytest.raises(KeyError, match="maxItems"):
         list(faults([1], {"maxItems": 0}, {}))

@@ -1,4 +1,4 @@
-"""A signature vouches for a manifest, and the manifest for every file."""
+"""A signature protects the manifest, and the manifest protects every file."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def test_signed_and_loaded(package: Path, key: Path, public: Path) -> None:
     rectexport.load(package).close()
 
 
-def test_the_key_is_private(key: Path) -> None:
+def test_only_the_owner_can_read_the_private_key(key: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     with pytest.raises(BadInput, match="never overwritten"):
         generate_key(key)
 
 
-def test_half_a_key_is_not_left(tmp_path: Path) -> None:
+def test_an_existing_key_is_kept_and_no_public_key_is_left(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("dear")
     with pytest.raises(BadInput, match="never overwritten"):
         generate_key(tmp_path / "key")
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
-def test_another_key(package: Path, key: Path, tmp_path: Path) -> None:
+def test_a_signature_of_another_key_is_refused(package: Path, key: Path, tmp_path: Path) -> None:
     sign_package(Package.open(package), key)
     other = generate_key(tmp_path / "other")
     with pytest.raises(BadInput, match="another key signed it"):
@@ -58,7 +58,7 @@ def test_another_key(package: Path, key: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [lambda d: d["files"].update({"model.onnx": "0" * 64}), lambda d: d.update(created="")]
 )
-def test_a_changed_manifest(package: Path, key: Path, public: Path, change) -> None:
+def test_a_changed_manifest_is_refused(package: Path, key: Path, public: Path, change) -> None:
     sign_package(Package.open(package), key)
     document = json.loads((package / "manifest.json").read_text())
     change(document)
@@ -67,7 +67,7 @@ def test_a_changed_manifest(package: Path, key: Path, public: Path, change) -> N
         check_signature(Package.open(package), public)
 
 
-def test_a_changed_file(package: Path, key: Path, public: Path) -> None:
+def test_a_changed_file_is_refused(package: Path, key: Path, public: Path) -> None:
     sign_package(Package.open(package), key)
     with (package / "model.onnx").open("ab") as stream:
         stream.write(b"\0")
@@ -77,7 +77,7 @@ def test_a_changed_file(package: Path, key: Path, public: Path) -> None:
         sign_package(Package.open(package), key)
 
 
-def test_a_manifest_that_is_swapped_after_it_was_read(package: Path, key: Path, public: Path) -> None:
+def test_a_manifest_replaced_after_it_was_read_is_refused(package: Path, key: Path, public: Path) -> None:
     sign_package(Package.open(package), key)
     opened = Package.open(package)
     opened.manifest.data["created"] = "another one was read"
@@ -86,13 +86,13 @@ def test_a_manifest_that_is_swapped_after_it_was_read(package: Path, key: Path, 
 
 
 @pytest.mark.parametrize("signature", [b"", b"\0" * 64, b"\0" * 63, b"x" * 1000])
-def test_no_signature(package: Path, public: Path, signature: bytes) -> None:
+def test_a_missing_signature_is_refused(package: Path, public: Path, signature: bytes) -> None:
     (package / "manifest.sig").write_bytes(signature)
     with pytest.raises(BadInput, match="not a signature"):
         check_signature(Package.open(package), public)
 
 
-def test_keys_that_are_none(package: Path, key: Path, public: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_keys_are_refused(package: Path, key: Path, public: Path, tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -121,7 +121,9 @@ def _signed(package: Path, key: Path) -> Package:
     return Package.open(package)
 
 
-def test_the_commands(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_sign_and_keygen_on_the_command_line(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     from rectexport.cli.main import main
 
     for words in (["keygen", str(tmp_path / "k")], ["sign", str(package), "--key", str(tmp_path / "k")]):

@@ -1,4 +1,4 @@
-"""The picture is drawn for any pair of tensors, and is there whole or not at all."""
+"""The heat map is drawn for any pair of tensors and written atomically."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def draw(path: Path, expected: Any, actual: Any) -> Any:
 
 
 def blue(pixels: Any) -> Any:
-    """Where the ring is: the mean place of its colour in each third of the picture, as fractions of that third."""
+    """The ring's centre in each third of the picture, as fractions of that third: the mean place of its colour."""
     mask = np.abs(pixels - [0, 160, 255]).sum(-1) < 10
     width = pixels.shape[1] // 3
     return [np.argwhere(mask[:, i * width : (i + 1) * width]).mean(0) / (len(pixels), width) for i in range(3)]
 
 
-def test_the_ring_stands_at_the_worst_pixel(tmp_path: Path) -> None:
+def test_the_ring_marks_the_worst_pixel(tmp_path: Path) -> None:
     expected, actual = pair(2, 3, 9, 9)
     actual[1, 2, 0, 0] += 3
     left = blue(draw(tmp_path / "left.png", expected, actual))
@@ -64,7 +64,7 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     with pytest.raises(BadInput, match="is a folder"):
         draw_heat_map(tmp_path, "t", *pair(1, 1, 2, 2))

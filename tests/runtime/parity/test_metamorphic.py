@@ -1,4 +1,4 @@
-"""Every check passes a model that treats rows alone, and finds the fault it is for."""
+"""Every check passes a model with independent rows, and finds the fault that it is made for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROW_CHECKS = ("equal rows", "batch size", "row order", "padding")
 
 
 class Engine:
-    """Answers with a function of the input and of how often it was asked."""
+    """Returns a function of the input and of the number of calls."""
 
     def __init__(self, answer: Callable[[Any, int], Any]) -> None:
         self.answer = answer
@@ -45,7 +45,7 @@ def mean(x: Any, asked: int = 0) -> Any:
     return x.mean((2, 3))
 
 
-def test_rows_on_their_own_pass_every_check() -> None:
+def test_independent_rows_pass_every_check() -> None:
     checks = check(mean)
     assert list(checks) == [*ROW_CHECKS, "second run", "rebuilt session"]
     assert not failing(checks) and not any(found.skipped for found in checks.values())
@@ -68,8 +68,8 @@ def test_a_planted_fault_is_found_by_its_check(fault: Callable[[Any, int], Any],
     assert failing(check(fault)) == found
 
 
-def test_what_an_earlier_run_leaves_behind_is_found() -> None:
-    """The first answer is not repeated at once but after another question."""
+def test_state_left_by_an_earlier_run_is_found() -> None:
+    """The first input is run again after another one."""
     last: list[Any] = [0.0]
 
     def stale(x: Any, asked: int) -> Any:
@@ -79,7 +79,7 @@ def test_what_an_earlier_run_leaves_behind_is_found() -> None:
     assert "second run" in failing(check(stale, batch="fixed batch"))
 
 
-def test_a_rebuilt_session_may_differ_as_far_as_its_bound() -> None:
+def test_a_rebuilt_session_may_differ_within_its_bound() -> None:
     def other() -> Engine:
         return Engine(lambda x, _: mean(x) * np.float32(1.000003))
 
@@ -100,27 +100,27 @@ def test_the_rebuilt_session_is_closed() -> None:
     assert [engine.closed for engine in opened] == [True]
 
 
-def test_rounding_is_within_the_bound_and_said() -> None:
+def test_rounding_within_the_bound_passes_and_is_reported() -> None:
     checks = check(lambda x, _: mean(x) * (1 + 1e-6 * len(x)))
     assert not failing(checks)
     assert not checks["batch size"].bit_equal and 1e-7 < checks["batch size"].worst < 2e-5
     assert checks["batch size"].bound.relative_l2 == 2e-5 and "twice the tolerance" in checks["batch size"].bound.reason
 
 
-def test_failures_name_output_and_place() -> None:
+def test_failures_name_the_output_and_its_worst_element() -> None:
     (failure,) = check(lambda x, _: mean(x) + (np.arange(len(x)) == 2)[:, None] * [0, 5])["equal rows"].failures
     assert failure.startswith("3 equal rows: y differs, relative L2 ")
     assert "allowed relative L2 2e-05; farthest off at (2, 1): expected " in failure
 
 
-def test_an_answer_of_another_shape_is_a_failure() -> None:
+def test_an_output_of_another_shape_is_a_failure() -> None:
     checks = check(lambda x, _: mean(x)[:, : 1 + (len(x) > 2)])
     assert checks["batch size"].failures == [
         f"batch {size} against 3: y has shape [{size}, 1], expected [{size}, 2]" for size in (1, 2)
     ]
 
 
-def test_a_fixed_batch_is_skipped_and_the_rest_is_not() -> None:
+def test_a_fixed_batch_skips_only_the_batch_checks() -> None:
     checks = check(mean, batch="fixed batch")
     assert [checks[name].skipped for name in ROW_CHECKS] == ["fixed batch"] * 4
     assert not checks["second run"].skipped and not checks["rebuilt session"].skipped
@@ -142,7 +142,7 @@ def test_an_output_without_batch_axis_is_skipped() -> None:
         ((4, 9), 5, set()),
     ],
 )
-def test_narrow_batches_skip_what_they_have_no_room_for(batch: Any, rows: int, skipped: set[str]) -> None:
+def test_narrow_batch_ranges_skip_checks_that_need_more_rows(batch: Any, rows: int, skipped: set[str]) -> None:
     assert rows_of(*batch) == rows
     feeds = {"x": np.random.default_rng(1).standard_normal((rows, 1, 2, 2)).astype(np.float32)}
     checks = check(mean, batch=batch, feeds=feeds)

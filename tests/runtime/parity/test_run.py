@@ -1,4 +1,4 @@
-"""Cases are fed, judged and located, whatever the engine and the reference are."""
+"""Cases are run, compared and located, with any engine and reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
-from rectexport.runtime.parity.cases import Case, make_cases
+from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.parity.cases import Case, asked_sizes, make_cases
 from rectexport.runtime.parity.metamorphic import Bound
 from rectexport.runtime.parity.outcome import Exhibit, ParityOutcome
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, first_divergence
@@ -33,7 +34,7 @@ def wrong_corner(x: Any) -> Any:
 
 
 class Model:
-    """An engine and a reference at once: one function of the input; `sizes` is what it takes."""
+    """An engine and a reference: a function of the input; `sizes` are the batch sizes that it takes."""
 
     description = "a function"
 
@@ -54,7 +55,7 @@ class Model:
 
 
 class Layers:
-    """Compares one tensor, the output as it is inside, and remembers what it was fed."""
+    """Compares one tensor, the output before the engine's fault, and records the feeds."""
 
     notes = ("a note",)
 
@@ -107,7 +108,7 @@ def test_a_right_engine_passes_every_case(package: Package) -> None:
     assert found.exhibit.title.startswith("output logits")
 
 
-def test_a_failure_keeps_its_feeds_and_says_why_there_is_no_layer(package: Package) -> None:
+def test_a_failure_keeps_its_feeds_and_says_why_no_layer_is_named(package: Package) -> None:
     found = outcome(package, wrong_corner)
     assert not found.passed and found.divergence is None
     assert found.failures[0].startswith("goldens: logits: relative L2 ")
@@ -118,7 +119,7 @@ def test_a_failure_keeps_its_feeds_and_says_why_there_is_no_layer(package: Packa
     assert regions["corner"].relative_l2 > 0.1 and regions["edge"].relative_l2 == regions["interior"].relative_l2 == 0
 
 
-def test_the_layer_is_looked_for_once_with_all_rows(package: Package) -> None:
+def test_the_diverging_layer_is_searched_once_on_all_rows(package: Package) -> None:
     layers = Layers(wrong_corner)
     found = outcome(package, wrong_corner, layers=layers)
     assert layers.fed == [X.shape]
@@ -129,7 +130,7 @@ def test_the_layer_is_looked_for_once_with_all_rows(package: Package) -> None:
     assert document["first_divergence"]["layer"] == "conv" and document["passed"] is False
 
 
-def test_layers_that_agree_put_the_blame_on_what_nobody_sees(package: Package) -> None:
+def test_a_fault_in_no_inner_layer_is_explained(package: Package) -> None:
     found = outcome(package, wrong_corner, layers=Layers(right))
     assert "every inner tensor agrees with a function, but the stored answers differ" in found.notes[0]
     only_four = outcome(
@@ -139,20 +140,20 @@ def test_layers_that_agree_put_the_blame_on_what_nobody_sees(package: Package) -
     assert only_four.exhibit.title == "output logits, x:4x3x8x8"
 
 
-def test_every_size_is_looked_into_once_on_two_rows(package: Package) -> None:
+def test_layers_are_compared_once_per_size_on_two_rows(package: Package) -> None:
     layers = Layers(right)
     found = outcome(package, layers=layers, per_layer=True)
     assert layers.fed == [(2, 3, 8, 8), (1, 3, 8, 8)]  # example and min; max and odd are the same two rows
     assert [bool(case.layers) for case in found.cases] == [False, True, True, False, False]
 
 
-def test_sizes_that_the_reference_does_not_take_are_counted(package: Package) -> None:
+def test_sizes_that_the_reference_refuses_are_counted(package: Package) -> None:
     found = outcome(package, reference=Model(right, sizes=(2, 4)))
     assert [case.label for case in found.cases] == ["goldens", "example", "max"]
     assert found.notes == ["2 sizes were skipped: the reference does not take them"]
 
 
-def test_a_reference_without_an_output(package: Package) -> None:
+def test_a_reference_that_lacks_an_output_is_refused(package: Package) -> None:
     reference = Model(right)
     reference.outputs = lambda feeds: {"other": X}  # type: ignore[method-assign]
     with pytest.raises(BadInput, match="output logits is missing in a function"):
@@ -167,21 +168,35 @@ def test_metamorphic_failures_are_failures(package: Package) -> None:
     assert found.failed_feeds["x"].shape == (3, 3, 8, 8)  # type: ignore[index]
 
 
-def test_shapes_that_are_asked_for_take_the_sweeps_place(package: Package) -> None:
+def test_given_shapes_replace_the_sweep(package: Package) -> None:
     found = [case.label for case in make_cases(package, None, ("x:3x3x8x8", "1x3x8x8"), ImageScaling())]
     assert found == ["goldens", "example", "x:3x3x8x8", "1x3x8x8"]
     with pytest.raises(UsageError, match="no input 'z'"):
         list(make_cases(package, None, ("z:1x3x8x8",), ImageScaling()))
 
 
-def test_a_case_is_cut_along_a_batch_that_may_vary(package: Package) -> None:
+@pytest.mark.parametrize(
+    ("texts", "sizes"),
+    [
+        (["x:1x2", "y:3"], {"x:1x2,y:3": {"x": (1, 2), "y": (3,)}}),
+        (["x:1x2,y:3"], {"x:1x2,y:3": {"x": (1, 2), "y": (3,)}}),
+        (["x:1x2", "x:3x4"], {"x:1x2": {"x": (1, 2), "y": (9,)}, "x:3x4": {"x": (3, 4), "y": (9,)}}),
+        (["y:3", "x:1x2", "y:4"], {"y:3,x:1x2": {"x": (1, 2), "y": (3,)}, "y:4": {"x": (9, 9), "y": (4,)}}),
+    ],
+)
+def test_a_name_given_again_begins_another_size(texts: list[str], sizes: dict[str, dict[str, tuple[int, ...]]]) -> None:
+    entries = [TensorEntry("x", "float32", ("n", "m")), TensorEntry("y", "float32", ("k",))]
+    assert asked_sizes(entries, texts, {"x": (9, 9), "y": (9,)}) == sizes
+
+
+def test_a_case_is_cut_along_a_dynamic_batch(package: Package) -> None:
     case = Case("c", {"x": np.zeros((4, 3, 8, 8))})
     assert case.cut(package.manifest.inputs, 2)["x"].shape == (2, 3, 8, 8)
     fixed = [type(package.manifest.inputs[0])("x", "float32", (4, 3, 8, 8))]
     assert case.cut(fixed, 2)["x"].shape == (4, 3, 8, 8)
 
 
-def test_an_output_that_is_right_on_the_whole_may_be_wrong_in_a_corner() -> None:
+def test_an_output_within_tolerance_may_fail_in_a_corner() -> None:
     """One pixel of 128 x 128: 4e-5 of the whole is within the tolerance, a hundredth of its region is not."""
     case = CaseReport("c", {})
     wanted = np.ones((1, 1, 128, 128))
@@ -194,7 +209,7 @@ def test_an_output_that_is_right_on_the_whole_may_be_wrong_in_a_corner() -> None
     ]
 
 
-def test_the_exhibit_is_the_first_that_is_off_or_else_the_farthest() -> None:
+def test_the_exhibit_is_the_first_failure_or_the_largest_error() -> None:
     arrays = np.zeros(1), np.ones(1)
     exhibit = Exhibit()
     for score in (0.1, 0.5, 0.3):
@@ -212,7 +227,7 @@ def test_the_exhibit_is_the_first_that_is_off_or_else_the_farthest() -> None:
     assert empty.score < 0
 
 
-def test_the_first_layer_beyond_ten_times_the_tolerance() -> None:
+def test_the_first_layer_above_ten_times_the_tolerance_diverges() -> None:
     near, far = (
         compare_layer(name, name, np.ones(4), np.ones(4) + error) for name, error in (("a", 9e-5), ("b", 2e-4))
     )

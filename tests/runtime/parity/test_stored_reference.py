@@ -1,4 +1,4 @@
-"""An ONNX file answers in the package's place, under the package's names."""
+"""An ONNX file computes the outputs for a package's inputs, under the package's names."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def opened(exported: Path) -> Package:
 
 
 def renamed(package: Package, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Package:
-    """The package as if its model had these names."""
+    """The package with these names in its manifest."""
     entries = [tuple(TensorEntry(name, "float32", (1,)) for name in names) for names in (inputs, outputs)]
     return Package(package.path, Manifest(entries[0], entries[1], {}, {}, {}))
 
 
-def test_it_answers_as_the_goldens_do(opened: Package) -> None:
+def test_the_reference_reproduces_the_goldens(opened: Package) -> None:
     feeds, answers = opened.goldens()
     reference = StoredReference(opened.model_file, opened, "the model")
     assert reference.description == "the model in ONNX Runtime on the CPU, without graph optimizations"
@@ -42,7 +42,7 @@ def test_other_names_are_paired_in_order_and_other_types_cast(opened: Package) -
     np.testing.assert_allclose(found["classes"], answer, rtol=1e-3, atol=1e-4)
 
 
-def test_it_says_which_sizes_it_takes(opened: Package) -> None:
+def test_accepts_tells_which_sizes_the_model_takes(opened: Package) -> None:
     (name,), (shape,) = opened.goldens()[0], [array.shape for array in opened.goldens()[0].values()]
     reference = StoredReference(opened.model_file, opened, "the model")
     assert reference.accepts({name: shape})

@@ -1,4 +1,4 @@
-"""The sizes that a sweep tries: within the ranges, odd, lopsided, tied by name, and never too large."""
+"""The sizes of a sweep: within the ranges, odd, tall and wide, equal for equal names, and never too large."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def entry(low: Any, opt: Any, high: Any, *names: Any, name: str = "x") -> Tensor
 IMAGES = entry((1, 3, 8, 8), (4, 3, 16, 16), (32, 3, 64, 40), "batch", 3, "height", "width")
 
 
-def test_a_sweep_covers_the_ends_odd_sizes_batches_and_lopsided_planes() -> None:
+def test_a_sweep_has_the_ends_odd_sizes_batches_and_tall_and_wide_planes() -> None:
     found = {label: shapes["x"] for label, shapes in sweep([IMAGES]).items()}
     assert found["opt"] == (4, 3, 16, 16)
     assert found["min"] == (1, 3, 8, 8)
@@ -67,24 +67,24 @@ def test_inputs_that_share_a_dimension_always_have_one_size() -> None:
     assert batch_dimension([IMAGES, masks]) == module.Dimension("batch", 1, 4, 32)
 
 
-def test_inputs_with_batches_of_their_own_have_no_common_one() -> None:
+def test_inputs_with_separate_batches_have_no_batch_dimension() -> None:
     other = entry((1, 8), (4, 8), (32, 8), "rows", 8, name="y")
     assert batch_dimension([IMAGES, other]) is None
     assert set(dynamic_dimensions([IMAGES, other])) == {"batch", "height", "width", "rows"}
 
 
-def test_dimensions_without_a_name_are_each_their_own() -> None:
+def test_unnamed_dimensions_are_independent() -> None:
     nameless = entry((1, 8), (2, 8), (4, 9), "", "")
     assert set(dynamic_dimensions([nameless])) == {"x[0]", "x[1]"}
     assert sweep([nameless])["max"] == {"x": (4, 9)}
 
 
-def test_an_axis_without_bound_ends_near_the_common_size() -> None:
+def test_an_axis_without_bound_stays_near_its_opt_size() -> None:
     unbounded = entry((1, 8), (2, 8), (MAX_DIMENSION, 8), "batch", 8)
     assert sweep([unbounded])["max"] == {"x": (8, 8)}
 
 
-def test_the_largest_case_fits_the_memory_and_says_that_it_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_case_is_bounded_and_labelled_near_max(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ELEMENTS", 20_000)
     cases = sweep([IMAGES])
     assert "max" not in cases
@@ -94,7 +94,7 @@ def test_the_largest_case_fits_the_memory_and_says_that_it_is_not_the_end(monkey
     assert cases["opt"]["x"] == (4, 3, 16, 16)  # what the package is made for is always fed
 
 
-def test_feeds_hold_the_examples_values_and_no_two_equal_rows() -> None:
+def test_feeds_hold_the_examples_values_in_different_rows() -> None:
     examples = {"x": np.arange(8, dtype=np.int64).reshape(2, 4) * 10}
     shapes = {"x": (5, 3, 7)}
     feeds = feeds_of(shapes, examples, "odd")

@@ -1,4 +1,4 @@
-"""A package to report on, made of documents alone: no engine, no exporter."""
+"""A package to report on, made from documents only, without an engine or the exporter."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Document = dict[str, Any]
 
 
 def distance(scale: float, top1: float | None = None) -> Document:
-    """Distances of that order."""
+    """Distances of this order of magnitude."""
     return {"max_abs": 3.25 * scale, "relative_l2": 1.125 * scale, "cosine": 0.9999999, "top1": top1}
 
 
 def parity_document(layers: int = 4, shapes: int = 2) -> Document:
-    """A document of parity whose every figure is another one; the last layer's corner is the worst."""
+    """A parity document in which all numbers differ; the last layer's corner is the worst."""
 
     def layer(case: int, index: int) -> Document:
         regions = ("corner", "edge", "interior") if index else ("interior",)
@@ -46,7 +46,7 @@ def parity_document(layers: int = 4, shapes: int = 2) -> Document:
 
 
 def checks_document() -> list[Document]:
-    """One relation of each fate."""
+    """One check for each kind of result."""
     outputs = {"logits": distance(2e-8), "boxes": distance(4e-8)}
     whole = {"check": "row order", "at": "opt", "skipped": None, "bit_equal": True, "outputs": outputs, "failures": []}
     return [
@@ -115,7 +115,7 @@ def latency_document() -> Document:
 
 
 def plan_document() -> Document:
-    """What a manifest says of a TensorRT plan."""
+    """The manifest's entry for a TensorRT plan."""
     return {
         "file": "net-a10-fp16.plan",
         "gpu": "NVIDIA A10",
@@ -126,7 +126,7 @@ def plan_document() -> Document:
 
 
 def manifest_document() -> Document:
-    """All but the files."""
+    """The manifest without its files."""
     bounds = {"min": [1, 3, 8, 8], "opt": [2, 3, 8, 8], "max": [4, 3, 8, 8]}
     refused = [{"node": f"node_{index}", "reason": "H, W dynamic"} for index in range(3)]
     return {

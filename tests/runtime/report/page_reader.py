@@ -1,4 +1,4 @@
-"""A page taken apart with the standard library's parser, which must find every element closed in its place."""
+"""Parses a page with the standard library; every element must be closed in the right place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ APART = {"td", "th", "b", "small", "dt", "dd", "span", "text", "title"}
 
 @dataclass
 class Element:
-    """An element, with texts and elements in it."""
+    """An element, with its texts and child elements."""
 
     tag: str
     attributes: dict[str, str]
@@ -20,11 +20,11 @@ class Element:
 
     @property
     def children(self) -> list[Element]:
-        """The elements right below."""
+        """The child elements."""
         return [entry for entry in self.content if isinstance(entry, Element)]
 
     def all(self, tag: str | None = None, cls: str | None = None) -> list[Element]:
-        """Every element below of a tag and a class, in order."""
+        """All descendants with a tag and a class, in order."""
         found = []
         for child in self.children:
             classes = child.attributes.get("class", "").split()
@@ -44,7 +44,7 @@ class Element:
 
 
 class Reader(HTMLParser):
-    """Builds the tree; raises where an end tag is not that of the open element."""
+    """Builds the tree; raises for an end tag that does not match the open element."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,6 +84,6 @@ def rows(table: Element) -> list[list[Element]]:
 
 
 def table(page: Element, caption: str) -> Element:
-    """The table whose caption begins so."""
+    """The table whose caption starts with this text."""
     (found,) = [entry for entry in page.all("table") if entry.all("caption")[0].text.startswith(caption)]
     return found

@@ -1,4 +1,4 @@
-"""The page in a real browser, where there is one: it fits a phone, it is dark in the dark, its policy holds."""
+"""The page in a real browser, if installed: it fits a phone, has a dark scheme, and its policy blocks scripts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def brightness(colour: str) -> float:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, 0), (1280, 1)])
-def test_it_fits(page: str, tmp_path: Path, width: int, scheme: int) -> None:
+def test_the_page_fits_its_window(page: str, tmp_path: Path, width: int, scheme: int) -> None:
     """preferredColorScheme is 0 for dark and 1 for light."""
     found = probed(page, tmp_path, width, f"--blink-settings=preferredColorScheme={scheme}")
     assert int(found["wide"]) == width and int(found["outside"]) == 0
@@ -76,7 +76,7 @@ def test_it_fits(page: str, tmp_path: Path, width: int, scheme: int) -> None:
     assert (paper < 0.15 and ink > 0.8) if scheme == 0 else (paper > 0.9 and ink < 0.2)
 
 
-def test_its_policy_lets_no_script_run(page: str, tmp_path: Path) -> None:
+def test_the_content_security_policy_blocks_scripts(page: str, tmp_path: Path) -> None:
     script = "<script>document.body.dataset.ran = 1</script></body>"
     dom, log = seen(page.replace("</body>", script), tmp_path)
     assert "data-ran" not in dom and "Content Security Policy" in log

@@ -1,4 +1,4 @@
-"""The heat map's cells: each where its layer and region are, in the colour of its value."""
+"""The heat map's cells have the place of their layer and region and the colour of their value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cells(svg: str) -> dict[tuple[int, int], str]:
     return found
 
 
-def test_every_cell(tmp_path: Path) -> None:
+def test_every_cell_has_the_colour_of_its_value(tmp_path: Path) -> None:
     document = parity_document(layers=6, shapes=2)
     document["cases"][0]["layers"][2]["regions"]["edge"]["relative_l2"] = 1.5e-4  # beyond ten times the tolerance
     document["cases"][1]["layers"][3]["relative_l2"] = 0.0
@@ -52,8 +52,8 @@ def test_every_cell(tmp_path: Path) -> None:
     assert [band.mark is not None for band in found.bands] == [True, False]
 
 
-def test_layers_that_one_shape_lacks(tmp_path: Path) -> None:
-    """They keep their column: bands stand below each other."""
+def test_layers_missing_at_one_shape_keep_their_column(tmp_path: Path) -> None:
+    """The bands are below each other, so a layer has the same column in all."""
     document = parity_document(layers=3, shapes=2)
     del document["cases"][1]["layers"][1]
     found = mapped(document, tmp_path)
@@ -61,7 +61,7 @@ def test_layers_that_one_shape_lacks(tmp_path: Path) -> None:
     assert {column for column, _ in cells(found.bands[1].svg)} == {0, 2}
 
 
-def test_stages_are_runs_of_names(tmp_path: Path) -> None:
+def test_stages_are_consecutive_layers_of_one_prefix(tmp_path: Path) -> None:
     document = parity_document(layers=4, shapes=1)
     for layer, name in zip(document["cases"][0]["layers"], ("stem", "body.0.a", "body.0.b", "body.1"), strict=True):
         layer["layer"] = name

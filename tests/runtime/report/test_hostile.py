@@ -1,4 +1,4 @@
-"""Names come from models, and models from anyone: nothing in them may act, in a browser or in a terminal."""
+"""Names come from untrusted models: nothing in them may act in a browser or a terminal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def plain(write: Write) -> Element:
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_names_are_text(write: Write, plain: Element, name: str) -> None:
+def test_names_are_escaped_as_text(write: Write, plain: Element, name: str) -> None:
     documents = {
         "parity": parity_document(),
         "rewrites": rewrites_document(),
@@ -73,22 +73,22 @@ def test_names_are_text(write: Write, plain: Element, name: str) -> None:
     assert len(root.all("h2")) == 5
 
 
-def test_what_cannot_be_seen_is_spelled(write: Write) -> None:
+def test_invisible_characters_are_shown_as_escapes(write: Write) -> None:
     manifest = manifest_document()
     manifest["source"]["description"] = "a\x1b[31m<b>\u202e\U000e0041\nz"
     text = read_page(build_page(Package.open(write(manifest=manifest)), "net")).text
     assert r"a\x1b[31m<b>\u202e\U000e0041\nz" in text
 
 
-def test_the_command_is_text(write: Write) -> None:
+def test_the_reproduce_command_is_escaped_as_text(write: Write) -> None:
     folder = write()
     (folder / "reproduce.sh").write_text("#!/bin/sh\nexec rectexport '<b>\x1b[2J\u202e'\n", encoding="utf-8")
     text = read_page(build_page(Package.open(folder), "net")).text
     assert r"rectexport '<b>\x1b[2J\u202e'" in text
 
 
-def test_numbers_that_are_none(write: Write) -> None:
-    """Infinite and huge figures make a page, too."""
+def test_infinite_and_huge_numbers_are_shown(write: Write) -> None:
+    """Documents with infinite and huge numbers give a page too."""
     parity, latency = parity_document(), latency_document()
     for layer, value in zip(parity["cases"][0]["layers"], ("inf", "nan", 0.0, 1e300), strict=True):
         layer["relative_l2"] = layer["max_abs"] = value
@@ -100,7 +100,7 @@ def test_numbers_that_are_none(write: Write) -> None:
     assert "NaN" in read_page(build_page(Package.open(folder), "net")).text
 
 
-def test_a_graph_that_goes_round(write: Write) -> None:
+def test_a_cyclic_graph_is_drawn(write: Write) -> None:
     rewrites = rewrites_document()
     side = rewrites["passes"][0]["examples"][0]["after"]
     entry = side["nodes"][0]

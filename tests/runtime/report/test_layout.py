@@ -1,4 +1,4 @@
-"""Small graphs as drawings: boxes apart from each other, edges that lead down, around what lies between."""
+"""Layouts of small graphs: boxes do not overlap, edges lead down and around boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Edge = tuple[int, int]
 
 
 def overlapping(layout: Layout, widths: list[float]) -> list[Edge]:
-    """Boxes of one layer that are nearer than the gap between boxes."""
+    """Pairs of boxes in one layer that are nearer than the gap."""
     found = []
     for a, (xa, ya) in layout.centres.items():
         for b, (xb, yb) in layout.centres.items():
@@ -23,7 +23,7 @@ def overlapping(layout: Layout, widths: list[float]) -> list[Edge]:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_any_graph(seed: int) -> None:
+def test_any_graph_is_laid_out_without_overlaps(seed: int) -> None:
     dice = random.Random(seed)
     count = dice.randint(1, 16)
     widths = [dice.uniform(40, 160) for _ in range(count)]
@@ -49,19 +49,19 @@ def test_any_graph(seed: int) -> None:
         assert ROW / 2 <= y <= layout.height - ROW / 2 + 1e-6
 
 
-def test_a_chain_goes_down_and_an_input_stands_above_its_first_reader() -> None:
+def test_a_chain_goes_down_and_an_input_is_above_its_first_reader() -> None:
     layout = lay_out([(50.0, ROW)] * 4, [(0, 1), (1, 2), (3, 2)])
     heights = [layout.centres[index][1] for index in range(4)]
     assert heights[0] < heights[1] < heights[2]
     assert heights[3] == heights[1]
 
 
-def test_the_last_goes_to_the_bottom() -> None:
+def test_last_boxes_are_at_the_bottom() -> None:
     layout = lay_out([(50.0, ROW)] * 4, [(0, 1), (1, 2), (0, 3)], last=[3])
     assert layout.centres[3][1] == layout.centres[2][1]
 
 
-def test_crossings_are_undone() -> None:
+def test_edges_do_not_cross_without_need() -> None:
     layout = lay_out([(50.0, ROW)] * 4, [(0, 3), (1, 2)])
     ends = [(path[0][0], path[-1][0]) for path in layout.paths.values()]
     assert all(start == end for start, end in ends)

@@ -1,4 +1,4 @@
-"""The page: its structure, its numbers, and that it depends on nothing but itself."""
+"""The page: its structure, its numbers, and that it loads nothing else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_structure(write: Write) -> None:
     assert root.all("html")[0].attributes["lang"] == "en"
 
 
-def test_whoever_cannot_see_it(write: Write) -> None:
+def test_the_page_is_accessible(write: Write) -> None:
     """Every table has a caption and scoped headings, every drawing a name, every scrolling region a name and focus."""
     root = read_page(built(write(latency=latency_document())))
     assert len(root.all("table")) >= 7
@@ -68,7 +68,7 @@ def test_whoever_cannot_see_it(write: Write) -> None:
     assert all(later <= earlier + 1 for earlier, later in pairwise(levels))
 
 
-def test_nothing_comes_from_elsewhere(write: Write) -> None:
+def test_the_page_loads_nothing(write: Write) -> None:
     text = built(write(latency=latency_document()))
     root = read_page(text)
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "image", "use"} & {
@@ -168,35 +168,35 @@ def test_latency(write: Write) -> None:
     assert [row[0].text for row in shown] == ["net", "twin", "net"]
     assert [data(row)[0] for row in shown] == [31.25, 29.5, 250.0]
     assert [entry.text for entry in root.all("figure", "latency")[0].all("h3")] == ["batch 1, 1×3×8×8"]
-    ((comparison),) = rows(table(root, "Time of one by"))
+    ((comparison),) = rows(table(root, "Ratio of two"))
     assert [cell.text for cell in comparison] == ["net", "twin", "1", "1.062", "1.031 – 1.094", "slower"]
 
 
-def test_how_it_was_measured(write: Write) -> None:
+def test_machine_and_settings_of_the_latency(write: Write) -> None:
     root = read_page(built(write(latency=latency_document())))
-    assert "CAREFUL other programs were running" in root.all(cls="bad")[0].text
+    assert "WARNING other programs were running" in root.all(cls="bad")[0].text
     facts = {entry.all("dt")[0].text: entry.all("dd")[0].text for entry in root.all("details")[-1].all("div")}
     assert facts["load"] == "before 0.5, 1.25" and facts["gpus"] == "none" and facts["threads"] == "2"
 
 
 def test_checks_without_a_reference(write: Write) -> None:
     page = read_page(built(write(parity={**parity_document(), "metamorphic": checks_document()})))
-    shown = [[cell.text for cell in row] for row in rows(table(page, "Checks that"))]
+    shown = [[cell.text for cell in row] for row in rows(table(page, "Checks without"))]
     assert shown == [
         ["row order", "opt", "bit-equal"],
         ["batch size", "opt", "relative L2 4.5e-08"],
-        ["second run", "opt", "not tried: one row"],
+        ["second run", "opt", "not checked: one row"],
         ["rebuilt", "opt", "FAILED logits: off"],
     ]
 
 
-def test_without_latency_the_page_says_how(write: Write) -> None:
+def test_without_latency_the_page_shows_how_to_measure_it(write: Write) -> None:
     text = read_page(built(write())).text
     assert "Not measured yet." in text
     assert "rectexport bench net --out latency.json" in text
 
 
-def test_other_documents_take_the_place_of_the_package_s(write: Write, tmp_path: Path) -> None:
+def test_given_documents_replace_the_packages(write: Write, tmp_path: Path) -> None:
     times, distances = tmp_path / "times.json", tmp_path / "distances.json"
     times.write_text(json.dumps(latency_document()))
     distances.write_text(json.dumps({**parity_document(), "reference": "another model"}))
@@ -205,12 +205,12 @@ def test_other_documents_take_the_place_of_the_package_s(write: Write, tmp_path:
 
 
 def test_a_package_without_rewrites(write: Write) -> None:
-    """One of before they were recorded."""
+    """A package from before rewrites were recorded."""
     text = read_page(built(write(rewrites=None))).text
     assert "This package has no rewrites.json" in text and "rectify_fold fired 7" in text
 
 
-def test_a_failure_is_seen(write: Write) -> None:
+def test_failures_are_shown(write: Write) -> None:
     document = parity_document()
     document["passed"] = False
     document["cases"][1]["failures"] = ["logits: relative L2 1.0e-01, allowed 1e-05"]
@@ -232,7 +232,7 @@ def test_no_inner_layers(write: Write) -> None:
     assert "Inner layers were not compared" in text
 
 
-def test_a_net_of_600_layers(write: Write) -> None:
+def test_a_net_of_600_layers_makes_a_small_page(write: Write) -> None:
     manifest, parity = manifest_document(), parity_document(layers=600, shapes=5)
     manifest["passes"][0]["fired"] = [f"node_of_a_layer_with_a_long_name_{index}" for index in range(600)]
     text = built(write(manifest=manifest, parity=parity))
@@ -242,7 +242,7 @@ def test_a_net_of_600_layers(write: Write) -> None:
     assert all(len(drawing.children) < 15 for drawing in root.all("svg"))
 
 
-def test_written_whole(write: Write, tmp_path: Path) -> None:
+def test_the_report_is_written_atomically(write: Write, tmp_path: Path) -> None:
     folder, out = write(), tmp_path / "new" / "report.html"
     write_report(Package.open(folder), out)
     assert out.read_text(encoding="utf-8") == built(folder)
@@ -250,14 +250,14 @@ def test_written_whole(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["parity.json", "manifest.json", "report.html"])
-def test_nothing_is_written_into_a_package(write: Write, name: str) -> None:
+def test_a_report_inside_a_package_is_refused(write: Write, name: str) -> None:
     folder = write()
     with pytest.raises(UsageError, match=rf"{name}: lies in a package"):
         write_report(Package.open(folder), folder / name)
     Package.open(folder).verify_files()
 
 
-def test_jinja2_is_asked_for(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_jinja2_is_named(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     with pytest.raises(MissingDependency, match=r"pip install 'rectexport\[report\]'"):
         write_report(Package.open(write()), tmp_path / "report.html")
@@ -265,19 +265,19 @@ def test_jinja2_is_asked_for(write: Write, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("kind", ["parity", "rewrites", "latency"])
 @pytest.mark.parametrize("broken", [[], 7, {}, {"cases": 1}, {"contestants": [{}]}, {"nodes": {"before": []}}])
-def test_documents_that_are_something_else(write: Write, kind: str, broken: Any) -> None:
+def test_malformed_documents_are_refused(write: Write, kind: str, broken: Any) -> None:
     with pytest.raises(BadInput, match=rf"{kind}\.json: expected"):
         built(write(**{kind: broken}))
 
 
 @pytest.mark.parametrize("field", ["passes", "versions", "seconds", "options"])
 @pytest.mark.parametrize("broken", [7, [1], "text"])
-def test_manifests_that_are_something_else(write: Write, field: str, broken: Any) -> None:
+def test_malformed_manifests_are_refused(write: Write, field: str, broken: Any) -> None:
     with pytest.raises(BadInput, match=r"manifest\.json: expected"):
         built(write(manifest={**manifest_document(), field: broken}))
 
 
-def test_documents_that_are_no_json(write: Write, tmp_path: Path) -> None:
+def test_documents_that_are_not_json_are_refused(write: Write, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("[" * 100_000)
     for given in (tmp_path / "bad.json", tmp_path / "none.json"):
         with pytest.raises(BadInput, match=given.name):
@@ -290,7 +290,7 @@ def test_rewrites_fit_their_schema() -> None:
     jsonschema.validate(rewrites_document(), json.loads(schema.read_text(encoding="utf-8")))
 
 
-def test_engines(write: Write) -> None:
+def test_plans_are_listed_with_their_trtexec_commands(write: Write) -> None:
     """Each plan is named with the command that builds the same; a package without one has no such heading."""
     assert "TensorRT engines" not in built(write())
     root = read_page(built(write("planned", manifest={**manifest_document(), "plans": [plan_document()]})))
@@ -301,6 +301,6 @@ def test_engines(write: Write) -> None:
 
 
 @pytest.mark.parametrize("plans", [5, "plan", [5], [{}], {"file": "a.plan"}])
-def test_plans_of_another_form(write: Write, plans: object) -> None:
-    """No traceback: the page says what it can."""
+def test_malformed_plan_entries_do_not_break_the_page(write: Write, plans: object) -> None:
+    """The page shows the fields that it can read, without an error."""
     assert "<h1>net</h1>" in built(write(manifest={**manifest_document(), "plans": plans}))

@@ -19,7 +19,7 @@ def test_colours_rise_with_the_value() -> None:
     assert [scale.colour(value) for value in (1.01e-4, math.inf, math.nan)] == ["over"] * 3
 
 
-def test_values_of_one_size_are_no_landscape() -> None:
+def test_near_values_get_near_colours() -> None:
     scale = Scale.over([1.8e-7, 2.9e-7], limit=1e-4)
     assert scale.high - scale.low >= 2
     assert abs(int(scale.colour(1.8e-7)[1]) - int(scale.colour(2.9e-7)[1])) <= 1
@@ -45,7 +45,7 @@ def test_axis(low: float, high: float, logarithmic: bool) -> None:
     assert 1 <= len(ticks) <= 12 and all(axis.low <= tick <= axis.high for tick in ticks)
 
 
-def test_an_axis_on_a_logarithm_gives_every_decade_equal_room() -> None:
+def test_decades_of_a_logarithmic_axis_have_equal_length() -> None:
     axis = Axis(1.0, 100.0)
     assert [axis.place(value) for value in (1, 10, 100)] == pytest.approx([0, 0.5, 1])
     assert axis.ticks() == [1, 2, 5, 10, 20, 50, 100]

@@ -1,4 +1,4 @@
-"""Colours: text that can be read, and a scale that those see who see no colours."""
+"""Colours: readable text, and a scale that works without seeing hue."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def contrast(first: str, second: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark", "print"])
-def test_text_can_be_read(scheme: str) -> None:
+def test_text_has_enough_contrast(scheme: str) -> None:
     known = colours(scheme)
     for text in ("ink", "quiet", "accent", "good", "bad", "worst"):
         for ground in ("paper", "card", "soft"):
@@ -48,7 +48,7 @@ def test_text_can_be_read(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "rising"), [("light", False), ("dark", True), ("print", False)])
-def test_the_scale_is_one_of_lightness(scheme: str, rising: bool) -> None:
+def test_the_colour_scale_is_monotonic_in_lightness(scheme: str, rising: bool) -> None:
     known = colours(scheme)
     lights = [luminance(known[f"s{step}"]) for step in range(STEPS)]
     assert lights == sorted(lights, reverse=not rising)

@@ -1,4 +1,4 @@
-"""A served digits network, models that misbehave, and batches without any of them."""
+"""Fixtures: a served digits network, a model with faults on request, and requests without a server."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def feeds() -> dict[str, Any]:
 
 
 def run(test: Callable[[], Any]) -> Any:
-    """Run a coroutine function to its end, with an end to patience."""
+    """Run a coroutine function to its end, for at most 20 s."""
 
     async def limited() -> Any:
         return await asyncio.wait_for(test(), 20)
@@ -99,7 +99,7 @@ def run(test: Callable[[], Any]) -> Any:
 
 @pytest.fixture(scope="session")
 def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package whose model does as its input says.
+    """A package whose model fails as its input requests.
 
     x [batch, 3] -> y [batch, 1] = log x0 + table[x1], after max x2 turns of a loop: 0 in x0 gives infinity and -1
     NaN, 9 in x1 makes the engine raise, 1e12 in x2 makes it hang.
@@ -149,7 +149,7 @@ def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back over HTTP."""
+    """An HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -157,7 +157,7 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The message of a refusal."""
+        """The message of an error response."""
         return str(json.loads(self.body)["error"])
 
     def tensor(self, name: str) -> Any:

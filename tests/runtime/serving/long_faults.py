@@ -41,7 +41,7 @@ def resident_mb(pids: list[int]) -> float:
 
 @dataclass
 class UnderFire:
-    """What clients saw while `strike` was called again and again, and the seconds until the next answer after each."""
+    """The clients' results while `strike` is called repeatedly, and the seconds until the next answer after each."""
 
     seen: Counter[str]
     gaps: list[float]
@@ -58,7 +58,7 @@ def under_fire(
     strikes: int,
     pause: float,
 ) -> UnderFire:
-    """Distinct inputs over many connections, each answer compared with the session's."""
+    """Distinct inputs over many connections; each answer is compared with the session's."""
     with load(package) as session:
         shape = session.package.goldens()[0]["x"].shape
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Batches: who shares a run with whom, what is never computed, and what happens when a run goes wrong."""
+"""Batches: which requests share a run, which are never computed, and what happens when a run fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.runtime.serving.conftest import run
 
 
 class Fake:
-    """A worker that answers with the sum of each row of x, when told to."""
+    """A worker that returns the sum of each row of x when the test calls finish()."""
 
     def __init__(self) -> None:
         self.lost: Callable[[], None] = lambda: None
@@ -75,7 +75,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_idle_means_no_delay_and_busy_means_company(signature: Signature) -> None:
+def test_idle_workers_start_at_once_and_busy_ones_get_batches(signature: Signature) -> None:
     async def test() -> None:
         batcher, (worker,), statistics, _ = await started(signature)
         answers = [batcher.submit(request(signature, value)) for value in range(6)]
@@ -135,7 +135,7 @@ def test_an_unbatchable_model_runs_one_by_one(signature: Signature) -> None:
     run(test)
 
 
-def test_under_load_a_batch_waits_for_as_much_company_as_the_last_one_had(signature: Signature) -> None:
+def test_under_load_a_batch_waits_for_as_many_rows_as_the_last_one(signature: Signature) -> None:
     async def test() -> None:
         batcher, (worker,), _, _ = await started(signature, max_delay=5.0)
         first = [batcher.submit(request(signature, 1)) for _ in range(4)]
@@ -170,7 +170,7 @@ def test_no_batch_waits_longer_than_the_delay(signature: Signature) -> None:
     run(test)
 
 
-def test_a_batch_that_is_complete_leaves_no_timer_to_end_the_next_ones_wait(signature: Signature) -> None:
+def test_a_complete_batch_cancels_its_timer(signature: Signature) -> None:
     async def test() -> None:
         loop, timers = asyncio.get_running_loop(), []
         real = loop.call_later
@@ -193,7 +193,7 @@ def test_a_batch_that_is_complete_leaves_no_timer_to_end_the_next_ones_wait(sign
     run(test)
 
 
-def test_nobody_waits_for_what_was_given_up(signature: Signature) -> None:
+def test_cancelled_and_expired_requests_are_not_computed(signature: Signature) -> None:
     async def test() -> None:
         batcher, (worker,), _, _ = await started(signature)
         running = batcher.submit(request(signature, 1))
@@ -214,7 +214,7 @@ def test_nobody_waits_for_what_was_given_up(signature: Signature) -> None:
     run(test)
 
 
-def test_a_full_queue_says_so(signature: Signature) -> None:
+def test_a_full_queue_refuses_requests(signature: Signature) -> None:
     async def test() -> None:
         batcher, (worker,), _, _ = await started(signature, queue=2)
         answers = [batcher.submit(request(signature, 1)) for _ in range(3)]
@@ -229,7 +229,7 @@ def test_a_full_queue_says_so(signature: Signature) -> None:
     run(test)
 
 
-def test_after_a_failed_batch_each_runs_alone_and_only_the_guilty_fails(signature: Signature) -> None:
+def test_after_a_failed_batch_each_request_runs_alone(signature: Signature) -> None:
     async def test() -> None:
         batcher, (worker,), _, _ = await started(signature)
         first = batcher.submit(request(signature, 0))
@@ -252,7 +252,7 @@ def test_after_a_failed_batch_each_runs_alone_and_only_the_guilty_fails(signatur
     run(test)
 
 
-def test_a_dead_workers_requests_run_once_more_on_its_successor(signature: Signature) -> None:
+def test_requests_of_a_dead_worker_run_once_more_on_the_next(signature: Signature) -> None:
     async def test() -> None:
         batcher, fakes, _, pool = await started(signature)
         answer = batcher.submit(request(signature, 1))
@@ -271,7 +271,7 @@ def test_a_dead_workers_requests_run_once_more_on_its_successor(signature: Signa
     run(test)
 
 
-def test_a_run_without_end_costs_the_worker_its_life(signature: Signature) -> None:
+def test_a_worker_that_exceeds_the_run_limit_is_killed(signature: Signature) -> None:
     async def test() -> None:
         batcher, fakes, _, _ = await started(signature, run=0.02)
         batcher.submit(request(signature, 1))

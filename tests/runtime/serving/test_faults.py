@@ -1,4 +1,4 @@
-"""Models that raise, hang and give NaN; workers that die; clients that are slow, rude, or gone."""
+"""Models that raise, hang and return NaN; workers that die; clients that are slow, malformed or disconnected."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_model_that_raises(served: Running) -> None:
     assert good(served)
 
 
-def test_nan_is_told_apart_from_numbers(served: Running) -> None:
+def test_nan_outputs_need_binary_data(served: Running) -> None:
     for value in (0.0, -1.0):
         body = json_body([[value, 1, 0]])
         assert ask(served.http, INFER, body).status == 406
@@ -76,7 +76,7 @@ def test_a_model_that_hangs(served: Running) -> None:
     assert good(served)
 
 
-def test_a_killed_worker_costs_nobody_an_answer(served: Running) -> None:
+def test_no_answer_is_lost_when_a_worker_is_killed(served: Running) -> None:
     stop, failures, answered = threading.Event(), [], []
 
     def client(seed: int) -> None:
@@ -111,7 +111,7 @@ def test_a_killed_worker_costs_nobody_an_answer(served: Running) -> None:
     assert not failures and len(answered) > 100
 
 
-def test_who_has_left_is_not_computed(served: Running) -> None:
+def test_requests_of_disconnected_clients_are_not_computed(served: Running) -> None:
     def stats() -> Any:
         (found,) = json.loads(ask(served.http, "/v2/models/trouble/stats").body)["model_stats"]
         return found
@@ -145,7 +145,7 @@ def test_who_has_left_is_not_computed(served: Running) -> None:
         (b"nonsense\r\n\r\n", b"400"),
     ],
 )
-def test_the_slow_and_the_rude_are_shown_out(served: Running, sent: bytes, status: bytes) -> None:
+def test_slow_and_malformed_connections_are_closed(served: Running, sent: bytes, status: bytes) -> None:
     host, port = served.http.split(":")
     with socket.create_connection((host, int(port)), timeout=10) as link:
         link.sendall(sent)
@@ -156,7 +156,7 @@ def test_the_slow_and_the_rude_are_shown_out(served: Running, sent: bytes, statu
     assert good(served)
 
 
-def test_a_half_closed_connection_is_given_up(served: Running) -> None:
+def test_a_half_closed_connection_is_dropped(served: Running) -> None:
     host, port = served.http.split(":")
     with socket.create_connection((host, int(port)), timeout=10) as link:
         link.sendall(b"POST /v2/models/trouble/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
@@ -165,7 +165,7 @@ def test_a_half_closed_connection_is_given_up(served: Running) -> None:
     assert good(served)
 
 
-def test_inputs_of_many_clients_never_cross(served: Running) -> None:
+def test_answers_of_many_clients_are_never_mixed(served: Running) -> None:
     def client(seed: int) -> int:
         rng = np.random.default_rng(seed)
         wrong = 0
@@ -185,7 +185,7 @@ def test_inputs_of_many_clients_never_cross(served: Running) -> None:
     assert any(entry["batch_size"] > 4 for entry in found["batch_stats"]), "nothing was batched"
 
 
-def test_too_many_and_no_more(serve: Callable[..., Running], trouble: Path) -> None:
+def test_requests_above_the_limit_are_refused(serve: Callable[..., Running], trouble: Path) -> None:
     running = serve(trouble, "--max-queue", 2, "--max-requests", 6, "--grpc-port", -1)
     slow = json_body([[2, 1, 2e5]])
     with ThreadPoolExecutor(12) as threads:
@@ -196,7 +196,7 @@ def test_too_many_and_no_more(serve: Callable[..., Running], trouble: Path) -> N
     assert good(running)
 
 
-def test_sigterm_finishes_what_was_begun(serve: Callable[..., Running], trouble: Path) -> None:
+def test_sigterm_finishes_open_requests(serve: Callable[..., Running], trouble: Path) -> None:
     running = serve(trouble)
     idle = http.client.HTTPConnection(running.http, timeout=10)
     idle.request("GET", "/v2")
@@ -213,7 +213,7 @@ def test_sigterm_finishes_what_was_begun(serve: Callable[..., Running], trouble:
         socket.create_connection(tuple(running.http.split(":")))
 
 
-def test_a_package_that_answers_otherwise_is_not_served(trouble: Path, tmp_path: Path) -> None:
+def test_a_package_with_wrong_outputs_is_not_served(trouble: Path, tmp_path: Path) -> None:
     pytest.importorskip("orjson")
     package = Path(shutil.copytree(trouble, tmp_path / "wrong"))
     np.savez(
@@ -228,10 +228,10 @@ def test_a_package_that_answers_otherwise_is_not_served(trouble: Path, tmp_path:
     assert ran.returncode == 1 and "from the golden" in ran.stderr and "FAILED" in ran.stderr
 
 
-def test_rows_that_depend_on_each_other_are_not_put_together(
+def test_requests_are_not_batched_if_rows_depend_on_each_other(
     serve: Callable[..., Running], trouble: Path, tmp_path: Path
 ) -> None:
-    """A model that centres its batch: together, every row would get another answer than alone."""
+    """A model that centres its batch: every row would get another output than alone."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 

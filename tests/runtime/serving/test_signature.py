@@ -1,4 +1,4 @@
-"""What a model takes, in the protocol's terms."""
+"""A model's inputs in the protocol's terms."""
 
 from __future__ import annotations
 
@@ -54,13 +54,15 @@ def test_requests_share_a_run_where_axis_0_is_one_dynamic_dimension(
         ("FP32", [10**30] * 40, "…"),
     ],
 )
-def test_what_does_not_fit_is_refused(signature: Signature, datatype: object, shape: object, said: str) -> None:
+def test_wrong_shapes_and_datatypes_are_refused(
+    signature: Signature, datatype: object, shape: object, said: str
+) -> None:
     with pytest.raises(RequestError, match=said) as refused:
         signature.inputs["x"].check(datatype, shape)
     assert refused.value.status == 400
     assert "input x" in str(refused.value) and len(str(refused.value)) < 500
 
 
-def test_what_fits_is_a_tuple(signature: Signature) -> None:
+def test_an_accepted_shape_is_a_tuple(signature: Signature) -> None:
     assert signature.inputs["x"].check("FP32", [8, 3, 6]) == (8, 3, 6)
     assert signature.inputs["x"].metadata() == {"name": "x", "datatype": "FP32", "shape": [-1, 3, -1]}

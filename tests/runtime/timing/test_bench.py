@@ -1,4 +1,4 @@
-"""Who is compared with whom, and what is said of it; the times are made up."""
+"""The pairs that are compared, and the document; with made-up times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def inputs(batch):
 
 
 class FakeStopwatch:
-    """Each contestant takes what it is said to, a launch's luck aside."""
+    """Each contestant takes its given time, with a variation for each launch."""
 
     def __init__(self, luck=0.001, **seconds):
         self.luck, self.seconds, self.asked = luck, seconds, []

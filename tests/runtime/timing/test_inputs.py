@@ -1,4 +1,4 @@
-"""Shapes that a package is timed with."""
+"""The shapes that a package is timed with."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_usual_shapes_another_batch_and_flags():
     ("batch", "flags", "kind", "text"),
     [
         (8, (), BadInput, "input x, axis 0: the package takes 1..4, not 8; export it with"),
-        (None, ("x:2x1x16x8",), BadInput, "axis 1: the package takes 3 alone, not 1"),
+        (None, ("x:2x1x16x8",), BadInput, "axis 1: the package takes only 3, not 1"),
         (None, ("x:2x3x16",), BadInput, "expected batchx3xheightx8, got 2x3x16"),
         (2, ("x:1x3x16x8",), UsageError, "--input x:1x3x16x8 and --batch 2: give one of them"),
         (None, ("y:1",), UsageError, "no input 'y'"),
@@ -51,7 +51,7 @@ def test_what_does_not_fit(batch, flags, kind, text):
 def test_a_fixed_batch_takes_no_other():
     fixed = TensorEntry("x", "float32", (4, 3, 8, 8))
     assert shapes((fixed,), 4) == [(4, 3, 8, 8)]
-    with pytest.raises(BadInput, match="the package takes 4 alone, not 8"):
+    with pytest.raises(BadInput, match="the package takes only 4, not 8"):
         shapes((fixed,), 8)
 
 
@@ -64,5 +64,5 @@ def test_an_open_package_needs_a_shape():
 
 def test_only_equal_inputs_are_compared():
     check_same_inputs(manifest(IMAGE, SCALE), manifest(SCALE, IMAGE), "a", "b")
-    with pytest.raises(BadInput, match=r"b takes table \(int64\) and a takes x \(float32\)"):
+    with pytest.raises(BadInput, match=r"b takes table \(int64\), but a takes x \(float32\)"):
         check_same_inputs(manifest(IMAGE), manifest(TABLE), "a", "b")

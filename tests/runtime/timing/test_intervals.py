@@ -1,4 +1,4 @@
-"""The interval keeps its promise on simulated noise, and finds what is there."""
+"""The interval has its stated coverage on simulated noise, and detects real differences."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def autocorrelated(rng, launches, rounds, correlation, spread):
 
 
 def contest(rng, launches, slowdown=1.0, luck=0.01, correlation=0.9, spread=0.03):
-    """Times of two models in seconds: each launch has its luck, each round its noise, a few rounds an interruption."""
+    """Seconds of two models: with variation for each launch, noise for each round, and a few interruptions."""
     times = []
     for factor in (slowdown, 1.0):
         log = autocorrelated(rng, launches, 20, correlation, spread) + rng.standard_normal((launches, 1)) * luck
@@ -84,7 +84,7 @@ def test_more_launches_give_a_narrower_interval():
 
 
 def test_a_round_is_compared_with_its_neighbour():
-    """Both models slow down together, by far more than they differ; now and then one is interrupted."""
+    """Both models slow down together, by far more than they differ; sometimes one is interrupted."""
     drift = np.exp(np.linspace(0, 2, 80)).reshape(8, 10)
     times = 1.02 * drift
     times[:, :4] *= 3

@@ -1,4 +1,4 @@
-"""What is told of a machine, from made-up files of a system."""
+"""The description of a machine, from fake system files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models on a GPU are timed with their arrays there or with the copies, as was asked for."""
+"""Models on a GPU are timed with or without copies, as requested."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OnDevice(OnHost):
 
 
 class Memory:
-    """Counts what is made in it."""
+    """Counts the arrays made on it."""
 
     def __init__(self):
         self.made = 0

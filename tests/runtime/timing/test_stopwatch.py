@@ -1,4 +1,4 @@
-"""Who runs when, with players and a clock that are not real."""
+"""The order of launches, rounds and bursts, with fake processes and a fake clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rectexport.runtime.timing.stopwatch import LEAST_ROUNDS, Race, Timing, race
 
 
 class Stage:
-    """Fake players that write down what is asked of them, and a clock that only they move."""
+    """Fake processes that record their calls, and a clock that only they move."""
 
     def __init__(self, **speeds):
         self.speeds, self.now, self.events, self.live = speeds, 0.0, [], set()
@@ -51,7 +51,7 @@ def ran(stage, how, ticks=None):
 HOW = Race(seconds=2.0, warm_up=0.5, launches=4, burst=0.0625)
 
 
-def test_every_launch_starts_all_anew_and_ends_them():
+def test_every_launch_starts_new_processes_and_ends_them():
     stage, ticks = Stage(a=1.0, b=2.0, c=3.0), []
     times = ran(stage, HOW, ticks)
     counts = Counter((kind, name) for kind, name, *_ in stage.events if kind in ("start", "ready", "end"))
@@ -69,7 +69,7 @@ def test_all_are_warmed_up_before_any_is_timed():
     assert launch[:2] == [0.5, 0.5] and set(launch[2:]) == {0.0625}
 
 
-def test_rounds_are_complete_and_their_order_is_drawn_by_lot():
+def test_rounds_are_complete_and_in_random_order():
     stage = Stage(a=1.0, b=2.0, c=3.0)
     times = ran(stage, HOW)
     order = [event[1] for event in stage.events if event[0] == "burst" and event[2] == 0.0625]

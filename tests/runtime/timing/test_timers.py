@@ -1,4 +1,4 @@
-"""The two clocks; the GPU's with events that are not real."""
+"""The two clocks; the GPU's with fake events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def test_the_host_clock_goes_around_the_call():
 
 
 class Gpu:
-    """A stream as a list of work; a mark's time is known only once the host has waited for it."""
+    """A stream as a list of work; an event's time is known only after the host waited for it."""
 
     def __init__(self):
         self.log, self.now = [], 0.0

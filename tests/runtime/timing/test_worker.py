@@ -1,4 +1,4 @@
-"""A worker: what it counts, what it feeds, and real ones in processes of their own."""
+"""The timing process: the runs that it counts, its inputs, and real processes."""
 
 from __future__ import annotations
 

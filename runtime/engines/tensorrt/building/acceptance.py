@@ -12,7 +12,7 @@ from rectexport.runtime.base.metrics import compare
 from rectexport.runtime.engines.tensorrt.profiles import choose
 from rectexport.runtime.engines.tensorrt.running.engine import Engine
 from rectexport.runtime.engines.tensorrt.running.lane import Lane
-from rectexport.runtime.errors import ParityError
+from rectexport.runtime.errors import Option, ParityError
 from rectexport.runtime.package.folder import GOLDENS, Package
 
 #: Allowed relative L2 from PyTorch in float64, by the engine's precision. Float32 kernels of a GPU may transform
@@ -50,7 +50,9 @@ def accept(engine: Engine, package: Package, precision: str) -> dict[str, Any] |
         if not distance <= bound:
             raise ParityError(
                 f"{package.path}: the engine's output differs from PyTorch's: {name}: relative L2 {distance:.1e}, "
-                f"allowed {bound:.0e}; no plan was stored. TensorRT 8.6 misreads operators after opset 17: export with "
-                "--target tensorrt; otherwise report this with the model's architecture"
+                f"allowed {bound:.0e}; no plan was stored. TensorRT 8.6 misreads operators after opset 17: export "
+                "with ",
+                Option("target", "tensorrt"),
+                "; otherwise report this with the model's architecture",
             )
     return {"relative_l2": max(distances.values()), "allowed": bound}

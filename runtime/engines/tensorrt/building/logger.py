@@ -77,7 +77,7 @@ def explain(what: str, api: Api, messages: Iterable[str]) -> RectexportError:
         return MissingDependency(f"no GPU: {version} finds none; check CUDA_VISIBLE_DEVICES and nvidia-smi")
     if _MEMORY.search(text):
         return DeviceError(
-            f"{what}: out of GPU memory ({said}); free the GPU, give --workspace a smaller limit, or lower the largest "
+            f"{what}: out of GPU memory ({said}); free the GPU, set a smaller workspace limit, or lower the largest "
             "shapes of the profiles"
         )
     if _WORKSPACE.search(text):
@@ -99,8 +99,8 @@ def parser_error(path: object, api: Api, parser: Any, messages: Iterable[str]) -
     which = f"node {node} ({operator})" if operator else f"node {node}"
     reason = (_text(error, "desc") or str(error)).strip().splitlines()[0][:300]
     return BadInput(
-        f"{path}, {which}: TensorRT {api.text} does not support it: {reason}. Export with another --opset or "
-        "--rectify form, replace the operator, or run this package on ONNX Runtime"
+        f"{path}, {which}: TensorRT {api.text} does not support it: {reason}. Export with another opset or "
+        "rectify form, replace the operator, or run this package on ONNX Runtime"
     )
 
 

@@ -174,7 +174,7 @@ def test_halves_refuses(lab, name):
         assert lab.relative(before, after) <= 1e-12
 
 
-def test_doubled_refuses_what_others_read(lab):
+def test_doubled_refuses_a_tensor_with_other_readers(lab):
     nodes, values, _ = chain(node("Conv", ["c", "w2"], ["out"], "a"), weights=(("w2", (4, 6, 1, 1)),))
     model = lab.build(nodes, (1, 2, 4, 6), values, ("out", "y"))
     _, decision = lab.apply(model, "doubled")
@@ -195,7 +195,7 @@ def test_magnitude_where_halves_are_summed(lab):
     assert lab.relative(expected_of(case, values, x), lab.run(lowered, x)[0]) <= 1e-12
 
 
-def test_pvanet_scale_between_leaves_only_doubled(lab):
+def test_pvanet_scale_allows_only_the_doubled_form(lab):
     nodes = [
         node("Conv", ["x", "w1"], ["y"], "first"),
         node("NegConcat", ["y"], ["n"], "both", domain="rectexport", axis=1),

@@ -105,7 +105,7 @@ BASE = {
         ({"middle": 1}, ["Conv", "Conv", "Relu"]),
     ],
 )
-def test_what_merging_leaves(lab, change, ops):
+def test_operators_after_merging(lab, change, ops):
     case = {**BASE, **change}
     values = constants_of(case, np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((1, 2, 8, 9))

@@ -89,7 +89,7 @@ BASE = {
         ("tail", {"pads": (3, 3, 3, 3), "empty": "zero"}, ["Conv", "Mul", "Mul", "Add", "Relu"]),
     ],
 )
-def test_what_a_form_leaves(lab, form, change, ops):
+def test_operators_after_each_form(lab, form, change, ops):
     case = {**BASE, **change}
     values = constants_of(case, np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((1, 2, 6, 7))

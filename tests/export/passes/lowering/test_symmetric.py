@@ -93,7 +93,7 @@ def test_one_pixel(lab, form):
     assert lab.relative(expected, lab.run(lab.apply(model, form)[0], x)[0]) <= 1e-12
 
 
-def test_two_readers_leave_only_the_shift(lab):
+def test_two_readers_allow_only_the_shift_form(lab):
     rng = np.random.default_rng(0)
     pads = group_pads(2)
     nodes = [

@@ -80,6 +80,13 @@ def test_the_bias_stands_inside_after_or_on_both_sides(numerator):
     check(fit(both, tables(), BIAS), numerator, 1, BIAS, CHANNELS)
 
 
+def test_the_bias_of_the_convolution_is_kept_bit_by_bit():
+    bias = np.random.default_rng(0).standard_normal(50)
+    found = fit(steps(bias, ("Mul", factors(9))), tables(), bias)
+    np.testing.assert_array_equal(found.inside, bias)
+    assert not np.any(found.after)
+
+
 def test_a_scale_per_channel_goes_into_the_weights():
     line = steps(BIAS, ("Mul", per_channel(CHANNELS)), ("Mul", factors(9)))
     check(fit(line, tables(), BIAS), 9, CHANNELS, BIAS * CHANNELS, 0)

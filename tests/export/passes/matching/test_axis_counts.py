@@ -36,8 +36,9 @@ def axis_of(**changes):
         ({}, 0),
         ({"axis": 3, "shape": "columns"}, 1),
         ({"s": 1, "stride": 1}, 0),
-        # The output's size computed from the input's: (h - 1) / 2 + 1, where ONNX divides towards zero.
+        # The output's size computed from the input's. ONNX divides towards zero: (h - 1) / 2 + 1 = -((-h - 1) / 2).
         ({"out": "q", "high": "Min(e, h) h1 = Sub(h, one) h2 = Div(h1, two) q = Add(h2, one)"}, 0),
+        ({"out": "q", "high": "Min(e, h) nh = Neg(h) h1 = Sub(nh, one) h2 = Div(h1, two) q = Neg(h2)"}, 0),
         ({"high": "Min(h, e)"}, 0),
         # max is the negative of the smallest negative.
         ({"high": "Neg(ng) ne = Neg(e) nh = Neg(h) ng = Max(ne, nh)"}, 0),

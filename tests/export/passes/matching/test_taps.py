@@ -114,6 +114,13 @@ def test_other_counts_are_refused(body):
     assert read(ONES + body, IMAGES, uneven=uneven, bias=np.ones(1, np.float32), more=more) is None
 
 
+@pytest.mark.parametrize(("size", "found"), [("H, W", True), ("H, V", False), ("P, W", False)])
+def test_the_plane_of_ones_must_be_as_large_as_the_input(size, found):
+    signature = f"(float[N, 4, H, W] x, float[N, 4, {size}] o) => (float[A, B, C, D] z)"
+    body = ONES.replace("(x)", "(o)") + "z = Conv<pads = [1, 1, 1, 1]>(ones, k)"
+    assert (read(body, signature) is not None) == found
+
+
 COUNT = ONES + "v = Conv<pads = [1, 1, 1, 1]>(ones, k) "
 
 

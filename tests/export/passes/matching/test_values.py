@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
+from rectexport.exporter.passes.matching import values
 from rectexport.exporter.passes.matching.values import MAX_BYTES, Values
 from tests.export.passes.matching.scenes import parsed
 
@@ -44,9 +46,17 @@ def test_everything_else_is_unknown(body):
 
 
 @pytest.mark.parametrize(("rows", "known"), [(1, True), (MAX_BYTES, False)])
-def test_a_small_file_cannot_ask_for_a_large_result(rows, known):
+def test_a_small_file_cannot_ask_for_a_large_result(monkeypatch, rows, known):
+    evaluated = []
+
+    def evaluator(node, **options):
+        evaluated.append(node.op_type)
+        return ReferenceEvaluator(node, **options)
+
+    monkeypatch.setattr(values, "ReferenceEvaluator", evaluator)
     graph = parsed("z = Expand(c, s)", "(float[1] x) => (float[A, B] z)", c=C[:, :1], s=np.array([rows, 1, 1]))
     assert (graph.values.of(graph["z"]) is not None) == known
+    assert evaluated == ["Expand"] * known, "what is too large is not even computed"
 
 
 def test_a_value_is_computed_once(monkeypatch):

@@ -109,7 +109,7 @@ def test_the_emulation_agrees_with_numpy() -> None:
     np.testing.assert_allclose(outputs(emulated, {"x": x})[0], expected, rtol=2**-8)
 
 
-def test_what_onnx_does_not_allow_stays() -> None:
+def test_values_that_onnx_needs_in_float32_stay_so() -> None:
     """Resize takes its scales in float32; a cast to float32 stays one; a shared weight gets a twin."""
     model = build(
         "(float[N,1,4,4] x) => (float[N,1,8,8] z, float[N,1,4,4] k)",

@@ -110,7 +110,7 @@ def test_weights_beyond_the_range(limit: int) -> None:
     assert relative_l2(outputs(model, {"x": x})[0], outputs(converted, {"x": x})[0]) <= 5e-3
 
 
-def test_nodes_without_names_are_told_apart() -> None:
+def test_nodes_without_names_are_distinguished() -> None:
     """Only the node with the large weight is kept, though no node has a name."""
     model = build(
         "(float[N,3] x) => (float[N,3] z)",
@@ -127,7 +127,7 @@ def test_nodes_without_names_are_told_apart() -> None:
     ]
 
 
-def test_nothing_is_noted_wrong() -> None:
+def test_noted_types_and_shapes_are_true() -> None:
     """Type inference over the converted model agrees with itself and with ONNX Runtime."""
     converted, _ = half.run(lowered("H,W"))
     inferred = shape_inference.infer_shapes(converted, check_type=True, strict_mode=True)

@@ -282,7 +282,7 @@ def test_a_computed_count_must_be_that_of_the_convolution(change, fires, check, 
         untouched(model)
 
 
-def test_a_count_with_uneven_weights_is_none(untouched):
+def test_a_count_with_uneven_weights_is_refused(untouched):
     model = parser.parse_model(PARTIAL.format(like="x", pads="1, 1, 1, 1", last="Div(y, v)"))
     kernel = np.ones((1, 1, 3, 3), np.float32)
     kernel[0, 0, 1, 1] = 2

@@ -1,4 +1,4 @@
-"""What is missing for CUDA is named: the driver, the GPU, the provider, a library of the provider's."""
+"""Missing parts of CUDA are named: the driver, the GPU, the provider, one of its libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rectexport.runtime.engines.cuda.libraries import no_gpu, no_provider, prelo
 
 
 def driver(count: int, code: int = 0) -> Any:
-    """A libcuda with so many GPUs."""
+    """A libcuda with `count` GPUs."""
 
     def get_count(reference: Any) -> int:
         reference._obj.value = count
@@ -33,12 +33,14 @@ def driver(count: int, code: int = 0) -> Any:
         (driver(1, code=100), 0, "the NVIDIA driver finds no usable GPU (CUresult 100)"),
     ],
 )
-def test_what_the_driver_says(monkeypatch: pytest.MonkeyPatch, library: Any, device: int, said: str | None) -> None:
+def test_driver_errors_are_reported(
+    monkeypatch: pytest.MonkeyPatch, library: Any, device: int, said: str | None
+) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     assert no_gpu(device) == said
 
 
-def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_libraries, "DRIVER", "libcuda-is-not-called-so.so.1")
     said = no_gpu()
     assert said is not None and said.startswith("no NVIDIA driver (libcuda-is-not-called-so.so.1")
@@ -52,7 +54,7 @@ def test_a_build_without_the_provider() -> None:
     assert no_provider(ort) is None
 
 
-def test_the_library_at_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_library_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ort = SimpleNamespace(__file__=str(tmp_path / "__init__.py"))
     said = provider_fault(ort)
     assert said is not None and "onnxruntime_providers_shared" in said  # it is not there at all
@@ -65,7 +67,7 @@ def test_the_library_at_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
-def test_libraries_are_loaded_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_loading_libraries_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     preload(SimpleNamespaceHash(preload_dlls=lambda: print("Failed to load libcudart.so.12")))
     preload(SimpleNamespaceHash())
     assert capsys.readouterr().out == ""

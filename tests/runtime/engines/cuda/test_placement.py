@@ -1,4 +1,4 @@
-"""Which nodes ran where, from a real profile; and which of them may be on the CPU."""
+"""Reads a real profile, and decides which nodes may run on the CPU."""
 
 from __future__ import annotations
 

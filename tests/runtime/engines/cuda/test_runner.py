@@ -1,4 +1,4 @@
-"""ONNX Runtime CUDA, on a GPU that is faked: what is asked of the provider, where arrays go, what is refused."""
+"""ONNX Runtime CUDA on a fake GPU: provider options, placement of arrays, refused models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Make = Callable[..., FakeOrt]
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Puts a GPU and an ONNX Runtime that uses it in place."""
+    """Installs a fake GPU and an ONNX Runtime that uses it."""
 
     def make(**options: Any) -> FakeOrt:
         ort = FakeOrt(**options)
@@ -61,7 +61,7 @@ def session(request: Any, gpu: Make, exported: Path) -> Iterator[Session]:
         yield opened
 
 
-def test_what_is_asked_of_the_provider(gpu: Make, exported: Path) -> None:
+def test_provider_options(gpu: Make, exported: Path) -> None:
     ort = gpu()
     package = Package.open(exported)
     runner = CudaRunner(package, BackendOptions(device=2, prefer_nhwc=True))
@@ -81,7 +81,7 @@ def test_what_is_asked_of_the_provider(gpu: Make, exported: Path) -> None:
     assert [spec.name for spec in runner.inputs] == [entry.name for entry in package.manifest.inputs]
 
 
-def test_dynamic_sizes_are_asked_for_differently(gpu: Make, exported: Path) -> None:
+def test_provider_options_for_dynamic_sizes(gpu: Make, exported: Path) -> None:
     options = cuda_runner._provider_options(_dynamic(exported), BackendOptions(cuda_graphs=True))
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert options["arena_extend_strategy"] == "kSameAsRequested"
@@ -97,7 +97,7 @@ def _dynamic(exported: Path) -> Package:
     return Package(package.path, replace(package.manifest, inputs=(named,)))
 
 
-def test_host_arrays_go_and_come(session: Session, goldens: tuple[np.ndarray, np.ndarray]) -> None:
+def test_host_arrays_in_and_out(session: Session, goldens: tuple[np.ndarray, np.ndarray]) -> None:
     image, expected = goldens
     for _ in range(3):
         answer = session(image)
@@ -107,7 +107,7 @@ def test_host_arrays_go_and_come(session: Session, goldens: tuple[np.ndarray, np
     np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-5)  # a later run has not written into it
 
 
-def test_gpu_arrays_stay_there(session: Session, cupy: Any, goldens: tuple[np.ndarray, np.ndarray]) -> None:
+def test_gpu_arrays_stay_on_the_gpu(session: Session, cupy: Any, goldens: tuple[np.ndarray, np.ndarray]) -> None:
     image, expected = goldens
     for _ in range(3):
         answer = session(FakeCupyArray(image.copy()))
@@ -118,7 +118,9 @@ def test_gpu_arrays_stay_there(session: Session, cupy: Any, goldens: tuple[np.nd
     assert cupy.synchronized > 0
 
 
-def test_outputs_are_written_where_asked(session: Session, cupy: Any, goldens: tuple[np.ndarray, np.ndarray]) -> None:
+def test_outputs_are_written_into_given_arrays(
+    session: Session, cupy: Any, goldens: tuple[np.ndarray, np.ndarray]
+) -> None:
     image, expected = goldens
     (name,), (output,) = [entry.name for entry in session.inputs], [entry.name for entry in session.outputs]
     target = FakeCupyArray(np.zeros_like(expected))
@@ -231,7 +233,7 @@ def test_a_session_that_fails_names_the_library_or_the_model(
         CudaRunner(Package.open(exported), BackendOptions())
 
 
-def test_without_a_gpu_nothing_is_tried(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_no_session_is_opened(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_libraries, "no_gpu", lambda device=0: f"no GPU {device}")
     with pytest.raises(MissingDependency, match=r"^backend cuda: no GPU 0"):
         load(exported, "cuda")

@@ -1,4 +1,4 @@
-"""The made-up machine, for every test here."""
+"""The fake machine, for every test in this folder."""
 
 from tests.runtime.engines.tensorrt.machines import every_version, flexible, machine
 

@@ -1,4 +1,4 @@
-"""The half of a made-up TensorRT that builds: networks, parsers, configurations."""
+"""The building half of the fake TensorRT: networks, parsers, configurations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.runtime.engines.tensorrt.fake_tensorrt import World, session
 
 
 def add_builder(world: World) -> None:
-    """Give the module its Builder, its OnnxParser and, from 10 on, its IProgressMonitor."""
+    """Add Builder, OnnxParser and, from 10 on, IProgressMonitor to the module."""
     trt, state, version = world.trt, world.state, world.version
     strong, eleven, complain = world.strong, world.eleven, world.complain
 

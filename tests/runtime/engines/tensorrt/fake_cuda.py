@@ -46,7 +46,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
 
 
 class FakeCuda:
-    """Settings a test may change, and the counts it may look at; the functions are attributes, as in a CDLL."""
+    """Settings and counters for tests; the functions are attributes, as in a CDLL."""
 
     def __init__(self) -> None:
         self.status, self.version, self.capability, self.name = 0, 12080, (9, 0), "NVIDIA H100 80GB HBM3"
@@ -72,7 +72,7 @@ class FakeCuda:
             work()
 
     def view(self, address: int, size: int) -> Any:
-        """The bytes at a device address. Fails where nobody allocated them."""
+        """The bytes at a device address. Fails unless they are allocated."""
         for start, block in self.memory.items():
             if start <= address and address + size <= start + len(block):
                 return (ctypes.c_char * size).from_buffer(block, address - start)

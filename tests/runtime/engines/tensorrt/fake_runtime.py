@@ -1,4 +1,4 @@
-"""The half of a made-up TensorRT that runs: engines, contexts, inspectors, refitters."""
+"""The running half of the fake TensorRT: engines, contexts, inspectors, refitters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.runtime.engines.tensorrt.fake_tensorrt import World, session
 
 
 def add_runtime(world: World) -> None:
-    """Give the module its Runtime and, from 10 on, what gives a plan its weights back."""
+    """Add Runtime and, from 10 on, the refitters to the module."""
     trt, state, version, driver = world.trt, world.state, world.version, world.driver
     strong, complain = world.strong, world.complain
 

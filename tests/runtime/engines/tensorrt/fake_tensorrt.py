@@ -34,7 +34,7 @@ _DTYPES = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "int32
 
 @dataclass
 class State:
-    """What a test sets, and what it finds afterwards."""
+    """Settings of a test, and records for it."""
 
     refused_operator: str = ""
     plugin_loads: bool = True
@@ -52,7 +52,7 @@ class State:
 
 @dataclass
 class World:
-    """What the parts of one made-up TensorRT know of each other."""
+    """State shared by the parts of one fake TensorRT."""
 
     trt: Any
     version: str
@@ -71,16 +71,16 @@ class World:
 
     @property
     def eleven(self) -> bool:
-        """Whether it has nothing else."""
+        """Whether it has only strong typing."""
         return self.number >= (11,)
 
     def complain(self, logger: Any, text: str) -> None:
-        """An error in the log."""
+        """Log an error."""
         logger.log(self.trt.ILogger.Severity.ERROR, text)
 
 
 def session(model: bytes) -> Any:
-    """What stands in for TensorRT's kernels."""
+    """Computes what TensorRT's kernels would."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()

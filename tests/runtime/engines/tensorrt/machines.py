@@ -1,4 +1,4 @@
-"""A machine with a GPU and TensorRT, both made up: see fake_cuda.py and fake_tensorrt.py."""
+"""A machine with a fake GPU and a fake TensorRT: see fake_cuda.py and fake_tensorrt.py."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.runtime.engines.tensorrt.fake_tensorrt import VERSIONS, State, make_t
 
 @dataclass
 class Machine:
-    """The made-up machine: its driver, what TensorRT does and did, and how to give it another TensorRT."""
+    """The fake machine: its driver, the fake TensorRT's settings and records, and a way to change its version."""
 
     gpu: FakeCuda
     trt: State
     install: Callable[[str], ModuleType]
 
     def api(self) -> Api:
-        """TensorRT as it is installed."""
+        """The installed TensorRT."""
         from rectexport.runtime.engines.tensorrt import versions
 
         return versions.load()
@@ -61,7 +61,7 @@ def every_version(request: pytest.FixtureRequest, machine: Machine) -> Machine:
 
 
 def forget_polygraphy() -> None:
-    """Polygraphy imports TensorRT once and for all: let it start anew."""
+    """Unload Polygraphy: it keeps the first TensorRT module that it imports."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "polygraphy"]:
         del sys.modules[name]
 

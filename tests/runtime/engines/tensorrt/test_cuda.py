@@ -33,7 +33,7 @@ def test_every_function_used_is_known(fake: FakeCuda) -> None:
     assert set(cuda._SIGNATURES) == set(PROTOTYPES)
 
 
-def test_memory_goes_there_and_back(fake: FakeCuda) -> None:
+def test_memory_is_copied_to_the_gpu_and_back(fake: FakeCuda) -> None:
     driver = active(fake)
     sent, got = np.arange(1000, dtype=np.float32), np.zeros(1000, np.float32)
     address, stream = driver.allocate(sent.nbytes), driver.create_stream()

@@ -1,4 +1,4 @@
-"""Which plan is for which machine, and that no other reaches TensorRT."""
+"""Plans are chosen by machine, and no other plan reaches TensorRT."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T4 = replace(H100, gpu="Tesla T4", compute_capability=(7, 5))
 
 
 def entry(package: Path, machine: Machine = H100, **options: Any) -> dict[str, Any]:
-    """The manifest's entry of a plan, as building.py makes it."""
+    """The manifest's entry for a plan, as building.py writes it."""
     recorded = {"tf32": False, "version_compatible": False, "hardware_compatibility": "none", "strip_plan": False}
     bounds = {"min": [1, 1, 4, 4], "opt": [2, 1, 8, 8], "max": [8, 1, 16, 16]}
     return {
@@ -48,14 +48,14 @@ def add(package: Path, machine: Machine = H100, data: bytes = b"a plan", **optio
     return add_files(package, {made["file"]: source}, {"plans": [made]})
 
 
-def test_names_tell_machines_apart() -> None:
+def test_machines_have_different_plan_names() -> None:
     assert H100.plan_name == "model.nvidia-h100-80gb-hbm3.sm90.trt10.13.3.plan"
     assert replace(H100, tensorrt=(8, 6, 1)).plan_name == "model.nvidia-h100-80gb-hbm3.sm90.trt8.6.1.plan"
     assert replace(H100, gpu="../ÄÖ").plan_name == "model.gpu.sm90.trt10.13.3.plan"
     assert len({machine.plan_name for machine in (H100, A100, T4)}) == 3
 
 
-def test_plans_of_several_machines_stand_side_by_side(flexible: Path) -> None:
+def test_a_package_holds_plans_of_several_machines(flexible: Path) -> None:
     add(flexible, A100, b"one")
     package = add(flexible, H100, b"two")
     assert find_plan(package, A100).read(package) == b"one"
@@ -66,7 +66,7 @@ def test_plans_of_several_machines_stand_side_by_side(flexible: Path) -> None:
     assert find_plan(package, H100).read(package) == b"three"
 
 
-def test_no_plan(flexible: Path) -> None:
+def test_a_package_without_plans_says_how_to_build_one(flexible: Path) -> None:
     with pytest.raises(BadInput) as refused:
         find_plan(Package.open(flexible), H100)
     assert str(refused.value) == (
@@ -91,7 +91,7 @@ def test_no_plan(flexible: Path) -> None:
         (replace(A100, tensorrt=(8, 6, 1)), {}, ["it was built for", "; it was built by TensorRT 10.13.3"]),
     ],
 )
-def test_what_does_not_fit_is_said(flexible: Path, here: Machine, options: dict[str, Any], reasons: list[str]) -> None:
+def test_mismatches_are_named(flexible: Path, here: Machine, options: dict[str, Any], reasons: list[str]) -> None:
     package = add(flexible, H100, **options)
     if not reasons:
         assert find_plan(package, here).file == H100.plan_name
@@ -102,14 +102,14 @@ def test_what_does_not_fit_is_said(flexible: Path, here: Machine, options: dict[
         assert reason in str(refused.value)
 
 
-def test_another_model(flexible: Path) -> None:
+def test_a_plan_of_another_model_does_not_fit(flexible: Path) -> None:
     add(flexible)
     edit_manifest(flexible, lambda document: document["files"].update({"model.onnx": "0" * 64}))
     with pytest.raises(BadInput, match=r"it was built from another model\.onnx"):
         find_plan(Package.open(flexible), H100)
 
 
-def test_plugins_are_part_of_a_plan(flexible: Path, tmp_path: Path) -> None:
+def test_a_plan_needs_the_plugins_it_was_built_with(flexible: Path, tmp_path: Path) -> None:
     library = tmp_path / "librectify.so"
     library.write_bytes(b"code")
     add(flexible)
@@ -166,14 +166,14 @@ def test_a_changed_plan_is_not_read(flexible: Path, side: str) -> None:
     ],
     ids=str,
 )
-def test_a_manifest_is_read_with_suspicion(flexible: Path, change: dict[str, Any]) -> None:
+def test_malformed_plan_entries_are_refused(flexible: Path, change: dict[str, Any]) -> None:
     add(flexible)
     edit_manifest(flexible, lambda document: (document if "plans" in change else document["plans"][0]).update(change))
     with pytest.raises(BadInput, match=r"manifest\.json: plans: not a list of plans"):
         find_plan(Package.open(flexible), H100)
 
 
-def test_nothing_else_of_a_package_changes(flexible: Path) -> None:
+def test_adding_a_plan_changes_no_other_file(flexible: Path) -> None:
     before = json.loads((flexible / "manifest.json").read_text())
     add(flexible)
     after = json.loads((flexible / "manifest.json").read_text())

@@ -1,4 +1,4 @@
-"""Which plugin library is taken, and what is said about one that is none."""
+"""The choice of the plugin library, and errors for files that are not one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_without_a_library_there_is_none(built_in: Path) -> None:
+def test_without_a_library_the_result_is_none(built_in: Path) -> None:
     assert plugin_library() is None
 
 
@@ -35,11 +35,11 @@ def test_the_built_in_library_is_found(built_in: Path, library: Path) -> None:
     assert plugin_library() == built_in
 
 
-def test_the_built_in_library_stands_beside_the_operators() -> None:
+def test_the_built_in_library_is_in_the_plugins_folder() -> None:
     assert plugins._BUILT_IN.parent == Path(plugins.__file__).resolve().parents[3] / "plugins"
 
 
-def test_the_one_that_is_named_wins(built_in: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_library_is_preferred(built_in: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built_in.parent.mkdir()
     built_in.write_bytes(library.read_bytes())
     assert plugin_library(library) == library
@@ -48,7 +48,7 @@ def test_the_one_that_is_named_wins(built_in: Path, library: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("content", [b"", b"MZ", b"#!/bin/sh\n"])
-def test_another_file_is_refused(library: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_library_is_refused(library: Path, content: bytes) -> None:
     library.write_bytes(content)
     with pytest.raises(BadInput, match=r"lib\.so: expected a shared library"):
         plugin_library(library)

@@ -1,4 +1,4 @@
-"""Profiles, as they are typed, stored and chosen."""
+"""Profiles are parsed, stored and chosen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ X = TensorEntry("x", "float32", ("n", 3, "h", "w"), WHOLE)
 Y = TensorEntry("y", "float32", (2, 5))
 
 
-def test_nothing_said_is_the_packages_range() -> None:
+def test_the_default_profile_is_the_packages_range() -> None:
     (profile,) = make_profiles([X, Y])
     assert profile == {"x": WHOLE, "y": ShapeRange((2, 5), (2, 5), (2, 5))}
     assert describe(profile) == "x 1x3x32x32 .. 16x3x128x128 (4x3x64x64), y 2x5"
@@ -29,7 +29,7 @@ def test_several_profiles() -> None:
     assert second["x"] == ShapeRange((2, 3, 32, 32), (4, 3, 64, 64), (8, 3, 64, 64))
 
 
-def test_sides_narrow_the_range() -> None:
+def test_min_opt_and_max_shapes_narrow_the_range() -> None:
     (profile,) = make_profiles([X], low=["2x3x32x32"], high=["x:3x3x64x64"])
     assert profile["x"] == ShapeRange((2, 3, 32, 32), (3, 3, 64, 64), (3, 3, 64, 64))
     (profile,) = make_profiles([X], opt=["x:16x3x128x128"])
@@ -58,12 +58,12 @@ def test_wrong_profiles(texts: list[str], message: str) -> None:
     assert message in str(refused.value)
 
 
-def test_both_kinds() -> None:
+def test_both_kinds_of_options_together_are_refused() -> None:
     with pytest.raises(UsageError, match="give one kind"):
         make_profiles([X], ["x:1x3x64x64"], opt=["x:1x3x64x64"])
 
 
-def test_an_axis_without_end() -> None:
+def test_an_axis_without_upper_bound_is_refused() -> None:
     endless = TensorEntry("x", "float32", ("n", 3), ShapeRange((1, 3), (2, 3), (MAX_DIMENSION, 3)))
     with pytest.raises(UsageError, match=r"no upper bound, and an engine needs one; give it, as in --max-shapes x:2x3"):
         make_profiles([endless])

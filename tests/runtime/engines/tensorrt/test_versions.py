@@ -1,4 +1,4 @@
-"""Which TensorRT is here, and each reason why it cannot be used."""
+"""The installed TensorRT, and each reason why it cannot be used."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
 from tests.runtime.engines.tensorrt.machines import Machine
 
 
-def test_a_whole_machine_lacks_nothing(every_version: Machine) -> None:
+def test_a_complete_machine_lacks_nothing(every_version: Machine) -> None:
     assert versions.absence() is None
 
 
-def test_no_tensorrt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tensorrt_is_reported(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     reason = versions.absence()
     assert reason is not None and reason.startswith("TensorRT cannot be imported here (")
     assert "pip install 'rectexport[gpu]'" in reason and "--system-site-packages" in reason
 
 
-def test_an_old_tensorrt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tensorrt_that_is_too_old_is_refused(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("tensorrt")
     module.__version__ = "8.5.3.1"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tensorrt", module)
@@ -34,7 +34,7 @@ def test_an_old_tensorrt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
-def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 

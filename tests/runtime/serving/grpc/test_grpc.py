@@ -1,4 +1,4 @@
-"""The protocol over gRPC, on a real socket, with stock clients."""
+"""The protocol over gRPC, on a real socket, with standard clients."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def code(error: pytest.ExceptionInfo[Any]) -> str:
     return str(error.value.status()).removeprefix("StatusCode.")
 
 
-def test_refusals(client: Any, expected: tuple[Any, Any], output: str) -> None:
+def test_request_errors(client: Any, expected: tuple[Any, Any], output: str) -> None:
     x, _ = expected
     error = grpcclient.InferenceServerException if hasattr(grpcclient, "InferenceServerException") else Exception
     cases: list[tuple[str, Any, dict[str, Any], str]] = [

@@ -1,4 +1,4 @@
-"""Requests with something wrong in them, made by hypothesis from good ones; shared by the tests and the long run."""
+"""Malformed requests, made by hypothesis from valid ones; shared by the tests and the long run."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def status_of(address: str, request: tuple[str, str, bytes, dict[str, str]]) -> 
 
 @st.composite
 def grpc_requests(draw: Any) -> bytes:
-    """A serialized ModelInferRequest with something wrong in it, or other bytes."""
+    """A serialized, malformed ModelInferRequest, or other bytes."""
     from tritonclient.grpc import service_pb2
 
     message = service_pb2.ModelInferRequest()

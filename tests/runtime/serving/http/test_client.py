@@ -1,4 +1,4 @@
-"""The client that tries again."""
+"""The client's retries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Status(Exception):
         (ValueError(), False),
     ],
 )
-def test_what_is_worth_another_try(error: Exception, worth: bool) -> None:
+def test_which_errors_are_retried(error: Exception, worth: bool) -> None:
     assert worth_another_try(error) is worth
 
 
@@ -68,7 +68,7 @@ def test_attempts(awaited: bool, failures: int, succeeds: bool) -> None:
     assert len(calls) == min(failures + 1, 5)
 
 
-def test_a_refusal_is_final() -> None:
+def test_a_request_error_is_not_retried() -> None:
     calls: list[int] = []
 
     def call() -> None:
@@ -98,7 +98,7 @@ def test_against_a_server(serve: Callable[..., Running], exported: Path, protoco
 
 @pytest.fixture
 def moody() -> Iterator[tuple[str, list[int]]]:
-    """A server that drops the connection, answers 500, answers 503, then as it should."""
+    """A server that drops the connection, answers 500, answers 503, then answers correctly."""
     seen: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -129,7 +129,7 @@ def moody() -> Iterator[tuple[str, list[int]]]:
     thread.join()
 
 
-def test_resets_500_and_503_are_tried_again(moody: tuple[str, list[int]]) -> None:
+def test_resets_500_and_503_are_retried(moody: tuple[str, list[int]]) -> None:
     pytest.importorskip("tritonclient.http")
     address, seen = moody
     with Client(address, retry=QUICK) as client:

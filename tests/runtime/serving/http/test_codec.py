@@ -1,4 +1,4 @@
-"""Bodies of infer requests: read with suspicion, and written as clients expect them."""
+"""Bodies of infer requests are checked when read, and written as clients expect them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_nested_and_flat_lists_are_the_same(signature: Signature, feeds: dict[st
     assert Codec().parse(body(nested), None, signature).id == "7"
 
 
-def test_bytes_behind_the_json(signature: Signature, feeds: dict[str, Any]) -> None:
+def test_tensors_as_bytes_after_the_json(signature: Signature, feeds: dict[str, Any]) -> None:
     data = document(feeds, parameters={"binary_data_output": True, "timeout": 2500})
     for entry, array in zip(data["inputs"], feeds.values(), strict=True):
         del entry["data"]
@@ -159,7 +159,7 @@ def test_the_size_of_bytes_must_fit_the_shape(signature: Signature, feeds: dict[
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
-def test_every_datatype_there_and_back(datatype: str) -> None:
+def test_every_datatype_round_trips(datatype: str) -> None:
     dtype = np.dtype(DATATYPES[datatype])
     entry = TensorEntry("x", dtype.name, (2, 2))
     signature = Signature.of((entry,), (TensorEntry("y", dtype.name, (2, 2)),))
@@ -195,9 +195,7 @@ def test_bytes_of_a_bool_are_0_or_1() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_json_does_not_pretend_to_hold_what_it_cannot(
-    signature: Signature, feeds: dict[str, Any], value: float
-) -> None:
+def test_outputs_that_json_cannot_hold_are_refused(signature: Signature, feeds: dict[str, Any], value: float) -> None:
     outputs = {"y": np.full((2, 2), value, np.float32)}
     request = Codec().parse(body(document(feeds)), None, signature)
     with pytest.raises(RequestError, match="ask for binary_data") as refused:

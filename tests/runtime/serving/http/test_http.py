@@ -1,4 +1,4 @@
-"""The protocol over HTTP, on a real socket, with stock clients."""
+"""The protocol over HTTP, on a real socket, with standard clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def served(serve: Callable[..., Running], exported: Path) -> Running:
 
 @pytest.fixture(scope="module")
 def expected(exported: Path) -> tuple[Any, Any]:
-    """Inputs, and the session's answer."""
+    """Inputs, and the session's outputs for them."""
     with load(exported) as session:
         shape = session.package.goldens()[0]["x"].shape
         x = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
@@ -115,7 +115,7 @@ def test_curl(served: Running, expected: tuple[Any, Any]) -> None:
         ("/v2/repository/index", "GET", 405, "expected POST"),
     ],
 )
-def test_what_is_not_there(served: Running, path: str, method: str, status: int, said: str) -> None:
+def test_unknown_paths_and_models_are_404(served: Running, path: str, method: str, status: int, said: str) -> None:
     answer = ask(served.http, path, b"{}" if method == "POST" else None, method)
     assert (answer.status, said in answer.error) == (status, True), answer
 
@@ -141,7 +141,7 @@ def test_metrics(served: Running, expected: tuple[Any, Any]) -> None:
     assert 'rectexport_workers{model="other",version="1"} 1.0' in text
 
 
-def test_models_come_and_go(served: Running, expected: tuple[Any, Any]) -> None:
+def test_models_are_loaded_and_unloaded(served: Running, expected: tuple[Any, Any]) -> None:
     body = json_body(expected[0])
     assert ask(served.http, "/v2/repository/models/other/unload", b"").status == 200
     assert ask(served.http, "/v2/models/other/infer", body).status == 404
@@ -163,7 +163,7 @@ def guarded(serve: Callable[..., Running], exported: Path, tmp_path_factory: pyt
     return serve(exported, "--in-process", *words)
 
 
-def test_a_token_guards_all_but_health(guarded: Running) -> None:
+def test_a_token_is_required_except_for_health(guarded: Running) -> None:
     assert guarded.grpc is None
     assert ask(guarded.http, "/v2/health/ready").status == 200
     for path, body in (("/v2", None), ("/metrics", None), ("/v2/repository/index", b""), ("/v2/models/x/infer", b"")):

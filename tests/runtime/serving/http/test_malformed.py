@@ -1,4 +1,4 @@
-"""Malformed requests are the client's fault, whatever is wrong with them: never a 5xx, never a dead worker."""
+"""Malformed requests are client errors: they never cause a 5xx or a dead worker."""
 
 from __future__ import annotations
 

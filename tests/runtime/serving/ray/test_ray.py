@@ -1,4 +1,4 @@
-"""Ray Serve: the configuration that is written, and, where Ray is installed, a deployment that answers."""
+"""Ray Serve: the written configuration and, if Ray is installed, a deployment that answers."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_serve_yaml() -> None:
 
 
 @pytest.mark.parametrize("replicas", [(0, 1), (3, 2)])
-def test_numbers_of_replicas_must_make_sense(replicas: tuple[int, int]) -> None:
+def test_impossible_numbers_of_replicas_are_refused(replicas: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="smallest <= largest"):
         RaySettings(packages=(), replicas=replicas).check()
 
 
-def test_what_others_can_reach_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_reachable_by_others_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ray_host.HA_PROXY, raising=False)
     ray_host.check_reach("127.0.0.1", token=False, insecure=False)
     with pytest.raises(UsageError, match=r"--host 0\.0\.0\.0"):

@@ -1,4 +1,4 @@
-"""Model repositories: what is written is true, and what is untrue is found."""
+"""Model repositories: the written configuration is correct, and wrong configurations are found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config(repository: Path) -> object:
     return text_format.Parse((repository / "t" / CONFIG).read_text(), pb.ModelConfig())
 
 
-def test_what_is_written(repository: Path, trouble: Path) -> None:
+def test_the_written_configuration_matches_the_package(repository: Path, trouble: Path) -> None:
     found = config(repository)
     assert (found.name, found.backend, found.max_batch_size) == ("t", "onnxruntime", 8)
     assert found.input[0].dims == [3] and found.input[0].data_type == pb.TYPE_FP32
@@ -120,7 +120,7 @@ def test_a_fault_is_found(repository: Path, fault: str) -> None:
     assert any(said in finding.text for finding in findings), findings
 
 
-def test_what_cannot_be_written(trouble: Path, tmp_path: Path) -> None:
+def test_unknown_backends_and_incomplete_packages_are_refused(trouble: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"has no model\.plan"):
         write_model(ServedPackage("t", "1", trouble), tmp_path / "repo", Deployment("tensorrt"))
     with pytest.raises(UsageError, match="expected one of onnxruntime, tensorrt"):
@@ -132,14 +132,3 @@ def test_what_cannot_be_written(trouble: Path, tmp_path: Path) -> None:
     for folder in (tmp_path / "nothing", trouble):
         with pytest.raises(BadInput):
             check_repository(folder)
-
-
-def test_names_and_versions_of_sources(trouble: Path, tmp_path: Path) -> None:
-    found = find_packages([str(trouble), f"a={trouble}", f"a/7={trouble}", f"a={trouble}"])
-    assert [(s.name, s.version) for s in found] == [("trouble", "1"), ("a", "1"), ("a", "7"), ("a", "8")]
-    for bad in (["a/0="], ["a/x="], ["a b="], ["a/1=", "a/1="]):
-        with pytest.raises(UsageError):
-            find_packages([word + str(trouble) for word in bad])
-    for missing in ("nothing", "."):
-        with pytest.raises(BadInput):
-            find_packages([str(tmp_path / missing)])

@@ -99,7 +99,7 @@ def test_a_win_within_the_noise_is_no_win(tmp_path):
     assert forms(net(), FakeClock(jitter=0.3, **ratios), tmp_path / "noisy.json")["pad1"] == AS_WRITTEN
 
 
-def test_a_model_that_came_out_slower_stays_as_written(tmp_path):
+def test_a_model_that_became_slower_is_exported_as_written(tmp_path):
     taken = forms(net(), FakeClock(shift=0.5, tuned=1.2), tmp_path / "cache.json")
     assert set(taken.values()) == {AS_WRITTEN}
 
@@ -142,7 +142,7 @@ def test_open_sizes_take_those_of_the_feeds(tmp_path):
     assert taken["pad1"] == "shift"
 
 
-def test_what_cannot_be_timed_here(tmp_path):
+def test_targets_that_cannot_be_timed_on_this_machine(tmp_path):
     with pytest.raises(UsageError, match="tensorrt cannot be timed here"):
         forms(net(), FakeClock(), tmp_path / "cache.json", "tensorrt")
 

@@ -1,4 +1,4 @@
-"""From ONNX to a plan: what each version is told, and what each failure says."""
+"""Builds a plan from ONNX: the options that each version gets, and the error of each failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture
 def build(machine: Machine, flexible: Path) -> Callable[..., dict[str, Any]]:
-    """Builds with options; returns what TensorRT was told."""
+    """Builds with options; returns what TensorRT received."""
     package = Package.open(flexible)
 
     def build(model: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_an_operator_that_is_not_supported(every_version: Machine, build: Callab
     assert isinstance(error, BadInput)
     named = every_version.api().strongly_typed  # older parsers give a number only
     assert f"model.onnx, node {'/head/odd (Odd)' if named else 'number 3'}: TensorRT" in str(error)
-    assert "Assertion failed: creator && no plugin for Odd. Export with another --opset or --rectify form" in str(error)
+    assert "Assertion failed: creator && no plugin for Odd. Export with another opset or rectify form" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_operator_that_is_not_supported(every_version: Machine, build: Callab
         (
             "Requested amount of GPU memory (4096 bytes) could not be allocated: out of memory",
             DeviceError,
-            "--workspace",
+            "workspace limit",
         ),
         ("10: Could not find any implementation for node conv.", DeviceError, "found no way to run a layer (10: Could"),
         ("CUDA initialization failure with error: 35", MissingDependency, "the NVIDIA driver is too old for TensorRT"),
@@ -121,7 +121,7 @@ def test_known_failures(machine: Machine, build: Callable[..., Any], said: str, 
     assert error.exit_code == (5 if kind is MissingDependency else 1)
 
 
-def test_a_builder_that_cannot_be_made(machine: Machine, build: Callable[..., Any]) -> None:
+def test_a_builder_that_cannot_be_created(machine: Machine, build: Callable[..., Any]) -> None:
     machine.trt.builder_fails = "CUDA initialization failure with error: 35. Please check your CUDA installation"
     assert "the NVIDIA driver is too old for TensorRT 10.13.3" in str(failure(build))
 
@@ -147,7 +147,7 @@ def test_a_plugin_that_does_not_load(machine: Machine, build: Callable[..., Any]
         ("8.6.1", (9, 0), "fp32", {"strip_plan": True}, "--strip-plan: TensorRT 8.6.1 cannot restore the weights"),
     ],
 )
-def test_what_cannot_be_is_said_first(
+def test_unsupported_options_are_refused_before_the_build(
     machine: Machine,
     build: Callable[..., Any],
     version: str,
@@ -164,7 +164,7 @@ def test_what_cannot_be_is_said_first(
     assert not machine.trt.builds
 
 
-def test_phases_are_told(machine: Machine, flexible: Path) -> None:
+def test_phases_are_reported(machine: Machine, flexible: Path) -> None:
     package, said = Package.open(flexible), []
     options = BuildOptions(make_profiles(package.manifest.inputs))
     build_engine(Model(package.model_file), options, machine.api(), said.append)
@@ -172,7 +172,7 @@ def test_phases_are_told(machine: Machine, flexible: Path) -> None:
 
 
 def test_an_interrupt_stops_the_build(machine: Machine, build: Callable[..., Any]) -> None:
-    """Ctrl-C while TensorRT works in its own thread: the build ends at its next step, and nothing comes of it."""
+    """Ctrl-C while TensorRT works in its own thread: the build ends at its next step, without a plan."""
     stopped = threading.Event()
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
 
@@ -190,7 +190,9 @@ def test_an_interrupt_stops_the_build(machine: Machine, build: Callable[..., Any
     assert stopped.is_set() and not machine.trt.builds
 
 
-def test_polygraphy_is_asked_for(machine: Machine, build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_polygraphy_is_named(
+    machine: Machine, build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "polygraphy", None)

@@ -1,4 +1,4 @@
-"""One build for many, whole plans only, and what the manifest says of them."""
+"""A plan is built once for many processes, stored completely, and described in the manifest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAYERS = {"Layers": [{"Name": "c", "LayerType": "CaskConvolution", "Inputs": [{"
 
 @pytest.fixture
 def counted(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A builder that takes a moment and leaves a line in a file; works in forked processes too."""
+    """A slow builder that appends a line to a file for each build; works in forked processes too."""
     lines = tmp_path / "builds"
     lines.touch()
 
@@ -67,7 +67,7 @@ def test_a_plan_is_built_once(machine: Machine, flexible: Path, counted: Path) -
     second.package.verify_files()
 
 
-def test_ten_processes_build_once(machine: Machine, flexible: Path, counted: Path) -> None:
+def test_ten_processes_build_one_plan(machine: Machine, flexible: Path, counted: Path) -> None:
     fork = multiprocessing.get_context("fork")
     workers = [fork.Process(target=build, args=(machine, flexible)) for _ in range(10)]
     for worker in workers:
@@ -81,7 +81,7 @@ def test_ten_processes_build_once(machine: Machine, flexible: Path, counted: Pat
     assert len(plans_of(package)) == 1
 
 
-def test_a_killed_builder_keeps_no_lock(machine: Machine, flexible: Path, counted: Path) -> None:
+def test_a_killed_builder_releases_the_lock(machine: Machine, flexible: Path, counted: Path) -> None:
     def hold() -> None:
         with changing(flexible):
             (flexible / ".model.x.plan.abc.partial").write_bytes(b"half")
@@ -99,7 +99,7 @@ def test_a_killed_builder_keeps_no_lock(machine: Machine, flexible: Path, counte
     assert names == {"manifest.json", "model.onnx", LOCK, plans_of(Package.open(flexible))[0].file}
 
 
-def test_other_options_are_another_plan(machine: Machine, flexible: Path, counted: Path) -> None:
+def test_other_options_need_another_build(machine: Machine, flexible: Path, counted: Path) -> None:
     build(machine, flexible)
     inputs = Package.open(flexible).manifest.inputs
     narrow = BuildOptions(make_profiles(inputs, ["x:1x1x8x8"]), tf32=True)
@@ -108,14 +108,14 @@ def test_other_options_are_another_plan(machine: Machine, flexible: Path, counte
     assert default_options(Package.open(flexible)) == narrow  # a rebuild elsewhere takes the same
 
 
-def test_a_changed_plan_is_built_again(machine: Machine, flexible: Path, counted: Path) -> None:
+def test_a_changed_plan_is_rebuilt(machine: Machine, flexible: Path, counted: Path) -> None:
     plan = build(machine, flexible).plan
     (flexible / plan.file).write_bytes(b"tampered")
     assert build(machine, flexible).layers is not None
     Package.open(flexible).verify_files()
 
 
-def test_a_changed_model_is_not_built_from(machine: Machine, flexible: Path, counted: Path) -> None:
+def test_a_changed_model_is_refused(machine: Machine, flexible: Path, counted: Path) -> None:
     with (flexible / "model.onnx").open("ab") as stream:
         stream.write(b"\0")
     with pytest.raises(BadInput, match=r"model\.onnx: sha256 .* where the manifest says"):
@@ -123,7 +123,7 @@ def test_a_changed_model_is_not_built_from(machine: Machine, flexible: Path, cou
     assert not counted.read_text()
 
 
-def test_a_precision_that_was_lost_leaves_no_plan(
+def test_a_plan_without_the_requested_precision_is_not_stored(
     machine: Machine, flexible: Path, counted: Path, tmp_path: Path
 ) -> None:
     edit_manifest(flexible, lambda document: document.update(options={"precision": "fp16"}))
@@ -133,7 +133,7 @@ def test_a_precision_that_was_lost_leaves_no_plan(
     assert not plans_of(Package.open(flexible)) and not list(flexible.glob("*.plan"))
 
 
-def test_kept_nodes_come_from_the_manifest(flexible: Path) -> None:
+def test_float32_nodes_come_from_the_manifest(flexible: Path) -> None:
     refused = [{"node": "rectify_scale.z", "reason": "rectification factors stay exact"}]
     passes = [{"name": "float16", "fired": [], "refused": refused}, {"name": "other", "refused": [{"node": "a"}]}]
     edit_manifest(flexible, lambda document: document.update(options={"precision": "fp16"}, passes=passes))
@@ -141,7 +141,7 @@ def test_kept_nodes_come_from_the_manifest(flexible: Path) -> None:
     assert (model.precision, model.kept) == ("fp16", {"rectify_scale.z"})
 
 
-def test_the_manifest_keeps_to_its_schema(machine: Machine, package: Path, counted: Path) -> None:
+def test_the_manifest_fits_its_schema(machine: Machine, package: Path, counted: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     built = build(machine, package)
     schema = json.loads((ROOT / "runtime/package/manifest.schema.json").read_text())
@@ -154,7 +154,7 @@ def test_the_manifest_keeps_to_its_schema(machine: Machine, package: Path, count
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_package_that_cannot_be_written(machine: Machine, flexible: Path, counted: Path) -> None:
+def test_a_read_only_package_is_refused(machine: Machine, flexible: Path, counted: Path) -> None:
     flexible.chmod(0o555)
     try:
         with pytest.raises(BadInput, match="cannot be written here"):

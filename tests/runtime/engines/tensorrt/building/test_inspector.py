@@ -1,4 +1,4 @@
-"""What the engine inspector's JSON says about precision, as different versions spell it."""
+"""Precision in the engine inspector's JSON of different versions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def text(*layers: Any) -> str:
 WIDE = "Channel major FP16 format where channel % 8 == 0"
 
 
-def test_release_8() -> None:
+def test_layers_of_tensorrt_8() -> None:
     found = read_layers(
         text(
             layer("Reformat", "Row major linear FP32", "Channel major FP16 format where channel % 4 == 0"),
@@ -51,7 +51,7 @@ def test_release_8() -> None:
     check_share(share, "net")
 
 
-def test_release_10() -> None:
+def test_layers_of_tensorrt_10() -> None:
     found = read_layers(
         text(
             cask("Half", "Half"),
@@ -68,7 +68,7 @@ def test_release_10() -> None:
     assert (share.at, share.of, share.others) == (1, 3, (("fp16", 2),))
 
 
-def test_tf32_is_told_from_float32_by_the_kernel() -> None:
+def test_the_kernels_name_distinguishes_tf32_from_float32() -> None:
     found = read_layers(text(cask("Channel major FP32 format", "Float", XMMA_TF32), cask("Float", "Float", SCUDNN)))
     share = measure_share(found, "tf32")
     assert (share.at, share.of, share.others) == (1, 2, (("fp32", 1),))
@@ -76,7 +76,7 @@ def test_tf32_is_told_from_float32_by_the_kernel() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Row major linear BF16", "BFloat16", "Channel major bfloat16 format"])
-def test_bfloat16_is_no_float32(kind: str) -> None:
+def test_bfloat16_is_not_read_as_float32(kind: str) -> None:
     assert read_layers(text(cask(kind, kind)))[0].precision == "bf16"
 
 
@@ -85,7 +85,7 @@ def test_int8() -> None:
     assert read_layers(text(cask(kind, kind)))[0].precision == "int8"
 
 
-def test_a_precision_that_is_nowhere_is_an_error() -> None:
+def test_an_unused_precision_is_an_error() -> None:
     share = measure_share(read_layers(text(cask("Float", "Float"), cask("Float", "Float"))), "bf16")
     with pytest.raises(
         DeviceError, match=r"out/net: bf16 was asked for, but none of .* 2 convolutions .* \(2 in fp32\)"
@@ -102,17 +102,17 @@ def test_a_precision_that_is_nowhere_is_an_error() -> None:
         Share("fp16", 1, 9),
     ],
 )
-def test_what_is_no_error(share: Share) -> None:
+def test_shares_that_are_not_errors(share: Share) -> None:
     check_share(share, "net")
 
 
-def test_names_alone() -> None:
+def test_layers_without_details() -> None:
     found = read_layers(text("conv1 + relu1", "pool"))
     assert [entry.name for entry in found] == ["conv1 + relu1", "pool"]
     assert measure_share(found, "fp16").describe() == "the engine lists no layer as a convolution"
 
 
 @pytest.mark.parametrize("broken", ["", "[]", "{}", '{"Layers": 3}', '{"Layers": [3]}'])
-def test_anything_else(broken: str) -> None:
+def test_text_that_is_not_a_list_of_layers_is_refused(broken: str) -> None:
     with pytest.raises(DeviceError, match="engine inspector gave no list of layers"):
         read_layers(broken)

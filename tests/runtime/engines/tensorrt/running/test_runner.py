@@ -33,7 +33,7 @@ def image(*shape: int, seed: int = 0) -> Any:
 
 @pytest.fixture
 def opened(machine: Machine, flexible: Path) -> Callable[..., TensorRTRunner]:
-    """Builds with options and opens."""
+    """Builds a plan with options and opens it."""
 
     def opened(graphs: bool = True, **settings: Any) -> TensorRTRunner:
         package = Package.open(flexible)
@@ -46,7 +46,7 @@ def opened(machine: Machine, flexible: Path) -> Callable[..., TensorRTRunner]:
 
 @pytest.fixture
 def expected(flexible: Path) -> Callable[[Any], Any]:
-    """The answer of ONNX Runtime."""
+    """ONNX Runtime's output."""
     from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 
     reference = OnnxRuntimeRunner(flexible / "model.onnx", threads=1)
@@ -66,7 +66,7 @@ def test_goldens_on_every_version(every_version: Machine, package: Path) -> None
     assert not every_version.gpu.memory and not every_version.gpu.handles
 
 
-def test_an_engine_that_answers_otherwise_is_not_kept(machine: Machine, flexible: Path) -> None:
+def test_an_engine_with_wrong_outputs_is_not_stored(machine: Machine, flexible: Path) -> None:
     feeds = {"input.x": image(2, 1, 8, 8), "output.y": np.ones((2, 2, 8, 8), np.float32)}
     np.savez(flexible / "goldens.npz", **feeds)  # type: ignore[arg-type]
     edit_manifest(
@@ -82,7 +82,7 @@ def test_an_engine_that_answers_otherwise_is_not_kept(machine: Machine, flexible
     assert ensure_plan(flexible, elsewhere, machine.api()).plan.entry["parity"] is None
 
 
-def test_what_it_says_of_itself(opened: Callable[..., TensorRTRunner]) -> None:
+def test_description_inputs_and_outputs(opened: Callable[..., TensorRTRunner]) -> None:
     found = opened()
     assert found.description == "TensorRT 10.13.3, NVIDIA H100 80GB HBM3"
     assert [(spec.name, spec.dtype, spec.shape) for spec in found.inputs] == [("x", "float32", ("n", 1, "h", "w"))]
@@ -91,7 +91,7 @@ def test_what_it_says_of_itself(opened: Callable[..., TensorRTRunner]) -> None:
 
 
 @pytest.mark.parametrize("graphs", [True, False])
-def test_shapes_come_and_go(
+def test_changing_shapes_within_one_profile(
     machine: Machine, opened: Callable[..., TensorRTRunner], expected: Callable[[Any], Any], graphs: bool
 ) -> None:
     found = opened(graphs)
@@ -104,13 +104,13 @@ def test_shapes_come_and_go(
     assert not machine.gpu.memory and not machine.gpu.handles
 
 
-def test_many_shapes_take_turns(
+def test_more_shapes_than_idle_lanes(
     machine: Machine,
     opened: Callable[..., TensorRTRunner],
     expected: Callable[[Any], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """More shapes than contexts are kept: a context is bound anew, its graph and its buffers with it."""
+    """With more shapes than kept lanes, a lane is bound again, with a new graph and buffers."""
     monkeypatch.setattr(runner, "MAX_IDLE", 2)
     found = opened()
     for seed in range(12):
@@ -156,7 +156,7 @@ def test_two_profiles(
     found.close()
 
 
-def test_a_shape_that_no_profile_has(opened: Callable[..., TensorRTRunner], flexible: Path) -> None:
+def test_a_shape_outside_all_profiles_is_refused(opened: Callable[..., TensorRTRunner], flexible: Path) -> None:
     inputs = Package.open(flexible).manifest.inputs
     found = opened(profiles=make_profiles(inputs, ["x:1x1x8x8", "x:1x1x4x4..2x1x4x4..4x1x4x4"]))
     with pytest.raises(BadInput) as refused:
@@ -179,7 +179,7 @@ def test_an_engine_that_cannot_be_captured(
     found.close()
 
 
-def test_out_of_memory_leaves_a_runner_that_works(
+def test_a_runner_works_after_running_out_of_memory(
     machine: Machine, opened: Callable[..., TensorRTRunner], expected: Callable[[Any], Any]
 ) -> None:
     found, x = opened(), image(2, 1, 8, 8)
@@ -214,7 +214,7 @@ def test_arrays_on_the_gpu_are_not_copied(
     found.close()
 
 
-def test_times_are_the_gpus(opened: Callable[..., TensorRTRunner]) -> None:
+def test_times_come_from_gpu_events(opened: Callable[..., TensorRTRunner]) -> None:
     found, x = opened(), image(2, 1, 8, 8)
     with found.lane({"x": x.shape}) as lane:
         lane.load({"x": x})
@@ -222,7 +222,7 @@ def test_times_are_the_gpus(opened: Callable[..., TensorRTRunner]) -> None:
     found.close()
 
 
-def test_nothing_runs_after_close(opened: Callable[..., TensorRTRunner]) -> None:
+def test_a_closed_runner_raises(opened: Callable[..., TensorRTRunner]) -> None:
     found = opened()
     found.close()
     found.close()
@@ -230,7 +230,7 @@ def test_nothing_runs_after_close(opened: Callable[..., TensorRTRunner]) -> None
         found.run({"x": image(2, 1, 8, 8)})
 
 
-def test_a_mismatch_is_built_anew_when_allowed(
+def test_a_plan_that_does_not_fit_is_rebuilt_when_allowed(
     machine: Machine, opened: Callable[..., TensorRTRunner], flexible: Path
 ) -> None:
     opened(tf32=True).close()
@@ -246,7 +246,7 @@ def test_a_mismatch_is_built_anew_when_allowed(
     assert len(list(flexible.glob("*.plan"))) == 2
 
 
-def test_another_gpu_is_chosen_by_the_environment(opened: Callable[..., TensorRTRunner], flexible: Path) -> None:
+def test_a_device_other_than_0_is_refused(opened: Callable[..., TensorRTRunner], flexible: Path) -> None:
     opened().close()
     with pytest.raises(UsageError, match="set CUDA_VISIBLE_DEVICES=2 and use device=0"):
         open_runner(Package.open(flexible), BackendOptions(device=2))
@@ -264,7 +264,7 @@ def test_a_tampered_plan_never_reaches_tensorrt(
     assert machine.trt.deserialized == 0
 
 
-def test_a_plan_without_weights_gets_them_back(machine: Machine, opened: Callable[..., TensorRTRunner]) -> None:
+def test_a_plan_without_weights_is_refitted(machine: Machine, opened: Callable[..., TensorRTRunner]) -> None:
     opened(strip_plan=True).close()
     assert machine.trt.refits == 2  # once to be looked at after the build
 
