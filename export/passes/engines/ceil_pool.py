@@ -1,8 +1,6 @@
 """Pools with ceil_mode whose last windows OpenVINO treats otherwise than ONNX.
 
-Size n, window extent k = dilation · (kernel − 1) + 1, stride s, padding b before and e behind, m = n + b + e:
-
-    o = ⌈(m − k) / s⌉ + 1 windows; the last is left out where it begins behind the input, (o − 1) · s ≥ n + b
+Window extent k, stride s, padding b before and e behind; which windows count is in export/engine_facts/window.py.
 
 Given   y = AveragePool(x, ceil_mode 1, count_include_pad 1), some padding
 Result  y = AveragePool(Pad(x, zeros), no padding, ceil_mode 1, count_include_pad 0)
@@ -21,47 +19,14 @@ fire where an axis is open otherwise, or with auto_pad.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
+from rectexport.exporter.engine_facts.window import Axis, pool_axes
 from rectexport.exporter.graph.results import PassResult
 from rectexport.exporter.passes.engines.edit import LEAST_OPSET, Edit, attribute
 
 NAME = "ceil_pool"
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One spatial axis of a pool; size None where it is open."""
-
-    size: int | None
-    extent: int
-    stride: int
-    before: int
-    behind: int
-
-    @property
-    def never_left_out(self) -> bool:
-        """Whether no window begins behind the input, at any size."""
-        return self.stride + self.behind <= self.extent
-
-    @property
-    def left_out(self) -> bool:
-        """Whether the last window begins behind the input, for a known size."""
-        return not self.never_left_out and self._last * self.stride >= (self.size or 0) + self.before
-
-    @property
-    def fitting(self) -> int:
-        """Padding behind with which the windows that count fit exactly; negative where elements are in no window."""
-        last = self._last - self.left_out
-        return last * self.stride + self.extent - (self.size or 0) - self.before
-
-    @property
-    def _last(self) -> int:
-        whole = (self.size or 0) + self.before + self.behind - self.extent
-        return -(-whole // self.stride)
 
 
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
@@ -89,13 +54,9 @@ def _axes(edit: Edit, node: NodeProto) -> list[Axis] | str:
         return f"the model has opset {edit.opset}, below {LEAST_OPSET}"
     if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return "its padding is chosen by auto_pad"
-    kernel, pads = attribute(node, "kernel_shape", []), attribute(node, "pads", [])
-    count, shape = len(kernel), edit.shape(node.input[0])
-    sizes = [None] * count if shape is None else list(shape[2:])
-    strides = attribute(node, "strides", [1] * count)
-    dilations = attribute(node, "dilations", [1] * count)
-    extents = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
-    axes = [Axis(*numbers) for numbers in zip(sizes, extents, strides, pads[:count], pads[count:], strict=True)]
+    shape = edit.shape(node.input[0])
+    rest = (attribute(node, name, []) for name in ("kernel_shape", "strides", "pads", "dilations"))
+    axes = pool_axes(None if shape is None else shape[2:], *rest)
     if any(axis.size is None and not axis.never_left_out for axis in axes):
         return "whether its last window counts depends on a size that is open"
     return axes
