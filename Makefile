@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models fuzz test-min audit sbom \
+  hostile faults backend-models engine-probe fuzz test-min audit sbom \
   figures zoo bench costs selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
@@ -93,6 +93,9 @@ faults: .venv/.stamp ## interrupt every command at hundreds of moments (20 minut
 
 backend-models: .venv/.stamp ## every pass on the models of the onnx package and on every kind of torch layer (10 minutes)
 	$(BIN)/python -m tests.foreign.run
+
+engine-probe: .venv/.stamp ## every operator on ONNX Runtime and OpenVINO, held against export/engine_facts/facts.json (1 minute)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.probe
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes http_request grpc_request

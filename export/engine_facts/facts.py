@@ -74,13 +74,17 @@ class Fact:
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine of the report: its name, the version that stands for its line, and the models that it reads."""
+    """An engine of the report: its name, the version that stands for its line, and the models that it reads.
+
+    refuses_newer is False where the engine reads models beyond its newest opset without checking: they may work.
+    """
 
     name: str
     version: str
     title: str
     newest_opset: int
     newest_ir: int
+    refuses_newer: bool
     functions: bool
     source: str
 

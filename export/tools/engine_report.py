@@ -63,11 +63,12 @@ def verdicts(rows: Sequence[Row]) -> dict[str, str]:
 
 def _whole_model(engine: Engine, view: View) -> Iterator[Row]:
     if engine.newest_opset and view.opset > engine.newest_opset:
+        limit = "it reads" if engine.refuses_newer else "it is documented for"
         yield Row(
             engine.title,
-            "refused",
-            reason=f"opset {view.opset}; it reads opsets up to {engine.newest_opset}",
-            way_out=f"export with opset={engine.newest_opset} or lower",
+            "refused" if engine.refuses_newer else "unknown",
+            reason=f"opset {view.opset}; {limit} opsets up to {engine.newest_opset}",
+            way_out=f"export with opset={engine.newest_opset} or lower where the operators allow it",
             source=engine.source,
         )
     if engine.newest_ir and view.model.ir_version > engine.newest_ir:

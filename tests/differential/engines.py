@@ -42,7 +42,7 @@ def openvino_cpu(model: ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
     """OpenVINO with the settings of the package's runner."""
     settings = {**SETTINGS, "INFERENCE_NUM_THREADS": 1}
     compiled = _CORE.compile_model(_CORE.read_model(model.SerializeToString()), "CPU", settings)
-    return [np.array(value) for value in compiled.create_infer_request().infer(dict(feeds)).values()]
+    return [np.array(value) for value in compiled.create_infer_request().infer(list(feeds.values())).values()]
 
 
 def reference(model: ModelProto, feeds: Mapping[str, Array]) -> list[Array]:

@@ -12,15 +12,16 @@ __all__ = ["engine_passes"]
 
 _WRAP = Pass(wrap_pad.NAME, wrap_pad.run)
 _MATRIX = Pass(resize_matrix.NAME, resize_matrix.run)
+_NARROW = Pass(narrow_arithmetic.NAME, narrow_arithmetic.run)
 _PASSES = {
     "openvino": (
         Pass(shared_weights.NAME, shared_weights.run),
         _WRAP,
         _MATRIX,
         Pass(ceil_pool.NAME, ceil_pool.run),
-        Pass(narrow_arithmetic.NAME, narrow_arithmetic.run),
+        _NARROW,
     ),
-    "tensorrt": (_WRAP, _MATRIX),
+    "tensorrt": (_WRAP, _MATRIX, _NARROW),
     "portable": (_WRAP,),
 }
 

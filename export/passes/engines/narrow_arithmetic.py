@@ -2,12 +2,13 @@
 
 Given   y = Add, Sub or Mul(a, b), uint8 or int8
 Result  y = Cast(wrap(Add, Sub or Mul(Cast(a), Cast(b)))), in int32, where
-        wrap(v) = v & 255 for uint8, ((v + 128) & 255) − 128 for int8
+        wrap(v) = (v + 2¹⁶) mod 256 for uint8, ((v + 2¹⁶ + 128) mod 256) − 128 for int8
 
-Exact: sums, differences and products of 8-bit integers fit in 17 bits. OpenVINO 2026.4.1 saturates instead: 200 + 100
-is 255 there, and 44 in ONNX.
+Exact: sums, differences and products of 8-bit integers lie within ±2¹⁶, so that no remainder is one of a negative
+number. OpenVINO 2026.4.1 saturates instead: 200 + 100 is 255 there, and 44 in ONNX. TensorRT takes uint8 only to
+cast it.
 
-Must not fire where the dtype is not noted, or below opset 18, which has no BitwiseAnd.
+Must not fire where the dtype is not noted, or below opset 13.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from rectexport.exporter.graph.results import PassResult
-from rectexport.exporter.passes.engines.edit import Edit
+from rectexport.exporter.passes.engines.edit import LEAST_OPSET, Edit
 
 NAME = "narrow_arithmetic"
-LEAST_OPSET = 18
 _OFFSETS: dict[int, int] = {TensorProto.UINT8: 0, TensorProto.INT8: 128}
 
 
@@ -52,9 +52,7 @@ def _widened(edit: Edit, node: NodeProto, dtype: int) -> list[NodeProto]:
 
     wide = then(node.op_type, *(then("Cast", name, to=TensorProto.INT32) for name in node.input))
     offset = _OFFSETS[dtype]
-    if offset:
-        wide = then("Add", wide, number("offset", offset))
-    wide = then("BitwiseAnd", wide, number("mask", 255))
+    wide = then("Mod", then("Add", wide, number("offset", offset + (1 << 16))), number("range", 256))
     if offset:
         wide = then("Sub", wide, number("offset", offset))
     nodes.append(helper.make_node("Cast", [wide], list(node.output), node.name, to=dtype))
