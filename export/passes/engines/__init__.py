@@ -6,12 +6,20 @@ The tests in tests/export/passes/engines try each against the engine itself, and
 from __future__ import annotations
 
 from rectexport.exporter.graph.results import Pass
-from rectexport.exporter.passes.engines import ceil_pool, narrow_arithmetic, resize_matrix, shared_weights, wrap_pad
+from rectexport.exporter.passes.engines import (
+    ceil_pool,
+    dft_matrix,
+    narrow_arithmetic,
+    resize_matrix,
+    shared_weights,
+    wrap_pad,
+)
 
 __all__ = ["engine_passes"]
 
 _WRAP = Pass(wrap_pad.NAME, wrap_pad.run)
 _MATRIX = Pass(resize_matrix.NAME, resize_matrix.run)
+_DFT = Pass(dft_matrix.NAME, dft_matrix.run)
 _NARROW = Pass(narrow_arithmetic.NAME, narrow_arithmetic.run)
 _PASSES = {
     "openvino": (
@@ -20,8 +28,9 @@ _PASSES = {
         _MATRIX,
         Pass(ceil_pool.NAME, ceil_pool.run),
         _NARROW,
+        _DFT,
     ),
-    "tensorrt": (_WRAP, _MATRIX, _NARROW),
+    "tensorrt": (_WRAP, _MATRIX, _NARROW, _DFT),
     "portable": (_WRAP,),
 }
 
