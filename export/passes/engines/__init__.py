@@ -15,7 +15,7 @@ from rectexport.exporter.passes.engines import (
     wrap_pad,
 )
 
-__all__ = ["engine_passes"]
+__all__ = ["engine_passes", "last_engine_passes"]
 
 _WRAP = Pass(wrap_pad.NAME, wrap_pad.run)
 _MATRIX = Pass(resize_matrix.NAME, resize_matrix.run)
@@ -23,7 +23,6 @@ _DFT = Pass(dft_matrix.NAME, dft_matrix.run)
 _NARROW = Pass(narrow_arithmetic.NAME, narrow_arithmetic.run)
 _PASSES = {
     "openvino": (
-        Pass(shared_weights.NAME, shared_weights.run),
         _WRAP,
         _MATRIX,
         Pass(ceil_pool.NAME, ceil_pool.run),
@@ -34,7 +33,14 @@ _PASSES = {
     "portable": (_WRAP,),
 }
 
+_LAST = {"openvino": (Pass(shared_weights.NAME, shared_weights.run),)}
+
 
 def engine_passes(target: str) -> tuple[Pass, ...]:
-    """The passes that a target's engine needs; none for a target without known faults."""
+    """The passes that a target's engine needs, before forms are chosen; none for a target without known faults."""
     return _PASSES.get(target, ())
+
+
+def last_engine_passes(target: str) -> tuple[Pass, ...]:
+    """The passes that must come after cleanup, which joins equal constants."""
+    return _LAST.get(target, ())

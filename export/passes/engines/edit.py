@@ -86,6 +86,10 @@ class Edit:
                 return np.array(value, dtype)
         return None
 
+    def maker(self, name: str) -> NodeProto | None:
+        """The node of the main graph that makes a tensor."""
+        return self._makers.get(name)
+
     def source(self, name: str) -> str:
         """The tensor that Identity nodes pass on under this name."""
         maker = self._makers.get(name)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from rectexport.exporter.graph.results import PassResult
-from rectexport.exporter.passes.engines.edit import LEAST_OPSET, Edit, attribute
+from rectexport.exporter.passes.engines.edit import LEAST_OPSET, Edit, attribute, standard
 
 NAME = "resize_matrix"
 #: Beyond it a matrix is larger than what is gained.
@@ -152,19 +152,46 @@ def _lines(edit: Edit, node: NodeProto, method: Method) -> list[Line] | str:
 
 def _sized(edit: Edit, node: NodeProto, plane: tuple[int, int]) -> list[Line] | str:
     scales = edit.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-    sizes = edit.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
-    given = scales if scales is not None and len(scales) else sizes
-    if given is None:
-        return "the size that it makes is not constant"
+    scaled = scales is not None and len(scales) > 0
+    given = scales.tolist() if scales is not None and scaled else _sizes(edit, node)
     axes = [axis % 4 for axis in attribute(node, "axes", range(4))]
-    wanted = dict(zip(axes, given.tolist(), strict=True))
+    if given is None or len(given) != len(axes):
+        return "the size that it makes is not constant"
+    wanted = dict(zip(axes, given, strict=True))
     shape = edit.shape(node.input[0]) or ()
-    if any(wanted.get(axis, same) != same for axis in (0, 1) for same in [1.0 if given is scales else shape[axis]]):
-        return "it resizes batch or channels, or their sizes are open"
-    lines = [_line(plane[axis - 2], wanted.get(axis), given is scales) for axis in (2, 3)]
+    for axis in (0, 1):
+        if wanted.get(axis) not in (None, 1.0 if scaled else shape[axis]):
+            return "it resizes batch or channels, or their sizes are open"
+    lines = [_line(plane[axis - 2], wanted.get(axis), scaled) for axis in (2, 3)]
     if not all(0 < line.result <= MAX_SIDE and 0 < line.size <= MAX_SIDE for line in lines):
         return f"a side is beyond {MAX_SIDE}"
     return lines
+
+
+def _sizes(edit: Edit, node: NodeProto) -> list[int | None] | None:
+    """The input sizes: numbers, None for an axis that keeps its size; None alone where they are not known."""
+    name = node.input[3] if len(node.input) > 3 else ""
+    stored, maker = edit.constant(name), edit.maker(name)
+    if stored is not None:
+        return [int(value) for value in stored]
+    if maker is None or not standard(maker, "Concat"):
+        return None
+    found: list[int | None] = []
+    for part in maker.input:
+        value, inner = edit.constant(part), edit.maker(part)
+        if value is not None:
+            found += [int(number) for number in value.reshape(-1)]
+        elif inner is not None and not found and _leading_sizes(edit, node, inner):
+            found += [None] * int(attribute(inner, "end", 4))
+        else:
+            return None
+    return found
+
+
+def _leading_sizes(edit: Edit, resize: NodeProto, node: NodeProto) -> bool:
+    """Whether a node gives the first sizes of what is resized, as torch.onnx writes it."""
+    same = standard(node, "Shape") and edit.source(node.input[0]) == edit.source(resize.input[0])
+    return same and attribute(node, "start", 0) == 0 and 0 < attribute(node, "end", 4) <= 4
 
 
 def _line(size: int, wanted: float | None, scaled: bool) -> Line:

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes.engines import dft_matrix
-from tests.export.helper import build, normal, operators
-from tests.export.passes.engines.helper import exact, needed, refused
+from tests.export.helper import build, normal, operators, relative_l2
+from tests.export.passes.engines.helper import engines, exact, needed, refused
+
+BACK = "y = DFT<axis=2, inverse=1, onesided=1>(x, length)"
 
 
 def transform(axis: int, attributes: str = "", dims: str = "2,4,6,1", opset: int = 20, length: int = 0) -> ModelProto:
@@ -34,6 +37,18 @@ def test_every_kind(axis: int, attributes: str, parts: int, opset: int) -> None:
 @pytest.mark.parametrize("attributes", ["", "onesided=1"])
 def test_other_lengths(length: int, attributes: str) -> None:
     exact(dft_matrix.run, transform(1, attributes, length=length), {"x": normal(2, 4, 6, 1)})
+
+
+@pytest.mark.parametrize(("length", "waves"), [(6, 4), (7, 4), (6, 3), (9, 4), (1, 2), (4, 4)])
+def test_back_to_real_numbers(length: int, waves: int) -> None:
+    """ONNX Runtime is no reference for every length, so NumPy is."""
+    x = normal(2, 3, waves, 2)
+    stored = {"length": np.array(length, np.int64)}
+    model = build(f"(float[2,3,{waves},2] x) => (float[2,3,{length},1] y)", BACK, 18, **stored)
+    rewritten, result = dft_matrix.run(infer_shapes(model))
+    (got,) = engines.onnxruntime_plain(rewritten, {"x": x})
+    wanted = np.fft.irfft(x[..., 0].astype(np.float64) + 1j * x[..., 1], length, axis=2)
+    assert result.fired and relative_l2(wanted, got[..., 0]) <= 1e-6
 
 
 def test_openvino_needs_it() -> None:

@@ -75,6 +75,15 @@ def test_axes_are_followed() -> None:
     exact(resize_matrix.run, model, {"x": normal(2, 2, 8, 7)})
 
 
+def test_an_open_batch_as_torch_writes_it() -> None:
+    body = 's = Shape<start=0, end=2>(x)\n z = Concat<axis=0>(s, hw)\n y = Resize<antialias=1, mode="linear">(x, , , z)'
+    model = build("(float[N,2,8,7] x) => (float[N,2,3,4] y)", body, 20, hw=np.array([3, 4], np.int64))
+    needed(resize_matrix.run, model, {"x": normal(2, 2, 8, 7)})
+    body = body.replace("Shape<start=0, end=2>(x)", "Shape<start=1, end=3>(x)")
+    model = build("(float[N,2,8,7] x) => (float[a,b,c,d] y)", body, 20, hw=np.array([3, 4], np.int64))
+    assert "not constant" in refused(resize_matrix.run, model).refused[0].reason
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
