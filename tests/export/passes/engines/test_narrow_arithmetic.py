@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rectexport.exporter.passes import cleanup
 from rectexport.exporter.passes.engines import narrow_arithmetic
 from tests.export.helper import build, check_pass, normal
 from tests.export.passes.engines.helper import exact, needed, refused
@@ -27,6 +28,14 @@ def test_openvino_saturates_without_the_pass(dtype: str) -> None:
     needed(
         narrow_arithmetic.run, build(f"({dtype}[256] x) => (float[256] y)", body, **stored), {"x": EVERY.astype(dtype)}
     )
+
+
+def test_chains_hold_no_narrow_tensor_inside() -> None:
+    """TensorRT takes uint8 only where it is cast at once."""
+    body = "a = Add(x, c)\n b = Mul(a, a)\n y = Cast<to=1>(b)"
+    model = build("(uint8[256] x) => (float[256] y)", body, c=np.array(40, np.uint8))
+    rewritten, _ = cleanup.run(exact(narrow_arithmetic.run, model, {"x": EVERY}))
+    assert [node.attribute[0].i for node in rewritten.graph.node if node.op_type == "Cast"] == [6, 6, 1]
 
 
 def test_wider_types_stay() -> None:
