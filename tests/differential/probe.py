@@ -12,8 +12,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from onnx import ModelProto
-
 from rectexport.exporter.engine_facts.facts import Fact, facts
 from rectexport.exporter.engine_facts.view import View
 from tests.differential.case import Array, Case
@@ -94,11 +92,6 @@ def unseen(findings: Iterable[Finding]) -> list[Fact]:
     """Rows about the probed engines that no finding shows."""
     rows = [finding.row for finding in findings]
     return [fact for fact in facts() if fact.engine in PROBED and fact.verdict != "unknown" and fact not in rows]
-
-
-def models() -> Iterator[tuple[str, ModelProto]]:
-    """Every model of the corpus by name."""
-    return ((case.name, case.model) for case in corpus())
 
 
 def main(groups: list[str]) -> int:
