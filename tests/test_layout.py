@@ -28,6 +28,7 @@ ROOMS = {
     "export": (
         "base",
         "graph",
+        "engine_facts",
         "frontend",
         "tracing",
         "passes",

@@ -21,7 +21,7 @@ from rectexport.runtime.session import Session
 
 
 class Echo:
-    """A runner that returns its input's first column for every output, and records its feeds."""
+    """A runner that returns its index for every output, in the manifest's dtype and shape, and records its feeds."""
 
     def __init__(self, *outputs: str) -> None:
         self.names = outputs
@@ -34,7 +34,8 @@ class Echo:
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         self.fed.append(dict(feeds))
-        return {name: np.full(2, index) for index, name in enumerate(self.names)}
+        rows = len(next(iter(feeds.values())))
+        return {name: np.full((rows, 10), float(index)) for index, name in enumerate(self.names)}
 
     def close(self) -> None:
         self.closed += 1

@@ -135,11 +135,11 @@ def test_the_second_tensor_is_named_by_its_number(write_manifest: Writer) -> Non
     assert refusal(folder) == "inputs[1].dtype: expected a str, got nothing"
 
 
-@pytest.mark.parametrize("version", [2, 0, None, "1", 1.5, [1]])
+@pytest.mark.parametrize("version", [3, 0, None, "1", 1.5, True, [1]])
 def test_another_version_is_refused_with_a_way_out(write_manifest: Writer, version: Any) -> None:
     folder = write_manifest(lambda document: place(document, "version", version))
     assert refusal(folder) == (
-        f"package version {version!r}, this rectexport reads 1: "
+        f"package version {version!r}, this rectexport reads 1 and 2: "
         "export the model again, or install the rectexport that wrote it"
     )
 
