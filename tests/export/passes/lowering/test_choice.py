@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from rectexport.exporter.graph.surgeon import open_graph
-from rectexport.exporter.passes.lowering import crelu, linear, norm, rectify, symmetric
-from rectexport.exporter.passes.lowering.choice import MARGIN, OPERATORS, decide
+from rectexport.exporter.passes.lowering.choice import MARGIN, decide
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Form, Operator, Shape
 from tests.export.helper import build
 
@@ -86,10 +85,3 @@ def test_a_decision_as_plain_values():
     assert document["operator"] == "op" and document["node"] == "Relu→y" and document["taken"] == "a"
     assert document["shape"] == SHAPE.as_dict()
     assert document["considered"][1] == {"form": "a", "cost": 0.5, "refusal": None}
-
-
-def test_operators_whose_rewrites_make_room_for_others_come_first():
-    names = [operator.name for operator in OPERATORS]
-    order = (norm, linear, symmetric, crelu, rectify)
-    assert [name for name in names if name != crelu.NEG_CONCAT.name] == [entry.OPERATOR.name for entry in order]
-    assert names.index(crelu.NEG_CONCAT.name) < names.index(rectify.OPERATOR.name)
