@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from rectexport.exporter.graph.surgeon import open_graph
-<<<<<<< HEAD
 from rectexport.exporter.passes.lowering import crelu, linear, norm, rectify, symmetric
-=======
->>>>>>> faster-tests
 from rectexport.exporter.passes.lowering.choice import MARGIN, decide
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Form, Operator, Shape
 from rectexport.exporter.passes.order import LOWER, PASSES
@@ -90,7 +87,6 @@ def test_a_decision_as_plain_values():
     assert document["operator"] == "op" and document["node"] == "Relu→y" and document["taken"] == "a"
     assert document["shape"] == SHAPE.as_dict()
     assert document["considered"][1] == {"form": "a", "cost": 0.5, "refusal": None}
-<<<<<<< HEAD
 
 
 def test_operators_whose_rewrites_make_room_for_others_come_first():
@@ -98,5 +94,3 @@ def test_operators_whose_rewrites_make_room_for_others_come_first():
     order = (norm, linear, symmetric, crelu, rectify)
     assert [name for name in names if name != crelu.NEG_CONCAT.name] == [entry.OPERATOR.name for entry in order]
     assert names.index(crelu.NEG_CONCAT.name) < names.index(rectify.OPERATOR.name)
-=======
->>>>>>> faster-tests
