@@ -1,4 +1,4 @@
-"""An audit that looked nothing up has not passed."""
+"""An audit that could not look anything up fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BAD = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["
 SKIPPED = {"name": "c", "skip_reason": "not found"}
 
 
-def test_verdicts() -> None:
+def test_verdicts_of_an_audit() -> None:
     assert verdict([FINE, SKIPPED]) == (
         ["not looked up: c: not found", "PASSED: 1 packages looked up, 0 vulnerabilities, 1 not looked up"],
         True,

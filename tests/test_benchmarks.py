@@ -38,7 +38,7 @@ def test_every_form_of_a_chain_computes_the_same(kind):
     outputs(models[FLOOR])
 
 
-def test_the_grid_covers_the_shapes_asked_for():
+def test_the_grid_covers_the_requested_shapes():
     cases = grid()
     assert {case.chain.batch for case in cases} == {1, 8}
     assert {case.chain.size for case in cases} == {28, 56, 112}
@@ -70,7 +70,7 @@ def test_report_and_cost_table(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.title)
-def test_a_case_is_looked_up_where_it_was_measured(kind):
+def test_a_measured_case_uses_its_own_measurement(kind):
     case = Case(kind, Chain(8, 28, 4, 2))
     _, _, decisions = lower(kind.build(case.chain), CostTable("onnxruntime", {}))
     shape = decisions[0].shape

@@ -1,12 +1,12 @@
-"""Which part of the package may import which, and what each may take from outside.
+"""The allowed imports between parts of the package, and from other libraries.
 
     cli -> exporter -> models, plugins -> runtime
 
-The runtime works where only NumPy and one inference engine are installed. So it imports nothing else
-from outside when it is imported, its engines on first use, and what belongs to exporting (PyTorch, ONNX
-and their kin) nowhere, with no exception. The cli imports the exporter and the models inside functions,
-so that a deployment machine can run the commands which need neither; only the exporter's options, which
-import no library, are imported at once.
+The runtime works where only NumPy and one inference engine are installed. So its modules import only NumPy
+at module level and engines on first use, and never the libraries of the exporter (PyTorch, ONNX and
+others). The cli imports the exporter and the models inside functions, so that a deployment machine can
+run the commands that need neither; only the exporter's options, which import no library, are imported at
+module level.
 """
 
 import ast
@@ -21,7 +21,7 @@ import pytest
 import rectexport
 from tests.places import ROOT
 
-# Where the parts of the package are in the repository.
+# Folder of each part of the package.
 FOLDERS = {
     "cli": ROOT / "rectexport/cli",
     "exporter": ROOT / "export",
@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "plugins": {"runtime"},
     "runtime": set(),
 }
-# What a part may import from outside at once; a part that is not here may import anything.
+# Libraries that a part may import at module level; parts not listed may import anything.
 AT_ONCE = {"runtime": {"numpy"}, "cli": {"numpy", "rich", "typer"}}
 LATE_IN_CLI = {"exporter", "models"}
 # The exporter's options and their defaults: tests/export/base/test_options.py holds that it imports no heavy library.
@@ -50,7 +50,7 @@ IMPORTERS = {"import_module", "__import__"}
 
 @dataclass(frozen=True)
 class Import:
-    """One import: the module's full name, the line, and whether importing the file carries it out."""
+    """An import: the module's full name, the line, and whether importing the file executes it."""
 
     name: str
     line: int
@@ -58,7 +58,7 @@ class Import:
 
 
 class Imports(ast.NodeVisitor):
-    """Collects every import in a file, in whatever form it is written."""
+    """Collects every import in a file, in any form."""
 
     def __init__(self, package: str):
         self.package = package
@@ -69,7 +69,7 @@ class Imports(ast.NodeVisitor):
         self.found.append(Import(name, node.lineno, not self.late))
 
     def add_from(self, node, module, name):
-        """`from module import name`: a name of the package itself stands for the module it comes from."""
+        """`from module import name`: a name exported by the package is resolved to its module."""
         if module == "rectexport":
             if not name.startswith("__"):
                 self.add(node, rectexport._HOME.get(name, f"rectexport.{name}"))
@@ -126,7 +126,7 @@ class Imports(ast.NodeVisitor):
 
 
 def faults(part: str, source: str, package: str | None = None) -> list[str]:
-    """What a file of that part imports against the rules, a line each."""
+    """The forbidden imports in a file of that part, a line each."""
     imports = Imports(package or f"rectexport.{part}")
     imports.visit(ast.parse(source))
     said = [(found, _fault(part, found)) for found in imports.found]
@@ -165,7 +165,7 @@ def dotted(part: str, path: Path) -> str:
     return ".".join(["rectexport", part, *(below[:-1] if below[-1] == "__init__" else below)])
 
 
-def test_the_rules_name_every_part():
+def test_every_part_has_a_rule():
     assert set(FOLDERS) == set(MAY_IMPORT)
     assert all(files(part) for part in FOLDERS)
 
@@ -212,7 +212,7 @@ def test_imports_follow_the_direction(part):
         ("cli", "import yaml"),
     ],
 )
-def test_a_broken_rule_is_found(part, source):
+def test_forbidden_imports_are_found(part, source):
     assert len(faults(part, source)) == 1
 
 
@@ -231,7 +231,7 @@ def test_a_broken_rule_is_found(part, source):
         ("cli", "def f():\n    from rectexport import export\n    import torch"),
     ],
 )
-def test_what_the_rules_allow_is_not_found(part, source):
+def test_allowed_imports_are_not_reported(part, source):
     assert faults(part, source) == []
 
 
@@ -255,7 +255,7 @@ def import_without(module: str, absent: set[str], folder: Path) -> subprocess.Co
 
 
 @pytest.mark.parametrize("module", [dotted("runtime", path) for path in files("runtime")])
-def test_the_runtime_imports_with_numpy_alone(module, tmp_path):
+def test_the_runtime_imports_with_numpy_only(module, tmp_path):
     ran = import_without(module, EXPORTING | ENGINES | {"rich", "scipy", "typer"}, tmp_path)
     assert ran.returncode == 0, ran.stderr
 
@@ -266,6 +266,6 @@ def test_the_command_imports_without_engines_and_exporters(module, tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
-def test_an_absent_module_is_absent(tmp_path):
+def test_a_blocked_module_cannot_be_imported(tmp_path):
     ran = import_without("onnxruntime", {"onnxruntime"}, tmp_path)
     assert "onnxruntime is not installed here" in ran.stderr

@@ -1,4 +1,4 @@
-"""`make gpu-test` and `make gpu-bench` on a made-up GPU, and on a machine that has none."""
+"""`make gpu-test` and `make gpu-bench` with a fake GPU, and on a machine without one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["flexible", "machine"]
 
 @pytest.fixture
 def prepared(flexible: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with a golden, and two forms of one ONNX file; records go to a folder of their own."""
+    """A package with goldens, and two forms of one ONNX file; records go to a separate folder."""
     import numpy as np
 
     from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
@@ -64,7 +64,7 @@ def run(monkeypatch: pytest.MonkeyPatch, module: Any, *words: object) -> int:
     return 0
 
 
-def test_both_write_one_record(
+def test_test_and_bench_write_one_record(
     machine: Machine, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     pytest.importorskip("polygraphy")
@@ -83,7 +83,7 @@ def test_both_write_one_record(
     assert "<summary>other, fp32: 1 layers</summary>" in text and "CaskConvolution fp32: conv" in text
 
 
-def test_a_wrong_answer_fails(machine: Machine, prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_wrong_outputs_fail(machine: Machine, prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     pytest.importorskip("polygraphy")
     edit_manifest(prepared / "net", lambda document: document.update(tolerances={"relative_l2": 0.0}))
 
@@ -94,7 +94,7 @@ def test_a_wrong_answer_fails(machine: Machine, prepared: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("module", [test, bench])
-def test_what_is_missing_is_skipped_and_nothing_is_written(
+def test_missing_parts_are_skipped_and_no_record_is_written(
     module: Any, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
@@ -107,6 +107,8 @@ def test_what_is_missing_is_skipped_and_nothing_is_written(
     assert not (tmp_path / "records").exists()
 
 
-def test_late_is_skipped(machine: Machine, prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_runs_after_the_time_limit_are_skipped(
+    machine: Machine, prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     assert run(monkeypatch, bench, "--folder", prepared, "--seconds", 0) == 0
     assert "- other fp32, batch 1/8: skipped: out of time" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The wheel: what it holds, what it asks for, and that importing it imports nothing else."""
+"""The wheel: its files, its requirements, and that importing it imports no other library."""
 
 import configparser
 import email
@@ -14,7 +14,7 @@ import rectexport
 from tests.places import ROOT
 
 VERSION = rectexport.__version__
-# Where a folder of the repository stands in the wheel.
+# Folder of the repository -> its place in the wheel.
 PLACES = {
     "rectexport": "rectexport",
     "export": "rectexport/exporter",
@@ -26,7 +26,7 @@ PLACES = {
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of what a commit of everything would hold, so that nothing ignored can be built in."""
+    """A copy of all files that git does not ignore, so that no ignored file is built in."""
     copy = tmp_path_factory.mktemp("checkout")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -75,13 +75,13 @@ def test_every_module_is_in_the_wheel(checkout, names):
     assert modules <= names
 
 
-def test_what_modules_read_is_in_the_wheel(checkout, names):
+def test_data_files_of_modules_are_in_the_wheel(checkout, names):
     read = [*checkout.glob("runtime/package/*.schema.json"), *checkout.glob("runtime/report/templates/*")]
     assert {path.suffix for path in read} == {".json", ".j2", ".css"}
     assert {f"rectexport/{path.relative_to(checkout).as_posix()}" for path in read} <= names
 
 
-def test_nothing_is_in_the_wheel_outside_the_package(names):
+def test_the_wheel_holds_no_files_outside_the_package(names):
     allowed = tuple(f"{place}/" for place in PLACES.values())
     strays = {name for name in names if not name.startswith((*allowed, f"rectexport-{VERSION}.dist-info/"))}
     assert not strays
@@ -121,7 +121,7 @@ def test_the_command_is_the_clis_main(unpacked):
     assert dict(scripts["console_scripts"]) == {"rectexport": "rectexport.cli.main:main"}
 
 
-def test_importing_the_package_needs_the_standard_library_alone(unpacked):
+def test_importing_the_package_needs_only_the_standard_library(unpacked):
     folder, _ = unpacked
     script = f"""
 import sys
@@ -141,7 +141,7 @@ def test_the_version_is_the_installed_one():
     assert rectexport.__version__ == metadata.version("rectexport")
 
 
-def test_public_names_come_from_where_they_are_said_to():
+def test_public_names_come_from_their_documented_modules():
     assert set(rectexport.__all__) == set(rectexport._HOME)
     for name, home in rectexport._HOME.items():
         assert getattr(rectexport, name) is getattr(import_module(home), name)

@@ -1,4 +1,4 @@
-"""The README's commands and programs run as they stand there, from top to bottom, in one folder."""
+"""The README's commands and programs run unchanged, from top to bottom, in one folder."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from tests.places import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, re.DOTALL)
-#: Installing and testing again inside a test would not end; their targets are checked instead.
+#: Commands that install or test are not run inside a test; only their make targets are checked.
 NOT_RUN = ("make ", "pip ")
 
 
@@ -50,6 +50,6 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"

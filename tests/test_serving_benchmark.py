@@ -1,4 +1,4 @@
-"""The serving benchmark: what its client sends, how it counts, and the page it writes; nothing is timed."""
+"""The serving benchmark: its client's requests, its counts, and the page it writes; nothing is timed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_client_sends_what_the_server_reads(binary: bool) -> None:
     assert request.wanted[0].binary is binary
 
 
-def test_only_answers_in_the_window_count() -> None:
+def test_only_answers_within_the_window_count() -> None:
     now = time.perf_counter()
     samples = load.Samples(now - 1, now + 100)
     assert samples.add(now - 0.5, True) and samples.add(now - 0.5, False)

@@ -1,4 +1,4 @@
-"""What is interrupted: command lines, what stands there before, and what may stand there afterwards."""
+"""The interrupted command lines, the outputs before them, and the outputs allowed afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DIGITS = str(ROOT / "models/checkpoints/digits.pt")
 
 
 def neither(out: Path, old: Tree) -> bool:
-    """Old or new, and nothing else."""
+    """The output is the old or the new one, nothing else."""
     return False
 
 
@@ -42,7 +42,7 @@ def without_plan(out: Path, old: Tree) -> bool:
 
 
 def unsigned(out: Path, old: Tree) -> bool:
-    """The package as it was, its signature taken away before the manifest changes; or without a plan."""
+    """The old package, without its signature, which is removed before the manifest changes, or without a plan."""
     as_it_was = old is not None and read(out) == {name: old[name] for name in old if name != SIGNATURE}
     return as_it_was or without_plan(out, old)
 
@@ -51,16 +51,16 @@ def unsigned(out: Path, old: Tree) -> bool:
 class Line:
     """A command line that is interrupted.
 
-    {out} is what it writes or works on, {here} the folder with the models.
+    {out} is the path that it writes or changes, {here} the folder with the models.
 
     words     the command line
-    before    what is run first: its output is what stands there
-    inside    whether it works on that output, which then must be there
-    also      whether something that is neither old nor new may be left, too
-    tensorrt  whether it runs on a made-up machine with TensorRT
-    every     of how many file operations one is interrupted
-    taken     what someone takes away in the middle
-    needs     what is there besides the small models: digits, a package; script, a model; keys
+    before    the command that makes the old output
+    inside    whether it changes the old output, which must exist then
+    also      whether an output that is neither old nor new is allowed too
+    tensorrt  whether it runs on a fake machine with TensorRT
+    every     interrupt at every how many file operations
+    taken     the path that another process removes meanwhile
+    needs     inputs besides the small models: digits, a package; script, a model; keys
     """
 
     words: tuple[str, ...]
@@ -122,7 +122,7 @@ LINES: dict[str, Line] = {
 
 
 def read(out: Path) -> Tree:
-    """What stands where the output goes; temporaries are rests, and the lock is nothing."""
+    """The files at the output path; temporaries count as leftovers, the lock file is ignored."""
     if out.is_dir():
         paths = [path for path in out.iterdir() if path.name != LOCK and path.suffix != PARTIAL]
         return {path.name: path.read_bytes() for path in paths if path.is_file()}
@@ -130,7 +130,7 @@ def read(out: Path) -> Tree:
 
 
 def same(found: Tree, expected: Tree) -> bool:
-    """Whether two packages differ in their times alone, or two files in nothing."""
+    """Whether two packages differ only in their times, or two files are equal."""
     if found is None or expected is None or MANIFEST not in expected:
         return found == expected
     return found.keys() == expected.keys() and all(

@@ -1,4 +1,4 @@
-"""Commands on a disk that is really full: a tmpfs of few bytes or few files, in a mount namespace of its own.
+"""Commands on a full disk: a tmpfs of few bytes or few files, in a mount namespace of its own.
 
 `python -m tests.faults.full_disk [COMMAND …]` fills the disk that the output is on, and the one for temporary files, to
 within every one of ROOM of its end; a part of `make faults`. After each: the output is old or new, and nothing of ours
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from tests.faults.commands import LINES, Tree, read, same
 from tests.faults.run import Place, expected, prepare
 
-#: What is left on the disk: bytes, and files.
+#: Free space on the disk: bytes, and files.
 ROOM = ((0, 100), (4096, 100), (16 << 10, 100), (64 << 10, 100), (256 << 10, 100), (1 << 30, 0), (1 << 30, 2))
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 INSIDE = "--inside"
@@ -26,7 +26,7 @@ PLENTY = "size=1g,nr_inodes=10000"
 
 
 def refusal() -> str | None:
-    """Why no disk can be mounted here, or None."""
+    """Why no disk can be mounted on this machine, or None."""
     with TemporaryDirectory() as folder:
         try:
             command = [*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", folder]
@@ -38,7 +38,7 @@ def refusal() -> str | None:
 
 @contextmanager
 def disk(folder: Path) -> Iterator[None]:
-    """A disk of its own at `folder`."""
+    """Mount a disk at `folder`."""
     _mount(folder, PLENTY, "-t", "tmpfs", "tmpfs")
     try:
         yield
@@ -47,7 +47,7 @@ def disk(folder: Path) -> Iterator[None]:
 
 
 def fill(folder: Path, size: int, files: int) -> None:
-    """Leave room for so many bytes, in whole pages, and so many files."""
+    """Fill the disk up to this many free bytes, in whole pages, and free files."""
     used = os.statvfs(folder)
     pages = used.f_blocks - used.f_bfree + size // used.f_frsize
     _mount(folder, f"remount,size={max(1, pages) * used.f_frsize},nr_inodes={used.f_files - used.f_ffree + files}")
@@ -60,7 +60,7 @@ def _mount(folder: Path, options: str, *words: str) -> None:
 
 
 def try_out(place: Place, name: str, new: Tree, where: Path, room: tuple[int, int]) -> Iterator[str]:
-    """One command with so much room at `where`; what was wrong afterwards."""
+    """Run a command with this much free space at `where`; returns the faults found afterwards."""
     line = LINES[name]
     with disk(where):
         place.begin(name)
@@ -86,7 +86,7 @@ def try_out(place: Place, name: str, new: Tree, where: Path, room: tuple[int, in
 
 
 def main() -> None:
-    """All commands or those that are named, in a namespace where disks can be mounted."""
+    """Run all or the named commands, in a namespace where disks can be mounted."""
     names = sys.argv[1:]
     if INSIDE not in names:
         if reason := refusal():

@@ -1,16 +1,16 @@
-"""What can happen to a process in the middle of its work, brought about inside it.
+"""Injects faults into a process while it works.
 
 A fault is a plain dict, so that it can be sent to the warm server:
 
-    {"at": 7, "do": "kill", "signal": 9}     a signal, just before the 7th operation on files
+    {"at": 7, "do": "kill", "signal": 9}     a signal just before the 7th operation on files
     {"at": 7, "do": "fail", "errno": 28}     that operation fails, and every later one: the disk is full, or read-only
-    {"at": 7, "do": "remove", "path": "x"}   someone removes a file or a folder
+    {"at": 7, "do": "remove", "path": "x"}   another process removes a file or a folder
     {"do": "clock"}                          the clock goes backwards
     {"do": "limit", "bytes": 1000}           no file may be longer
     {"do": "count"}                          nothing; the number of operations is written to the file `operations`
     {"after": 0.3, "signal": 15}             a signal after some time, sent by the server
 
-Operations are those that Python announces to audit hooks: every open, rename, mkdir, remove, lock.
+Operations are the audit events of Python for files: every open, rename, mkdir, remove, lock.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _watch(fault: dict[str, Any]) -> None:
 
 
 def _concerns_files(event: str, arguments: tuple[Any, ...]) -> bool:
-    """Not what Python opens to import or to read its own libraries."""
+    """Whether a path is none that Python opens for imports or its own libraries."""
     if event != "open":
         return True
     path = os.fspath(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""

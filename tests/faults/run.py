@@ -1,9 +1,9 @@
-"""Interrupts commands at every kind of moment, and looks at what they leave.
+"""Interrupts commands at every kind of moment, and checks the files that they leave.
 
-After each: the output is what it was before, or whole and new, or what the line in commands.py allows besides; nothing
-of ours is left beside it or in the folder for temporary files once the command has run again.
+After each interruption, the output must be the old one, the complete new one, or one that commands.py allows besides;
+once the command has run again, no temporary of ours may be left beside it or in the folder for temporary files.
 
-`python -m tests.faults.run [COMMAND …]` does it all, or these, and prints the count; `make faults`.
+`python -m tests.faults.run [COMMAND …]` runs all or the named commands and prints the count; `make faults`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.hostile.packages import tiny
 from tests.warm.client import Ended, Warm
 
 Fault = dict[str, Any]
-#: What any run may take, on a machine that does other things too.
+#: Time limit of any run, on a machine under other load.
 SECONDS = 120
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
@@ -42,11 +42,11 @@ class Place:
 
     @property
     def out(self) -> Path:
-        """What commands write."""
+        """The outputs of commands."""
         return self.folder / "work/out"
 
     def run(self, words: tuple[str, ...], fault: Fault | None = None, also: bool = False, trt: bool = False) -> Ended:
-        """Run a command, and the same beside it if asked; `trt` gives it a made-up machine with TensorRT."""
+        """Run a command, and on request the same one beside it; `trt` gives it a fake machine with TensorRT."""
         filled = [word.format(out=self.out, here=self.folder) for word in words]
         environment = {"TMPDIR": str(self.temporary), "XDG_CACHE_HOME": str(self.folder / "cache")}
         return self.warm.run(
@@ -65,7 +65,7 @@ class Place:
         (self.folder / "work").mkdir(exist_ok=True)  # it cannot be removed where a disk is mounted
 
     def keep(self, name: str, line: Line) -> None:
-        """Make what stands there before, once, so that `begin` need only copy it."""
+        """Make the old output once, so that `begin` only copies it."""
         self.clear()
         for words in line.before:
             ended = self.run(words, trt=line.tensorrt)
@@ -73,7 +73,7 @@ class Place:
         self.out.rename(self.folder / f"before-{name}")
 
     def begin(self, name: str, existing: bool = True) -> None:
-        """An empty folder, or what stands there before."""
+        """Start with an empty folder, or with the old output."""
         self.clear()
         before = self.folder / f"before-{name}"
         if existing and before.is_dir():
@@ -82,14 +82,14 @@ class Place:
             shutil.copyfile(before, self.out)
 
     def rests(self) -> list[str]:
-        """What a command has left besides its output."""
+        """Files that a command left besides its output."""
         beside = [path.name for path in (self.folder / "work").iterdir() if path.name != "out"]
         within = [path.name for path in self.out.glob(f".*{PARTIAL}")]
         return [*beside, *within, *(path.name for path in self.temporary.iterdir())]
 
 
 def prepare(folder: Path, names: Collection[str]) -> Place:
-    """What the commands of these names work on, and a process that is warm for them."""
+    """The inputs of the named commands, and a warm process for them."""
     models(folder)
     (folder / "tmp").mkdir()
     here = {name: str(folder / name) for name in ("package", "digits", "page", "scripted", "key", "first-key")}
@@ -111,13 +111,13 @@ def prepare(folder: Path, names: Collection[str]) -> Place:
 
 
 def models(folder: Path) -> None:
-    """The small ones, also after a fault took one."""
+    """Write the small input files, also after a fault removed one."""
     tiny(folder / "tiny.onnx")
     tiny(folder / "other.onnx", weight=2.0)
 
 
 def interrupt(place: Place, name: str, fault: Fault, new: Tree, existing: bool) -> Iterator[str]:
-    """Run one command with one fault; what was wrong afterwards."""
+    """Run one command with one fault; returns the faults found afterwards."""
     line = LINES[name]
     place.begin(name, existing or line.inside)
     old = read(place.out)
@@ -147,25 +147,25 @@ def interrupt(place: Place, name: str, fault: Fault, new: Tree, existing: bool) 
 
 
 def _taken(fault: Fault) -> str:
-    """The path in the output that someone takes away: "*" is all of it, "" nothing."""
+    """The path in the output that another process removes: "*" is all of it, "" nothing."""
     path = fault.get("path", "") if fault.get("do") == "remove" else ""
     return "*" if path == "work" else path.removeprefix("work/out/") if path.startswith("work/out/") else ""
 
 
 def _less(tree: Tree, name: str) -> Tree:
-    """Without what was taken."""
+    """The files without those that were removed."""
     return tree if tree is None or not name else None if name == "*" else {k: v for k, v in tree.items() if k != name}
 
 
 def operations(place: Place, name: str) -> int:
-    """How many file operations a command has."""
+    """How many file operations a command performs."""
     place.begin(name)
     place.run(LINES[name].words, {"do": "count"}, trt=LINES[name].tensorrt)
     return int((place.folder / "operations").read_text())
 
 
 def expected(place: Place, name: str) -> Tree:
-    """What an undisturbed run leaves; makes what stands there before as well."""
+    """The output of an undisturbed run; makes the old output as well."""
     line = LINES[name]
     place.keep(name, line)
     place.begin(name, line.inside)
@@ -175,7 +175,7 @@ def expected(place: Place, name: str) -> Tree:
 
 
 def faults(place: Place, name: str, step: int, times: int, generator: random.Random) -> Iterator[tuple[Fault, bool]]:
-    """Faults for one command, and whether an old output stands there: every `step`-th operation, `times` moments."""
+    """Faults for one command, each with or without an old output: every `step`-th operation, `times` moments."""
     line, count = LINES[name], operations(place, name)
     for at in range(1, count + 1, step):
         number = SIGNALS[at // step % 3]
@@ -193,7 +193,7 @@ def faults(place: Place, name: str, step: int, times: int, generator: random.Ran
 
 
 def two_at_once(place: Place, name: str, new: Tree) -> Iterator[str]:
-    """Two processes that write to one place: both end, and the output is whole."""
+    """Two processes that write to one path: both end, and the output is complete."""
     line = LINES[name]
     place.begin(name, line.inside)
     ended = place.run(line.words, also=True, trt=line.tensorrt)
@@ -204,7 +204,7 @@ def two_at_once(place: Place, name: str, new: Tree) -> Iterator[str]:
 
 
 def main() -> None:
-    """All commands, or those that are named; all faults."""
+    """Run all or the named commands with all faults."""
     generator, counts, wrong = random.Random(3), Counter[str](), 0
     with TemporaryDirectory() as folder:
         names = sys.argv[1:] or list(LINES)

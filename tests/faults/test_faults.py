@@ -1,4 +1,4 @@
-"""A sample of `make faults`: each kind of fault, at some moments of some commands, and some disks that are full."""
+"""A sample of `make faults`: each kind of fault at some moments of some commands, and some full disks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.faults import full_disk
 from tests.faults.run import Place, expected, faults, interrupt, prepare, two_at_once
 from tests.warm.client import ROOT
 
-#: Command -> of how many file operations one is interrupted.
+#: Command -> every how many file operations it is interrupted.
 STEPS = {"export": 41, "optimize": 31, "build": 61}
 
 
@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_old_or_new_and_nothing_else(place: Place, name: str) -> None:
+def test_outputs_are_the_old_or_the_new_one(place: Place, name: str) -> None:
     if name == "build":
         pytest.importorskip("polygraphy")
     new = expected(place, name)
@@ -41,7 +41,7 @@ def test_old_or_new_and_nothing_else(place: Place, name: str) -> None:
     assert not said, "\n".join(said)
 
 
-def test_full_disks() -> None:
+def test_commands_on_full_disks() -> None:
     if reason := full_disk.refusal():
         pytest.skip(f"no disk can be mounted here: {reason}")
     command = [sys.executable, "-m", "tests.faults.full_disk", "optimize"]

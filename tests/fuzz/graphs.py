@@ -1,4 +1,4 @@
-"""Random ONNX graphs out of the pieces that our patterns are made of, each as it should be or nearly."""
+"""Random ONNX graphs from the pieces of our patterns, each correct or nearly correct."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Sketch:
-    """A graph in the making; `last` is its newest image, [1, channels, height, width]."""
+    """A graph under construction; `last` is its newest image, [1, channels, height, width]."""
 
     draw: st.DrawFn
     generator: np.random.Generator
@@ -28,7 +28,7 @@ class Sketch:
     given_out: list[str] = field(default_factory=list)
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a standard node; its output."""
+        """Add a standard node; returns its output."""
         name = f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=f"{operator}_{name}", **attributes))
         return name
@@ -47,11 +47,11 @@ class Sketch:
         return self.generator.standard_normal(shape)
 
     def nearly(self, chances: int = 4) -> bool:
-        """Whether this piece should be a near-miss."""
+        """Whether to make this piece nearly correct."""
         return self.draw(st.integers(0, chances)) == 0
 
     def to(self, name: str, shape: tuple[int, int, int]) -> None:
-        """Go on from this tensor."""
+        """Make this tensor the newest image."""
         self.last, self.shape = name, shape
         if self.draw(st.integers(0, 5)) == 0:
             self.given_out.append(name)
@@ -77,7 +77,7 @@ def models(draw: st.DrawFn) -> ModelProto:
 
 
 def convolution(sketch: Sketch) -> None:
-    """A convolution, alone or times a rectification map, its own or nearly."""
+    """A convolution, alone or multiplied by its rectification map or a nearly correct one."""
     channels, height, width = sketch.shape
     draw = sketch.draw
     kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
@@ -119,7 +119,7 @@ def crelu(sketch: Sketch) -> None:
 
 
 def symmetric(sketch: Sketch) -> None:
-    """Four groups of channels, each padded towards another corner; or nearly."""
+    """Four groups of channels, each padded towards another corner, or nearly so."""
     channels, height, width = sketch.shape
     if channels % 4:
         return
@@ -146,7 +146,7 @@ def batch_norm(sketch: Sketch) -> None:
 
 
 def padding(sketch: Sketch) -> None:
-    """Explicit, zero or not, on H and W or not."""
+    """A Pad node: of zeros or another value, on H and W or other axes."""
     channels, height, width = sketch.shape
     top, left, bottom, right = sketch.draw(st.tuples(*[st.integers(0, 2)] * 4))
     front = int(sketch.nearly(9))
@@ -157,7 +157,7 @@ def padding(sketch: Sketch) -> None:
 
 
 def elementwise(sketch: Sketch) -> None:
-    """Something small in between."""
+    """A small node between two pieces."""
     x = sketch.last
     makers: tuple[Callable[[], str], ...] = (
         lambda: sketch.node("Relu", x),

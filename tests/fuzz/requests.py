@@ -1,4 +1,4 @@
-"""Requests of the inference protocol, over HTTP and over gRPC: read, or refused with a reason."""
+"""Requests of the inference protocol over HTTP and gRPC are read, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rectexport.runtime.serving.signature import DATATYPE_OF, Signature
 from tests.fuzz.strategies import changed, examples
 
 Inputs = dict[str, tuple[str, tuple[Any, ...]]]
-#: Name -> dtype, and shape of a batch of n; `none` holds nothing at all.
+#: Name -> dtype, and shape of a batch of n; `none` is empty.
 INPUTS: Inputs = {
     "x": ("float32", ("n", 2, "w")),
     "half": ("float16", ("n",)),
@@ -27,14 +27,14 @@ INPUTS: Inputs = {
     "long": ("int64", ("n", 1)),
     "none": ("int32", ("n", 0)),
 }
-#: gRPC has no typed values for float16.
+#: Inputs except float16, for which gRPC has no typed values.
 TYPED = {name: entry for name, entry in INPUTS.items() if name != "half"}
 ROWS, WIDTHS = (1, 4), (2, 3)
 LONGEST = 2000
 
 
 def signature(taken: Inputs) -> Signature:
-    """Of a model that takes these and gives y, n x 2, and half, n."""
+    """The signature of a model with these inputs and the outputs y, n x 2, and half, n."""
 
     def bounds(shape: tuple[Any, ...], side: int) -> tuple[int, ...]:
         return tuple({"n": ROWS[side], "w": WIDTHS[side]}.get(size, size) for size in shape)
@@ -52,7 +52,7 @@ small = st.integers(0, 9)
 
 @st.composite
 def feeds(draw: st.DrawFn, taken: Inputs) -> dict[str, Any]:
-    """Arrays that fit, of a shape that does or nearly does."""
+    """An array of the right dtype whose shape fits or nearly fits."""
     rows, width = draw(st.sampled_from((1, 2, 4, 2, 0, 5))), draw(st.sampled_from((2, 3, 2, 3, 1, 4)))
     made = {}
     for name, (dtype, shape) in taken.items():
@@ -63,7 +63,7 @@ def feeds(draw: st.DrawFn, taken: Inputs) -> dict[str, Any]:
 
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[bytes, int | None]:
-    """A request, its tensors as JSON or as bytes behind it, changed here or there; and the length that is said."""
+    """A request with tensors as JSON or as bytes after it, partly changed; and the declared JSON length."""
     arrays = draw(feeds(INPUTS))
     entries, tail = [], b""
     for name, array in arrays.items():
@@ -94,7 +94,7 @@ anything = st.tuples(st.binary(), st.one_of(st.none(), st.integers()))
 @examples(60)
 @given(st.one_of(anything, bodies(), bodies(), bodies()), st.sampled_from((0.0, np.nan, np.inf, 7.0)))
 def http_request(body: tuple[bytes, int | None], value: float) -> None:
-    """Any body and any length of its JSON; what is read can be answered, or the answer is refused."""
+    """Any body and any JSON length: what is read can be answered, or the answer is refused."""
     from rectexport.runtime.serving.http.codec import Codec
 
     codec = Codec()
@@ -113,7 +113,7 @@ def http_request(body: tuple[bytes, int | None], value: float) -> None:
 
 @st.composite
 def messages(draw: st.DrawFn) -> bytes:
-    """A ModelInferRequest, with a change here or there."""
+    """A ModelInferRequest, partly changed."""
     from tritonclient.grpc import service_pb2
 
     message = service_pb2.ModelInferRequest(model_name="model", id=draw(st.text(max_size=3)))
@@ -139,7 +139,7 @@ def messages(draw: st.DrawFn) -> bytes:
 @examples(150)
 @given(st.one_of(st.binary(), messages(), messages()), st.integers(min_value=0), st.binary(max_size=3))
 def grpc_request(content: bytes, at: int, noise: bytes) -> None:
-    """Any message, and any bytes put over it."""
+    """Any message, and any bytes written over it."""
     from tritonclient.grpc import service_pb2
 
     from rectexport.runtime.serving.grpc.codec import parse
@@ -155,7 +155,7 @@ def grpc_request(content: bytes, at: int, noise: bytes) -> None:
 
 
 def refused(status: int, call: Any) -> Any:
-    """The call's result, or None for a refusal with this status and a message; anything else fails the test."""
+    """The call's result, or None for a RequestError with this status and a message; anything else fails the test."""
     try:
         return call()
     except RequestError as refusal:
@@ -165,7 +165,7 @@ def refused(status: int, call: Any) -> Any:
 
 
 def fits(request: InferRequest, model: Signature) -> None:
-    """What was read is what the model takes, and can be run."""
+    """The request that was read fits the model and can be run."""
     assert list(request.feeds) == list(model.inputs)
     for name, array in request.feeds.items():
         tensor = model.inputs[name]

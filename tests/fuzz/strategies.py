@@ -1,4 +1,4 @@
-"""Values that are almost right, and values that are anything; what all targets share."""
+"""Nearly correct values and arbitrary values, shared by all targets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 
 def examples(count: int) -> settings:
-    """How many examples a short run takes; always the same ones."""
+    """Settings of a short run: `examples` examples, always the same ones."""
     return settings(
         max_examples=count, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
@@ -25,7 +25,7 @@ documents = st.recursive(
 
 @st.composite
 def changed(draw: st.DrawFn, value: Any) -> Any:
-    """The value with some of its parts replaced, taken out or doubled."""
+    """The value with some of its parts replaced, removed or duplicated."""
     if draw(st.integers(0, 9)) == 0:
         return draw(documents)
     if isinstance(value, dict):

@@ -1,5 +1,5 @@
-"""What is fuzzed. Each target is a Hypothesis test that must hold for anything, so that one text serves the short
-runs of the test suite, the saved corpus, and coverage-guided runs (run.py).
+"""The fuzz targets. Each is a Hypothesis test that must hold for any input; the short runs of the test suite, the saved
+corpus and the coverage-guided runs (run.py) share it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GOOD: dict[str, Any] = {
 
 
 def ours(call: Callable[[], Any]) -> Any:
-    """The call's result, or None for an error of ours that says something; anything else fails the test."""
+    """The call's result, or None for an error of ours with a message; anything else fails the test."""
     try:
         return call()
     except RectexportError as error:
@@ -52,7 +52,7 @@ def ours(call: Callable[[], Any]) -> Any:
 @examples(100)
 @given(st.one_of(st.binary(), st.text().map(str.encode), changed(GOOD).map(lambda value: json.dumps(value).encode())))
 def manifest(content: bytes) -> None:
-    """Any bytes are a manifest, or refused with a reason."""
+    """Any bytes are read as a manifest, or refused with a reason."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "manifest.json").write_bytes(content)
         found = ours(lambda: read_manifest(Path(folder)))
@@ -70,7 +70,7 @@ shape_texts = st.one_of(
 @examples(300)
 @given(st.lists(shape_texts, max_size=4))
 def shape_flags(texts: list[str]) -> None:
-    """A flag is parsed into positive sizes, or refused."""
+    """A shape option is parsed into positive sizes, or refused."""
 
     def parse() -> None:
         flags = parse_shape_flags(texts, "--input")
@@ -95,7 +95,7 @@ def bounds(texts: list[str]) -> None:
 @examples(40)
 @given(st.binary(max_size=400), st.integers(0, 1 << 20), st.booleans())
 def checkpoint(noise: bytes, at: int, into: bool) -> None:
-    """A checkpoint with bytes put in or over is loaded, or refused with a reason."""
+    """A checkpoint with bytes inserted or overwritten is loaded, or refused with a reason."""
     from rectexport.exporter.frontend.load import LoadOptions, load_source
 
     content = bytearray(_checkpoint())
@@ -163,7 +163,7 @@ def _feeds(model: ModelProto) -> list[dict[str, Any]]:
 
 
 def _run(model: ModelProto, feeds: dict[str, Any]) -> list[Any] | None:
-    """None where the graph does not fit the size."""
+    """The graph's outputs, or None if it does not take the size."""
     from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
     from rectexport.runtime.errors import BadInput
 

@@ -1,4 +1,4 @@
-"""Zip archives that two readers read differently, that grow, or whose entries run code: .pt, .pt2, TorchScript."""
+"""Zip archives that are ambiguous, that explode, or whose entries run code: .pt, .pt2, TorchScript."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRUSTED = ("--trust-pickle",)
 
 
 def cases() -> Iterator[Case]:
-    """All of them."""
+    """All cases of this module."""
     yield from _names()
     yield from _layouts()
     yield from _programs()
@@ -69,7 +69,7 @@ def _layouts() -> Iterator[Case]:
 
 
 def _overlapping(size: int, count: int) -> bytes:
-    """One entry's bytes, `count` entries that point at them: no compression, and any growth."""
+    """One entry's bytes and `count` entries that point at them: any growth without compression."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("a", bytes(size))
@@ -83,7 +83,7 @@ def _overlapping(size: int, count: int) -> bytes:
 
 
 def _lying(whole: bytes) -> bytes:
-    """Its last entry says that it holds four gigabytes."""
+    """An archive whose last entry declares four gigabytes."""
     at = whole.rindex(b"PK\1\2")
     return whole[: at + 24] + struct.pack("<I", 0xFFFFFFF0) + whole[at + 28 :]
 
@@ -141,7 +141,7 @@ def _replacing(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 
 
 class Plain(nn.Module):
-    """Honest."""
+    """A harmless module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class Plain(nn.Module):
 
 
 class Saves(Plain):
-    """Writes a file whenever it runs."""
+    """A module that writes a file whenever it runs."""
 
     def forward(self, x: Tensor) -> Tensor:
         torch.save(x, "canary")
@@ -217,7 +217,7 @@ def _read(content: bytes) -> Entries:
 
 
 def _edited(source: Callable[[], bytes], entry: str, edit: Callable[[bytes], bytes]) -> Write:
-    """The archive with one entry changed, or added; gone where nothing is left of it."""
+    """The archive with one entry changed, added or removed."""
 
     def write(path: Path) -> None:
         entries = _read(source())

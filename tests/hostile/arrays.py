@@ -22,7 +22,7 @@ FEED = ("{here}/tiny.onnx", "--inputs", "{file}", "-o", "out")
 
 
 def cases() -> Iterator[Case]:
-    """All of them."""
+    """All cases of this module."""
     for name, content in _safetensors().items():
         yield Case(f"{name}.safetensors", data(content), SAFE, (1, 2))
     for name, content in _headers().items():
@@ -91,7 +91,7 @@ def _safe(header: bytes, content: bytes = bytes(4)) -> bytes:
 
 
 def _headers() -> dict[str, bytes]:
-    """.npy files whose headers lie."""
+    """.npy files with false headers."""
     texts = {
         "huge": "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,)}",
         "overflow": "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296)}",

@@ -1,4 +1,4 @@
-"""One hostile input: how its file is made, what is run on it, and how that must end."""
+"""A hostile input: how its file is made, the command that reads it, and how that must end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Writes the file, or the folder, at the path it is given.
+#: Writes the file or folder at a given path.
 Write = Callable[[Path], None]
 
 EXPORT = ("{file}", "-o", "out")
@@ -21,12 +21,12 @@ REFUSED = (1,)
 class Case:
     """A file and a command.
 
-    name      of the file, with its suffix; unique together with the command
-    write     makes it
-    words     the command line, {file} standing for the file and {here} for the folder it is in
-    codes     exit codes that are right
-    says      parts of the message, where one is asked for
-    tensorrt  whether it runs on a made-up machine with TensorRT
+    name      the file's name with its suffix; unique together with the command
+    write     makes the file
+    words     the command line; {file} is replaced by the file and {here} by its folder
+    codes     allowed exit codes
+    says      texts that the message must contain
+    tensorrt  whether it runs on a fake machine with TensorRT
     """
 
     name: str
@@ -38,10 +38,10 @@ class Case:
 
     @property
     def label(self) -> str:
-        """For reports."""
+        """The case's name in reports."""
         return f"{self.name}: {' '.join(self.words)}"
 
 
 def data(content: bytes) -> Write:
-    """Writes these bytes."""
+    """A function that writes these bytes."""
     return lambda path: path.write_bytes(content) and None

@@ -1,4 +1,4 @@
-"""Honest files of every format, cut short and with bits turned over. What is still valid may pass."""
+"""Valid files of every format, truncated or with flipped bits. Those that are still valid may pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANY = (0, 1, 2, 3)
 
 
 def cases(honest: dict[str, Path], package: Path, flips: int) -> Iterator[Case]:
-    """Of each file: `flips` with some bits turned over, and eight cut short."""
+    """For each file: `flips` cases with some bits flipped, and eight truncated ones."""
     commands = {
         "pt": (PLAN,),
         "pt2": (PLAN,),

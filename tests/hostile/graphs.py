@@ -1,4 +1,4 @@
-"""ONNX files that are wrong in ways that no exporter is: each is exported, optimized and examined."""
+"""ONNX files with faults that no exporter makes: each is exported, optimized and examined."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ESCAPES = {
 
 
 def cases() -> Iterator[Case]:
-    """All of them, each with the three commands that read ONNX."""
+    """All cases, each with the three commands that read ONNX."""
     for name, (model, codes, says) in _table().items():
         for words in (EXPORT, OPTIMIZE, DOCTOR):
             if words is DOCTOR and codes == (1,) and not says:
@@ -289,7 +289,7 @@ def _chain(length: int) -> ModelProto:
 
 
 def _loop(trips: int) -> ModelProto:
-    """A loop of no trips whose body asks for more of the same; one without end would run without end."""
+    """A loop without iterations whose condition stays true; an endless loop would run forever."""
     kinds = {"i": (INT64, []), "c": (TensorProto.BOOL, []), "v": (FLOAT, [None] * 4)}
     values = [helper.make_tensor_value_info(name, *kind) for name, kind in kinds.items()]
     outputs = [helper.make_tensor_value_info(f"{name}2", *kinds[name]) for name in "cv"]
@@ -330,7 +330,7 @@ def _function_twice() -> ModelProto:
 
 
 def _spoofed() -> ModelProto:
-    """An operator of our name and another meaning."""
+    """An operator with our name and another meaning."""
     model = _dialect("CRelu", "x", axis=1)
     body = [_node("Neg", "a", "n"), helper.make_node("Concat", ["n", "n"], ["b"], axis=1)]
     model.functions.append(
@@ -347,7 +347,7 @@ def _dialect(operator: str, inputs: str, **attributes: Any) -> ModelProto:
 
 
 def _named(text: str) -> ModelProto:
-    """Input, output, weight, node and graph all bear the name."""
+    """Input, output, weight, node and graph have the same name."""
     model = _conv(1.0)
     model.graph.name = model.graph.node[0].name = model.producer_name = text
     model.graph.input[0].name = model.graph.node[0].input[0] = f"x{text}" if text else ""
@@ -357,7 +357,7 @@ def _named(text: str) -> ModelProto:
 
 
 def _places() -> dict[str, tuple[ModelProto, str]]:
-    """Weights kept outside. `secret` stands beside the folder, `link` in it points there."""
+    """External weights. `secret` is a file beside the folder, `link` inside it points there."""
     outside = "outside its folder"
     found = {
         "parent": (_external("../secret"), outside),

@@ -1,4 +1,4 @@
-"""Package folders, as rectexport.load meets them."""
+"""Package folders that rectexport.load opens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 
 def cases(package: Path) -> Iterator[Case]:
-    """All of them; `package` is an honest one, of tiny.onnx."""
+    """All cases; `package` is a valid one, made from tiny.onnx."""
     for name, change in _manifests().items():
         yield Case(f"manifest-{name}", _changed(package, change), LOAD)
     for name, text in _texts().items():
@@ -127,7 +127,7 @@ def _appended(path: Path, content: bytes) -> None:
 
 
 def _models() -> dict[str, bytes]:
-    """Models whose hashes are right: the manifest is the attacker's own."""
+    """Models with correct hashes: the attacker wrote the manifest too."""
     found = {"garbage": b"\xff" * 100, "nothing": b""}
     for place in ("../secret", "/etc/passwd", "/dev/zero", "link", "parity.json"):
         model = graphs._external(place, length=1 << 30 if place == "/dev/zero" else 32)
@@ -173,7 +173,7 @@ def _copied(package: Path, spoil: Callable[[Path], object]) -> Write:
 
 
 def tiny(path: Path, weight: float = 1.0) -> None:
-    """An honest model of a few hundred bytes."""
+    """A valid model of a few hundred bytes."""
     model = graphs._conv(weight)
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
     onnx.save(model, path)

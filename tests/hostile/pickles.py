@@ -1,4 +1,4 @@
-"""Pickles that would run code, that refer to more memory than they have, and that explode when printed."""
+"""Pickles that run code, that refer to more memory than they have, or that explode when printed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Calls:
 
 
 def cases() -> Iterator[Case]:
-    """All of them."""
+    """All cases of this module."""
     yield from _calls()
     yield from _places()
     yield from _opcodes()
@@ -87,7 +87,7 @@ def _call(module: str, function: str, *arguments: Any) -> bytes:
 
 
 def _places() -> Iterator[Case]:
-    """The same call, hidden."""
+    """The same call, hidden in other structures."""
     evil = Calls(os.system, TOUCH)
     hidden = {
         "value": {"a": torch.zeros(2), "b": evil},
@@ -114,7 +114,7 @@ def _saved(value: Any, **options: Any) -> Write:
 
 
 def _tar(payload: bytes) -> Write:
-    """torch's oldest format, whose members torch.load once unpickled whatever it was told."""
+    """torch's oldest format, whose members torch.load once unpickled even with weights_only."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in ("storages", "tensors", "pickle", "sys_info"):
@@ -156,7 +156,7 @@ def _opcodes() -> Iterator[Case]:
 
 
 def _tensors() -> Iterator[Case]:
-    """Tensors that lie about what they hold."""
+    """Tensors with false sizes or types."""
     storage = torch.UntypedStorage(64)
     rebuild = torch._utils._rebuild_tensor_v2
     typed = torch.storage.TypedStorage(wrap_storage=storage, dtype=torch.float32, _internal=True)
@@ -251,7 +251,7 @@ def _checkpoint(change: dict[str, Any]) -> Write:
 
 
 def _filled(value: float) -> Write:
-    """The digits network, one weight of which is this."""
+    """The digits network with this value as one of its weights."""
 
     def write(path: Path) -> None:
         checkpoint = torch.load(DIGITS, weights_only=True)

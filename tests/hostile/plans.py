@@ -1,7 +1,7 @@
-"""Packages with TensorRT plans and plugin libraries, which are programs: none that is not vouched for may run.
+"""Packages with TensorRT plans and plugin libraries, which contain code: those with a wrong hash must not be loaded.
 
-The machine has a TensorRT that is made up (tests/warm/machine.py). A plan with the word canary in it leaves a file of
-that name where it is loaded, and so does every plan here that differs from the honest one.
+The machine has a fake TensorRT (tests/warm/machine.py). When it loads a plan that contains the word canary, it writes a
+file of that name; every changed plan here contains it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ VERIFY = ("verify", "{file}", "--backend", "tensorrt")
 VERIFY_ANY = ("verify", "{file}")
 BUILD = ("build", "{file}", "--trt")
 REPORT = ("report", "{file}", "-o", "out")
-#: Exit codes of commands that have no business with plans, or put them right.
+#: Exit codes of commands that ignore plans or repair them.
 ANY = (0, 1)
 WRONG: tuple[Any, ...] = (None, 5, -1, 1e400, "", "x", "\x1b[2J", "9" * 5000, [], [5], [{}], {}, {"a": 1}, True)
 Spoil = Callable[[Path], object]
 
 
 def cases(package: Path) -> Iterator[Case]:
-    """All of them; `package` holds an honest plan for the made-up machine."""
+    """All cases; `package` holds a valid plan for the fake machine."""
     for name, spoil in _files().items():
         yield from _every(f"plan-{name}", _copied(package, spoil))
     for name, change in _listings().items():
@@ -52,7 +52,7 @@ def cases(package: Path) -> Iterator[Case]:
 
 
 def _every(name: str, write: Write, any_backend: tuple[int, ...] = ANY, build: tuple[int, ...] = ANY) -> Iterator[Case]:
-    """With every command that opens a package."""
+    """A case for every command that opens a package."""
     for words, codes in {
         LOAD: (1,),
         VERIFY: (1,),
@@ -65,14 +65,14 @@ def _every(name: str, write: Write, any_backend: tuple[int, ...] = ANY, build: t
 
 
 def _entry(package: Path, name: str, change: Callable[[Document], object], index: int) -> Iterator[Case]:
-    """A wrong value in a plan's entry, with one command or another."""
+    """A wrong value in a plan's entry, each with one of the commands."""
     write = _changed(package, lambda document: change(document["plans"][0]))
     words, codes = ((LOAD, (1,)), (VERIFY, (1,)), (BUILD, (1,)), (REPORT, ANY), (LOAD_ANY, ANY))[index % 5]
     yield Case(f"entry-{name}", write, words, ANY if _harmless(name) else codes, tensorrt=True)
 
 
 def _harmless(name: str) -> bool:
-    """Fields that nothing is decided by: any text will do."""
+    """Fields that decide nothing: any text is accepted."""
     field = name.rpartition("-")[0]
     return field in ("gpu", "created", "trtexec", "layers", "seconds", "sha256", "model", "convolutions", "parity")
 
@@ -86,7 +86,7 @@ def _set_option(field: str, value: Any) -> Callable[[Document], object]:
 
 
 def _files() -> dict[str, Spoil]:
-    """The plan itself: what the manifest says of it is true no more."""
+    """Changed plans, which no longer match the manifest."""
 
     def replaced(make: Spoil) -> Spoil:
         def spoil(folder: Path) -> None:
@@ -130,7 +130,7 @@ def _flipped(data: bytes, seed: int) -> bytes:
 
 
 def _listings() -> dict[str, Callable[[Document], object]]:
-    """What the manifest lists, in ways that are no list of plans of this package."""
+    """Manifests whose plans are not a valid list of this package's plans."""
 
     def named(name: str) -> Callable[[Document], object]:
         return lambda document: document["plans"][0].update(file=name)
@@ -175,7 +175,7 @@ def _plugin(name: str) -> Callable[[Document], object]:
 
 
 def _libraries() -> dict[str, Spoil]:
-    """A plugin library in the package that is not what the manifest says."""
+    """A plugin library in the package that does not match the manifest."""
 
     def listed(folder: Path, digest: str) -> None:
         (folder / "plugin.so").write_bytes(b"\x7fELF" + CANARY)

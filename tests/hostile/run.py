@@ -1,4 +1,4 @@
-"""Runs the corpus: every case in a fork, with a canary, and within limits of time and memory.
+"""Runs the corpus: every case in a fork, with a canary, under limits of time and memory.
 
 `python -m tests.hostile.run [FLIPS]` builds it in a temporary folder, prints every fault and a count; `make hostile`.
 """
@@ -17,14 +17,14 @@ from tests.hostile import archives, arrays, damage, graphs, packages, pickles, p
 from tests.hostile.case import Case
 from tests.warm.client import Ended, Warm
 
-#: What any one of them may take; an honest export of so small a model takes a tenth.
+#: Limits of each case; an ordinary export of so small a model takes a tenth.
 SECONDS, MEGABYTES = 20, 2048
-#: Bytes of the longest message.
+#: Most bytes of an error message.
 LONGEST = 4000
 
 
 def build(folder: Path, warm: Warm, flips: int = 6) -> Iterator[tuple[str, Iterable[Case]]]:
-    """Groups of cases. Honest files, which some are made from, are written into `folder`."""
+    """Groups of cases. The valid files that some are made from are written into `folder`."""
     tiny, package = folder / "tiny.onnx", folder / "package"
     packages.tiny(tiny)
     made = warm.run([tiny, "-o", package], folder)
@@ -54,7 +54,7 @@ def _safetensors(path: Path) -> Path:
 
 
 def check(case: Case, warm: Warm, folder: Path) -> list[str]:
-    """Run one case in a folder of its own; what was wrong about how it ended."""
+    """Run one case in a folder of its own; returns what was wrong with its end."""
     here = folder / "case"
     here.mkdir()
     try:
@@ -124,7 +124,7 @@ def _tree(folder: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    """Build, run, report."""
+    """Build the corpus, run it, report."""
     flips = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     with TemporaryDirectory() as name:
         folder = Path(name)

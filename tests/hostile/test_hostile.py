@@ -1,4 +1,4 @@
-"""The hostile corpus: nothing runs, nothing is left, every refusal is one clear message. `make hostile` has more."""
+"""A part of the hostile corpus (all: `make hostile`): no code runs, no file is left, every error is one message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 from tests.hostile.run import build, check
 from tests.warm.client import ROOT, Warm
 
-#: One of so many is tried with every change.
+#: One of this many cases is run with every change.
 SHARE = 8
 
 
@@ -39,8 +39,8 @@ def test_a_part_of_the_corpus(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("plan", "ran"), [(b"a canary in a plan", True), (b"a plan", False)])
-def test_a_plan_that_reaches_the_made_up_tensorrt_is_seen(tmp_path: Path, plan: bytes, ran: bool) -> None:
-    """Else its absence would show nothing."""
+def test_a_plan_that_reaches_the_fake_tensorrt_is_detected(tmp_path: Path, plan: bytes, ran: bool) -> None:
+    """Positive control: without it, a missing canary file would prove nothing."""
     script = f"""
 from tests.warm.machine import install
 install()

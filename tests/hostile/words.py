@@ -1,4 +1,4 @@
-"""Command lines, and places, that no one should type."""
+"""Hostile command lines and paths."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHAPES = (
 
 
 def cases() -> Iterator[Case]:
-    """All of them."""
+    """All cases of this module."""
     for index, shape in enumerate(SHAPES):
         for flag in ("--input", "--max-shapes"):
             yield Case(f"shape-{index}.onnx", tiny, (*EXPORT, flag, shape), (0, 1, 2) if index == 20 else (1, 2))
@@ -61,7 +61,7 @@ def cases() -> Iterator[Case]:
 
 
 def _files() -> Iterator[Case]:
-    """What stands where the model should."""
+    """Things at the model's path that are not models."""
     makers = {
         "folder": Path.mkdir,
         "pipe": os.mkfifo,
@@ -93,12 +93,12 @@ def _socket(path: Path) -> None:
 
 
 def _unreadable(path: Path) -> None:
-    """A folder in its way, which stops root too."""
+    """A folder at the output's path, which also stops root."""
     path.symlink_to("/proc/1/root/nonexistent/x")
 
 
 def _outputs() -> Iterator[Case]:
-    """What stands where the package should go; the case's folder holds a link to a folder, and a file."""
+    """Things at the output's path; the case's folder holds a link to a folder, and a file."""
     for name, out in {
         "link": "to-folder",
         "file": "file",

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its code (negative for a signal, None when time ran out), what it took, what it said.
+    """How a command ended: its code (negative for a signal, None when time ran out), its resources and output.
 
     `also` is the code of the one that ran beside it, or 0.
     """

@@ -1,4 +1,4 @@
-"""Gives a process a GPU and TensorRT 10.13.3, both made up, for the rest of its life."""
+"""Gives a process a fake GPU and a fake TensorRT 10.13.3 until it ends."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tests.runtime.engines.tensorrt import fake_builder, fake_runtime
 from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
 from tests.runtime.engines.tensorrt.fake_tensorrt import State, make_tensorrt
 
-#: What make_tensorrt imports: it is there before the process forks.
+#: The modules that make_tensorrt imports, loaded before the process forks.
 PARTS = (fake_builder, fake_runtime)
 
-#: A plan is a program. One that holds this word leaves a file of that name where it runs.
+#: The canary: a plan that contains this word writes a file of that name when it runs.
 CANARY = b"canary"
 
 
 def install() -> None:
-    """For this process, which must not have looked for TensorRT before."""
+    """Install the fakes in this process, which must not have looked for TensorRT before."""
     fake = FakeCuda()
     driver = cuda.Driver(fake)
     module: Any = make_tensorrt("10.13.3", fake, State())

@@ -87,7 +87,7 @@ def _start(words: list[str], request: dict[str, Any], suffix: str) -> int:
 
 
 class _TooEarly(Exception):
-    """Interrupted before the command began, which says nothing about it."""
+    """Interrupted before the command began, so the result says nothing about the command."""
 
 
 def _set_up(request: dict[str, Any], suffix: str) -> None:
@@ -117,7 +117,7 @@ def _command(words: list[str]) -> int:
 
 
 def _load(folder: str, backend: str = "auto") -> int:
-    """What a program sees: the session, or an error of ours."""
+    """Call `rectexport.load` as a program would: a session, or an error of ours."""
     import rectexport
 
     try:

@@ -21,11 +21,11 @@ CPU = torch.device("cpu")
         ((1, 2), (1, 2, 1, 2)),
         ((1, 2, 3, 4), (3, 1, 4, 2)),  # left, right, top, bottom as torch.nn.functional.pad has them
         ("valid", (0, 0, 0, 0)),
-        ("same", (2, 1, 2, 2)),
+        ("same", (1, 1, 2, 2)),
     ],
 )
 def test_resolve_padding(padding: Any, expected: tuple[int, ...]) -> None:
-    assert resolve_padding(padding, (3, 4), (1, 1), (2, 1)) == expected
+    assert resolve_padding(padding, (2, 4), (1, 1), (3, 1)) == expected
 
 
 @pytest.mark.parametrize("padding", ["full", -1, (1, 2, 3), (0, 0, -1, 0), (1,) * 5])
