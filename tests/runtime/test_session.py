@@ -88,14 +88,14 @@ def test_memory_layout_does_not_matter(exported: Path) -> None:
 
 def test_one_output_is_returned_alone_and_several_as_a_tuple(opened: Callable[..., Session]) -> None:
     alone = opened()(images())
-    assert isinstance(alone, np.ndarray) and alone.tolist() == [0, 0]
+    assert isinstance(alone, np.ndarray) and not alone.any()
 
     def second(document: Any) -> None:
-        document["outputs"].insert(0, {"name": "boxes", "dtype": "float32", "shape": [4]})
+        document["outputs"].insert(0, {"name": "boxes", "dtype": "float64", "shape": ["batch", 10]})
 
     both = opened(second, "logits", "boxes")(images())
     assert isinstance(both, tuple)
-    assert [array.tolist() for array in both] == [[1, 1], [0, 0]]  # in the manifest's order
+    assert [array.max() for array in both] == [1, 0]  # in the manifest's order
 
 
 def test_arrays_are_passed_in_the_order_of_the_inputs(opened: Callable[..., Session]) -> None:

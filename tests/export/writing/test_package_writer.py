@@ -93,8 +93,12 @@ def test_a_whole_package_with_weights_beside(tmp_path: Path, monkeypatch: pytest
 
 def test_goldens(tmp_path: Path) -> None:
     feeds = {"x": normal(2, 3), "n": np.array([1, 2])}
-    write_goldens(tmp_path, feeds, {"y": np.array([1 / 3]), "top": np.array([7]), "z": np.ones(2, np.float32)})
-    inputs, answers = Package(tmp_path, None).goldens()  # type: ignore[arg-type]
+    outputs = {"y": np.array([1 / 3]), "top": np.array([7]), "z": np.ones(2, np.float32)}
+    write_goldens(tmp_path, (feeds, outputs), {"min": ({"x": normal(1, 3)}, {"y": np.zeros(1)})})
+    package = Package(tmp_path, None)  # type: ignore[arg-type]
+    assert list(package.golden_cases()) == ["example", "min"]
+    assert package.golden_cases()["min"][0]["x"].shape == (1, 3)
+    inputs, answers = package.goldens()
     assert inputs.keys() == feeds.keys()
     np.testing.assert_array_equal(inputs["x"], feeds["x"])
     assert [(name, array.dtype) for name, array in answers.items()] == [("y", "f4"), ("top", "i8"), ("z", "f4")]
