@@ -121,7 +121,7 @@ def _compare_output(case: CaseReport, name: str, wanted: Array, got: Array, tole
     layer = compare_layer(name, name, wanted, got)
     case.outputs[name], case.regions[name] = layer.whole, layer.regions
     if wanted.dtype.kind == "f" and wanted.size and np.isnan(wanted).all():
-        return f"{name}: the source model's output is all NaN, so nothing was compared"
+        return f"{name}: the source model gives nothing but NaN, so nothing was compared"
     failure = tolerance.failure(name, layer.whole, wanted, got)
     region, worst = layer.worst
     bound = LAYER_FACTOR * tolerance.relative_l2

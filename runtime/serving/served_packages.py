@@ -47,7 +47,7 @@ def find_packages(words: Sequence[str]) -> list[ServedPackage]:
 
 def _served(name: str, version: str, path: Path) -> ServedPackage:
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r}: a model's name takes letters, digits and _ . + -; write NAME={path}")
+        raise UsageError(f"{name!r}: a model's name has letters, digits and _ . + -; write NAME={path}")
     if not version.isdecimal() or int(version) < 1:
         raise UsageError(f"{name}: version {version!r}: expected a whole number from 1")
     return ServedPackage(name, str(int(version)), path)

@@ -1,6 +1,7 @@
 """Every network of the zoo, narrow, shallow and on small images, exports and agrees with PyTorch at every layer."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,33 @@ LEAST_SIDE = {"all_cnn_b": 96}
 
 
 def reduced(entry: ModelEntry) -> dict[str, Any]:
-    """A quarter of the channels, and at most two blocks a stage."""
+    """A quarter of the channels, and at most two blocks a stage; one from the third on where there are more than three.
+
+    A stage's first block changes the size, all others keep it.
+    """
     options: dict[str, Any] = {"width": WIDTH}
     for name in {"blocks", "convs"} & set(entry.options()):
         depth = entry.defaults.get(name, inspect.signature(entry.build).parameters[name].default)
-        options[name] = min(depth, DEPTH) if isinstance(depth, int) else tuple(min(count, DEPTH) for count in depth)
+        options[name] = min(depth, DEPTH) if isinstance(depth, int) else shallow(depth)
     return options
 
 
-@pytest.mark.parametrize("name", model_names())
+def shallow(stages: Sequence[int]) -> tuple[int, ...]:
+    """The blocks that are left of each stage."""
+    return tuple(min(count, DEPTH if index < 2 or len(stages) < 4 else 1) for index, count in enumerate(stages))
+
+
+def distinct_networks() -> list[str]:
+    """A name for each network that differs from the others when reduced: many differ in depth alone."""
+    names: dict[object, str] = {}
+    for name in model_names():
+        entry = model_entry(name)
+        options = sorted({**entry.defaults, **reduced(entry)}.items())
+        names.setdefault((entry.build, repr(options), entry.input_shape), name)
+    return list(names.values())
+
+
+@pytest.mark.parametrize("name", distinct_networks())
 def test_exports(name: str, tmp_path: Path) -> None:
     entry = model_entry(name)
     side = next((least for prefix, least in LEAST_SIDE.items() if name.startswith(prefix)), SIDE)

@@ -28,7 +28,7 @@ def test_a_repeated_name_gets_the_next_version(package: Path) -> None:
     [
         (["a/0="], "version '0': expected a whole number from 1"),
         (["a/x="], "version 'x'"),
-        (["a b="], "a model's name takes letters"),
+        (["a b="], "a model's name has letters"),
         (["a/1=", "a/1="], "model a version 1 is given twice"),
     ],
 )
