@@ -10,6 +10,14 @@ from functools import partial
 
 from rectexport.exporter.graph.results import Pass
 from rectexport.exporter.passes import batch_norm, cleanup, global_mean, inline, rectify_fold, rectify_graph
+from rectexport.exporter.passes.engines import (
+    ceil_pool,
+    dft_matrix,
+    narrow_arithmetic,
+    resize_matrix,
+    shared_weights,
+    wrap_pad,
+)
 from rectexport.exporter.passes.lowering import crelu as crelu_forms
 from rectexport.exporter.passes.lowering import linear, norm, rectify
 from rectexport.exporter.passes.lowering import symmetric as symmetric_forms
@@ -56,6 +64,12 @@ PASSES: tuple[Pass, ...] = (
     Pass(batch_norm.NAME, batch_norm.run, PREPARE),
     # Before lowering, which then sees the pools that it makes. TensorRT 8.6 misreads ReduceMean.
     Pass(global_mean.NAME, global_mean.run, PREPARE, targets=("tensorrt",)),
+    # Faults of engines, avoided before lowering sees the convolutions and pools that these make.
+    Pass(wrap_pad.NAME, wrap_pad.run, PREPARE, targets=("openvino", "tensorrt", "portable")),
+    Pass(resize_matrix.NAME, resize_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
+    Pass(ceil_pool.NAME, ceil_pool.run, PREPARE, targets=("openvino",)),
+    Pass(narrow_arithmetic.NAME, narrow_arithmetic.run, PREPARE, targets=("openvino", "tensorrt")),
+    Pass(dft_matrix.NAME, dft_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
     # First of its stage: it puts convolutions next to each other.
     _lower(norm.OPERATOR),
     # Before the others: merging leaves fewer convolutions for them to match.
@@ -75,6 +89,8 @@ PASSES: tuple[Pass, ...] = (
     Pass(inline.NAME, inline.run, FINISH, takes=("rectify",)),
     # After inline: tidies what the others leave.
     Pass(cleanup.NAME, cleanup.run, FINISH),
+    # After cleanup, which joins equal constants.
+    Pass(shared_weights.NAME, shared_weights.run, FINISH, targets=("openvino",)),
     # Last: all others keep values, and are compared in float32.
     Pass(half.NAME, half.run, PRECISION, takes=("feeds",), precision=("fp16",)),
     Pass(bfloat16.NAME, bfloat16.run, PRECISION, precision=("bf16",)),

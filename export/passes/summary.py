@@ -20,6 +20,12 @@ WORDS: dict[str, tuple[str, str]] = {
     "lower_norm_conv": ("BatchNorm", "BatchNorms"),
     "lower_linear_convs": ("pair of convolutions merged", "pairs of convolutions merged"),
     "global_mean": ("global mean", "global means"),
+    "wrap_pad": ("circular padding", "circular paddings"),
+    "resize_matrix": ("resizing as matrices", "resizings as matrices"),
+    "ceil_pool": ("ceil-mode pool", "ceil-mode pools"),
+    "narrow_arithmetic": ("8-bit operation", "8-bit operations"),
+    "dft_matrix": ("Fourier transform", "Fourier transforms"),
+    "shared_weights": ("shared weight copied", "shared weights copied"),
 }
 #: Passes that prepare, tidy or convert: their firings are details.
 LEFT_OUT = ("inline", "cleanup", "float16", "bfloat16")

@@ -16,7 +16,7 @@ L2 of 1e-6.
 OpenVINO 2026.4.1 gives a onesided transform an axis too many, and ignores the axis that opset 20 gives as an input;
 TensorRT has no DFT.
 
-Must not fire where rank, n, or the length is not known, beyond MAX_SIZE, for dtypes other than float32, or for an
+Not when rank, n, or the length is not known, beyond MAX_SIZE, for dtypes other than float32, or for an
 inverse onesided transform without a length.
 """
 

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from rectexport.exporter.graph.results import PassResult, Tally
+from rectexport.exporter.graph.results import PassRecord, PassResult
 
 Shape = tuple[int | None, ...]
 #: From this opset on Slice, Squeeze, Unsqueeze and ReduceSum take their axes as the passes write them.
@@ -51,7 +51,7 @@ class Edit:
 
     def __init__(self, model: ModelProto, name: str) -> None:
         self._given = model
-        self._tally = Tally(name)
+        self._tally = PassRecord(name)
         self._name = name
         self.opset = opset_of(model)
         graph = model.graph

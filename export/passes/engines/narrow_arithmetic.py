@@ -11,7 +11,7 @@ Exact: sums, differences and products of 8-bit integers lie within ±2¹⁶, so 
 number. OpenVINO 2026.4.1 saturates instead: 200 + 100 is 255 there, and 44 in ONNX. TensorRT takes uint8 only to
 cast it.
 
-Must not fire where the dtype is not noted, or below opset 13.
+Not when the dtype is not noted, or below opset 13.
 """
 
 from __future__ import annotations

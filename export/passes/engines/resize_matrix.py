@@ -13,7 +13,7 @@ in float64 and stored in float32.
 Verified against ONNX Runtime to a relative L2 of 1e-6 for all of COORDINATES. OpenVINO 2026.4.1 ignores antialias and
 exclude_outside and refuses half_pixel_symmetric; TensorRT 10.1 has no antialias.
 
-Must not fire where sizes are open, where batch or channels are resized, for dtypes other than float32, or with
+Not when sizes are open, where batch or channels are resized, for dtypes other than float32, or with
 keep_aspect_ratio_policy.
 """
 

@@ -9,7 +9,7 @@ behind, with n = Shape(x)[axis]. So a period may repeat, as in ONNX.
 Exact: every element is copied. Needed because OpenVINO refuses mode "wrap", TensorRT takes it from 10.0 on, and ONNX
 has it from opset 19 on (torch.onnx writes it at 18).
 
-Must not fire where amounts or axes are not constant, or where an amount is negative.
+Not when amounts or axes are not constant, or where an amount is negative.
 """
 
 from __future__ import annotations

@@ -11,8 +11,7 @@ from onnx import defs
 from rectexport.exporter.engine_facts.conditions import CONDITIONS
 from rectexport.exporter.engine_facts.facts import VERDICTS, Fact, engines, facts, value_versions
 from rectexport.exporter.engine_facts.view import View
-from rectexport.exporter.passes import global_mean
-from rectexport.exporter.passes.engines import engine_passes, last_engine_passes
+from rectexport.exporter.passes import PassContext, select_passes
 from tests.export.helper import build
 
 OPERATORS = {schema.name for schema in defs.get_all_schemas() if schema.domain == ""}
@@ -31,10 +30,7 @@ def test_rows_are_complete(row: Fact) -> None:
     assert row.reason and row.source and row.condition in {"", *CONDITIONS}
     assert row.avoided_by or row.way_out or row.values, "a person needs a way out"
     if row.avoided_by:
-        passes = {entry.name for entry in (*engine_passes(row.engine), *last_engine_passes(row.engine))} | {
-            global_mean.NAME
-        }
-        assert row.avoided_by in passes
+        assert row.avoided_by in {entry.name for entry in select_passes(PassContext(row.engine))}
 
 
 def test_attributes_of_rows_exist() -> None:
