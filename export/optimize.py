@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import ModelProto, version_converter
 
@@ -14,10 +15,21 @@ from rectexport.exporter.base.options import OptimizeOptions
 from rectexport.exporter.frontend.inputs import random_input
 from rectexport.exporter.frontend.onnx_file import numeric_type
 from rectexport.exporter.graph import dialect
-from rectexport.exporter.graph.guard import run_passes
+from rectexport.exporter.graph.carried import copy_header
+from rectexport.exporter.graph.guard import MAX_BYTES, ChangedByPreparation, Watch, run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
+from rectexport.exporter.passes import (
+    Code,
+    Pass,
+    PassContext,
+    PassPipeline,
+    PassResult,
+    Refusal,
+    check_finished,
+    select_passes,
+)
 from rectexport.exporter.passes.lowering import Decision, load_costs
+from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import tuned_costs
 from rectexport.exporter.passes.order import PREPARE, RAISE
 from rectexport.exporter.passes.summary import summarize
@@ -50,6 +62,7 @@ def optimize(
     shapes: Mapping[str, Shape] | None = None,
     guard: bool = OptimizeOptions.guard,
     passes: PassPipeline | None = OptimizeOptions.passes,
+    feeds: Mapping[str, Array] | None = OptimizeOptions.feeds,
 ) -> tuple[ModelProto, list[PassResult]]:
     """Find our operators in an ONNX model and give each the form that is fastest on the target; exactly.
 
@@ -59,11 +72,14 @@ def optimize(
     shapes   sizes of inputs that the model leaves open, by input name
     guard    compare the outputs before and after every pass, relative L2 at most 1e-6
     passes   which passes may run; None: PassPipeline.default()
+    feeds    inputs by name to compare on, for a model whose inputs cannot be drawn; None: random ones
 
-    Returns a new model and what each pass did. Raises UsageError for an unknown target, or tuning on one that
-    does not run here; BadInput for a model that cannot be run; ParityError when a pass changes the outputs.
+    Returns a new model and what each pass did. The outputs are those of the model as it is given: a pass that changes
+    them is skipped, and its result says so. A model that no pass rewrites comes back as it is.
+    Raises UsageError for an unknown target, or tuning on one that does not run here; BadInput for shapes that the
+    model does not take.
     """
-    options = OptimizeOptions(target, tune, guard, shapes or {}, passes or PassPipeline.default())
+    options = OptimizeOptions(target, tune, guard, shapes or {}, passes or PassPipeline.default(), feeds)
     done = run_optimize(model, options, Log())
     return done.model, done.passes
 
@@ -73,24 +89,89 @@ def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optim
     context = PassContext(options.target)
     load_costs(options.target)  # an unknown target is told before any work
     with log.step("read"):
-        model = prepare(model)
-        feeds = example_feeds(model, options.shapes)
+        feeds = _feeds(model, options)
         log.say(f"{len(model.graph.node)} nodes, opset {dialect.default_opset(model)}")
+        try:
+            ready = prepare(model)
+        except BadInput as error:
+            return _untouched(model, str(error), log)
+    strict = bool(options.shapes) or options.feeds is not None  # what the user gives must fit
+    watch = Watch(model, feeds, RELATIVE_L2, strict) if options.guard and model.ByteSize() < MAX_BYTES else None
+    try:
+        return _run(model, ready, context, options, feeds, watch, log)
+    except ChangedByPreparation as error:
+        old, new = dialect.default_opset(model), dialect.default_opset(ready)
+        return _untouched(model, f"converting it from opset {old} to {new} changes what it computes: {error}", log)
+
+
+def _run(
+    model: ModelProto,
+    ready: ModelProto,
+    context: PassContext,
+    options: OptimizeOptions,
+    feeds: Sequence[Mapping[str, Array]] | str,
+    watch: Watch | None,
+    log: Log,
+) -> Optimized:
+    """Run the passes on the prepared model; the model as it was read when none fires."""
+    known = [] if isinstance(feeds, str) else feeds
     early, _ = _split(select_passes(context, _pipeline(options).passes))
     with log.step("raise"):
-        model, results = run_passes(model, early, [feeds], log, options.guard, RELATIVE_L2)
+        current, results = run_passes(ready, early, known, log, options.guard, RELATIVE_L2, watch)
         log.say(summarize(results))
-        model = infer_shapes(model)
+        current = infer_shapes(current)
     if options.tune:
         with log.step("tune"):
-            context = replace(context, measured=tuned_costs(model, options.target, feeds, log))
+            if isinstance(feeds, str):
+                raise BadInput(feeds)
+            context = replace(context, measured=tuned_costs(current, options.target, feeds[0], log))
     with log.step("lower"):
         log.say(f"costs: {context.costs.description}")
         _, late = _split(select_passes(context, _pipeline(options).passes))
-        model, lowered = run_passes(model, late, [feeds], log, options.guard, RELATIVE_L2)
+        current, lowered = run_passes(current, late, known, log, options.guard, RELATIVE_L2, watch)
         log.say(summarize(lowered))
-    check_finished(model, context)
-    return Optimized(model, [*results, *lowered], context.decisions)
+    results = [*results, *lowered]
+    skipped = {entry.name for entry in results if any(refusal.code is Code.GUARD for refusal in entry.refused)}
+    decisions = [
+        replace(entry, taken=AS_WRITTEN) if f"lower_{entry.operator}" in skipped else entry
+        for entry in context.decisions
+    ]
+    if not any(result.fired for result in results):
+        return Optimized(_copied(model), results, decisions)
+    if skipped and dialect.used_operators(current) and not dialect.used_operators(model):
+        fallen = [PassResult(entry.name, (), entry.refused) for entry in results]
+        log.say(f"the model stays as it is: it takes {', '.join(sorted(skipped))}, skipped above")
+        return Optimized(_copied(model), fallen, [])
+    check_finished(current, context)
+    return Optimized(current, results, decisions)
+
+
+def _untouched(model: ModelProto, reason: str, log: Log) -> Optimized:
+    """The model as it was read, with the reason why no pass ran."""
+    log.say(f"the model stays as it is: {reason}")
+    return Optimized(_copied(model), [PassResult(RAISE, refused=(Refusal(model.graph.name, reason, Code.OPSET),))], [])
+
+
+def _copied(model: ModelProto) -> ModelProto:
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _feeds(model: ModelProto, options: OptimizeOptions) -> Sequence[Mapping[str, Array]] | str:
+    """Inputs to compare on: those given, or random ones and their magnitudes; the reason why none can be made.
+
+    Raises BadInput for given sizes or inputs that the model does not take.
+    """
+    if options.feeds is not None:
+        return [options.feeds]
+    try:
+        feeds = example_feeds(model, options.shapes)
+    except BadInput as error:
+        if options.shapes:
+            raise
+        return str(error)
+    return [feeds, {name: np.abs(value) if value.dtype.kind == "f" else value for name, value in feeds.items()}]
 
 
 def _pipeline(options: OptimizeOptions) -> PassPipeline:
@@ -120,7 +201,11 @@ def prepare(model: ModelProto) -> ModelProto:
     """
     if dialect.default_opset(model) < dialect.LEAST_OPSET:
         try:
-            model = version_converter.convert_version(model, dialect.LEAST_OPSET)
+            converted = version_converter.convert_version(model, dialect.LEAST_OPSET)
+            copy_header(model, converted)
+            if not converted.functions:
+                converted.functions.extend(model.functions)
+            model = converted
         except Exception as error:
             opset = dialect.default_opset(model)
             raise BadInput(f"opset {opset} cannot be converted to {dialect.LEAST_OPSET}: {summary(error)}") from None
@@ -130,6 +215,7 @@ def prepare(model: ModelProto) -> ModelProto:
 def input_names(model: ModelProto) -> list[str]:
     """Inputs that have no stored value."""
     stored = {entry.name for entry in model.graph.initializer}
+    stored |= {entry.values.name for entry in model.graph.sparse_initializer}
     return [entry.name for entry in model.graph.input if entry.name not in stored]
 
 

@@ -116,7 +116,7 @@ class OptimizeOptions:
     """How to optimize.
 
     shapes gives the sizes of inputs that the model leaves open, by input name; passes is a PassPipeline, None runs the
-    default passes.
+    default passes. feeds are the inputs by name that the guard compares on; None draws random ones.
     """
 
     target: str = DEFAULT_TARGET
@@ -124,6 +124,7 @@ class OptimizeOptions:
     guard: bool = True
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     passes: Any = None
+    feeds: Any = None
 
 
 def check_target(target: str) -> None:

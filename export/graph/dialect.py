@@ -35,6 +35,15 @@ DOMAIN = "rectexport"
 VERSION = 1
 #: How the domain of the standard operators is written; graphsurgeon leaves it out where a node has none.
 STANDARD_DOMAINS = (None, "", "ai.onnx")
+#: Standard operators that draw random numbers; Dropout does only in training.
+RANDOM = (
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+)
 #: The oldest standard operator set that the bodies can be written in.
 LEAST_OPSET = 18
 

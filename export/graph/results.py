@@ -21,6 +21,7 @@ class Code(str, Enum):
     OPSET = "opset"  # the model's opset cannot hold the result
     PRECISION = "precision"  # it stays in float32
     NOT_EXACT = "not_exact"  # a form does not compute the same there
+    GUARD = "guard"  # the pass changed an output, or its effect could not be compared
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from __future__ import annotations
 from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
 
 from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.carried import has_default
+from rectexport.exporter.graph.names import unused, used_names
 
 
 def infer_shapes(model: ModelProto) -> ModelProto:
@@ -21,6 +23,7 @@ def infer_shapes(model: ModelProto) -> ModelProto:
     """
     twin = ModelProto()
     twin.CopyFrom(model)
+    forget_defaults(twin)
     for node in twin.graph.node:
         if node.domain == dialect.DOMAIN:
             _stand_in(twin, node)
@@ -36,6 +39,15 @@ def infer_shapes(model: ModelProto) -> ModelProto:
     return result
 
 
+def forget_defaults(model: ModelProto) -> None:
+    """Take the stored values of inputs out of a model, in place: a caller may give others."""
+    defaults = has_default(model)
+    kept = [entry for entry in model.graph.initializer if entry.name not in defaults]
+    if defaults:
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
+
+
 def _stand_in(model: ModelProto, node: NodeProto) -> None:
     values = dialect.attributes(node)
     first = node.input[0]
@@ -43,7 +55,7 @@ def _stand_in(model: ModelProto, node: NodeProto) -> None:
         new = helper.make_node("Concat", [first, first], node.output, axis=values["axis"])
     elif node.op_type == "SymmetricPad":
         top, left, bottom, right = values["pads"][:4]
-        name = f"{node.output[0]}.pads"
+        name = unused(f"{node.output[0]}.pads", used_names(model.graph))
         sizes = helper.make_tensor(name, TensorProto.INT64, [8], [0, 0, top, left, 0, 0, bottom, right])
         model.graph.initializer.append(sizes)
         new = helper.make_node("Pad", [first, name], node.output)

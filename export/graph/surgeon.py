@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -18,6 +19,7 @@ from onnx import ModelProto
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.carried import Carried
 from rectexport.runtime.errors import BadInput
 
 # It prints to stdout, where --json has its document, and raises errors in any case.
@@ -33,44 +35,32 @@ MAX_SIDE = 1 << 16
 
 def open_graph(model: ModelProto) -> gs.Graph:
     """The model's main graph, ready for surgery. Raises BadInput for one that graphsurgeon cannot read."""
+    carried = Carried(model)
     try:
-        graph = gs.import_onnx(model)
+        graph = gs.import_onnx(carried.view())
     except Exception as error:  # it raises what numpy and protobuf raise, besides its own
         raise BadInput(f"the graph cannot be taken apart: {type(error).__name__}: {str(error)[:200]}") from error
-    graph.captured = _captured(graph)
+    carried.remember(graph)
+    graph.carried = carried
+    graph.captured = carried.captured(graph)
     graph.outputs.extend(graph.captured)
     return graph
 
 
 def close_graph(graph: gs.Graph, model: ModelProto) -> ModelProto:
-    """The graph as a model again, with the header of `model`; unused nodes and functions are gone."""
+    """The graph as a model again, with everything of `model` that surgery does not touch; unused nodes are gone.
+
+    New tensors get other names where theirs are taken.
+    """
     captured = {id(tensor) for tensor in graph.captured}
     graph.outputs = [tensor for tensor in graph.outputs if id(tensor) not in captured]
+    graph.carried.rename_new(graph)  # first: graphsurgeon tells tensors apart by their names
     graph.cleanup(remove_unused_graph_inputs=False)
-    # Beside a subgraph, graphsurgeon 0.6 sorts functions without end; attach_functions orders ours.
-    graph.toposort(mode="nodes" if any(graph.subgraphs()) else "full")
-    result = gs.export_onnx(graph, do_type_check=False)
+    graph.toposort(mode="nodes")
+    result: ModelProto = graph.carried.export(graph)
     result.ir_version = max(model.ir_version, LEAST_IR_VERSION)
-    result.producer_name, result.producer_version = model.producer_name, model.producer_version
-    result.metadata_props.extend(model.metadata_props)
     dialect.attach_functions(result)
     return result
-
-
-def _captured(graph: gs.Graph) -> list[gs.Tensor]:
-    """Tensors of the main graph, no constants and no outputs, that nodes of its subgraphs read."""
-    made = {id(tensor): tensor for node in graph.nodes for tensor in node.outputs}
-    made |= {id(tensor): tensor for tensor in graph.inputs}
-    read = {id(tensor) for inner in _inner_graphs(graph) for node in inner.nodes for tensor in node.inputs}
-    read |= {id(tensor) for inner in _inner_graphs(graph) for tensor in inner.outputs}
-    given_out = {id(tensor) for tensor in graph.outputs}
-    return [tensor for key, tensor in made.items() if key in read and key not in given_out]
-
-
-def _inner_graphs(graph: gs.Graph) -> Iterator[gs.Graph]:
-    for inner in graph.subgraphs():
-        yield inner
-        yield from _inner_graphs(inner)
 
 
 def dialect_nodes(graph: gs.Graph, operator: str) -> Iterator[gs.Node]:
@@ -83,7 +73,7 @@ def dialect_nodes(graph: gs.Graph, operator: str) -> Iterator[gs.Node]:
 def constant(tensor: gs.Tensor) -> NDArray[Any] | None:
     """The tensor's value when it is known, else None."""
     if isinstance(tensor, gs.Constant):
-        return np.asarray(tensor.values)
+        return np.asarray(tensor.values) if is_numeric(tensor) else None
     node = producer(tensor)
     if node is None:
         return None
@@ -99,10 +89,17 @@ def constant(tensor: gs.Tensor) -> NDArray[Any] | None:
     return None
 
 
+def is_numeric(tensor: gs.Constant) -> bool:
+    """Whether graphsurgeon can read the values and store them again: numbers of NumPy's own types, and bfloat16."""
+    if isinstance(tensor.dtype, int):
+        return bool(tensor.dtype == onnx.TensorProto.BFLOAT16)
+    return np.dtype(tensor.dtype).kind in "biufc" or np.dtype(tensor.dtype) == ml_dtypes.bfloat16
+
+
 def _constant_node(node: gs.Node) -> NDArray[Any] | None:
     for name, value in node.attrs.items():
         if name == "value":
-            return _values(value)
+            return constant(value) if isinstance(value, gs.Constant) else _values(value)
         if name in ("value_int", "value_ints", "value_float", "value_floats"):
             return np.asarray(value, np.float32 if "float" in name else np.int64)
     return None

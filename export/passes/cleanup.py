@@ -83,8 +83,8 @@ def _equal_constants(graph: gs.Graph) -> Iterator[tuple[gs.Constant, gs.Constant
     for tensor in graph.tensors().values():
         if not isinstance(tensor, gs.Constant) or is_output(graph, tensor) or not tensor.outputs:
             continue
-        values = tensor.values
-        if values.nbytes > COMPARED_BYTES:
+        values = constant(tensor)
+        if values is None or values.nbytes > COMPARED_BYTES:
             continue
         kept = seen.setdefault((values.dtype, values.shape, values.tobytes()), tensor)
         if kept is not tensor:

@@ -12,6 +12,7 @@ from rectexport.exporter import optimize as module
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.optimize import OptimizeOptions, run_optimize
+from rectexport.exporter.passes import Code
 from rectexport.exporter.passes.lowering import TARGETS, load_costs
 from rectexport.exporter.passes.lowering.machinery.costs import CostTable
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
@@ -95,10 +96,68 @@ def test_tensorrt_gets_a_mean_that_it_reads_right():
     assert [node.op_type for node in found["openvino"].graph.node] == ["ReduceMean"]
 
 
-def test_an_older_opset_is_converted():
-    text = '<ir_version: 7, opset_import: ["" : 11]> net (float[1, 2] x) => (float[1, 2] y) { y = Relu (x) }'
-    model, _ = rectexport.optimize(parser.parse_model(text))
+def old_model(body, opset=11):
+    header = f'<ir_version: 7, opset_import: ["" : {opset}]>'
+    return parser.parse_model(f"{header} net (float[1, 2, 4, 4] x) => (float[a, b, c, d] y) {{ {body} }}")
+
+
+def test_an_older_opset_is_converted_where_a_pass_fires():
+    model, _ = rectexport.optimize(old_model("n = Neg (x) c = Concat <axis = 1> (x, n) y = Relu (c)"))
     assert dialect.default_opset(model) == dialect.LEAST_OPSET
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13, 18])
+def test_a_model_that_no_pass_touches_stays_byte_for_byte(opset):
+    model = old_model("y = Relu (x)", opset)
+    model.doc_string, model.model_version, model.domain = "what it is for", 7, "here"
+    model.graph.doc_string = "about the graph"
+    model.graph.input[0].doc_string = "a picture"
+    before = model.SerializeToString()
+    done, results = rectexport.optimize(model)
+    assert done is not model
+    assert done.SerializeToString() == model.SerializeToString() == before
+    assert not any(entry.fired for entry in results)
+
+
+@pytest.mark.parametrize(
+    ("opset", "body"),
+    [
+        (11, "h = Hardmax <axis = 1> (x) n = Neg (h) c = Concat <axis = 1> (h, n) y = Relu (c)"),
+        (9, 's = Constant <value = float[4] {1.0, 1.0, 2.0, 2.0}> () y = Upsample <mode = "linear"> (x, s)'),
+        (10, 's = Constant <value = float[4] {1.0, 1.0, 2.0, 2.0}> () y = Resize <mode = "linear"> (x, s)'),
+    ],
+)
+def test_a_conversion_that_changes_the_outputs_is_not_made(opset, body):
+    model = old_model(body, opset)
+    done, results = rectexport.optimize(model)
+    assert done.SerializeToString() == model.SerializeToString()
+    assert [entry.code for result in results for entry in result.refused] == [Code.OPSET]
+    assert f"converting it from opset {opset} to 18 changes what it computes" in results[0].refused[0].reason
+
+
+def test_documentation_survives_passes(net):
+    net.doc_string, net.model_version, net.domain = "what it is for", 7, "here"
+    net.graph.doc_string, net.graph.input[0].doc_string, net.graph.output[0].doc_string = "graph", "input", "output"
+    done, results = rectexport.optimize(net, shapes={"x": (1, 3, 8, 8)})
+    assert any(entry.fired for entry in results)
+    assert (done.doc_string, done.model_version, done.domain) == ("what it is for", 7, "here")
+    graph = done.graph
+    assert (graph.doc_string, graph.input[0].doc_string, graph.output[0].doc_string) == ("graph", "input", "output")
+
+
+def test_given_inputs_are_compared_on():
+    header = '<ir_version: 9, opset_import: ["" : 18]>'
+    body = "n = Neg (x) c = Concat <axis = 0> (x, n) d = Relu (c) y = Reshape (d, shape)"
+    text = f"{header} net (float[3, 2] x, int64[2] shape) => (float[A, B] y) {{ {body} }}"
+    model = parser.parse_model(text)
+    done, results = rectexport.optimize(model)
+    assert done.SerializeToString() == model.SerializeToString()
+    assert {entry.code for result in results for entry in result.refused} == {Code.GUARD}
+    feeds = {"x": np.arange(6, dtype=np.float32).reshape(3, 2), "shape": np.array([4, 3])}
+    done, results = rectexport.optimize(model, feeds=feeds)
+    assert any(entry.fired for entry in results)
+    with pytest.raises(BadInput, match="could not run with"):
+        rectexport.optimize(model, feeds={**feeds, "shape": np.array([5, 3])})
 
 
 def test_what_cannot_be_optimized(net):
@@ -109,8 +168,12 @@ def test_what_cannot_be_optimized(net):
     with pytest.raises(BadInput, match="could not run with x"):
         rectexport.optimize(net, shapes={"x": (1, 4, 8, 8)})
     text = '<ir_version: 9, opset_import: ["" : 18]> net (float[A, B, C] x) => (float[A, B, C] y) { y = Relu (x) }'
-    with pytest.raises(BadInput, match=r"give them, as in shapes=\{'x': \(1, 1, 1"):
-        rectexport.optimize(parser.parse_model(text))
+    _, results = rectexport.optimize(parser.parse_model(text))
+    assert not any(entry.fired for entry in results), "nothing to compare"
+    text = text.replace("y = Relu (x)", "n = Neg (x) c = Concat <axis = 1> (x, n) y = Relu (c)")
+    _, results = rectexport.optimize(parser.parse_model(text))
+    reasons = [entry.reason for result in results for entry in result.refused]
+    assert any("give them, as in shapes={'x': (1, 1, 1" in reason for reason in reasons)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -23,13 +23,16 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.surgeon import constant, convolution_before, replace_reads, sole_consumer
+from rectexport.exporter.graph.surgeon import constant, convolution_before, label, replace_reads, sole_consumer
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read
 from rectexport.exporter.passes.lowering.machinery.crelu_site import CReluSite, find, find_unactivated
 from rectexport.exporter.passes.lowering.machinery.form import Form, Operator
 from rectexport.exporter.passes.lowering.machinery.readers import Reader, Readers, linear_readers
 
 NAME = "crelu"
+#: How much larger the weights of halves and parted may be than those that they compute with where y > 0: over all
+#: outputs, and for each. Rounding grows by the same factor.
+LARGEST_RATIO, LARGEST_ROW_RATIO = 8.0, 64.0
 
 
 def _refuse_doubled(graph: gs.Graph, site: CReluSite) -> str | None:
@@ -89,7 +92,29 @@ def _double_rectify(graph: gs.Graph, rectify: gs.Node, y: gs.Tensor, z: gs.Tenso
 
 def _refuse_halves(graph: gs.Graph, site: CReluSite) -> str | None:
     readers = linear_readers(graph, site.result)
-    return readers if isinstance(readers, str) else None
+    if isinstance(readers, str):
+        return readers
+    return next((reason for reader in readers.linear if (reason := _cancels(reader, site.slope))), None)
+
+
+def _cancels(reader: Reader, slope: float) -> str | None:
+    """The reason why a reader's new weights lose precision: those of p and y almost cancel where y > 0.
+
+    There u = (W_p − a·W_n)·y, computed as the sum of two terms that may be much larger.
+    """
+    positive, negative = (half.astype(np.float64) for half in reader.halves())
+    with np.errstate(all="ignore"):
+        parts = _halved(reader, slope)
+        terms = sum(np.square(part.astype(np.float64)) for part in parts)
+        wanted = np.square(positive - slope * negative)
+    if not np.isfinite(terms).all():
+        return f"the weights of {label(reader.node)} are not finite, or their sum is not"
+    by_output = tuple(axis for axis in range(positive.ndim) if axis != reader.output_axis)
+    for largest, axes in ((LARGEST_RATIO, None), (LARGEST_ROW_RATIO, by_output)):
+        have, want = np.sqrt(np.sum(terms, axis=axes)), np.sqrt(np.sum(wanted, axis=axes))
+        if np.any(have > largest * want):
+            return f"the halves of the weights of {label(reader.node)} differ too much in size: their sum would cancel"
+    return None
 
 
 def _apply_halves(graph: gs.Graph, site: CReluSite) -> None:
@@ -98,7 +123,8 @@ def _apply_halves(graph: gs.Graph, site: CReluSite) -> None:
     Given   z = act(concat(y, −y)), read by weights [W_p, W_n]
     Result  z = concat(p, y), p = relu(y), read by weights [(1 − a)·(W_p + W_n), a·W_p − W_n]
 
-    Not when a reader is not linear, or z is an output of the graph.
+    Not when a reader is not linear, z is an output of the graph, or W_n is so much larger than W_p that the sum
+    cancels. Agrees where y is finite.
     """
     readers = linear_readers(graph, site.result)
     assert isinstance(readers, Readers)
@@ -119,7 +145,7 @@ def _refuse_parted(graph: gs.Graph, site: CReluSite) -> str | None:
     if readers.between or any(reader.node.op != "Conv" for reader in readers.linear):
         return "not all of its readers are convolutions right after it"
     convs = (read(reader.node) for reader in readers.linear)
-    return next((conv for conv in convs if isinstance(conv, str)), None)
+    return next((conv for conv in convs if isinstance(conv, str)), None) or _refuse_halves(graph, site)
 
 
 def _apply_parted(graph: gs.Graph, site: CReluSite) -> None:
@@ -157,11 +183,9 @@ def _halved(reader: Reader, slope: float) -> tuple[Values, Values]:
 
 
 def _refuse_magnitude(graph: gs.Graph, site: CReluSite) -> str | None:
-    reason = _refuse_halves(graph, site)
-    if reason:
-        return reason
     readers = linear_readers(graph, site.result)
-    assert isinstance(readers, Readers)
+    if isinstance(readers, str):
+        return readers
     if any(entry.op == "Reshape" for entry in readers.between):
         return "a reshape names the number of channels"
     equal = all(np.array_equal(*reader.halves()) for reader in readers.linear)

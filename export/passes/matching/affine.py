@@ -58,6 +58,8 @@ class Fit:
 def fit(line: Line, tables: TapTables, bias: Vector) -> Fit | str:
     """The line as a rectification of the convolution, or the reason why not. bias [C] is the convolution's own."""
     counts, covered = tables.counts(), tables.reachable & (tables.counts() > 0)
+    if not covered.any():
+        return "every window lies in the padding alone"
     scale = np.broadcast_to(line.scale, (*counts.shape, line.scale.shape[2]))[covered]
     numerator = _numerator(scale, counts[covered], prod(tables.window.kernel))
     if numerator is None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
+from rectexport.exporter.graph.surgeon import producer
 from rectexport.exporter.passes.matching.values import Values
 
 #: A number, a dimension's name, or (tensor's name, axis) for a dimension that has none.
@@ -13,7 +15,7 @@ Size = int | str | tuple[str, int]
 
 #: Operators that keep the shape of their first input.
 _SAME_SHAPE = {"Identity", "Cast", "Relu", "Neg", "Abs", "LeakyRelu", "Sigmoid", "Tanh"}
-_SAME_ENTRIES = {"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"}
+_SAME_ENTRIES = {"Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten"}
 
 
 def size(values: Values, tensor: gs.Tensor, axis: int) -> Size:
@@ -32,9 +34,9 @@ def size(values: Values, tensor: gs.Tensor, axis: int) -> Size:
 
 def _source(values: Values, tensor: gs.Tensor, axis: int) -> gs.Tensor | None:
     """A tensor of equal size along `axis`, if the producer keeps that size."""
-    if not tensor.inputs:
+    node = producer(tensor)
+    if node is None:
         return None
-    node = tensor.inputs[0]
     if node.op in _SAME_SHAPE:
         return node.inputs[0]
     if node.op == "Slice" and len(node.inputs) > 3:
@@ -46,8 +48,8 @@ def _source(values: Values, tensor: gs.Tensor, axis: int) -> gs.Tensor | None:
 
 def _is_first_slice(values: Values, tensor: gs.Tensor, axis: int) -> bool:
     """Whether the tensor is t[0:1] along `axis`, as torch writes x[:1]. No axis is empty."""
-    node = tensor.inputs[0] if tensor.inputs else None
-    if node is None or node.op != "Slice" or len(node.inputs) < 4:
+    node = producer(tensor, "Slice")
+    if node is None or len(node.inputs) < 4:
         return False
     picks = [values.of(entry) for entry in node.inputs[1:4]]
     return [None if pick is None else pick.tolist() for pick in picks] == [[0], [1], [axis]]
@@ -58,15 +60,15 @@ def entries(values: Values, tensor: gs.Tensor) -> list[Size] | None:
     known = values.of(tensor)
     if known is not None:
         return [int(value) for value in known.reshape(-1)]
-    if not tensor.inputs:
+    node = producer(tensor)
+    if node is None:
         return None
-    node = tensor.inputs[0]
     if node.op == "Shape":
         return _shape(values, node)
     if node.op == "Concat":
         parts = [entries(values, entry) for entry in node.inputs]
         return None if any(part is None for part in parts) else [entry for part in parts for entry in part or ()]
-    if node.op in _SAME_ENTRIES:
+    if node.op in _SAME_ENTRIES or (node.op == "Cast" and int(node.attrs["to"]) == TensorProto.INT64):
         return entries(values, node.inputs[0])
     if node.op in ("Gather", "Slice"):
         return _selected(values, node)

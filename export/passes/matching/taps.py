@@ -59,10 +59,11 @@ class Operand:
 
 
 class TapTables:
-    """Reads tensors as tables over the tap counts of one convolution."""
+    """Reads tensors as tables over the tap counts of one convolution whose number of output channels is known."""
 
     def __init__(self, scene: Scene, conv: gs.Node, window: Window) -> None:
         self.window = window
+        self.channels = int(conv.inputs[1].shape[0])
         self._scene, self._conv, self._x = scene, conv, conv.inputs[0]
         self._size = static_size(self._x)
         self._seen: dict[int, Operand | None] = {}

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
 from rectexport.exporter.graph.surgeon import producer
 from rectexport.exporter.passes.matching.sizes import Size, entries
 from rectexport.exporter.passes.matching.values import Values
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ def uniform_plane(values: Values, tensor: gs.Tensor) -> UniformPlane | None:
         return UniformPlane(float(constant.flat[0]), list(constant.shape))
     node = producer(tensor, "Expand", "ConstantOfShape", "Identity", "Cast")
     if node is None:
+        return None
+    if node.op == "Cast" and int(node.attrs["to"]) not in _FLOATS:
         return None
     if node.op in ("Identity", "Cast"):
         return uniform_plane(values, node.inputs[0])

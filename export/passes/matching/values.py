@@ -12,14 +12,15 @@ from onnx import GraphProto, TypeProto, ValueInfoProto, helper, numpy_helper, sh
 from onnx.reference import ReferenceEvaluator
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from rectexport.exporter.graph.surgeon import is_standard
+from rectexport.exporter.graph.dialect import RANDOM
+from rectexport.exporter.graph.surgeon import is_numeric, is_standard
 
 #: Larger results are not computed: no factor, pad or split is so large.
 MAX_BYTES = 1 << 26
 #: Elements of the largest tensor that can hold the sizes of another one.
 MAX_SIZES = 256
-_RANDOM = {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
-_RANDOM |= {"RandomUniformLike"}
+#: Operators with random numbers, and those with subgraphs.
+_NOT_EVALUATED = {*RANDOM, "Dropout", "If", "Loop", "Scan", "SequenceMap"}
 
 
 class Values:
@@ -34,11 +35,10 @@ class Values:
     def of(self, tensor: gs.Tensor) -> NDArray[Any] | None:
         """The tensor's value, or None when it depends on an input or is too large.
 
-        None also for types that NumPy lacks, such as bfloat16: graphsurgeon holds their number, and reading the
-        values would change the constant's stored type.
+        None also for types that NumPy lacks, such as bfloat16, of which graphsurgeon holds the number.
         """
         if isinstance(tensor, gs.Constant):
-            return None if isinstance(tensor.dtype, int) else np.asarray(tensor.values)
+            return np.asarray(tensor.values) if is_numeric(tensor) and not isinstance(tensor.dtype, int) else None
         if id(tensor) not in self._fixed:
             return None
         if id(tensor) not in self._known:
@@ -90,12 +90,8 @@ def _fixed_outputs(graph: gs.Graph) -> set[int]:
     """Ids of the tensors that no input reaches. ONNX keeps nodes in topological order."""
     fixed: set[int] = set()
     for node in graph.nodes:
-        if is_standard(node) and node.op not in _RANDOM and not _has_subgraph(node):
+        if is_standard(node) and node.op not in _NOT_EVALUATED:
             inputs = [entry for entry in node.inputs if entry.name]
             if all(isinstance(entry, gs.Constant) or id(entry) in fixed for entry in inputs):
                 fixed.update(id(entry) for entry in node.outputs)
     return fixed
-
-
-def _has_subgraph(node: gs.Node) -> bool:
-    return any(isinstance(value, gs.Graph) for value in node.attrs.values())

@@ -6,7 +6,8 @@ Result  y = conv(SymmetricPad(x); [W0 W1 W2 W3]), without padding; biases are ad
 
 Not when
 - the groups are not the four of C channels, or two share a corner;
-- the convolutions differ in kernel or strides, have groups or dilation, or weights that are not constant;
+- the convolutions differ in kernel, strides or output channels, or have groups or dilation;
+- weights or biases are not constant;
 - another node reads a group, a convolution or a partial sum, or one of them is an output of the graph.
 
 Source: Convolution with even-sized kernels and symmetric padding (Wu et al.); exact for any stride.
@@ -140,6 +141,8 @@ def _replace(scene: Scene, total: gs.Node, convs: Sequence[gs.Node], x: gs.Tenso
     biases = [scene.values.of(conv.inputs[2]) for conv in convs if len(conv.inputs) > 2]
     known = [weight for weight in weights if weight is not None]
     shifts: list[NDArray[Any]] = [bias for bias in biases if bias is not None]
+    if len({len(weight) for weight in known}) > 1:
+        return refused("the convolutions have different numbers of channels")
     if len(known) != 4 or len(shifts) != len(biases) or any(conv.attrs.get("group", 1) != 1 for conv in convs):
         return refused("the convolutions have groups, or weights that are not constant", Code.NOT_CONSTANT)
     y = total.outputs[0]

@@ -12,6 +12,7 @@ Where v = 0 can occur the run must give q there, or 0 (empty_bias 0). The longes
 
 Not when
 - A differs from r, even at a single pixel;
+- an operand has other channels than the convolution, or every window lies in the padding;
 - no operand has the height and width of the output: a plain scale is no rectification;
 - another node reads a tensor of the run, or it is an output of the graph (the run then ends before it);
 - H or W is unknown and the map is a constant, or the convolution's bias or padding is unknown.
@@ -59,7 +60,8 @@ def _visit(scene: Scene, node: gs.Node) -> Visit:
     if not is_standard(node, "Conv") or scene.values.of(node.outputs[0]) is not None:
         return NOTHING
     window = read_window(scene.values, node)
-    if window is None or node.inputs[1].shape is None:
+    weight_shape = node.inputs[1].shape
+    if window is None or weight_shape is None or not isinstance(weight_shape[0], int):
         return NOTHING
     tables = TapTables(scene, node, window)
     if tables.read(node.outputs[0]) is not None:
@@ -100,8 +102,8 @@ def _step(tables: TapTables, line: Line, tensor: gs.Tensor, node: gs.Node) -> tu
         scale_shift = affine(node)
         return None if scale_shift is None else (line.norm(*scale_shift), False)
     operand = tables.read(_other(node, tensor))
-    if operand is None:
-        return None
+    if operand is None or operand.table.shape[2] not in (1, tables.channels):
+        return None  # unknown, or it spreads one channel over several
     return line.step(node.op, operand.table), operand.plane and node.op in ("Mul", "Div")
 
 
@@ -158,25 +160,17 @@ def _bias(scene: Scene, conv: gs.Node) -> Vector | None:
     return None if value is None else value.astype(np.float64)
 
 
-def _unused_name(graph: gs.Graph, name: str) -> str:
-    """`name`, longer if a tensor has it already: a file raised before has such names."""
-    taken = {tensor.name for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}
-    while name in taken:
-        name += "_"
-    return name
-
-
 def _replace(scene: Scene, conv: gs.Node, tables: TapTables, match: _Match) -> None:
     y, z, fitted = conv.outputs[0], match.last.outputs[0], match.fit
     match.last.outputs.clear()
     dtype = y.dtype or conv.inputs[1].dtype or np.float32
-    raw = gs.Variable(_unused_name(scene.graph, f"{z.name}.conv"), dtype, y.shape)
+    raw = gs.Variable(f"{z.name}.conv", dtype, y.shape)
     conv.outputs = [raw]
     for tensor in match.passed:
-        for reader in [node for node in tensor.outputs if node.op == "Shape"]:
+        for reader in [node for node in tensor.outputs if is_standard(node, "Shape")]:
             reader.inputs = [raw]  # as large as every tensor of the run
     conv.inputs = list(conv.inputs)[:2]
-    channels = (int(conv.inputs[1].shape[0]),)
+    channels = (tables.channels,)
     weight = scene.values.of(conv.inputs[1])
     if weight is not None and np.any(fitted.gain != 1):
         scaled = weight * fitted.gain.reshape(-1, 1, 1, 1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.graph.surgeon import constant, label, must_stay
+from rectexport.exporter.graph.surgeon import constant, is_rectify, is_standard, label, must_stay
 from rectexport.exporter.passes.lowering.machinery.convolution import Values
 
 _POOLS = ("AveragePool", "GlobalAveragePool")
@@ -26,6 +26,11 @@ class Reader:
 
     node: gs.Node
     axis: int
+
+    @property
+    def output_axis(self) -> int:
+        """The axis of the weights that counts outputs."""
+        return 1 - self.axis
 
     def halves(self) -> tuple[Values, Values]:
         """W_p and W_n."""
@@ -60,7 +65,7 @@ def _walk(graph: gs.Graph, tensor: gs.Tensor, found: Readers) -> Iterator[str]:
     if must_stay(graph, tensor):
         yield f"{tensor.name} is an output of the graph"
     for node in {id(entry): entry for entry in tensor.outputs}.values():
-        if node.op == "Rectify" and node.inputs[1] is tensor and node.inputs[0] is not tensor:
+        if is_rectify(node) and node.inputs[1] is tensor and node.inputs[0] is not tensor:
             continue  # it reads the size alone
         axis = _weight_axis(node, tensor)
         if isinstance(axis, int):
@@ -74,8 +79,10 @@ def _walk(graph: gs.Graph, tensor: gs.Tensor, found: Readers) -> Iterator[str]:
 
 def _weight_axis(node: gs.Node, tensor: gs.Tensor) -> int | str | None:
     """The axis of the weights that meets the tensor's channels, or the reason why there is none."""
-    if node.op not in ("Conv", "Gemm", "MatMul") or node.inputs[0] is not tensor or node.inputs[1] is tensor:
+    if not is_standard(node, "Conv", "Gemm", "MatMul") or node.inputs[0] is not tensor or node.inputs[1] is tensor:
         return None
+    if sum(entry is tensor for entry in node.inputs) > 1:
+        return f"{label(node)} reads it twice"
     weight = constant(node.inputs[1])
     if weight is None:
         return f"the weights of {label(node)} are not constants"
@@ -88,6 +95,8 @@ def _weight_axis(node: gs.Node, tensor: gs.Tensor) -> int | str | None:
 
 
 def _keeps_halves(node: gs.Node, tensor: gs.Tensor) -> bool:
+    if not is_standard(node):
+        return False
     if node.op in _POOLS:
         return True
     if node.op == "Flatten":
