@@ -54,9 +54,9 @@ def test_goldens_and_kept_failures_are_inputs_too(tmp_path: Path) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     assert "no such file or folder (--inputs)" in refused(tmp_path / "missing.npz", ONE)
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing")
-    assert "not a readable .npy or .npz" in refused(tmp_path / "bad.npz", ONE)
+    assert "not a readable .npz of arrays: it is not a zip archive" in refused(tmp_path / "bad.npz", ONE)
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
-    assert "not a readable .npy or .npz" in refused(tmp_path / "objects.npy", ONE)
+    assert "objects.npy: not a readable .npy: x is not an array of numbers" in refused(tmp_path / "objects.npy", ONE)
     np.save(tmp_path / "array.npy", X)
     renamed = (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     assert "is an .npy file with another suffix" in refused(renamed, ONE)

@@ -196,7 +196,7 @@ def test_a_parent_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     said = "out: cannot be written here: Permission denied"
     with pytest.raises(BadInput, match=said), replaced_directory(tmp_path / "out", "manifest.json"):
         pytest.fail("the block must not run")

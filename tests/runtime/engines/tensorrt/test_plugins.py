@@ -60,5 +60,5 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match=f"{tmp_path}: is a folder, expected a regular file; give the plugin library"):
         plugin_library(tmp_path)
