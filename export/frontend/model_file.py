@@ -1,4 +1,7 @@
-"""Checks of the paths of a model and its inputs and of the architecture's name that need neither PyTorch nor ONNX, so that mistakes show at once."""
+"""Checks of the paths of a model and its inputs, and of the architecture's name.
+
+They need neither PyTorch nor ONNX, so that mistakes show at once.
+"""
 
 from __future__ import annotations
 
