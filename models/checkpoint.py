@@ -24,6 +24,7 @@ from rectexport.models.loading.bounded import at_most
 from rectexport.models.loading.weights import check_weights, load_weights
 from rectexport.models.registry import create_model
 from rectexport.runtime.base.files import replaced_file
+from rectexport.runtime.base.reading import check_regular
 from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput
 
@@ -92,6 +93,7 @@ def is_checkpoint(value: Any) -> bool:
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load and check a checkpoint file, never unpickling code. Raises BadInput that names the file."""
+    check_regular(Path(path))
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything from KeyError to UnpicklingError

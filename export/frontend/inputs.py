@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +26,11 @@ from rectexport.runtime.base.shapes import (
 )
 from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput, UsageError
-from rectexport.runtime.package.archives import check_archive
+from rectexport.runtime.package.numpy_files import TotalBound, read_npz
 
 SEED = 20
-MAX_EXAMPLE = 1 << 30
+#: Most elements of one example, and bytes of all examples in a file.
+MAX_EXAMPLE, MAX_EXAMPLE_BYTES = 1 << 30, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -168,19 +168,8 @@ def _default_flag(source: Source, name: str) -> ShapeFlag:
     return ShapeFlag(name, source.default_shape)
 
 
-def _array(value: object, name: str) -> Array:
-    if not isinstance(value, np.ndarray):
-        raise ValueError(f"{name} is not an array")
-    return value
-
-
 def _load_npz(path: Path) -> dict[str, Array]:
-    if zipfile.is_zipfile(path):
-        check_archive(path)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: _array(arrays[name], name) for name in arrays.files}
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file (--inputs)") from None
-    except Exception as error:  # numpy raises anything from BadZipFile to AttributeError here
-        raise BadInput(f"{path}: not a readable .npz of arrays (--inputs): {str(error)[:300]}") from None
+        return read_npz(path, TotalBound(MAX_EXAMPLE, MAX_EXAMPLE_BYTES))
+    except BadInput as error:
+        raise BadInput(f"{error} (--inputs)") from None

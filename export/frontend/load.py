@@ -25,10 +25,13 @@ from rectexport.models.loading.weights import clean_state_dict, closest_arch, lo
 from rectexport.models.rectify import rectify
 from rectexport.models.registry import create_model, model_entry, model_names
 from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.reading import open_regular
 from rectexport.runtime.base.texts import brief, summary
 from rectexport.runtime.errors import BadInput, RectexportError, UsageError
-from rectexport.runtime.package.archives import check_archive
+from rectexport.runtime.package.archives import MAX_ENTRIES, check_archive
 
+#: Most bytes of the header of a .safetensors file.
+MAX_HEADER = 16 << 20
 _DEFAULTS = LoadOptions()
 
 
@@ -148,11 +151,28 @@ def _count_classes(arch: str, tensors: Mapping[str, Tensor]) -> int | None:
 
 def _load_safetensors(path: Path, options: LoadOptions) -> Source:
     safetensors = require("safetensors.torch")
+    _check_safetensors(path)
     try:
         tensors = safetensors.load_file(path)
     except Exception as error:
         raise BadInput(f"{path}: not a readable .safetensors file: {summary(error)}") from None
     return _from_state_dict(path, tensors, options)
+
+
+def _check_safetensors(path: Path) -> None:
+    """Raise BadInput for a header that does not fit in the file, or would take very long to parse.
+
+    Format: https://github.com/huggingface/safetensors: 8 bytes with the header's length, the header in JSON, the data.
+    """
+    with open_regular(path) as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > MAX_HEADER:
+            raise BadInput(
+                f"{path}: not a .safetensors file: its header has {length} bytes, expected at most {MAX_HEADER}"
+            )
+        entries = stream.read(length).count(b'"data_offsets"')
+    if entries > MAX_ENTRIES:
+        raise BadInput(f"{path}: {entries} tensors, expected at most {MAX_ENTRIES}")
 
 
 def _load_program(path: Path, options: LoadOptions) -> Source:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,21 +105,42 @@ def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int
         path = folder / "model.onnx"
         try:
             arguments = tuple(torch.from_numpy(entry.example) for entry in inputs)
-            torch.onnx.export(
-                source.model.eval(),
-                arguments,
-                path,
-                input_names=[entry.name for entry in inputs],
-                dynamic_axes=axes,
-                opset_version=min(opset, 20),
-                dynamo=False,
-            )
+            with _without_graph_dump():
+                torch.onnx.export(
+                    source.model.eval(),
+                    arguments,
+                    path,
+                    input_names=[entry.name for entry in inputs],
+                    dynamic_axes=axes,
+                    opset_version=min(opset, 20),
+                    dynamo=False,
+                )
         except Exception as error:
-            fault = f"torch.onnx could not convert the TorchScript: {summary(_root(error))}"
+            fault = f"torch.onnx could not convert the TorchScript: {summary(_root(error))}{_hint(error)}"
             raise BadInput(f"{source.name}: {fault}") from error
         model = onnx.load(path)
         _strip_notes(model)
         return Traced(model, inputs)
+
+
+@contextmanager
+def _without_graph_dump() -> Iterator[None]:
+    """Within the block, torch's TorchScript exporter does not print the whole graph when it fails.
+
+    It switches its log on at every export, verbose or not (setup_onnx_logging in torch/onnx/_internal), so the switch
+    does nothing within the block.
+    """
+    switch: Any = torch._C._jit_set_onnx_log_enabled
+    switch(False)
+    torch._C._jit_set_onnx_log_enabled = lambda enabled: None
+    try:
+        yield
+    finally:
+        torch._C._jit_set_onnx_log_enabled = switch
+
+
+def _hint(error: Exception) -> str:
+    return "; return a tuple of tensors instead of a dict" if "prim::DictConstruct" in str(error) else ""
 
 
 def _take_onnx(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:

@@ -18,7 +18,7 @@ from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import KINDS, Source
 from rectexport.exporter.graph.results import PassResult
 from rectexport.runtime.base.documents import strict
-from rectexport.runtime.base.files import sha256
+from rectexport.runtime.base.files import create_executable, sha256
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.package import manifest
 from rectexport.runtime.package.folder import GOLDENS, MODEL
@@ -68,10 +68,10 @@ def write_reproduce(folder: Path, command: Sequence[str]) -> None:
     """Write reproduce.sh, which makes this package again in the folder that it is given."""
     script = folder / "reproduce.sh"
     line = f'exec {shlex.join(command)} -o "${{1:-reproduced}}"'
+    create_executable(script)
     script.write_text(
         f"#!/bin/sh\n# Makes this package again, in the folder given (default: reproduced).\n{line}\n", encoding="utf-8"
     )
-    script.chmod(0o755)
 
 
 def write_manifest(

@@ -28,8 +28,8 @@ def check_feeds(entries: Sequence[TensorEntry], feeds: Mapping[str, Any]) -> Any
                 "give all inputs from one library, on one device"
             )
         library = found
-        _check_dtype(entry, value, found)
-        _check_shape(entry, tuple(value.shape), sizes)
+        check_dtype(entry, found.dtype(value), found.cast)
+        check_shape(entry, tuple(value.shape), sizes)
     assert library is not None, "a manifest has at least one input"
     return library
 
@@ -54,13 +54,17 @@ def _library(name: str, value: object) -> AnyLibrary:
     return library
 
 
-def _check_dtype(entry: TensorEntry, value: Any, library: AnyLibrary) -> None:
-    actual = library.dtype(value)
+def check_dtype(entry: TensorEntry, actual: str, cast: str) -> None:
+    """Raise BadInput unless an array of dtype `actual` fits the input; `cast` names the method that casts it."""
     if actual != entry.dtype:
-        raise BadInput(f"input {entry.name}: expected dtype {entry.dtype}, got {actual}; cast it with {library.cast}")
+        raise BadInput(f"input {entry.name}: expected dtype {entry.dtype}, got {actual}; cast it with {cast}")
 
 
-def _check_shape(entry: TensorEntry, shape: tuple[int, ...], sizes: dict[str, tuple[int, str]]) -> None:
+def check_shape(entry: TensorEntry, shape: tuple[int, ...], sizes: dict[str, tuple[int, str]]) -> None:
+    """Raise BadInput unless the input takes the shape.
+
+    sizes    size of every named dimension and the place that it was found in, by name; this input's are added
+    """
     if len(shape) != len(entry.shape):
         raise BadInput(f"input {entry.name}: expected shape {list(entry.shape)}, got {list(shape)}")
     for axis, (expected, actual) in enumerate(zip(entry.shape, shape, strict=True)):

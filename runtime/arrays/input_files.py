@@ -1,23 +1,39 @@
-"""Reads the inputs of --inputs: an .npz with arrays by name, an .npy for a single input, or a folder of images."""
+"""Reads the inputs of --inputs: an .npz with arrays by name, an .npy for a single input, or a folder of images.
+
+A few bytes can hold a huge array or image, so dtypes and sizes are compared with what the package takes before
+anything is unpacked.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 from numpy.typing import NDArray
 
+from rectexport.runtime.arrays.feeds import check_dtype, check_shape
+from rectexport.runtime.arrays.kinds import NUMPY
 from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.reading import check_regular, open_regular
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.package.numpy_files import SUFFIX, Accept, TotalBound, read_npy, read_npz
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 #: Prefix of input names in goldens.npz and in the .npz that a failed export keeps; both hold other arrays too.
 PREFIX = "input."
+#: Most elements of one array and bytes of all arrays of a file, also where the package bounds no size.
+MAX_ELEMENTS, MAX_BYTES = 1 << 28, 1 << 30
+#: Most bytes of an image's file, and pixels where the package bounds no size.
+MAX_IMAGE_BYTES, MAX_PIXELS = 256 << 20, 1 << 25
+#: Pillow's names of the formats with the suffixes above; it knows others, of which one runs another program.
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
 _MODES = {1: "L", 3: "RGB"}
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
@@ -33,46 +49,54 @@ class ImageScaling:
 def read_inputs(
     path: Path, entries: Sequence[TensorEntry], scaling: ImageScaling = ImageScaling()
 ) -> Iterator[tuple[str, dict[str, Array]]]:
-    """(label, feeds): one for an .npy or .npz, one per batch for a folder of images. Shapes and dtypes are unchecked.
+    """(label, feeds): one for an .npy or .npz, one per batch for a folder of images.
 
-    Raises BadInput for a file that cannot be read or lacks an input, MissingDependency for images without Pillow.
+    Raises BadInput for a file that cannot be read, lacks an input, or has arrays or images that the package does not
+    take; MissingDependency for images without Pillow.
     """
     if path.is_dir():
         yield from _images(path, entries, scaling)
-    elif not path.is_file():
+        return
+    if not path.exists():
         raise BadInput(f"{path}: no such file or folder (--inputs)")
-    elif path.suffix == ".npy":
+    check_regular(path)
+    if path.suffix == SUFFIX:
         if len(entries) != 1:
             names = ", ".join(entry.name for entry in entries)
             raise BadInput(f"{path}: one array, but the package takes {names}; give an .npz with these names")
-        yield path.name, {entries[0].name: _load(path)}
+        yield path.name, {entries[0].name: read_npy(path, entries[0].name, _accept(entries))}
     else:
-        yield path.name, _by_name(path, _load(path), entries)
+        yield path.name, _by_name(path, entries)
 
 
-def _load(path: Path) -> Any:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except Exception as error:  # numpy raises anything from BadZipFile to EOFError here
-        raise BadInput(f"{path}: not a readable .npy or .npz, nor a folder of images: {error}") from None
-    if not all(isinstance(value, np.ndarray) for value in found.values()):
-        raise BadInput(f"{path}: holds an entry that is not an array")
-    return found
-
-
-def _by_name(path: Path, found: Any, entries: Sequence[TensorEntry]) -> dict[str, Array]:
-    if isinstance(found, np.ndarray):
-        raise BadInput(f"{path}: is an .npy file with another suffix; rename it")
+def _by_name(path: Path, entries: Sequence[TensorEntry]) -> dict[str, Array]:
+    with open_regular(path) as stream:
+        if stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
+            raise BadInput(f"{path}: is an .npy file with another suffix; rename it")
     names = [entry.name for entry in entries]
-    if any(name.startswith(PREFIX) for name in found):
-        found = {name[len(PREFIX) :]: array for name, array in found.items() if name.startswith(PREFIX)}
-    if set(found) != set(names):
-        raise BadInput(f"{path}: has arrays {', '.join(found) or 'none'}, expected one for each of {', '.join(names)}")
-    return {name: found[name] for name in names}
+
+    def chosen(stored: list[str]) -> list[str]:
+        prefix = PREFIX if any(name.startswith(PREFIX) for name in stored) else ""
+        found = [name.removeprefix(prefix) for name in stored if name.startswith(prefix)]
+        if set(found) != set(names):
+            raise BadInput(f"has arrays {', '.join(found) or 'none'}, expected one for each of {', '.join(names)}")
+        return [f"{prefix}{name}" for name in names]
+
+    return dict(zip(names, read_npz(path, _accept(entries), chosen).values(), strict=True))
+
+
+def _accept(entries: Sequence[TensorEntry]) -> Accept:
+    """Refuses arrays that the package does not take; names are the package's, with or without PREFIX."""
+    known = {f"{prefix}{entry.name}": entry for entry in entries for prefix in (PREFIX, "")}
+    total = TotalBound(MAX_ELEMENTS, MAX_BYTES)
+    sizes: dict[str, tuple[int, str]] = {}
+
+    def accept(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        check_dtype(known[name], dtype.name, NUMPY.cast)
+        check_shape(known[name], shape, sizes)
+        total(name, dtype, shape)
+
+    return accept
 
 
 def _images(folder: Path, entries: Sequence[TensorEntry], scaling: ImageScaling) -> Iterator[tuple[str, Any]]:
@@ -90,7 +114,7 @@ def _images(folder: Path, entries: Sequence[TensorEntry], scaling: ImageScaling)
     size, fixed = _batch(entry)
     pending: list[tuple[Path, NDArray[Any]]] = []
     for file in files:
-        image = _image(file, int(channels), np.dtype(entry.dtype), scaling)
+        image = _image(file, entry, scaling)
         if pending and (len(pending) == size or pending[-1][1].shape != image.shape):
             yield _stack(entry.name, pending, size if fixed else 0)
             pending = []
@@ -111,22 +135,46 @@ def _stack(name: str, images: Sequence[tuple[Path, NDArray[Any]]], rows: int) ->
     return (first if len(images) == 1 else f"{first} … {last}"), {name: np.stack(chosen)}
 
 
-def _image(file: Path, channels: int, dtype: np.dtype[Any], scaling: ImageScaling) -> NDArray[Any]:
+def _image(file: Path, entry: TensorEntry, scaling: ImageScaling) -> NDArray[Any]:
     """An image as [C, H, W] in the input's dtype: pixels unchanged for integers, scaled for floats."""
-    pillow = require("PIL.Image")
-    try:
-        with pillow.open(file) as image:
-            mode = image.mode
-            pixels = np.asarray(image.convert(_MODES[channels]))
-    except Exception as error:  # Pillow raises anything from OSError to SyntaxError for a damaged file
-        raise BadInput(f"{file}: not a readable image: {error}") from None
-    if mode not in _EIGHT_BIT:
-        raise BadInput(f"{file}: an image of mode {mode}, expected 8 bits per channel; give an .npz")
+    channels, dtype = int(entry.shape[1]), np.dtype(entry.dtype)
+    pixels = _pixels(file, entry, channels)
     planes = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
     if dtype.kind != "f":
         return np.ascontiguousarray(planes.astype(dtype))
     mean, std = (_per_channel(values, channels, file) for values in (scaling.mean, scaling.std))
     return np.ascontiguousarray(((planes / 255.0 - mean) / std).astype(dtype))
+
+
+def _pixels(file: Path, entry: TensorEntry, channels: int) -> NDArray[Any]:
+    """The pixels as [H, W] or [H, W, 3], unpacked once the image's header shows a size that the package takes."""
+    pillow = require("PIL.Image")
+    with open_regular(file) as stream:
+        if (size := os.fstat(stream.fileno()).st_size) > MAX_IMAGE_BYTES:
+            raise BadInput(f"{file}: {size} bytes, more than the {MAX_IMAGE_BYTES} that an image may have")
+        try:
+            with pillow.open(stream, formats=_FORMATS) as image:
+                _check_image(file, entry, image.size, image.mode)
+                return np.asarray(image.convert(_MODES[channels]))
+        except BadInput:
+            raise
+        except Exception as error:  # Pillow raises anything from OSError to SyntaxError for a damaged file
+            raise BadInput(f"{file}: not a readable image: {error}") from None
+
+
+def _check_image(file: Path, entry: TensorEntry, size: tuple[int, int], mode: str) -> None:
+    """Raise BadInput unless the package takes an image of this size, [W, H] in pixels, and of this mode of Pillow's."""
+    if mode not in _EIGHT_BIT:
+        raise BadInput(f"{file}: an image of mode {mode}, expected 8 bits per channel; give an .npz")
+    width, height = size
+    rows = entry.range.min[0] if entry.range else 1
+    shape = (entry.shape[0] if isinstance(entry.shape[0], int) else rows, int(entry.shape[1]), height, width)
+    try:
+        check_shape(entry, shape, {})
+    except BadInput as error:
+        raise BadInput(f"{file}: an image of {width}x{height} pixels (width x height): {error}") from None
+    if width * height > MAX_PIXELS:
+        raise BadInput(f"{file}: an image of {width}x{height} pixels, expected at most {MAX_PIXELS} in all")
 
 
 def _per_channel(values: tuple[float, ...], channels: int, file: Path) -> NDArray[np.float64]:

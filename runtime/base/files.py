@@ -7,23 +7,28 @@ import errno
 import hashlib
 import json
 import os
+import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from rectexport.runtime.base.reading import open_regular, read_bounded
 from rectexport.runtime.base.temporary import OLD, held, is_abandoned, siblings, temporary_file, temporary_folder
 from rectexport.runtime.errors import BadInput
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+#: Longest document that shows that a folder is ours, in bytes.
+_MAX_MARKER = 16 << 20
 #: errno of renameat2 when the kernel or the file system cannot exchange two folders.
 _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Hex digest of a file's bytes. Raises BadInput for what is not a regular file (see `open_regular`)."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -41,7 +46,6 @@ def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
     _refuse_strangers(out, owned_marker)
     with ExitStack() as stack:
         work = _enter(stack, out, temporary_folder(out.parent, out.name))
-        work.chmod(0o755)
         yield work
         _refuse_strangers(out, owned_marker)  # again: another process may have written here meanwhile
         try:
@@ -60,8 +64,22 @@ def replaced_file(out: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         work = _enter(stack, out, temporary_file(out.parent, out.name))
         yield work
-        work.chmod(0o644)
         os.replace(work, out)
+
+
+def create_executable(path: str | Path) -> None:
+    """Create an empty file that may be executed, with the permissions that the umask leaves. Raises OSError."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777))
+
+
+def copy_file(source: str | Path, out: str | Path) -> None:
+    """Copy a file's bytes to a new file with the permissions that the umask leaves; a program stays executable.
+
+    Raises OSError when `out` exists or cannot be written.
+    """
+    if os.stat(source).st_mode & stat.S_IXUSR:
+        create_executable(out)
+    shutil.copyfile(source, out)
 
 
 def check_replaceable(out: Path) -> None:
@@ -93,8 +111,8 @@ def _refuse_strangers(out: Path, marker: str) -> None:
 
 def _is_ours(marker: Path) -> bool:
     try:
-        document = json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        document = json.loads(read_bounded(marker, _MAX_MARKER))
+    except (BadInput, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and str(document.get("format")).startswith("rectexport-")
 
@@ -109,7 +127,7 @@ def locked(path: Path) -> Iterator[None]:
     import fcntl  # missing on Windows, where nothing takes a lock
 
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise BadInput(f"{path.parent}: cannot be written here: {error.strerror}") from None
     try:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -22,39 +23,48 @@ except ImportError:  # Windows has no fcntl
     fcntl = None  # type: ignore[assignment]
 
 PARTIAL, OLD = ".partial", ".old"
-_TOKEN = "[a-z0-9_]{8}"  # the random part of tempfile's names
+_TOKEN = "[a-z0-9_]{8}"  # the random part of a name, ours or tempfile's
 
 
 @contextmanager
 def temporary_file(folder: Path, name: str) -> Iterator[Path]:
     """An empty file `.NAME.xxxxxxxx.partial` in `folder`, removed at the end if it is still there.
 
-    Raises OSError when the folder cannot be written.
+    Its permissions are those that the umask leaves, as it will be renamed. Raises OSError when the folder cannot be
+    written.
     """
     remove_abandoned(folder, f".{name}.")
     while True:
-        handle, path = tempfile.mkstemp(prefix=f".{name}.", suffix=PARTIAL, dir=folder)
-        if _keep(handle, Path(path)):
+        path = _new_path(folder, f".{name}.")
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
+        if _keep(handle, path):
             break
         os.close(handle)
     try:
-        yield Path(path)
+        yield path
     finally:
-        Path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         os.close(handle)
 
 
 def temporary_folder(folder: Path, name: str) -> AbstractContextManager[Path]:
     """An empty folder `.NAME.xxxxxxxx.partial` in `folder`, removed with its contents at the end.
 
-    Entering raises OSError when the folder cannot be written.
+    Its permissions are those that the umask leaves, as it will be renamed. Entering raises OSError when the folder
+    cannot be written.
     """
-    return _folder(folder, f".{name}.")
+    return _folder(folder, f".{name}.", _make_by_umask)
 
 
 def scratch_folder() -> AbstractContextManager[Path]:
-    """An empty folder in the system's folder for temporary files, removed with its contents at the end."""
-    return _folder(Path(tempfile.gettempdir()), "rectexport-scratch.")
+    """An empty folder in the system's folder for temporary files, removed with its contents at the end.
+
+    Only its owner may read it.
+    """
+    return _folder(Path(tempfile.gettempdir()), "rectexport-scratch.", _make_private)
 
 
 @contextmanager
@@ -100,11 +110,27 @@ def is_abandoned(path: Path) -> bool:
     return handle is not None
 
 
+def _new_path(folder: Path, prefix: str) -> Path:
+    return folder / f"{prefix}{secrets.token_hex(4)}{PARTIAL}"
+
+
+def _make_by_umask(parent: Path, prefix: str) -> Path:
+    while True:
+        path = _new_path(parent, prefix)
+        with suppress(FileExistsError):
+            path.mkdir()
+            return path
+
+
+def _make_private(parent: Path, prefix: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=parent))
+
+
 @contextmanager
-def _folder(parent: Path, prefix: str) -> Iterator[Path]:
+def _folder(parent: Path, prefix: str, make: Callable[[Path, str], Path]) -> Iterator[Path]:
     remove_abandoned(parent, prefix)
     while True:
-        path = Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=parent))
+        path = make(parent, prefix)
         try:
             handle = os.open(path, os.O_RDONLY)
         except FileNotFoundError:

@@ -13,31 +13,35 @@ from typing import TYPE_CHECKING, Any
 
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import replaced_file
+from rectexport.runtime.base.reading import read_bounded
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import SIGNATURE, Package
-from rectexport.runtime.package.manifest import FILE_NAME
+from rectexport.runtime.package.manifest import FILE_NAME, MAX_BYTES
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-#: Bytes of a signature.
-LENGTH = 64
+#: Most bytes of a key's file and of a signature's; Ed25519 keys in PEM have about 120, signatures 64.
+MAX_KEY, MAX_SIGNATURE = 16 << 10, 1 << 10
+#: Permissions of a private key.
+PRIVATE = 0o600
 _SERIALIZATION = "cryptography.hazmat.primitives.serialization"
 _ED25519 = "cryptography.hazmat.primitives.asymmetric.ed25519"
 
 
 def generate_key(path: Path) -> Path:
-    """Write a new private key to `path`, readable only by its owner, and the public key to PATH.pub, and return that.
+    """Write a new private key to `path`, and the public key to PATH.pub, and return that.
 
+    The private key is readable only by its owner, whatever the umask; the public key by those that the umask allows.
     Raises BadInput when either file exists or cannot be written.
     """
     serialization = require(_SERIALIZATION)
     key = require(_ED25519).Ed25519PrivateKey.generate()
     pem, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
     public = path.with_name(f"{path.name}.pub")
-    _write_new(public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo), 0o644)
+    _write_new(public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo), 0o666)
     try:
-        _write_new(path, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password), 0o600)
+        _write_new(path, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password), PRIVATE)
     except BaseException:
         public.unlink()
         raise
@@ -65,13 +69,9 @@ def check_signature(package: Package, public_key: str | Path) -> None:
     """
     public: Ed25519PublicKey = _read_key(Path(public_key), private=False)
     path = package.path / SIGNATURE
-    if not path.is_file():
+    if not path.exists():
         raise BadInput(f"{package.path}: is not signed: {SIGNATURE} is missing; sign it with rectexport sign")
-    try:
-        with path.open("rb") as stream:
-            signature = stream.read(LENGTH + 1)  # a longer file is not a signature, and may be huge
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    signature = read_bounded(path, MAX_SIGNATURE)
     try:
         public.verify(signature, _manifest_bytes(package))
     except require("cryptography.exceptions").InvalidSignature:
@@ -85,9 +85,9 @@ def _manifest_bytes(package: Package) -> bytes:
     """The manifest's bytes. Raises BadInput if their content differs from what was read when the package was opened."""
     path = package.path / FILE_NAME
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MAX_BYTES)
         same = json.loads(content) == package.manifest.data
-    except (OSError, ValueError, RecursionError):
+    except (ValueError, RecursionError):  # BadInput is a ValueError
         same = False
     if not same:
         raise BadInput(f"{path}: was changed while it was being read; open the package again")
@@ -97,13 +97,11 @@ def _manifest_bytes(package: Package) -> bytes:
 def _read_key(path: Path, *, private: bool) -> Any:
     serialization, ed25519 = require(_SERIALIZATION), require(_ED25519)
     what = "private" if private else "public"
+    content = read_bounded(path, MAX_KEY)
     try:
-        content = path.read_bytes()
         key = (
             serialization.load_pem_private_key(content, None) if private else serialization.load_pem_public_key(content)
         )
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:  # a password is needed, an unknown algorithm, not PEM
         raise BadInput(f"{path}: not an Ed25519 {what} key in PEM format without a password: {error}") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey if private else ed25519.Ed25519PublicKey):
@@ -120,4 +118,6 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
     except OSError as error:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
     with os.fdopen(handle, "wb") as stream:
+        if mode == PRIVATE:
+            os.chmod(path, mode)  # the umask may have taken its owner's permissions away
         stream.write(content)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rectexport.runtime.base.reading import read_bounded
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.report.documents import (
     Case,
@@ -46,10 +47,9 @@ def read_rewrites(path: Path) -> Rewrites:
 
 
 def _read(path: Path, expected: str, build: Callable[[Any], Read]) -> Read:
+    content = read_bounded(path, MAX_BYTES)
     with faults_as_bad_input(path, expected):
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES >> 20} MiB")
-        return build(json.loads(path.read_text(encoding="utf-8")))
+        return build(json.loads(content))
 
 
 @contextmanager

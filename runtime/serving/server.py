@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 from rectexport.runtime.base.environment import require, usable_cores
+from rectexport.runtime.base.reading import read_bounded
 from rectexport.runtime.engines.backends import AUTO
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.serving.grpc.service import GrpcService
@@ -30,7 +31,8 @@ from rectexport.runtime.serving.workers.process import ProcessWorker
 from rectexport.runtime.serving.workers.thread import ThreadWorker
 
 BACKLOG = 1024
-LEAST_TOKEN = 16
+#: Fewest characters of a token, and most bytes of its file.
+LEAST_TOKEN, MAX_TOKEN_BYTES = 16, 16 << 10
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -63,8 +65,8 @@ class Settings:
 def read_token(path: Path) -> str:
     """The token in a file. Raises BadInput when it cannot be read, is too short, or holds spaces or non-ASCII."""
     try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        token = read_bounded(path, MAX_TOKEN_BYTES).decode().strip()
+    except (BadInput, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: no token can be read: {error}") from None
     if len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise BadInput(f"{path}: a token has at least {LEAST_TOKEN} printable ASCII characters, without spaces")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,9 @@ def test_keys_of_published_networks() -> None:
     }
     assert {key: tuple(resnest[key].shape) for key in sample} == sample
     assert "layer1.0.bn2.weight" not in resnest and len(resnest) == 18 + 16 * 27 + 4 * 6 + 2
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(BadInput, match=r"pipe\.pt: is a pipe, expected a regular file"):
+        read_checkpoint(tmp_path / "pipe.pt")

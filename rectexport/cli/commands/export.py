@@ -203,9 +203,10 @@ def _run(
     dry_run: bool,
 ) -> Exported | list[str]:
     """Export, or describe the export. The heavy libraries are imported here, so that help and usage errors are fast."""
-    from rectexport.exporter.frontend.model_file import check_model_file
+    from rectexport.exporter.frontend.model_file import check_inputs_file, check_model_file
 
     check_model_file(model, load.arch)
+    check_inputs_file(shapes.load)
     from rectexport.exporter.base.log import Log
 
     log = Log(progress)

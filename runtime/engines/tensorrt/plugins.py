@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rectexport.runtime.base.reading import open_regular
 from rectexport.runtime.errors import BadInput
 
 LIBRARY = "librectexport_rectify.so"
@@ -30,10 +31,9 @@ def _check(path: Path) -> None:
     if not path.exists():
         raise BadInput(f"{path}: no such plugin library; build it as docs/plugin.md says, or leave it out")
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             start = stream.read(len(_ELF))
-    except OSError as error:
-        reason = error.strerror or error
-        raise BadInput(f"{path}: the plugin library cannot be read: {reason}; give the file {LIBRARY}") from None
+    except BadInput as error:
+        raise BadInput(f"{error}; give the plugin library {LIBRARY}") from None
     if start != _ELF:
         raise BadInput(f"{path}: expected a shared library (ELF), found bytes {start!r}; give the file {LIBRARY}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.base.files import replaced_directory
+from rectexport.runtime.base.files import copy_file, replaced_directory
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import FILE_NAME
@@ -53,11 +53,11 @@ def write_model(
     with replaced_directory(out, f"{old[0].name if old else served.version}/{FILE_NAME}") as work:
         for version in old:
             if version.name != served.version:
-                shutil.copytree(version, work / version.name)
+                shutil.copytree(version, work / version.name, copy_function=copy_file)
         home = work / served.version
         home.mkdir()
         for name in (FILE_NAME, *package.manifest.files):
-            shutil.copy2(served.path / name, home / name)
+            copy_file(served.path / name, home / name)
         goldens, _ = package.goldens()
         chosen = _write_warm_up(goldens, signature, work / WARM_UP_FOLDER, deployment)
         (work / CONFIG).write_text(as_text(model_config(served.name, signature, chosen)), encoding="utf-8")

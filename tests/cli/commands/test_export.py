@@ -367,6 +367,8 @@ def failed(ran: Any, code: int, words: list[object]) -> str:
         (["tiny.onnx", "--atol", "tight"], 2, "--atol 'tight': expected a number >= 0, or OUTPUT:NUMBER"),
         (["tiny.onnx", "--rtol", "-1"], 2, "--rtol '-1': expected a number >= 0, or OUTPUT:NUMBER"),
         (["tiny.onnx", "--inputs", "no.npz"], 1, "no.npz: no such file (--inputs)"),
+        (["tiny.onnx", "--inputs", "/dev/zero"], 1, "/dev/zero: is a device, expected a regular file (--inputs)"),
+        (["/dev/zero"], 1, "/dev/zero: is a device, expected a regular file"),
         (["tiny.onnx", "--input", "x:1x1x8x8", "-o", "mine"], 1, "mine: already holds other files"),
         (["tiny.onnx", "--input", "x:1x1x8x8", "-o", "text.pt"], 1, "text.pt: is a file, not a folder"),
         (

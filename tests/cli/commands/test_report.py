@@ -67,7 +67,7 @@ def test_a_damaged_package_is_refused(command: Command, reported: Path, folder: 
     ("words", "code", "said"),
     [
         (["nowhere"], 1, "nowhere: no such package folder"),
-        (["PKG", "--latency", "none.json"], 1, "none.json: cannot be read"),
+        (["PKG", "--latency", "none.json"], 1, "none.json: no such file"),
         (["PKG", "--parity", "PKG/manifest.json"], 1, "manifest.json: expected a parity document"),
         (["PKG", "-o", "PKG/report.html"], 2, "report.html: lies in a package"),
         ([], 2, "Missing argument"),

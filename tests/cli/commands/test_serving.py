@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -47,6 +48,8 @@ def package(folder: Path) -> Path:
         (["net", "--host", "0.0.0.0"], 2, "--host 0.0.0.0: anyone who reaches this address"),
         (["net", "--token-file", "none"], 1, "none: no token can be read"),
         (["net", "--token-file", "short"], 1, "a token has at least 16"),
+        (["net", "--token-file", "pipe"], 1, "pipe: no token can be read: pipe: is a pipe"),
+        (["net", "--token-file", "long"], 1, "long: no token can be read: long: more than 16384 bytes"),
         (["a b=net"], 2, "'a b': a model's name has"),
         (["a/0=net"], 2, "version '0'"),
         (["a/1=net", "a/1=net"], 2, "given twice"),
@@ -57,6 +60,8 @@ def package(folder: Path) -> Path:
 )
 def test_serve_refuses(command: Command, package: Path, words: list[str], code: int, said: str) -> None:
     Path("short").write_text("secret")
+    os.mkfifo("pipe")
+    Path("long").write_text("secret" * 10_000)
     ran = command("serve", *words, "--port", 0, "--grpc-port", 0, "--json")
     assert (ran.code, said in ran.err) == (code, True), ran.err
     assert ran.last.startswith("FAILED after")

@@ -228,6 +228,27 @@ def test_no_such_file(tmp_path: Path, files: Path) -> None:
     refuses(tmp_path / "folder" / "none.pt", r"no such file, nor a folder .*folder")
 
 
+def test_pipes_and_sparse_giants(tmp_path: Path) -> None:
+    for suffix in (".pt", ".pt2", ".onnx", ".safetensors"):
+        os.mkfifo(tmp_path / f"pipe{suffix}")
+        refuses(tmp_path / f"pipe{suffix}", "is a pipe, expected a regular file")
+        with (tmp_path / f"giant{suffix}").open("wb") as stream:
+            stream.truncate(1 << 40)
+        refuses(tmp_path / f"giant{suffix}", "a sparse file is not read")
+
+
+def test_a_safetensors_header_is_bounded_before_it_is_parsed(tmp_path: Path) -> None:
+    entry = b'"k%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    many = b"{" + b",".join(entry % index for index in range(100_001)) + b"}"
+    for name, header, said in (
+        ("many", many, "100001 tensors, expected at most 100000"),
+        ("long", b"{" + b" " * (16 << 20) + b"}", "its header has 16777218 bytes, expected at most 16777216"),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        refuses(path, said, DIGITS)
+
+
 def test_folder(tmp_path: Path) -> None:
     refuses(tmp_path, r"is a folder, expected a model file \(\.pt, ")
 

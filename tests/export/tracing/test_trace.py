@@ -408,3 +408,18 @@ def test_initializers_are_the_weights() -> None:
     model = traced(source(net, image(1, 2, 8, 8))).model
     stored = {entry.name: onnx.numpy_helper.to_array(entry) for entry in model.graph.initializer}
     np.testing.assert_array_equal(stored["even.weight"], net.even.weight.detach().numpy())
+
+
+def test_torchscript_that_returns_a_dict_is_refused_without_printing_its_graph(capfd: pytest.CaptureFixture) -> None:
+    class Named(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"mask": x.sigmoid(), "features": x}
+
+    module = torch.jit.trace(Named().eval(), image(2, 3), strict=False)
+    loaded = Source("torchscript", module, "TorchScript", Path("net.pt"), ["x"], (image(2, 3).numpy(),))
+    with pytest.raises(BadInput, match=r"net\.pt: .*; return a tuple of tensors instead of a dict$"):
+        traced(loaded)
+    assert capfd.readouterr() == ("", "")
+    loaded.model = torch.jit.trace(seeded(Small()), image(2, 2, 8, 8))
+    loaded.example_inputs = (image(2, 2, 8, 8).numpy(),)
+    assert traced(loaded).model.graph.node  # the exporter works as before

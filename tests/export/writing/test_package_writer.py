@@ -125,6 +125,16 @@ def test_reproduce(tmp_path: Path) -> None:
         assert ran.stdout.strip() == str(["it's a $net.pt", "--opset", "18", "-o", folder])
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o700), (0o022, 0o755), (0, 0o777)])
+def test_reproduce_follows_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_reproduce(tmp_path, ["rectexport"])
+    finally:
+        os.umask(before)
+    assert (tmp_path / "reproduce.sh").stat().st_mode & 0o777 == mode
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "digits.pt"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rectexport.runtime.arrays import input_files
 from rectexport.runtime.arrays.input_files import ImageScaling, read_inputs
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput, MissingDependency
@@ -54,9 +56,9 @@ def test_goldens_and_kept_failures_are_inputs_too(tmp_path: Path) -> None:
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     assert "no such file or folder (--inputs)" in refused(tmp_path / "missing.npz", ONE)
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing")
-    assert "not a readable .npy or .npz" in refused(tmp_path / "bad.npz", ONE)
+    assert "not a readable .npz of arrays: it is not a zip archive" in refused(tmp_path / "bad.npz", ONE)
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
-    assert "not a readable .npy or .npz" in refused(tmp_path / "objects.npy", ONE)
+    assert "objects.npy: not a readable .npy: x is not an array of numbers" in refused(tmp_path / "objects.npy", ONE)
     np.save(tmp_path / "array.npy", X)
     renamed = (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     assert "is an .npy file with another suffix" in refused(renamed, ONE)
@@ -121,3 +123,83 @@ def test_images_without_pillow_name_the_extra(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
     with pytest.raises(MissingDependency, match=r"pip install 'rectexport\[parity\]'"):
         read(tmp_path, GREY)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "said"),
+    [
+        ((1, 3, 2, 3), "float32", "input x, axis 3: expected 2, got 3"),
+        ((1, 3, 2), "float32", "expected shape"),
+        ((1, 3, 2, 2), "float64", "expected dtype float32, got float64; cast it with .astype"),
+    ],
+)
+def test_arrays_that_the_package_does_not_take(tmp_path: Path, shape: tuple[int, ...], dtype: str, said: str) -> None:
+    array = np.zeros(shape, dtype)
+    np.save(tmp_path / "x.npy", array)
+    np.savez_compressed(tmp_path / "a.npz", x=array)
+    np.savez_compressed(tmp_path / "goldens.npz", **{"input.x": array, "output.y": array})
+    for name in ("x.npy", "a.npz", "goldens.npz"):
+        assert said in refused(tmp_path / name, ONE)
+
+
+def test_an_inflated_array_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("the array must not be read")
+
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((9, 1, 1, 1), np.float32))
+    np.save(tmp_path / "a.npy", np.zeros((9, 1, 1, 1), np.float32))
+    monkeypatch.setattr("numpy.lib.format.read_array", refuse)
+    for name in ("a.npz", "a.npy"):
+        assert "input x, axis 0: expected 1..8, got 9" in refused(tmp_path / name, GREY)
+
+
+def test_without_a_range_arrays_are_bounded_by_their_elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_files, "MAX_ELEMENTS", 9)
+    for length in (9, 10):
+        np.savez(tmp_path / f"{length}.npz", x=np.zeros(length, np.float32))
+    free = [TensorEntry("x", "float32", ("n",))]
+    assert read(tmp_path / "9.npz", free)["9.npz"]["x"].shape == (9,)
+    assert "expected at most 9 elements" in refused(tmp_path / "10.npz", free)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif", ".pgm"])
+@pytest.mark.parametrize(("height", "width"), [(10, 4), (4, 10)])
+def test_an_image_is_refused_by_its_size_before_it_is_unpacked(
+    tmp_path: Path, suffix: str, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pytest.importorskip("PIL.Image")
+    picture(tmp_path / f"a{suffix}", height, width)
+
+    def refuse(*_: object) -> None:
+        pytest.fail("the pixels must not be unpacked")
+
+    monkeypatch.setattr(images.Image, "convert", refuse)
+    said = refused(tmp_path, GREY)
+    assert f"an image of {width}x{height} pixels (width x height): input x, axis " in said
+    assert "expected 1..9, got 10" in said
+
+
+def test_without_a_range_images_are_bounded_by_their_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "a.png", 4, 5)
+    free = [TensorEntry("x", "float32", ("n", 1, "h", "w"))]
+    assert read(tmp_path, free)["a.png"]["x"].shape == (1, 1, 4, 5)
+    monkeypatch.setattr(input_files, "MAX_PIXELS", 19)
+    assert "an image of 5x4 pixels, expected at most 19" in refused(tmp_path, free)
+
+
+def test_what_is_no_image_of_a_listed_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands an EPS file, whatever its suffix, to Ghostscript."""
+    pytest.importorskip("PIL.Image")
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 4\n%%EndComments\n")
+    assert "a.png: not a readable image: cannot identify" in refused(tmp_path, GREY)
+    picture(tmp_path / "a.png", 4, 5)
+    monkeypatch.setattr(input_files, "MAX_IMAGE_BYTES", 10)
+    assert "more than the 10 that an image may have" in refused(tmp_path, GREY)
+
+
+def test_pipes_in_place_of_arrays_and_images(tmp_path: Path) -> None:
+    pytest.importorskip("PIL.Image")
+    for name in ("a.npz", "a.npy", "a.png"):
+        os.mkfifo(tmp_path / name)
+        assert f"{name}: is a pipe" in refused(tmp_path / name, GREY)
+    assert "a.png: is a pipe" in refused(tmp_path, GREY)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rectexport.runtime.base import files
-from rectexport.runtime.base.files import replaced_directory, sha256
+from rectexport.runtime.base.files import copy_file, locked, replaced_directory, replaced_file, sha256
 from rectexport.runtime.errors import BadInput
 
 OURS = '{"format": "rectexport-package"}'
@@ -46,7 +46,6 @@ def test_a_new_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
         assert not out.exists()
     assert tree(tmp_path) == {"a/b/out/file": "new", "a/b/out/inner/file": "deep"}
     assert [path.name for path in out.parent.iterdir()] == ["out"]
-    assert out.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_package_of_ours_is_replaced_completely(tmp_path: Path) -> None:
@@ -196,7 +195,7 @@ def test_a_parent_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     said = "out: cannot be written here: Permission denied"
     with pytest.raises(BadInput, match=said), replaced_directory(tmp_path / "out", "manifest.json"):
         pytest.fail("the block must not run")
@@ -267,3 +266,39 @@ def test_a_folder_that_others_filled_in_the_meantime_is_kept(tmp_path: Path) -> 
     with pytest.raises(BadInput, match="already holds other files"):
         write()
     assert tree(tmp_path) == {"out/photo.jpg": "dear"}
+
+
+@pytest.mark.parametrize(("umask", "folder", "file"), [(0o077, 0o700, 0o600), (0o022, 0o755, 0o644), (0, 0o777, 0o666)])
+def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path, umask: int, folder: int, file: int) -> None:
+    (tmp_path / "old").touch(0o640)
+    (tmp_path / "program").write_text("#!/bin/sh")
+    (tmp_path / "program").chmod(0o755)
+    before = os.umask(umask)
+    try:
+        with replaced_directory(tmp_path / "a/out", "manifest.json") as work:
+            copy_file(tmp_path / "old", work / "plain")
+            copy_file(tmp_path / "program", work / "program")
+        for name in ("new", "old"):
+            with replaced_file(tmp_path / name) as temporary:
+                temporary.write_text("text")
+        with locked(tmp_path / "lock"):
+            pass
+    finally:
+        os.umask(before)
+    modes = {path.relative_to(tmp_path): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    expected = {"a": folder, "a/out": folder, "a/out/plain": file, "a/out/program": folder}
+    expected |= {"new": file, "old": file, "lock": file, "program": 0o755}
+    assert modes == {Path(name): mode for name, mode in expected.items()}
+
+
+def test_a_pipe_in_place_of_the_marker_is_not_ours(tmp_path: Path) -> None:
+    out = make(tmp_path / "out")
+    os.mkfifo(out / "manifest.json")
+    with pytest.raises(BadInput, match="already holds"), replaced_directory(out, "manifest.json"):
+        pytest.fail("the block must not run")
+
+
+def test_what_is_hashed_is_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match="is a pipe"):
+        sha256(tmp_path / "pipe")

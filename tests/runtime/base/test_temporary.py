@@ -83,3 +83,14 @@ def test_a_temporary_removed_before_it_is_locked_is_made_again(tmp_path: Path, m
     monkeypatch.setattr(fcntl, "flock", removed_first)
     with temporary_folder(tmp_path, "out") as folder:
         assert names(tmp_path) == [folder.name]
+
+
+def test_scratch_is_private_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = os.umask(0)
+    try:
+        with scratch_folder() as folder:
+            assert folder.parent == tmp_path
+            assert folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(before)

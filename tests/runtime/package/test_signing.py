@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def test_files_that_are_not_keys_are_refused(package: Path, key: Path, public: P
         ("ec", "not an Ed25519 key; make one with"),
         ("locked", "password"),
         ("text", "not an Ed25519 private key"),
-        ("no", "cannot be read"),
+        ("no", "no: no such file"),
     ):
         with pytest.raises(BadInput, match=said):
             sign_package(Package.open(package), tmp_path / name)
@@ -136,3 +137,40 @@ def test_sign_and_keygen_on_the_command_line(
         main(["sign", str(package), "--key", str(tmp_path / "k.pub")])
     assert ended.value.code == 1
     assert "not an Ed25519 private key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077, 0o777])
+def test_a_private_key_is_its_owners_alone_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        public = generate_key(tmp_path / "key")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert public.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "long"])
+def test_keys_and_signatures_that_never_end_are_refused(
+    package: Path, key: Path, public: Path, tmp_path: Path, kind: str
+) -> None:
+    def put(path: Path) -> Path:
+        path.unlink(missing_ok=True)
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "device":
+            path.symlink_to("/dev/zero")
+        else:
+            with path.open("wb") as stream:
+                stream.truncate(1 << 29)
+        return path
+
+    said = {"pipe": "is a pipe", "device": "is a device", "long": "more than .* bytes, the most"}[kind]
+    signed = _signed(package, key)
+    with pytest.raises(BadInput, match=f"other: {said}"):
+        sign_package(Package.open(package), put(tmp_path / "other"))
+    with pytest.raises(BadInput, match=f"other: {said}"):
+        check_signature(signed, tmp_path / "other")
+    put(package / "manifest.sig")
+    with pytest.raises(BadInput, match=f"manifest.sig: {said}"):
+        check_signature(signed, public)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,6 +15,7 @@ import pytest
 from rectexport.runtime.errors import BadInput, MissingDependency, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.report import page, write_report
+from rectexport.runtime.report.reading import read_latency, read_parity, read_rewrites
 from tests.places import ROOT
 from tests.runtime.report.conftest import (
     checks_document,
@@ -304,3 +306,10 @@ def test_plans_are_listed_with_their_trtexec_commands(write: Write) -> None:
 def test_malformed_plan_entries_do_not_break_the_page(write: Write, plans: object) -> None:
     """The page shows the fields that it can read, without an error."""
     assert "<h1>net</h1>" in built(write(manifest={**manifest_document(), "plans": plans}))
+
+
+def test_a_pipe_in_place_of_a_document_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    for read in (read_latency, read_parity, read_rewrites):
+        with pytest.raises(BadInput, match=r"pipe\.json: is a pipe"):
+            read(tmp_path / "pipe.json")

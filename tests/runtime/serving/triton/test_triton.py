@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -132,3 +133,19 @@ def test_unknown_backends_and_incomplete_packages_are_refused(trouble: Path, tmp
     for folder in (tmp_path / "nothing", trouble):
         with pytest.raises(BadInput):
             check_repository(folder)
+
+
+@pytest.mark.parametrize(("umask", "closed"), [(0o077, 0o077), (0o027, 0o027)])
+def test_permissions_follow_the_umask(trouble: Path, tmp_path: Path, umask: int, closed: int) -> None:
+    package = Path(shutil.copytree(trouble, tmp_path / "package"))
+    for path in package.iterdir():
+        path.chmod(0o644)
+    before = os.umask(umask)
+    try:
+        for version in ("1", "2"):
+            write_model(ServedPackage("t", version, package), tmp_path / "repo", Deployment())
+    finally:
+        os.umask(before)
+    written = [tmp_path / "repo", *(tmp_path / "repo").rglob("*")]
+    assert len(written) > 10
+    assert [path for path in written if path.stat().st_mode & closed] == []
