@@ -64,3 +64,10 @@ def _digest(model: nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.numpy().tobytes())
     return digest.hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _onnxruntime_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports are compared on ONNX Runtime only, which saves time; a test that takes `openvino` has both."""
+    if "openvino" not in request.fixturenames:
+        monkeypatch.setattr(pipeline, "installed_engines", lambda: ["onnxruntime"])
