@@ -83,7 +83,7 @@ def choose_backend(
         runner.close()
         raise ParityError(
             f"backend {name}: {runner.description} disagrees with the source model: {verdict.reason}; "
-            "use another backend, or allow_unproven=True (--allow-unproven) to run it all the same"
+            "use another backend, or allow_unproven=True to run it all the same"
         )
     return runner, Choice(name, runner.description, verdict=verdict)
 
