@@ -35,6 +35,8 @@ BANDS = (("cli",), ("export",), ("models", "plugins"), ("runtime",))
 WIDTH, LEFT, GAP = 1200, 190, 46
 BOX_WIDTH, BOX_HEIGHT, ROW, TITLE, INSET = 100, 46, 62, 40, 22
 PLUGINS_WIDTH = 150
+#: Letters of a room's name that fit its box in the large font.
+LONG_LABEL = 10
 
 Room = str  # part/room
 
@@ -260,7 +262,8 @@ def _room_box(graph: Graph, room: Room, place: tuple[float, float]) -> str:
     box = f'<rect x="{x:.0f}" y="{y:.0f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" fill="#ffffff"'
     middle = x + BOX_WIDTH / 2
     label = f"{count} modules" if count > 1 else "1 module"
-    name = _text(middle, y + 20, room.partition("/")[2], 16, "middle", "bold")
+    label = room.partition("/")[2]
+    name = _text(middle, y + 20, label, 16 if len(label) <= LONG_LABEL else 13, "middle", "bold")
     size = _text(middle, y + 38, label, 13, "middle", fill="#555555")
     return f'{box} stroke="{colour}" stroke-width="1.5"/>{name}{size}'
 
