@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.hostile import archives, arrays, damage, graphs, packages, pickles, plans, words
+from tests.hostile import archives, arrays, damage, files, graphs, packages, pickles, plans, words
 from tests.hostile.case import Case
 from tests.warm.client import Ended, Warm
 
@@ -36,6 +36,7 @@ def build(folder: Path, warm: Warm, flips: int = 6) -> Iterator[tuple[str, Itera
     yield "graphs", graphs.cases()
     yield "arrays", arrays.cases()
     yield "packages", packages.cases(package)
+    yield "files", files.cases(package)
     planned = folder / "planned"
     for line in ([tiny, "-o", planned], ["build", planned, "--trt"]):
         made = warm.run(line, folder, tensorrt=True)
