@@ -84,16 +84,16 @@ def _places(package: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def _inflated() -> dict[str, Write]:
-    """Archives of a few hundred kilobytes that hold a quarter of a gigabyte, or say that they hold more."""
-    rows = (1 << 28) // 256
-    body = bytes(1 << 28)
+    """Archives of 64 KiB that hold 64 MiB, with headers that say so or do not."""
+    rows = (1 << 26) // 256
+    body = bytes(1 << 26)
 
     def header(shape: tuple[int, ...]) -> bytes:
         return _npy_header(repr({"descr": "<f4", "fortran_order": False, "shape": shape}))
 
     return {
         "inflated": _npz({"x.npy": header((rows, 2, 8, 8)) + body}, 8),
-        "inflated-rank": _npz({"x.npy": header((1 << 26,)) + body}, 8),
+        "inflated-rank": _npz({"x.npy": header((1 << 24,)) + body}, 8),
         "inflated-behind": _npz({"x.npy": header((1, 1, 8, 8)) + body}, 8),
     }
 

@@ -117,10 +117,10 @@ def _escapes(folder: Path) -> Iterator[str]:
 
 def _tree(folder: Path) -> dict[str, int]:
     found = {}
-    for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
             path = os.path.join(parent, name)
-            found[os.path.relpath(path, folder)] = os.lstat(path).st_size if name in files else 0
+            found[os.path.relpath(path, folder)] = os.lstat(path).st_size if name in names else 0
     return found
 
 
