@@ -172,9 +172,9 @@ def _check_image(file: Path, entry: TensorEntry, size: tuple[int, int], mode: st
     try:
         check_shape(entry, shape, {})
     except BadInput as error:
-        raise BadInput(f"{file}: an image of {width}x{height} pixels (width x height): {error}") from None
+        raise BadInput(f"{file}: {error}, an image {width} pixels wide and {height} high") from None
     if width * height > MAX_PIXELS:
-        raise BadInput(f"{file}: an image of {width}x{height} pixels, expected at most {MAX_PIXELS} in all")
+        raise BadInput(f"{file}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all")
 
 
 def _per_channel(values: tuple[float, ...], channels: int, file: Path) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from rectexport.runtime.errors import BadInput
 
 #: Most bytes of a file that may be holes: a sparse file takes no space on a disk and any amount of time to read.
 MAX_HOLES = 1 << 30
+_CHUNK = 1 << 16
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -53,13 +54,17 @@ def check_regular(path: Path) -> int:
 def read_bounded(path: Path, limit: int) -> bytes:
     """The bytes of a regular file. Raises as `open_regular` does, and BadInput for more than `limit` bytes."""
     with open_regular(path) as stream:
+        length = os.fstat(stream.fileno()).st_size
+        parts: list[bytes] = []
         try:
-            content = stream.read(limit + 1)
+            while length <= limit and (part := stream.read(length or _CHUNK)):
+                parts.append(part)
+                length = sum(map(len, parts))  # a file of /proc has more bytes than its status says
         except OSError as error:
             raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > limit:
+    if length > limit:
         raise BadInput(f"{path}: more than {limit} bytes, the most that such a file may have")
-    return content
+    return b"".join(parts)
 
 
 def _without_waiting(path: str, flags: int) -> int:

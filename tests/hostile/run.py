@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.hostile import archives, arrays, damage, graphs, packages, pickles, plans, words
+from tests.hostile import archives, arrays, damage, files, graphs, packages, pickles, plans, words
 from tests.hostile.case import Case
 from tests.warm.client import Ended, Warm
 
@@ -36,6 +36,7 @@ def build(folder: Path, warm: Warm, flips: int = 6) -> Iterator[tuple[str, Itera
     yield "graphs", graphs.cases()
     yield "arrays", arrays.cases()
     yield "packages", packages.cases(package)
+    yield "files", files.cases(package)
     planned = folder / "planned"
     for line in ([tiny, "-o", planned], ["build", planned, "--trt"]):
         made = warm.run(line, folder, tensorrt=True)
@@ -116,10 +117,10 @@ def _escapes(folder: Path) -> Iterator[str]:
 
 def _tree(folder: Path) -> dict[str, int]:
     found = {}
-    for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
             path = os.path.join(parent, name)
-            found[os.path.relpath(path, folder)] = os.lstat(path).st_size if name in files else 0
+            found[os.path.relpath(path, folder)] = os.lstat(path).st_size if name in names else 0
     return found
 
 

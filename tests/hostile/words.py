@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.hostile.case import DOCTOR, EXPORT, OPTIMIZE, Case
+from tests.hostile.files import bound_socket
 from tests.hostile.graphs import ESCAPES
 from tests.hostile.packages import tiny
 
@@ -65,7 +65,7 @@ def _files() -> Iterator[Case]:
     makers = {
         "folder": Path.mkdir,
         "pipe": os.mkfifo,
-        "socket": _socket,
+        "socket": bound_socket,
         "zeros": lambda path: path.symlink_to("/dev/zero"),
         "null": lambda path: path.symlink_to("/dev/null"),
         "itself": lambda path: path.symlink_to(path),
@@ -80,16 +80,6 @@ def _files() -> Iterator[Case]:
             yield Case(f"{name}.onnx", make, words)
     yield Case("long-name", lambda path: None, ("n" * 5000 + ".pt", "-o", "out"))
     yield Case("good.onnx", tiny, codes=(0,))
-
-
-def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as end:
-        here = os.getcwd()
-        os.chdir(path.parent)  # a socket's path is short
-        try:
-            end.bind(path.name)
-        finally:
-            os.chdir(here)
 
 
 def _unreadable(path: Path) -> None:

@@ -215,6 +215,7 @@ def test_options_reach_the_export(command: Command, tiny: Path, folder: Path, mo
         load, "load_source", lambda path, asked: seen.update(load=asked) or original(path, load.LoadOptions())
     )
     monkeypatch.setattr(pipeline, "run_export", look)
+    Path("a.npz").touch()
     command(
         *(tiny, "--arch", "resnet18", "--trust-pickle", "--rectify-model", "--inputs", "a.npz"),
         *("--input", "a:1", "--min-shapes", "b:1", "--opt-shapes", "c:1", "--max-shapes", "d:1"),

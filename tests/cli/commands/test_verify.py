@@ -137,7 +137,7 @@ def test_the_signer_is_printed(command: Any, package: Path, key: Path) -> None:
         (True, lambda package: edit(package, seconds="x"), "/manifest.sig: not a signature of this manifest by "),
         (True, lambda package: (package / "manifest.sig").write_bytes(bytes(64)), "/manifest.sig: not a signature"),
         (True, lambda package: (package / "model.onnx").write_bytes(b""), "/model.onnx: sha256 "),
-        (True, lambda package: (package.parent / "key.pub").unlink(), "/key.pub: cannot be read: No such file"),
+        (True, lambda package: (package.parent / "key.pub").unlink(), "/key.pub: no such file"),
         (
             True,
             lambda package: (package.parent / "key").rename(package.parent / "key.pub"),
