@@ -301,7 +301,7 @@ def _check_dynamic(source: Source, traced: Traced) -> None:
                 low, high = entry.range.min[axis], entry.range.max[axis]
                 raise BadInput(
                     f"{source.name}: input {entry.name}, axis {axis}: asked for {low}..{high}, but the model fixes it "
-                    f"to {dimension.dim_value}; give it that size in all of --min/opt/max-shapes"
+                    f"to {dimension.dim_value}; fix the axis to that size instead of giving it a range"
                 )
 
 
@@ -314,8 +314,7 @@ def _explain(source: Source, inputs: Sequence[InputPlan], error: Exception) -> s
                 low, high = entry.range.min[axis], entry.range.max[axis]
                 return (
                     f"{source.name}: input {entry.name}, axis {axis} ({name}): asked for {low}..{high}, but the model "
-                    f"does not allow all of it: {_reason(text, name)}; narrow the range or fix the axis: equal "
-                    "min, opt and max"
+                    f"does not allow all of it: {_reason(text, name)}; narrow the range, or fix the axis to one size"
                 )
     shapes = ", ".join(f"{entry.name} {format_shape(entry.example.shape)}" for entry in inputs)
     reason = _violations(text) or summary(_root(error))
