@@ -13,8 +13,9 @@ Result  y = MaxPool(x, ceil_mode 0) with e chosen so that the same windows are c
 
 Exact: padding counts as −∞. OpenVINO 2026.4.1 keeps the window, so that y is larger.
 
-Where s + e ≤ k along an axis no window begins behind the input, whatever n is: such an axis may be open. Must not
-fire where an axis is open otherwise, or with auto_pad.
+Where s + e ≤ k along an axis no window begins behind the input, whatever n is: such an axis may be open.
+
+Not when an axis is open otherwise, or with auto_pad.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Exact: the copy holds the same numbers. OpenVINO 2026.4.1 rearranges w in place 
 other one computes with the rearranged numbers. Readers of one kind (operator and groups) keep one copy between them.
 The model grows by the copies.
 
-Not for a weight that a caller may override, or that is no stored tensor.
+Not when a caller may override the weight, or when it is no stored tensor.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ RAISED = (
     "raise_tidy", "raise_symmetric_pad", "raise_shift", "raise_embedded_kernel", "raise_conv_sum", "raise_avr",
     "raise_crelu", "raise_rectification",
 )  # fmt: skip
+FAULTS = ("wrap_pad", "resize_matrix", "ceil_pool", "narrow_arithmetic", "dft_matrix")
 LOWERED = ("lower_norm_conv", "lower_linear_convs", "lower_symmetric_conv", "lower_crelu", "lower_neg_concat")
 
 
@@ -44,8 +45,8 @@ def names(**context: str) -> list[str]:
 
 def test_order() -> None:
     assert [entry.name for entry in PASSES] == [
-        *RAISED, "batch_norm", "global_mean", *LOWERED, "lower_rectify", "rectify_fold", "rectify_graph",
-        "inline", "cleanup", "float16", "bfloat16",
+        *RAISED, "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_rectify", "rectify_fold", "rectify_graph",
+        "inline", "cleanup", "shared_weights", "float16", "bfloat16",
     ]  # fmt: skip
 
 
@@ -62,7 +63,13 @@ def test_stages_stand_in_order() -> None:
         ({"rectify": "plugin"}, {"lower_rectify", "rectify_fold", "rectify_graph"}, set()),
         ({"precision": "fp16"}, set(), {"float16"}),
         ({"precision": "bf16"}, set(), {"bfloat16"}),
-        ({"target": "tensorrt"}, set(), {"global_mean"}),
+        (
+            {"target": "tensorrt"},
+            set(),
+            {"global_mean", "wrap_pad", "resize_matrix", "narrow_arithmetic", "dft_matrix"},
+        ),
+        ({"target": "openvino"}, set(), {*FAULTS, "shared_weights"}),
+        ({"target": "portable"}, set(), {"wrap_pad"}),
     ],
 )
 def test_each_form_precision_and_target_has_its_passes(
