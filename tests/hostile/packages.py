@@ -16,6 +16,7 @@ from onnx import TensorProto
 
 from tests.hostile import graphs
 from tests.hostile.case import LOAD, Case, Write
+from tests.hostile.files import giant
 
 Document = dict[str, Any]
 
@@ -116,6 +117,7 @@ def _folders() -> dict[str, Callable[[Path], object]]:
         found[f"link-{name}"] = replaced(name, lambda path: path.symlink_to("/etc/passwd"))
         found[f"folder-{name}"] = replaced(name, Path.mkdir)
         found[f"pipe-{name}"] = replaced(name, os.mkfifo)
+        found[f"giant-{name}"] = replaced(name, giant)
         found[f"device-{name}"] = replaced(name, lambda path: path.symlink_to("/dev/zero"))
     found["link-model-copy"] = replaced("model.onnx", linked)
     return found
