@@ -110,13 +110,19 @@ class Run:
         self._last.print(Text(printable(text)), soft_wrap=True)
 
     def end(
-        self, document: dict[str, Any] | None = None, *, code: int = 0, said: str = "", again: list[str] | None = None
+        self,
+        document: dict[str, Any] | None = None,
+        *,
+        code: int = 0,
+        said: str = "",
+        proven: str = "",
+        again: list[str] | None = None,
     ) -> None:
-        """The verdict, the document with --json, and the exit code; `said` goes before the time.
+        """The verdict, the document with --json, and the exit code; `said` goes before the time, `proven` after it.
 
         again, where given, is the command that shows a failure again.
         """
-        show_verdict(self._last, not code, self.seconds, again or self.again, said)
+        show_verdict(self._last, not code, self.seconds, again or self.again, said, proven)
         self.write(document)
         if code:
             raise typer.Exit(code)

@@ -90,11 +90,13 @@ def _end_by_code() -> None:
     exec("")
 
 
-def show_verdict(console: Console, passed: bool, seconds: float, again: Sequence[str], said: str = "") -> None:
-    """The last line of every command; `said` goes before the time."""
+def show_verdict(
+    console: Console, passed: bool, seconds: float, again: Sequence[str], said: str = "", proven: str = ""
+) -> None:
+    """The last line of every command; `said` goes before the time, `proven` (the engines it holds for) after it."""
     verdict, style, after = ("PASSED", "bold green", "in") if passed else ("FAILED", "bold red", "after")
     console.print(verdict, style=style, end="")
-    line = f" {said}{after} {seconds:.1f} s · again: {printable(shlex.join(again))}"
+    line = f" {said}{after} {seconds:.1f} s{printable(proven)} · again: {printable(shlex.join(again))}"
     console.print(line, markup=False, soft_wrap=True)
 
 

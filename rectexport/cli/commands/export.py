@@ -241,14 +241,14 @@ def _end(run: Run, result: Exported, built: Built | None) -> None:
     run.say(f"Files in {folder}:")
     for path in sorted(folder.glob("[!.]*")):
         run.say(f"  {path.name:<14}{path.stat().st_size / 1024:10.1f} KiB")
-    run.end(_document(result, built, run.seconds), said=_proven(result, built))
+    run.end(_document(result, built, run.seconds), proven=_proven(result, built))
 
 
 def _proven(result: Exported, built: Built | None) -> str:
-    """The engines that the package is proven on, and the target where it is not; a part of the last line."""
+    """For the last line: the engines that agree with the source model, and why the target is not among them."""
     engines = [f"{entry.engine} {entry.version}" for entry in result.parity.proofs if entry.verdict == "agrees"]
-    proven = f"on {', '.join(engines)} " if engines else ""
-    return f"{proven}({result.unproven}) " if result.unproven and built is None else proven
+    proven = f" on {', '.join(engines)}" if engines else ""
+    return f"{proven}, {result.unproven}" if result.unproven and built is None else proven
 
 
 def _document(result: Exported, built: Built | None, seconds: float) -> dict[str, Any]:
