@@ -142,7 +142,7 @@ def _run(
         fallen = [PassResult(entry.name, (), entry.refused) for entry in results]
         log.say(f"the model stays as it is: it takes {', '.join(sorted(skipped))}, skipped above")
         return Optimized(_copied(model), fallen, [])
-    check_finished(current, context)
+    check_finished(current, context, results)
     return Optimized(current, results, decisions)
 
 

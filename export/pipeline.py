@@ -140,7 +140,7 @@ def _lower(traced: Traced, options: ExportOptions, rewrites: Rewrites, log: Log)
     exact, rounding = _split([rewrites.watched(entry) for entry in passes])
     model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
     _check_fold(options, results)
-    check_finished(model, context)
+    check_finished(model, context, results)
     for entry in rounding:
         model, result = entry.run(model)
         results.append(result)

@@ -68,7 +68,7 @@ def plan_inputs(source: Source, options: ShapeOptions) -> ModelInputs:
     flags = {
         name: parse_shape_flags(getattr(options, name), flag_name(name)) for name in ("input", "min", "opt", "max")
     }
-    loaded = _load_npz(options.load) if options.load else None
+    loaded = load_npz(options.load) if options.load else None
     names = _names(source, flags, loaded)
     resolved = {name: resolve_names(entries, names, flag_name(name)) for name, entries in flags.items()}
     plans = tuple(
@@ -168,7 +168,8 @@ def _default_flag(source: Source, name: str) -> ShapeFlag:
     return ShapeFlag(name, source.default_shape)
 
 
-def _load_npz(path: Path) -> dict[str, Array]:
+def load_npz(path: Path) -> dict[str, Array]:
+    """Arrays by name. Raises BadInput for a file that is no .npz of arrays, or that is too large for examples."""
     try:
         return read_npz(path, TotalBound(MAX_EXAMPLE, MAX_EXAMPLE_BYTES))
     except BadInput as error:

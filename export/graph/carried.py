@@ -33,10 +33,12 @@ def has_default(model: ModelProto) -> set[str]:
 
 def copy_header(model: ModelProto, result: ModelProto) -> None:
     """Give `result` the fields of `model` besides graph, functions, opsets and format version."""
+    for field, _ in result.ListFields():
+        if field.name not in _OWN_FIELDS:
+            result.ClearField(field.name)
     for field, value in model.ListFields():
         if field.name in _OWN_FIELDS:
             continue
-        result.ClearField(field.name)
         if isinstance(value, (str, bytes, int)):
             setattr(result, field.name, value)
         else:

@@ -95,7 +95,7 @@ def _apply(entry: Pass, model: ModelProto) -> tuple[ModelProto, PassResult]:
 
 def _skipped(name: str, result: PassResult, reason: str) -> PassResult:
     where = result.fired[0] if result.fired else name
-    return PassResult(result.name, (), (*result.refused, Refusal(where, reason, Code.GUARD)))
+    return PassResult(name, (), (*result.refused, Refusal(where, reason, Code.GUARD)))
 
 
 class Watch:

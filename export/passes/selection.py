@@ -10,14 +10,14 @@ from itertools import groupby
 from onnx import ModelProto
 
 from rectexport.exporter.graph import dialect
-from rectexport.exporter.graph.results import Pass, PassResult
+from rectexport.exporter.graph.results import Code, Pass, PassResult
 from rectexport.exporter.passes.inline import plugin_operators
 from rectexport.exporter.passes.lowering.choice import Costs, Decision
 from rectexport.exporter.passes.lowering.machinery.costs import DEFAULT_TARGET, load_costs
 from rectexport.exporter.passes.order import LOWER, PASSES, RAISE
 from rectexport.exporter.passes.raising.together import as_one
 from rectexport.runtime.base.runner import Array
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import ParityError, UsageError
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,16 @@ def lower(
     return model, results, context.decisions
 
 
-def check_finished(model: ModelProto, context: PassContext) -> None:
-    """Raise UsageError when dialect nodes are left that no engine runs."""
+def check_finished(model: ModelProto, context: PassContext, results: Sequence[PassResult] = ()) -> None:
+    """Raise UsageError when dialect nodes are left that no engine runs; ParityError when the guard skipped a pass."""
+    skipped = [entry.name for entry in results if any(refusal.code is Code.GUARD for refusal in entry.refused)]
     spared = plugin_operators(context.rectify)
     for node in dialect.dialect_nodes(model.graph):
+        if node.op_type not in spared and skipped:
+            raise ParityError(
+                f"{node.op_type} {node.name or node.output[0]} cannot be written in standard operators: "
+                f"the passes {', '.join(skipped)} change the outputs and were skipped; the log says how"
+            )
         if node.op_type not in spared:
             raise UsageError(
                 f"passes: {node.op_type} {node.name or node.output[0]} is still a node of the domain "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from rectexport.runtime.base.runner import Array
 
@@ -16,4 +17,9 @@ def first_line(error: BaseException) -> str:
 
 def shown(feeds: Mapping[str, Array]) -> str:
     """Names, dtypes and shapes, as in "x float32[1, 3, 8, 8]"."""
-    return ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
+    return ", ".join(f"{name} {_kind(value)}" for name, value in feeds.items())
+
+
+def _kind(value: Any) -> str:
+    """Type and shape of an array; the type alone of another value, such as a sequence of tensors."""
+    return f"{value.dtype}{list(value.shape)}" if hasattr(value, "shape") else type(value).__name__

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import ModelProto
 
 import rectexport
 from rectexport.exporter import pipeline
@@ -17,6 +18,7 @@ from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.passes import Pass, PassPipeline, PassResult, inline
 from rectexport.exporter.pipeline import describe_export, run_export
 from rectexport.exporter.writing import package_writer
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
@@ -296,7 +298,22 @@ def test_what_the_guard_feeds(
     assert seen == fed
 
 
+def test_an_export_fails_where_the_guard_leaves_no_model_that_engines_run(tmp_path: Path) -> None:
+    def wrong(model: ModelProto) -> tuple[ModelProto, PassResult]:
+        inlined, result = inline.run(model)
+        inlined.graph.node[-1].op_type = "Neg"
+        del inlined.graph.node[-1].input[1:]
+        return inlined, result
+
+    passes = PassPipeline.default().without("inline").before("cleanup", Pass("inline_badly", wrong))
+    with pytest.raises(ParityError, match="the passes inline_badly change the outputs and were skipped"):
+        run_export(
+            source(seeded(Small()), image(2, 2, 8, 8)), RANGE, tmp_path / "p", ExportOptions(passes=passes), Log()
+        )
+    assert not contents(tmp_path)
+
+
 def test_no_guard_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rectexport.exporter.graph.guard._Watch", stop(AssertionError))
+    monkeypatch.setattr("rectexport.exporter.graph.guard.Watch", stop(AssertionError))
     result = exported(source(seeded(Chain()), image(1, 2, 6, 6)), tmp_path / "p", guard=False)
     assert result.package.manifest.data["options"]["guard"] is False

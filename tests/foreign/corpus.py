@@ -36,7 +36,7 @@ def node_models() -> Iterator[Foreign]:
         cases = collect_testcases(None)
     for case in cases:
         if case.model is not None:
-            arrays = case.data_sets[0][0] if case.data_sets else []
+            arrays = [_plain(entry) for entry in (case.data_sets[0][0] if case.data_sets else [])]
             yield Foreign(case.name, case.model, _fed(case.model, arrays))
 
 
@@ -66,6 +66,13 @@ def torch_models() -> Iterator[Foreign]:
         program.save(buffer)
         model = onnx.load_from_string(buffer.getvalue())
         yield Foreign(f"torch/{name}", model, _fed(model, [value.numpy() for value in inputs]))
+
+
+def _plain(value: Any) -> Any:
+    """A stored input as ONNX Runtime takes it: no proto and no NumPy scalar."""
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def _number(path: Path) -> int:

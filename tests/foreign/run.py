@@ -1,7 +1,8 @@
 """Run every pass, for every target, on models from elsewhere: it must keep the outputs or leave the model unchanged.
 
 `python -m tests.foreign.run [node|stored|torch …]` (`make backend-models`) takes all kinds of models, or those named,
-and prints how many ran and how many were left unchanged.
+and prints how many ran and how many were left unchanged; then how `rectexport.optimize` leaves those that ONNX Runtime
+runs: unchanged to the byte, with equal outputs, refused or different.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 from onnx import ModelProto, checker
 from onnx.reference import ReferenceEvaluator
 
+import rectexport
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import PASSES, Pass, PassContext, select_passes
 from rectexport.exporter.passes.lowering import TARGETS
 from rectexport.exporter.passes.order import FINISH, LOWER, PREPARE, RAISE, RECTIFY
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, RectexportError
 from tests.foreign.corpus import Feeds, Foreign, node_models, stored_models, torch_models
 
 #: Rounding of float32 when a sum is computed in another order.
@@ -55,6 +57,40 @@ def examine(foreign: Foreign) -> Report:
         for entry in select_passes(PassContext(target), stages=(LOWER, RECTIFY, FINISH)):
             model = _apply(entry, model, foreign.feeds, expected, valid, report, f" for {target}")
     return report
+
+
+def optimized(foreign: Foreign) -> str | None:
+    """How `rectexport.optimize` leaves a model: "unchanged", "equal" or a fault; None without ONNX Runtime's outputs.
+
+    The outputs are compared on the model's own inputs, which `optimize` does not get.
+    """
+    before, expected = foreign.model.SerializeToString(), _engine_outputs(foreign.model, foreign.feeds)
+    if expected is None:
+        return None
+    try:
+        model, _ = rectexport.optimize(foreign.model)
+    except RectexportError as error:
+        return f"refused: {error}"
+    except Exception as error:
+        return f"raised {type(error).__name__}: {str(error)[:200]}"
+    if foreign.model.SerializeToString() != before:
+        return "the given model was changed"
+    if model.SerializeToString() == before:
+        return "unchanged"
+    found = _engine_outputs(model, foreign.feeds)
+    if found is None:
+        return "the result does not run"
+    if _is_random(foreign.model):
+        return "equal"
+    wrong = [str(index) for index, pair in enumerate(zip(expected, found, strict=True)) if not _equal(*pair)]
+    return f"output {', '.join(wrong)} differs" if wrong else "equal"
+
+
+def _engine_outputs(model: ModelProto, feeds: Feeds) -> list[Any] | None:
+    try:
+        return list(OnnxRuntimeRunner(model.SerializeToString(), threads=1, optimize=False).run(feeds).values())
+    except BadInput:
+        return None
 
 
 def _apply(
@@ -121,7 +157,7 @@ def _valid(model: ModelProto) -> bool:
 
 def _outputs(model: ModelProto, feeds: Feeds) -> list[Any] | None:
     """Outputs of ONNX Runtime, or of ONNX's reference; None if neither runs the model, or it uses random numbers."""
-    if any(node.op_type.startswith(("Random", "Multinomial", "Bernoulli", "Dropout")) for node in model.graph.node):
+    if _is_random(model):
         return None
     try:
         return list(OnnxRuntimeRunner(model.SerializeToString(), threads=1, optimize=False).run(feeds).values())
@@ -131,6 +167,10 @@ def _outputs(model: ModelProto, feeds: Feeds) -> list[Any] | None:
         except Exception:
             return None
         return list(results)
+
+
+def _is_random(model: ModelProto) -> bool:
+    return any(node.op_type.startswith(("Random", "Multinomial", "Bernoulli", "Dropout")) for node in model.graph.node)
 
 
 def main() -> None:
@@ -147,6 +187,13 @@ def main() -> None:
             counts["faults"] += len(report.faults)
             for fault in report.faults:
                 print(f"{foreign.name}: {fault}", flush=True)
+            left = optimized(foreign)
+            counts["run by ONNX Runtime"] += left is not None
+            if left in ("unchanged", "equal"):
+                counts[f"optimized: {left}"] += 1
+            elif left is not None:
+                counts["faults"] += 1
+                print(f"{foreign.name}: optimize: {left}", flush=True)
         wrong += counts["faults"]
         print(f"{kind}: {', '.join(f'{count} {name}' for name, count in counts.items())}", flush=True)
     sys.exit(wrong > 0)

@@ -188,6 +188,8 @@ def _refuse_magnitude(graph: gs.Graph, site: CReluSite) -> str | None:
         return readers
     if any(entry.op == "Reshape" for entry in readers.between):
         return "a reshape names the number of channels"
+    if not all(np.isfinite(half).all() for reader in readers.linear for half in reader.halves()):
+        return "its readers' weights are not finite"
     equal = all(np.array_equal(*reader.halves()) for reader in readers.linear)
     return None if equal else "its readers do not sum the halves"
 

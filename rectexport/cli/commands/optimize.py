@@ -32,6 +32,9 @@ def optimize(
     input_shapes: Annotated[
         list[str] | None, options.input_shapes("Shape of an input that the model leaves open, as in x:1x3x224x224.")
     ] = None,
+    inputs: Annotated[
+        Path | None, options.input_files("Inputs to compare on, where they cannot be drawn: an .npz of arrays by name.")
+    ] = None,
     target: Annotated[str, options.target()] = OptimizeOptions.target,
     tune: Annotated[
         bool,
@@ -56,14 +59,15 @@ def optimize(
 ) -> None:
     """Find rectified convolutions, even kernels and CReLUs in an ONNX file, and write each in its fastest form.
 
-    Every rewrite is exact: the outputs are compared around every pass, relative L2 at most 1e-6. Costs come from a
-    table measured for the target, or with --tune from this machine.
+    Every rewrite is exact: the outputs are compared with those of the file around every pass, relative L2 at most 1e-6
+    in float32, and a pass that changes them is skipped. Costs come from a table measured for the target, or with --tune
+    from this machine.
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
     with run.reported(), Progress(run.console, verbose) as progress:
         shapes = parse_shape_flags(input_shapes or (), "--input")
         asked = OptimizeOptions(target=target, tune=tune, guard=not no_guard)
-        done = _run(progress, model, out, shapes, asked)
+        done = _run(progress, model, out, shapes, inputs, asked)
     if explain:
         show_decisions(run.console, done.decisions)
     run.say(f"{out} {out.stat().st_size / 1024:.1f} KiB")
@@ -71,7 +75,12 @@ def optimize(
 
 
 def _run(
-    progress: Progress, model: Path, out: Path, shapes: Mapping[str | None, ShapeFlag], asked: OptimizeOptions
+    progress: Progress,
+    model: Path,
+    out: Path,
+    shapes: Mapping[str | None, ShapeFlag],
+    inputs: Path | None,
+    asked: OptimizeOptions,
 ) -> Optimized:
     """The heavy libraries are imported here, so that help and usage errors are fast."""
     from rectexport.exporter.frontend.model_file import check_model_file
@@ -83,13 +92,16 @@ def _run(
     with log.step("import"):
         for library in LIBRARIES:
             require(library)
+        from rectexport.exporter.frontend.inputs import load_npz
         from rectexport.exporter.frontend.onnx_file import read_onnx
         from rectexport.exporter.optimize import input_names, run_optimize, write_model
 
     with log.step("load"):
         loaded = read_onnx(model)
     given = resolve_names(shapes, input_names(loaded), "--input")
-    done = run_optimize(loaded, replace(asked, shapes={name: flag.shape for name, flag in given.items()}), log)
+    feeds = None if inputs is None else load_npz(inputs)
+    asked = replace(asked, shapes={name: flag.shape for name, flag in given.items()}, feeds=feeds)
+    done = run_optimize(loaded, asked, log)
     with log.step("write"):
         write_model(done.model, out)
     return done

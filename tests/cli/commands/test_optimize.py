@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import onnx
 import pytest
 from onnx import parser
@@ -84,3 +85,17 @@ def test_a_file_that_is_no_onnx_model(tmp_path):
     assert result.exit_code == 1
     assert json.loads(result.stdout)["exit_code"] == 1
     assert call(bad, "-o", tmp_path).exit_code == 1
+
+
+def test_inputs_that_cannot_be_drawn_come_from_a_file(tmp_path):
+    body = "n = Neg (x) c = Concat <axis = 0> (x, n) d = Relu (c) y = Reshape (d, shape)"
+    header = '<ir_version: 9, opset_import: ["" : 18]> net'
+    text = f"{header} (float[3, 2] x, int64[2] shape) => (float[A, B] y) {{ {body} }}"
+    source, out, inputs = tmp_path / "in.onnx", tmp_path / "out.onnx", tmp_path / "inputs.npz"
+    onnx.save(parser.parse_model(text), source)
+    np.savez(inputs, x=np.ones((3, 2), np.float32), shape=np.array([4, 3]))
+    result = call(source, "-o", out, "--json")
+    assert result.exit_code == 0 and out.read_bytes() == source.read_bytes()
+    assert "its effect cannot be compared" in result.output
+    result = call(source, "-o", out, "--inputs", inputs)
+    assert result.exit_code == 0 and out.read_bytes() != source.read_bytes()

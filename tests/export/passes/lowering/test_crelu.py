@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
+from rectexport.exporter.passes.selection import lower
 from rectexport.plugins import reference
+from tests.export.helper import build, outputs, relative_l2
 
 node = helper.make_node
 WINDOW = {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1]}
@@ -209,3 +212,34 @@ def test_pvanet_scale_allows_only_the_doubled_form(lab):
         lowered, decision = lab.apply(model, form)
         assert decision.taken == ("doubled" if form == "doubled" else "as_written")
         assert lab.relative(lab.run(model, x)[0], lab.run(lowered, x)[0]) <= 1e-12
+
+
+@given(st.floats(1e-3, 1e8), st.sampled_from((0.0, 0.125)), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+@pytest.mark.parametrize("form", ["halves", "parted"])
+def test_halves_of_unlike_size_never_cancel(form, size, slope, seed):
+    """Whatever the sizes of W_p and W_n and the sign of y, the form is exact or refused."""
+    draw = np.random.default_rng(seed)
+    weight = draw.standard_normal((3, 8, 1, 1)).astype(np.float32)
+    weight[:, 4:] *= np.float32(size)
+    activation = "Relu(n)" if not slope else f"LeakyRelu<alpha = {slope}>(n)"
+    body = f"n = rectexport.NegConcat<axis = 1>(x) k = {activation} y = Conv(k, w)"
+    model = build("(float[1, 4, 5, 5] x) => (float[1, 3, 5, 5] y)", body, w=weight)
+    lowered, _, decisions = lower(model, ForcedForm(form), {"lower_crelu"})
+    signs = draw.standard_normal((1, 4, 5, 5)).astype(np.float32)
+    for x in (signs, np.abs(signs) + np.float32(0.1), -np.abs(signs) - np.float32(0.1)):
+        before, after = (outputs(entry, {"x": x})[0] for entry in (model, lowered))
+        assert relative_l2(before, after) <= 2e-6
+    if size > 1e3 or (size > 1e2 and not slope):
+        assert decisions[0].taken == "as_written"
+        assert any("would cancel" in (entry.refusal or "") for entry in decisions[0].considered)
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(np.inf, np.inf), (np.inf, 1), (1, np.nan), (3e38, 2e38)])
+def test_weights_that_are_not_finite_are_left_alone(positive, negative):
+    weight = np.ones((3, 8, 1, 1), np.float32)
+    weight[1, :4], weight[1, 4:] = positive, negative
+    body = "k = rectexport.CRelu<axis = 1>(x) y = Conv(k, w)"
+    model = build("(float[1, 4, 5, 5] x) => (float[1, 3, 5, 5] y)", body, w=weight)
+    _, _, decisions = lower(model, ForcedForm("halves"), {"lower_crelu"})
+    assert decisions[0].taken == "as_written"

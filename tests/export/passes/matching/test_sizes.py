@@ -67,3 +67,19 @@ def test_a_computed_shape_is_read_entry_by_entry(body, expected):
 def test_a_shape_with_arithmetic_on_sizes_is_unknown(body):
     graph = graph_of(f"z = Relu(x) {body}")
     assert entries(graph.values, graph["s"]) is None
+
+
+@pytest.mark.parametrize("kind", [2, 3, 4, 5, 6, 8])
+def test_entries_that_go_through_another_type_are_unknown(kind):
+    """A size may overflow int8; int32 is not told apart."""
+    graph = graph_of(f"z = Relu(x) a = Shape(x) s = Cast<to = {kind}>(a)")
+    assert entries(graph.values, graph["s"]) is None
+    graph = graph_of("z = Relu(x) a = Shape(x) s = Cast<to = 7>(a)")
+    assert entries(graph.values, graph["s"]) == ["N", 4, "H", "W"]
+
+
+def test_operators_of_another_domain_are_not_followed():
+    graph = graph_of("z = other.Relu(x) s = other.Shape(x)")
+    assert entries(graph.values, graph["s"]) is None
+    graph["z"].shape = None
+    assert size(graph.values, graph["z"], 2) == ("z", 2)

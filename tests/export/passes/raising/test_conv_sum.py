@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rectexport.exporter.passes.raising import raise_model
 from rectexport.plugins import reference
+from tests.export.helper import build, normal
 from tests.export.passes.raising.corners import ORDERS, PARTS, corner_pads, expected_attributes, found_attributes
 
 BOTH = ("dynamo-18", "torchscript-17")
@@ -97,3 +99,18 @@ def test_by_hand(last, change, parse, check):
 )
 def test_must_not_fire(options, reason, parse, untouched):
     untouched(by_hand(parse, **options), reason)
+
+
+def test_convolutions_with_different_numbers_of_channels_are_left_alone():
+    """One channel is added to every channel of the others."""
+    pads = ("[1, 1, 0, 0]", "[1, 0, 0, 1]", "[0, 1, 1, 0]", "[0, 0, 1, 1]")
+    convs = " ".join(f"c{i} = Conv<kernel_shape = [2, 2], pads = {pad}>(g{i}, w{i})" for i, pad in enumerate(pads))
+    body = f"g0, g1, g2, g3 = Split<axis = 1>(x, sizes) {convs} a = Add(c0, c1) b = Add(a, c2) y = Add(b, c3)"
+    arrays = {f"w{i}": normal(1 if i == 0 else 4, 2, 2, 2, seed=i) for i in range(4)}
+    signature = "(float[1, 8, 6, 6] x) => (float[1, 4, 6, 6] y)"
+    model = build(signature, body, sizes=np.array([2] * 4), **arrays)
+    raised, results = raise_model(model)
+    assert raised is model
+    assert "the convolutions have different numbers of channels" in [
+        entry.reason for result in results for entry in result.refused
+    ]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rectexport.exporter.graph.dialect import attributes
 from rectexport.exporter.passes.raising import raise_model
 from rectexport.plugins import reference
+from tests.export.helper import outputs
 
 BOTH = ("dynamo-18", "torchscript-17")
 SHAPE = (2, 4, 9, 8)
@@ -289,3 +290,38 @@ def test_a_count_with_uneven_weights_is_refused(untouched):
     weight = np.random.default_rng(0).standard_normal((5, 3, 3, 3)).astype(np.float32)
     model.graph.initializer.extend([numpy_helper.from_array(weight, "w"), numpy_helper.from_array(kernel, "k")])
     untouched(model)
+
+
+def graph_model(body: str, signature: str, **arrays: np.ndarray) -> ModelProto:
+    model = parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]> net {signature} {{ {body} }}')
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    return model
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_one_channel_that_is_spread_over_several_is_left_alone(channels):
+    ones = torch.ones(1, 1, 3, 3)
+    counts = F.conv2d(torch.ones(1, 1, 6, 6), ones, padding=1).numpy()
+    arrays = {"w": np.ones((1, 2, 3, 3), np.float32), "r": np.repeat(9 / counts, channels, 1).astype(np.float32)}
+    arrays["b"] = np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1)
+    body = "y = Conv<pads = [1, 1, 1, 1]>(x, w) s = Mul(y, r) z = Add(s, b)"
+    model = graph_model(body, "(float[1, 2, 6, 6] x) => (float[1, 4, 6, 6] z)", **arrays)
+    raised, _ = raise_model(model)
+    x = np.random.default_rng(0).standard_normal((1, 2, 6, 6)).astype(np.float32)
+    before, after = (outputs(entry, {"x": x})[0] for entry in (model, raised))
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+    assert "Add" in [entry.op_type for entry in raised.graph.node]
+
+
+@pytest.mark.parametrize(("size", "pad", "stride"), [(1, 1, 2), (2, 3, 5), (1, 4, 9)])
+def test_windows_that_all_lie_in_the_padding_are_left_alone(size, pad, stride):
+    out = (size + 2 * pad - 1) // stride + 1
+    counts = F.conv2d(torch.ones(1, 1, size, size), torch.ones(1, 1, 1, 1), None, stride, pad)
+    assert not counts.any()
+    body = f"y = Conv<strides = [{stride}, {stride}], pads = [{pad}, {pad}, {pad}, {pad}]>(x, w) z = Mul(y, r)"
+    arrays = {"w": np.ones((4, 4, 1, 1), np.float32), "r": np.ones((1, 1, out, out), np.float32)}
+    model = graph_model(body, f"(float[1, 4, {size}, {size}] x) => (float[1, 4, {out}, {out}] z)", **arrays)
+    raised, results = raise_model(model)
+    assert raised is model
+    reasons = [entry.reason for result in results for entry in result.refused]
+    assert "every window lies in the padding alone" in reasons

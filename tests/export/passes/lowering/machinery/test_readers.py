@@ -27,10 +27,10 @@ ARRAYS = {
 }
 
 
-def found(body, signature=SIGNATURE):
+def found(body, signature=SIGNATURE, **more):
     """Readers of p = Relu(t), whose six channels are the two halves."""
     text = f"p = Relu(t) {body}"
-    used = {name: array for name, array in ARRAYS.items() if f" {name})" in text or f" {name}," in text}
+    used = {name: array for name, array in {**ARRAYS, **more}.items() if f" {name})" in text or f" {name}," in text}
     rank = "A, B" if "Gemm" in body or "MatMul" in body else "A, B, C, D"
     model = build(signature.replace("float[A]", f"float[{rank}]"), text, **used)
     graph = open_graph(model)
@@ -91,3 +91,23 @@ def test_weights_are_split_and_put_together_by_halves():
     swapped = {**feeds, "t": np.concatenate([feeds["t"][:, 3:], feeds["t"][:, :3]], axis=1)}
     (expected,), (actual,) = outputs(model, swapped), outputs(close_graph(graph, model), feeds)
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("operator", ["Conv", "AveragePool", "Flatten"])
+def test_operators_of_another_domain_are_no_linear_readers(operator):
+    bodies = {
+        "Conv": "z = Conv(p, w)",
+        "AveragePool": "a = AveragePool<kernel_shape = [2, 2]>(p) z = Conv(a, w)",
+        "Flatten": "f = Flatten(p) z = MatMul(f, dense)",
+    }
+    model, _, readers = found(bodies[operator])
+    assert isinstance(readers, Readers)
+    next(node for node in model.graph.node if node.op_type == operator).domain = "mine"
+    graph = open_graph(model)
+    assert "is not linear" in linear_readers(graph, graph.tensors()["p"])
+
+
+def test_a_reader_that_also_adds_the_tensor_is_not_linear():
+    """Gemm's C may be the same tensor; its values change with the form."""
+    _, _, readers = found("f = Flatten(p) z = Gemm(f, square, f)", square=normal(96, 96))
+    assert "reads it twice" in readers
