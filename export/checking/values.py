@@ -32,11 +32,11 @@ def value_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
 def _negated(array: Array) -> Array:
     if array.dtype == bool:
         return np.asarray(np.logical_not(array))
-    return np.negative(array) if array.dtype.kind == "f" else array
+    return np.asarray(np.negative(array)) if array.dtype.kind == "f" else array
 
 
 def _scaled(array: Array) -> Array:
-    return (array * array.dtype.type(LARGE)).astype(array.dtype) if array.dtype.kind == "f" else array
+    return np.asarray(array * array.dtype.type(LARGE), array.dtype) if array.dtype.kind == "f" else array
 
 
 def _over_range(array: Array, seed: int) -> Array:

@@ -1,7 +1,7 @@
 """Opening a model with onnx-graphsurgeon, closing it again, and the questions that all passes ask about a graph.
 
 A subgraph (the branches of If, the bodies of Loop and Scan) may read tensors of the main graph. While a graph is open,
-those tensors stand among its outputs, so that every pass keeps their values.
+those tensors stand among its outputs, so that every pass keeps their names and values.
 """
 
 from __future__ import annotations
@@ -122,12 +122,7 @@ def is_rectify(node: gs.Node | None) -> bool:
 
 
 def is_output(graph: gs.Graph, tensor: gs.Tensor) -> bool:
-    """Whether the tensor is an output of the model: its name must stay."""
-    return must_stay(graph, tensor) and not any(tensor is entry for entry in graph.captured)
-
-
-def must_stay(graph: gs.Graph, tensor: gs.Tensor) -> bool:
-    """Whether the tensor is an output of the model, or a subgraph reads it: its value must stay."""
+    """Whether the tensor is an output of the graph, or a subgraph reads it: its name and value must stay."""
     return any(tensor is output for output in graph.outputs)
 
 
@@ -160,13 +155,13 @@ def replace_reads(old: gs.Tensor, new: gs.Tensor) -> None:
 
 def sole_consumer(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
     """The one node that reads `tensor`, or None if others do, a subgraph does, or the model outputs it."""
-    return tensor.outputs[0] if len(tensor.outputs) == 1 and not must_stay(graph, tensor) else None
+    return tensor.outputs[0] if len(tensor.outputs) == 1 and not is_output(graph, tensor) else None
 
 
 def sole_reader(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
     """The same, where nodes that read the tensor's shape alone do not count."""
     readers = [node for node in tensor.outputs if not is_standard(node, "Shape")]
-    return readers[0] if len(readers) == 1 and not must_stay(graph, tensor) else None
+    return readers[0] if len(readers) == 1 and not is_output(graph, tensor) else None
 
 
 def static_size(tensor: gs.Tensor) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ alone. A pass takes a model and returns it with a PassResult that says where it 
 
 Passes rewrite the main graph only. Branches and loop bodies (If, Loop, Scan) and the functions of a model are left
 as they are, except by `inline`, which replaces dialect nodes in branches and bodies too. A tensor of the main graph
-that a subgraph reads counts as an output: no pass changes its value (surgeon.must_stay). The precision passes keep it,
+that a subgraph reads counts as an output: no pass changes its value (surgeon.is_output). The precision passes keep it,
 and the node that holds the subgraph, in float32.
 """
 

@@ -189,7 +189,7 @@ def test_a_new_package_replaces_the_old_one(tmp_path: Path) -> None:
 def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(BadInput, match=r"mine: already holds other files \(no manifest\.json of ours\)"):
+    with pytest.raises(BadInput, match=r"mine: already holds other files \(no manifest\.json of rectexport\)"):
         exported(source(seeded(Chain()), image(1, 2, 6, 6)), tmp_path / "mine")
     assert contents(tmp_path) == {"mine/notes.txt": b"mine"}
 

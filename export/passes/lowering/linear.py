@@ -16,9 +16,9 @@ from rectexport.exporter.graph.dialect import DOMAIN
 from rectexport.exporter.graph.surgeon import (
     constant,
     convolution_before,
+    is_output,
     is_rectify,
     is_standard,
-    must_stay,
     sole_consumer,
     static_size,
 )
@@ -60,7 +60,7 @@ def find(graph: gs.Graph) -> Iterator[LinearSite]:
 def _alone(graph: gs.Graph, second: gs.Node, middle: gs.Node | None, first: gs.Node) -> bool:
     """Whether no other node needs the values in between; a Rectify after `second` reads their size alone."""
     x = second.inputs[0]
-    if must_stay(graph, x) or (middle is not None and _leaks(graph, first, middle)):
+    if is_output(graph, x) or (middle is not None and _leaks(graph, first, middle)):
         return False
     after = _rectify_of(graph, second)
     return all(entry is second or (entry is after and after.inputs[0] is not x) for entry in x.outputs)

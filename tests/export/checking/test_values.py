@@ -37,6 +37,11 @@ def test_the_smallest_shapes_are_used() -> None:
     assert {array["x"].shape for array in cases.values()} == {(1, 3, 5, 5)}
 
 
+def test_an_input_without_axes_stays_an_array() -> None:
+    cases = value_cases([plan("scale", np.array(1.5, np.float32))])
+    assert all(type(case["scale"]) is np.ndarray and case["scale"].shape == () for case in cases.values())
+
+
 def test_a_case_equal_to_the_example_is_left_out() -> None:
     assert "zeros" not in value_cases([plan("x", np.zeros((2, 2), np.float32))])
     assert list(value_cases([plan("flag", np.array([True, False]))])) == ["negated", "zeros"]

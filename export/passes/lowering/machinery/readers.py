@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.graph.surgeon import constant, is_rectify, is_standard, label, must_stay
+from rectexport.exporter.graph.surgeon import constant, is_output, is_rectify, is_standard, label
 from rectexport.exporter.passes.lowering.machinery.convolution import Values
 
 _POOLS = ("AveragePool", "GlobalAveragePool")
@@ -62,7 +62,7 @@ def linear_readers(graph: gs.Graph, tensor: gs.Tensor) -> Readers | str:
 
 
 def _walk(graph: gs.Graph, tensor: gs.Tensor, found: Readers) -> Iterator[str]:
-    if must_stay(graph, tensor):
+    if is_output(graph, tensor):
         yield f"{tensor.name} is an output of the graph"
     for node in {id(entry): entry for entry in tensor.outputs}.values():
         if is_rectify(node) and node.inputs[1] is tensor and node.inputs[0] is not tensor:
