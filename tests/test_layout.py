@@ -69,7 +69,6 @@ TESTED_THROUGH = {
     "export/frontend/adapters.py": "tests/export/frontend/test_adapt.py",
     "export/frontend/model_file.py": "tests/cli/test_fast_start.py",
     "export/frontend/untrusted_archive.py": "tests/export/frontend/test_program_archive.py",
-    "export/graph/carried.py": "tests/export/graph/test_surgeon.py",
     "export/graph/names.py": "tests/export/graph/test_surgeon.py",
     "export/graph/random_numbers.py": "tests/export/graph/test_guard.py",
     "export/graph/widened.py": "tests/export/graph/test_guard.py",

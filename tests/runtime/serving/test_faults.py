@@ -225,7 +225,7 @@ def test_a_package_with_wrong_outputs_is_not_served(trouble: Path, tmp_path: Pat
     (package / "manifest.json").write_text(json.dumps(document))
     command = [sys.executable, "-m", "rectexport", "serve", package, "--port", "0", "--grpc-port", "0"]
     ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode == 1 and "from the golden" in ran.stderr and "FAILED" in ran.stderr
+    assert ran.returncode == 1 and "disagrees with the source model" in ran.stderr and "FAILED" in ran.stderr
 
 
 def test_requests_are_not_batched_if_rows_depend_on_each_other(
