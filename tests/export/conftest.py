@@ -66,8 +66,9 @@ def _digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-@pytest.fixture(autouse=True)
-def _onnxruntime_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exports are compared on ONNX Runtime only, which saves time; a test that takes `openvino` has both."""
-    if "openvino" not in request.fixturenames:
-        monkeypatch.setattr(pipeline, "installed_engines", lambda: ["onnxruntime"])
+@pytest.fixture(scope="session", autouse=True)
+def _onnxruntime_alone() -> Iterator[None]:
+    """Exports are compared on ONNX Runtime only, which saves time; test_engines.py compares on both engines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "installed_engines", lambda: ["onnxruntime"])
+        yield
