@@ -17,7 +17,6 @@ class Code(str, Enum):
     DYNAMIC_SIZE = "dynamic_size"  # H or W is unknown until the model runs
     NOT_CONSTANT = "not_constant"  # weights, a bias or statistics are computed by the graph
     USED_ELSEWHERE = "used_elsewhere"  # a tensor in between has other readers, or is an output of the graph
-    SUBGRAPH = "subgraph"  # a branch or a loop body reads tensors of the main graph
     OPSET = "opset"  # the model's opset cannot hold the result
     PRECISION = "precision"  # it stays in float32
     NOT_EXACT = "not_exact"  # a form does not compute the same there

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rectexport.runtime.base.files import check_replaceable, locked, replaced_file, sha256
+from rectexport.runtime.base.reading import open_regular
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.temporary import PARTIAL
 from rectexport.runtime.errors import BadInput, UsageError
@@ -63,7 +65,7 @@ class Package:
         may refer to any file of its folder. Files of a build at work, or of one that was killed, are left alone,
         unless a model names them: a plan is opened by the manifest's name for it alone.
         """
-        self._refuse_unlisted()
+        unlisted = self._passed_over()
         for name, expected in self.manifest.files.items():
             if name in but:
                 continue
@@ -76,18 +78,26 @@ class Package:
                     f"{path}: sha256 {actual[:12]}… where the manifest says {expected[:12]}…: "
                     "the file was changed or cut short; copy or export the package again"
                 )
+        self._refuse_named(unlisted)
 
-    def _refuse_unlisted(self) -> None:
-        models: list[bytes] | None = None
-        for path in sorted(self.path.iterdir()):
-            if path.name in (*self.manifest.files, FILE_NAME, SIGNATURE):
-                continue
-            passing = path.name == LOCK or path.suffix in (PARTIAL, PLAN)
-            if passing and models is None:
-                models = [(self.path / name).read_bytes() for name in self.manifest.files if name.endswith(".onnx")]
-            named = passing and any(os.fsencode(path.name) in data for data in models or ())
-            if not passing or named or path.is_symlink() or (path.name == LOCK and path.stat().st_size):
-                why = "and a model of the package names it" if named else "so it cannot be checked"
+    def _passed_over(self) -> list[Path]:
+        """Unlisted files of a build. Raises BadInput for any other file that the manifest does not list."""
+        listed = {*self.manifest.files, FILE_NAME, SIGNATURE}
+        unlisted = [path for path in sorted(self.path.iterdir()) if path.name not in listed]
+        for path in unlisted:
+            of_a_build = path.suffix in (PARTIAL, PLAN) or (path.name == LOCK and not path.stat().st_size)
+            if not of_a_build or path.is_symlink():
+                raise BadInput(
+                    f"{path}: not listed in the manifest, so it cannot be checked; remove it from the package"
+                )
+        return unlisted
+
+    def _refuse_named(self, unlisted: Sequence[Path]) -> None:
+        """Raise BadInput for an unlisted file whose name stands in a model, which may keep weights there."""
+        models = [self.path / name for name in self.manifest.files if name.endswith(".onnx")]
+        for path in unlisted:
+            if any(_holds(model, os.fsencode(path.name)) for model in models):
+                why = "and a model of the package names it"
                 raise BadInput(f"{path}: not listed in the manifest, {why}; remove it from the package")
 
     def goldens(self) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -113,6 +123,15 @@ class Package:
         except Exception as error:  # numpy raises anything from BadZipFile to EOFError here
             raise BadInput(f"{path}: unreadable goldens: {str(error)[:300]}") from None
         return {label: (found["input"], found["output"]) for label, found in cases.items()}
+
+
+def _holds(model: Path, name: bytes) -> bool:
+    """Whether the bytes occur in the file, which is mapped and not read whole."""
+    with open_regular(model) as stream:
+        if not os.fstat(stream.fileno()).st_size:
+            return False
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(name) >= 0
 
 
 def golden_key(key: str) -> tuple[str, str, str]:

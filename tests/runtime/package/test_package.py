@@ -15,6 +15,32 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import LOCK, Package, add_files, changing
 
 
+@pytest.mark.parametrize("name", ["w.plan", "w.partial"])
+def test_an_unlisted_file_that_a_model_names_is_refused(package: Path, name: str) -> None:
+    """A model may keep its weights in any file beside it, and a signature would not cover this one."""
+    (package / name).write_bytes(b"weights")
+    Package.open(package).verify_files()  # of a build, as long as no model names it
+    model = package / "model.onnx"
+    add_files(package, {"model.onnx": model.read_bytes() + name.encode()})
+    with pytest.raises(BadInput, match=f"{name}: not listed in the manifest, and a model of the package names it"):
+        Package.open(package).verify_files()
+
+
+def test_a_lock_with_content_is_refused(package: Path) -> None:
+    (package / LOCK).touch()
+    Package.open(package).verify_files()
+    (package / LOCK).write_bytes(b"weights")
+    with pytest.raises(BadInput, match="not listed in the manifest"):
+        Package.open(package).verify_files()
+
+
+def test_a_missing_model_is_named_also_beside_a_lock(package: Path) -> None:
+    (package / LOCK).touch()
+    (package / "model.onnx").unlink()
+    with pytest.raises(BadInput, match=r"model\.onnx: listed in the manifest but missing"):
+        Package.open(package).verify_files()
+
+
 def test_an_exported_package_passes(exported: Path) -> None:
     package = Package.open(str(exported))
     assert package.path == exported
