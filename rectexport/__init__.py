@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["Package", "PassPipeline", "RectexportError", "Session", "export", "load", "optimize", "register_adapter"]
+__all__ = [
+    "Package",
+    "PassPipeline",
+    "RectexportError",
+    "Session",
+    "evaluate",
+    "export",
+    "load",
+    "optimize",
+    "register_adapter",
+]
 
 _HOME = {
     "export": "rectexport.exporter.api",
     "Package": "rectexport.runtime.api",
     "Session": "rectexport.runtime.api",
     "load": "rectexport.runtime.api",
+    "evaluate": "rectexport.runtime.evaluation.evaluate",
     "optimize": "rectexport.exporter.optimize",
     "PassPipeline": "rectexport.exporter.passes",
     "register_adapter": "rectexport.exporter.frontend.adapt",
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
     from rectexport.exporter.passes import PassPipeline
     from rectexport.runtime.api import Package, Session, load
     from rectexport.runtime.errors import RectexportError
+    from rectexport.runtime.evaluation.evaluate import evaluate
 else:
 
     def __getattr__(name):

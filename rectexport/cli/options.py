@@ -5,16 +5,21 @@ A flag of one command alone is declared in that command's module.
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rectexport.runtime.base.texts import printable
-from rectexport.runtime.errors import Option
+from rectexport.runtime.errors import Option, UsageError
+
+if TYPE_CHECKING:
+    from rectexport.runtime.arrays.input_files import ImageScaling
 
 #: Panels of the help pages.
 MODEL, INPUTS, OUTPUT, ENGINE, SERVER, CHECKS, RUN = "Model", "Inputs", "Output", "Engine", "Server", "Checks", "Run"
+REFERENCE = "Reference"
 
 
 def _option(*flags: str, panel: str, **settings: Any) -> Any:
@@ -93,6 +98,38 @@ MaxShapes = Annotated[
 def input_files(help: str) -> Any:
     """--inputs: values of the inputs, arrays or images from files."""
     return _option("--inputs", metavar="FILE", help=help, show_default=False, panel=INPUTS)
+
+
+Mean = Annotated[
+    str,
+    _option("--mean", metavar="M[,M,M]", help="For images: the input is (pixel / 255 - mean) / std.", panel=INPUTS),
+]
+Std = Annotated[str, _option("--std", metavar="S[,S,S]", help="For images, see --mean.", panel=INPUTS)]
+
+
+def image_scaling(mean: str, std: str) -> ImageScaling:
+    """--mean and --std. Raises UsageError unless they are finite numbers, and std not 0."""
+    from rectexport.runtime.arrays.input_files import ImageScaling
+
+    scaling = ImageScaling(_numbers(mean, "--mean"), _numbers(std, "--std"))
+    if 0.0 in scaling.std:
+        raise UsageError(f"--std {std}: expected numbers other than 0")
+    return scaling
+
+
+def _numbers(text: str, flag: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(map(isfinite, numbers)):
+        raise UsageError(f"{flag} {text!r}: expected one number, or one per channel separated by commas")
+    return numbers
+
+
+def against(help: str) -> Any:
+    """--against: the reference that a package is compared with."""
+    return _option("--against", metavar="MODEL", help=help, show_default=False, panel=REFERENCE)
 
 
 # Engines.

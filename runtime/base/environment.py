@@ -25,6 +25,7 @@ EXTRAS = {
     "matplotlib": "parity",
     "PIL": "parity",
     "jinja2": "report",
+    "skimage": "eval",
     "google": "serve",
     "grpc": "serve",
     "httptools": "serve",

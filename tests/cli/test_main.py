@@ -22,7 +22,7 @@ Runs = Any
 VERDICT = r"FAILED after \d+\.\d s · again: rectexport net\.pt"
 PANELS = {
     "Make a package": ["export", "optimize", "build", "sign", "keygen", "models"],
-    "Check": ["verify", "parity", "doctor"],
+    "Check": ["verify", "parity", "eval", "doctor"],
     "Serve": ["serve", "triton", "ray-config"],
     "Look": ["report", "bench"],
 }

@@ -20,8 +20,6 @@ from rectexport.runtime.errors import ParityError
 
 app = command_app()
 
-REFERENCE = "Reference"
-
 
 @app.command(cls=Command)
 def parity(
@@ -29,12 +27,9 @@ def parity(
     package: options.PackageFolder,
     against: Annotated[
         Path | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Reference: a checkpoint or other model that `rectexport export` takes (run by PyTorch in float64), "
-            "an ONNX file, or another package. [default: the package's own ONNX file in ONNX Runtime, unoptimized]",
-            show_default=False,
-            rich_help_panel=REFERENCE,
+        options.against(
+            "Reference: a checkpoint or other model that `rectexport export` takes (run by PyTorch in float64), "
+            "an ONNX file, or another package. [default: the package's own ONNX file in ONNX Runtime, unoptimized]"
         ),
     ] = None,
     tolerance: Annotated[
@@ -44,7 +39,7 @@ def parity(
             min=0,
             help="Relative L2 allowed at the outputs, instead of the package's own; inner tensors get ten times that.",
             show_default=False,
-            rich_help_panel=REFERENCE,
+            rich_help_panel=options.REFERENCE,
         ),
     ] = None,
     arch: options.Arch = None,
@@ -64,17 +59,8 @@ def parity(
             "another size."
         ),
     ] = None,
-    mean: Annotated[
-        str,
-        typer.Option(
-            metavar="M[,M,M]",
-            help="For images: the input is (pixel / 255 - mean) / std.",
-            rich_help_panel=options.INPUTS,
-        ),
-    ] = "0",
-    std: Annotated[
-        str, typer.Option(metavar="S[,S,S]", help="For images, see --mean.", rich_help_panel=options.INPUTS)
-    ] = "1",
+    mean: options.Mean = "0",
+    std: options.Std = "1",
     backend: options.Backend = options.DEFAULT_BACKEND,
     per_layer: Annotated[
         bool,

@@ -39,6 +39,11 @@ class Against:
         words += ["--rectify-model"] if self.rectify_model else []
         return words + ([] if self.tolerance is None else ["--tolerance", str(self.tolerance)])
 
+    def check_alone(self) -> None:
+        """Raise UsageError for flags that say how a checkpoint is loaded: the reference is none."""
+        if self.arch or self.trust_pickle or self.rectify_model:
+            raise UsageError("--arch, --trust-pickle and --rectify-model: only with --against and a checkpoint")
+
 
 def open_reference(
     against: Against, package: Package, log: Log
@@ -50,8 +55,7 @@ def open_reference(
     path = against.model
     if path is not None and not path.is_dir() and path.suffix != ".onnx":
         return _source(path, against, package, log)
-    if against.arch or against.trust_pickle or against.rectify_model:
-        raise UsageError("--arch, --trust-pickle and --rectify-model: only with --against and a checkpoint")
+    against.check_alone()
     if path is None:
         stored = StoredReference(package.model_file, package, "the package's own model")
     elif path.is_dir():

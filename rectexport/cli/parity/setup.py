@@ -7,12 +7,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rectexport.cli.display import Progress
+from rectexport.cli.options import image_scaling
 from rectexport.cli.parity.keep import Finished, Request, keep
 from rectexport.cli.parity.reference import allowed, make_layers, open_reference
-from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import Runner
 from rectexport.runtime.base.tolerance import Tolerance
@@ -41,9 +39,7 @@ def compare_package(request: Request, progress: Progress) -> Finished:
     if request.inputs is not None and request.shapes:
         raise UsageError("--inputs and --input: the files have shapes of their own; give one of the two")
     parse_bytes(request.memory)
-    scaling = ImageScaling(_numbers(request.mean, "--mean"), _numbers(request.std, "--std"))
-    if 0.0 in scaling.std:
-        raise UsageError(f"--std {request.std}: expected numbers other than 0")
+    scaling = image_scaling(request.mean, request.std)
     if request.heat_map is not None:
         check_outside(request.heat_map)
         require("matplotlib")
@@ -97,16 +93,6 @@ def parse_bytes(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise UsageError(f"--memory {text!r}: expected a size such as 512M or 2G")
     return int(match[1]) * _UNITS[match[2].upper()]
-
-
-def _numbers(text: str, flag: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or not all(np.isfinite(numbers)):
-        raise UsageError(f"{flag} {text!r}: expected one number, or one per channel separated by commas")
-    return numbers
 
 
 def _rebuilt_bound(plain: bool, tolerance: Tolerance) -> Bound:
