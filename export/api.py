@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.exporter.base.log import Log
-from rectexport.exporter.base.options import ExportOptions
+from rectexport.exporter.base.options import ExportOptions, Int8
 from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
 from rectexport.exporter.frontend.source import Source, unwrapped
 from rectexport.exporter.passes import PassPipeline
@@ -35,6 +35,7 @@ def export(
     target: str = ExportOptions.target,
     fp16: bool = ExportOptions.fp16,
     bf16: bool = ExportOptions.bf16,
+    int8: Int8 | None = ExportOptions.int8,
     atol: float | None = None,
     rtol: float | None = None,
     guard: bool = ExportOptions.guard,
@@ -52,6 +53,8 @@ def export(
     target           the engine that the graph is written for: "onnxruntime", "openvino", "tensorrt" or "portable";
                      several joined by commas get a file each where they differ; "auto": the engines installed here
     fp16, bf16       float16 or bfloat16 in the graph, float32 inputs and outputs
+    int8             how to quantize, as in Int8(calibrate="photos"); each target gets Q/DQ nodes where its engine wants
+                     them; needs named targets or "auto"
     opset            None: 18, or 22 with bf16 (convolutions have bfloat16 since opset 22)
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
     guard            compare the model's outputs around every pass
@@ -68,6 +71,7 @@ def export(
         target=target,
         fp16=fp16,
         bf16=bf16,
+        int8=int8,
         atol={} if atol is None else {"": atol},
         rtol={} if rtol is None else {"": rtol},
         guard=guard,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto
@@ -19,6 +21,7 @@ from rectexport.exporter.frontend.adapt import adapt_source
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
+from rectexport.exporter.int8 import Int8Stage
 from rectexport.exporter.passes import PassResult
 from rectexport.exporter.targets import (
     TargetModel,
@@ -34,6 +37,7 @@ from rectexport.exporter.tracing.randomness import random_calls
 from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.exporter.writing import package_writer
 from rectexport.exporter.writing.shared_data import write_models
+from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import replaced_directory, replaced_file
 from rectexport.runtime.base.shapes import format_shape
@@ -82,22 +86,30 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             log.say(", ".join(_describe(entry) for entry in traced.inputs))
         with log.step("passes"):
             models = lower_for_targets(traced, targets, options, log)
-        with log.step("parity"):
-            write_models(folder, {entry.file: entry.model for entry in models}, _notes(source, options))
+        reference, quantization = make_reference(source, traced), None
+        with log.step("parity"), _compared_in(folder, options) as place:
+            write_models(place, {entry.file: entry.model for entry in models}, _notes(source, options))
             if options.bf16:
                 log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
-            reference, tolerance = make_reference(source, traced), _tolerance(source, options)
-            report = compare_models(folder, models, reference, traced.inputs, tolerance, options)
+            floating, tolerance = replace(options, int8=None), _tolerance(source, options)
+            report = compare_models(place, models, reference, traced.inputs, tolerance, floating)
             for proof in report.proofs:
                 log.say(proof.describe())
         if not report.passed:
             raise ParityError(_failure(report, out) + _randomness(traced))
+        if options.int8 is not None:
+            with log.step("int8"):
+                given = source.example_inputs is not None or shapes.load is not None
+                stage = Int8Stage(folder, reference, traced.inputs, options, _notes(source, options), given, log)
+                models, report, quantization = stage.run(models)
+            if not report.passed:
+                raise ParityError(_failure(report, out))
         require_targets(targets, report, out)
         with log.step("package"):
             first = models[0]
             changes = first.changes.as_dict(traced.model, first.model, source.parameters)
             package_writer.write_json(folder / REWRITES, changes)
-            _write(folder, models, source, traced.inputs, report, options, log)
+            _write(folder, models, source, traced.inputs, report, options, quantization, log)
             written = Package.open(folder)  # a package that cannot be read must not replace one that can
             if options.report:
                 _add_report(written, out.resolve().name)
@@ -138,10 +150,24 @@ def _describe(entry: InputPlan) -> str:
     return f"{entry.name} {format_shape(bounds.min)} .. {format_shape(bounds.max)} {entry.example.dtype}"
 
 
+@contextmanager
+def _compared_in(folder: Path, options: ExportOptions) -> Iterator[Path]:
+    """Where models are written to be compared: the package, or elsewhere where they are quantized afterwards."""
+    if options.int8 is None:
+        yield folder
+        return
+    with scratch_folder() as scratch:
+        yield scratch
+
+
 def _tolerance(source: Source, options: ExportOptions) -> Tolerance:
-    default = RELATIVE_L2[options.precision]
+    """Of the floating-point graph; elementwise bounds are for the package, so not for what is quantized afterwards."""
+    precision = "fp32" if options.int8 is not None else options.precision
+    default = RELATIVE_L2[precision]
     asked = source.tolerances.get("relative_l2", default)
-    return Tolerance(asked if options.precision == "fp32" else max(asked, default), options.atol, options.rtol)
+    if options.int8 is not None:
+        return Tolerance(asked)
+    return Tolerance(asked if precision == "fp32" else max(asked, default), options.atol, options.rtol)
 
 
 def _notes(source: Source, options: ExportOptions) -> dict[str, str]:
@@ -179,6 +205,7 @@ def _write(
     inputs: Sequence[InputPlan],
     report: ParityReport,
     options: ExportOptions,
+    quantization: Mapping[str, Any] | None,
     log: Log,
 ) -> None:
     package_writer.write_goldens(folder, report.goldens, report.more_goldens)
@@ -200,6 +227,7 @@ def _write(
         [proof.as_dict() for proof in report.proofs],
         engine_files(models),
         {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
+        strict(quantization) if quantization else None,
     )
     for name in (*(entry.file for entry in models), WEIGHTS):
         if (folder / name).is_file():

@@ -84,19 +84,20 @@ def lower_for_targets(
         where = f" for {target}" if len(targets) > 1 else ""
         nodes = f"{len(traced.model.graph.node)} nodes before, {len(model.graph.node)} after"
         log.say(f"{summarize(results)}{where}; {nodes}")
-        key = _identity(model)
+        key = identity(model)
         if key in found:
             found[key].targets += (target,)
         else:
-            found[key] = TargetModel(_file(target) if found else MODEL, (target,), model, results, changes)
+            found[key] = TargetModel(file_of(target) if found else MODEL, (target,), model, results, changes)
     return tuple(found.values())
 
 
-def _file(target: str) -> str:
+def file_of(target: str) -> str:
+    """Name of a model file for one target alone."""
     return f"model.{target}.onnx"
 
 
-def _identity(model: ModelProto) -> bytes:
+def identity(model: ModelProto) -> bytes:
     """A hash, equal for models with equal nodes, tensors, inputs and outputs. Read part by part: any size will do."""
     content, graph = hashlib.sha256(), model.graph
     parts = (*model.opset_import, *model.functions, *graph.input, *graph.output, *graph.node, *graph.initializer)
@@ -153,10 +154,12 @@ def compare_models(
     inputs: Sequence[InputPlan],
     tolerance: Tolerance,
     options: ExportOptions,
+    cases: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> ParityReport:
     """Compare each model with the reference on every CPU engine that takes its file, and on ONNX Runtime in any case.
 
-    The report is that of model.onnx; it has the proofs of all, and the cases of the other files in `others`.
+    cases: feeds by label; None takes the inputs' examples over their range. The report is that of model.onnx; it has the
+    proofs of all, and the cases of the other files in `others`.
     """
     shared = Remembered(reference) if len(models) > 1 else reference
     own, reports = engine_files(models), []
@@ -165,7 +168,9 @@ def compare_models(
             report = _check_emulated(entry.model, shared, inputs, tolerance)
         else:
             engines = [name for name in installed_engines() if own.get(name, MODEL) == entry.file]
-            report = _check_on_engines(entry.model, folder / entry.file, shared, inputs, tolerance, options, engines)
+            report = _check_on_engines(
+                entry.model, folder / entry.file, shared, inputs, tolerance, options, engines, cases
+            )
         reports.append(report)
     first = reports[0]
     for entry, report in zip(models[1:], reports[1:], strict=True):
@@ -183,6 +188,7 @@ def _check_on_engines(
     tolerance: Tolerance,
     options: ExportOptions,
     engines: Sequence[str],
+    cases: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> ParityReport:
     """Compare a model on engines, and on ONNX Runtime, which shows its inner tensors; proofs are those of `engines`."""
     names = engines if ONNXRUNTIME in engines else [ONNXRUNTIME, *engines]
@@ -192,7 +198,7 @@ def _check_on_engines(
         if check.name != ONNXRUNTIME:
             check.open(path, outputs)
     try:
-        report = check_parity(model, path, reference, inputs, tolerance, engines=checks)
+        report = check_parity(model, path, reference, inputs, tolerance, cases, engines=checks)
     finally:
         for check in checks:
             check.close()

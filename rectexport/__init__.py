@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "Int8",
     "Package",
     "PassPipeline",
     "RectexportError",
@@ -22,6 +23,7 @@ __all__ = [
 
 _HOME = {
     "export": "rectexport.exporter.api",
+    "Int8": "rectexport.exporter.base.options",
     "Package": "rectexport.runtime.api",
     "Session": "rectexport.runtime.api",
     "load": "rectexport.runtime.api",
@@ -34,6 +36,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from rectexport.exporter.api import export
+    from rectexport.exporter.base.options import Int8
     from rectexport.exporter.frontend.adapt import register_adapter
     from rectexport.exporter.optimize import optimize
     from rectexport.exporter.passes import PassPipeline

@@ -26,6 +26,47 @@ AUTO = "auto"
 _ORDER = ("portable", "onnxruntime", "openvino", "tensorrt")
 
 
+#: How a tensor's range is taken from the calibration data.
+CALIBRATION_METHODS = ("mse", "minmax", "entropy")
+
+
+@dataclass(frozen=True)
+class Int8:
+    """How to quantize.
+
+    calibrate     a folder of images, an .npz with one array for each input, or such arrays by name; a part is held out
+                  to check the result, with `labels` for its accuracy
+    method        one of CALIBRATION_METHODS
+    images        most items to calibrate on
+    labels        for a folder of images: see `rectexport.evaluate`
+    mean, std     for images: the input is (pixel / 255 - mean) / std
+    keep_float    patterns of the names of layers that stay in float, as in "*/head/*"
+    min_snr       least signal-to-noise ratio of the outputs in dB; layers stay in float until it is reached
+    float_budget  largest share of the multiplications that may stay in float for min_snr
+    portable      7-bit weights, which give the same answers on processors with and without VNNI
+
+    Raises UsageError that names the parameter.
+    """
+
+    calibrate: Any
+    method: str = "mse"
+    images: int = 256
+    labels: Any = None
+    mean: Sequence[float] = (0.0,)
+    std: Sequence[float] = (1.0,)
+    keep_float: Sequence[str] = ()
+    min_snr: float | None = None
+    float_budget: float = 0.05
+    portable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in CALIBRATION_METHODS:
+            expected = ", ".join(CALIBRATION_METHODS)
+            raise UsageError(Option("calibration_method", self.method), f": expected one of {expected}")
+        if not 0 <= self.float_budget <= 1:
+            raise UsageError(Option("float_budget", self.float_budget), ": expected a share from 0 to 1, as in 5%")
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """How to export; the defaults suit most models.
@@ -40,6 +81,7 @@ class ExportOptions:
     dynamic_shapes  as torch.export.export takes it
     command         the words that export again, for reproduce.sh
     passes          a PassPipeline; None runs the default passes
+    int8            how to quantize; None leaves the graph in floating point
 
     Raises UsageError that names the parameter.
     """
@@ -56,6 +98,7 @@ class ExportOptions:
     dynamic_shapes: Any = None
     command: Sequence[str] = ()
     passes: Any = None
+    int8: Int8 | None = None
 
     def __post_init__(self) -> None:
         if self.rectify not in RECTIFY_FORMS:
@@ -63,6 +106,15 @@ class ExportOptions:
         check_targets(self.target)
         if self.fp16 and self.bf16:
             raise UsageError(Option("fp16", True), " and ", Option("bf16", True), ": one precision at a time")
+        if self.int8 is not None and (self.fp16 or self.bf16):
+            raise UsageError(Option("int8"), ": leave out fp16 and bf16; what is not int8 stays in float32")
+        if self.int8 is not None and "portable" in self.target.split(","):
+            raise UsageError(
+                Option("target", self.target),
+                ": each engine wants its Q/DQ nodes elsewhere, so int8 needs one; take ",
+                Option("target", "auto"),
+                ", or name engines",
+            )
         if not MIN_OPSET <= self.graph_opset <= MAX_OPSET:
             raise UsageError(
                 Option("opset", self.opset), f": expected {MIN_OPSET}..{MAX_OPSET}, what torch's exporter covers"
@@ -82,8 +134,8 @@ class ExportOptions:
 
     @property
     def precision(self) -> str:
-        """fp32, fp16 or bf16."""
-        return "fp16" if self.fp16 else "bf16" if self.bf16 else "fp32"
+        """fp32, fp16, bf16 or int8."""
+        return "int8" if self.int8 is not None else "fp16" if self.fp16 else "bf16" if self.bf16 else "fp32"
 
     def recorded(self) -> dict[str, Any]:
         """The options that the manifest records."""

@@ -20,7 +20,7 @@ ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
 #: The engines of the CPU, in the order in which they are compared. TensorRT is compared when a plan is built.
 CPU_ENGINES = (ONNXRUNTIME, OPENVINO)
 #: What an engine computes float32 in, and what a float16 or bfloat16 graph is computed in.
-PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 
 
 def installed_engines() -> list[str]:

@@ -37,12 +37,15 @@ RAISE, PREPARE, LOWER, RECTIFY, FINISH, PRECISION = STAGES = (
 )
 #: How rectification is exported: what is static folded and the rest computed; constants; computed; or plugin nodes.
 RECTIFY_FORMS = ("auto", "fold", "graph", "plugin")
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
-def _lower(operator: Operator, rectify: tuple[str, ...] | None = None) -> Pass:
+def _lower(
+    operator: Operator, rectify: tuple[str, ...] | None = None, precision: tuple[str, ...] | None = None
+) -> Pass:
     run = partial(lower_operator, operator)
-    return Pass(f"lower_{operator.name}", run, LOWER, takes=("costs", "decisions"), rectify=rectify)
+    takes = ("costs", "decisions")
+    return Pass(f"lower_{operator.name}", run, LOWER, takes=takes, rectify=rectify, precision=precision)
 
 
 PASSES: tuple[Pass, ...] = (
@@ -79,8 +82,9 @@ PASSES: tuple[Pass, ...] = (
     # Both before rectify: doubling a convolution reaches across its Rectify node.
     _lower(crelu_forms.OPERATOR),
     _lower(crelu_forms.NEG_CONCAT),
-    # Only for "auto": a form of rectification that was asked for by name is kept.
-    _lower(rectify.OPERATOR, rectify=("auto",)),
+    # Only for "auto": a form of rectification that was asked for by name is kept. Quantization has forms of its own,
+    # which begin with the plain multiply.
+    _lower(rectify.OPERATOR, rectify=("auto",), precision=("fp32", "fp16", "bf16")),
     # Before rectify_graph: a constant is cheaper wherever sizes are known.
     Pass(rectify_fold.NAME, rectify_fold.run, RECTIFY, rectify=("auto", "fold")),
     # Takes what rectify_fold refused, so that no Rectify is left.

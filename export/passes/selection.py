@@ -39,7 +39,7 @@ class PassContext:
     @cached_property
     def costs(self) -> Costs:
         """What lowering chooses by. Raises UsageError for an unknown target."""
-        return self.measured or load_costs(self.target)
+        return self.measured or load_costs(self.target, self.precision)
 
     def has(self, entry: Pass) -> bool:
         """Whether a pass applies to this run."""

@@ -33,7 +33,7 @@ DATA = "Data"
 SHOWN = 5
 
 
-@app.command(cls=Command)
+@app.command("eval", cls=Command)
 def evaluate_package(
     context: typer.Context,
     package: options.PackageFolder,

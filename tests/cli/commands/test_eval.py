@@ -41,7 +41,8 @@ def data(made: Path, folder: Path) -> Path:
 def test_a_package_alone(command: Command, data: Path) -> None:
     ran = command("eval", "net", "--data", data, "--backend", "onnxruntime")
     assert ran.code == 0 and "100.00 %" in ran.out and "40 items of data.npz" in ran.out
-    assert ran.last.startswith("PASSED in ") and "agreement" not in ran.out
+    assert ran.last.startswith("PASSED in ") and "again: rectexport eval net --data data.npz" in ran.last
+    assert "agreement" not in ran.out
 
 
 @pytest.mark.parametrize("reference", ["other.onnx", "net"])
