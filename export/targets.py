@@ -158,8 +158,8 @@ def compare_models(
 ) -> ParityReport:
     """Compare each model with the reference on every CPU engine that takes its file, and on ONNX Runtime in any case.
 
-    cases: feeds by label; None takes the inputs' examples over their range. The report is that of model.onnx; it has the
-    proofs of all, and the cases of the other files in `others`.
+    cases: feeds by label; None takes the inputs' examples over their range. The report is that of model.onnx; it has
+    the proofs of all, and the cases of the other files in `others`.
     """
     shared = Remembered(reference) if len(models) > 1 else reference
     own, reports = engine_files(models), []

@@ -40,7 +40,8 @@ def insert(
     """
     graph = open_graph(model)
     found = [layer for layer in find_layers(graph)[0] if layer.name in layers]
-    writer = _Writer(graph, placement, parameters, largest)
+    sources = {layer.name: layer.x.name for layer in found}  # later they read dequantized tensors
+    writer = _Writer(graph, placement, parameters, sources, largest)
     for layer in found:
         if placement.forms[layer.name] != STRIPS:
             writer.quantize_weight(layer)
@@ -57,12 +58,19 @@ def insert(
 
 
 class _Writer:
-    """Edits one graph. pairs holds the integers and the dequantized tensor of each quantized one, by its name."""
+    """Edits one graph. sources names the tensor that each layer reads."""
 
     def __init__(
-        self, graph: gs.Graph, placement: Placement, parameters: Mapping[str, Parameters], largest: int
+        self,
+        graph: gs.Graph,
+        placement: Placement,
+        parameters: Mapping[str, Parameters],
+        sources: Mapping[str, str],
+        largest: int,
     ) -> None:
         self._graph, self._placement, self._parameters, self._largest = graph, placement, parameters, largest
+        self._sources = sources
+        #: The integers of each quantized tensor, by its name.
         self._pairs: dict[str, gs.Tensor] = {}
 
     def add_pair(self, tensor: gs.Tensor, layers: Collection[int]) -> None:
@@ -100,16 +108,19 @@ class _Writer:
         name = layer.node.inputs[1].name
         layer.node.inputs[1] = self._constant(stored, scales, layer.axis, f"{layer.out.name}|{name}")
         if self._placement.target == ONNXRUNTIME and layer.bias is not None:
-            units = (scales * np.float32(self._parameters[layer.x.name].scale)).astype(np.float32)
+            units = (scales * np.float32(self._read_by(layer).scale)).astype(np.float32)
             bias = quantized_bias(layer.bias.reshape(-1).astype(np.float64), units)
             layer.node.inputs[2] = self._constant(bias, units, 0, f"{layer.out.name}|bias")
+
+    def _read_by(self, layer: Layer) -> Parameters:
+        return self._parameters[self._sources[layer.name]]
 
     def _weight(self, layer: Layer) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         stored, scales = quantized_weight(layer.weight, layer.axis, self._largest)
         biases = [value for value in (layer.bias, shift_of(layer)) if value is not None]
         if self._placement.target == ONNXRUNTIME and biases:
             most = np.max([np.abs(value.reshape(-1)) for value in biases], axis=0).astype(np.float64)
-            wider = widened_scales(scales, 2 * most, self._parameters[layer.x.name].scale)
+            wider = widened_scales(scales, 2 * most, self._read_by(layer).scale)
             if (wider > scales).any():
                 scales, stored = wider, integers(layer.weight, wider, layer.axis, self._largest)
         return stored, scales
@@ -146,7 +157,7 @@ class _Writer:
     ) -> gs.Tensor:
         """The integers of one region of z."""
         prefix = f"{layer.out.name}|{row.first},{column.first}"
-        x, own = self._pairs[layer.x.name], self._parameters[layer.x.name]
+        x, own = self._pairs[self._sources[layer.name]], self._read_by(layer)
         part = gs.Variable(f"{prefix}|x", x.dtype)
         places = [np.array(values, np.int64) for values in ([row.start, column.start], [row.end, column.end], [2, 3])]
         bounds = [

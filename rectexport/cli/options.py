@@ -127,6 +127,19 @@ def _numbers(text: str, flag: str) -> tuple[float, ...]:
     return numbers
 
 
+Labels = Annotated[
+    Path | None,
+    _option(
+        "--labels",
+        metavar="FILE",
+        help="For images: a .csv of images and class numbers (or targets: images or .npy files), or a text file with "
+        "the names of the class folders in the order of the outputs. [default: folders in alphabetical order]",
+        show_default=False,
+        panel=INPUTS,
+    ),
+]
+
+
 def against(help: str) -> Any:
     """--against: the reference that a package is compared with."""
     return _option("--against", metavar="MODEL", help=help, show_default=False, panel=REFERENCE)

@@ -131,4 +131,4 @@ def _tiles(
 
 
 def _precision(data: Mapping[str, Any]) -> str:
-    return {"fp32": "float32", "fp16": "float16"}.get(str(data["options"].get("precision")), "")
+    return {"fp32": "float32", "fp16": "float16", "int8": "int8"}.get(str(data["options"].get("precision")), "")

@@ -47,16 +47,7 @@ def evaluate_package(
             rich_help_panel=DATA,
         ),
     ],
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="For images: a .csv of images and class numbers (or targets: images or .npy files), or a text file "
-            "with the names of the class folders in the order of the outputs. [default: folders in alphabetical order]",
-            show_default=False,
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    labels: options.Labels = None,
     metric: Annotated[
         str,
         typer.Option(

@@ -11,7 +11,8 @@ import typer
 from rectexport.cli import engine, options
 from rectexport.cli.command import Command, Run, command_app
 from rectexport.cli.display import Progress, show_parity
-from rectexport.exporter.base.options import ExportOptions, LoadOptions, ShapeOptions
+from rectexport.cli.int8 import INT8, Int8Flags
+from rectexport.exporter.base.options import ExportOptions, Int8, LoadOptions, ShapeOptions
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import UsageError
@@ -83,6 +84,68 @@ def export(
         bool,
         _option("--bf16", help="bfloat16 in the graph, for TensorRT; few CPUs run it.", panel=options.OUTPUT),
     ] = ExportOptions.bf16,
+    int8: Annotated[
+        bool,
+        _option("--int8", help="8-bit integers, from --calibrate; each target gets a model of its own.", panel=INT8),
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        _option(
+            "--calibrate",
+            metavar="DIR|FILE.npz",
+            help="Data as the network sees it in use, as `rectexport eval --data` takes it: at least 22 items, better "
+            "300. A quarter, at most 256, is held out to check the result; labels give its accuracy.",
+            show_default=False,
+            panel=INT8,
+        ),
+    ] = None,
+    calibration_method: Annotated[
+        str,
+        _option("--calibration-method", metavar="NAME", help="Ranges by mse, minmax or entropy.", panel=INT8),
+    ] = Int8.method,
+    calibration_images: Annotated[
+        int, _option("--calibration-images", metavar="N", min=16, help="Most items to calibrate on.", panel=INT8)
+    ] = Int8.images,
+    labels: options.Labels = None,
+    mean: options.Mean = "0",
+    std: options.Std = "1",
+    keep_float: Annotated[
+        list[str] | None,
+        _option(
+            "--keep-float",
+            metavar="GLOB",
+            help="Layers that stay in float, by the name that --verbose and the manifest show; repeatable.",
+            show_default=False,
+            panel=INT8,
+        ),
+    ] = None,
+    min_snr: Annotated[
+        float | None,
+        _option(
+            "--min-snr",
+            metavar="DB",
+            help="Keep the noisiest layers in float until the outputs reach this signal-to-noise ratio.",
+            show_default=False,
+            panel=INT8,
+        ),
+    ] = Int8.min_snr,
+    float_budget: Annotated[
+        str,
+        _option(
+            "--float-budget",
+            metavar="PERCENT",
+            help="Largest share of the multiplications that --min-snr may keep in float.",
+            panel=INT8,
+        ),
+    ] = "5%",
+    portable_int8: Annotated[
+        bool,
+        _option(
+            "--portable-int8",
+            help="7-bit weights, for equal answers on processors with and without VNNI.",
+            panel=INT8,
+        ),
+    ] = Int8.portable,
     report: Annotated[
         bool, _option("--report", help="Also write report.html into the package.", panel=options.OUTPUT)
     ] = ExportOptions.report,
@@ -127,6 +190,7 @@ def export(
     - `rectexport net.pt` — a rectexport checkpoint
     - `rectexport weights.pth --arch resnet50 --input x:1x3x224x224 -o out/net`
     - `rectexport net.pt --trt --fp16` — with a TensorRT engine for this machine
+    - `rectexport net.pt --int8 --calibrate photos --target auto`
     - `rectexport net.pt2 --min-shapes x:1x3x160x160 --opt-shapes x:1x3x224x224 --max-shapes x:32x3x320x320`
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
@@ -143,13 +207,27 @@ def export(
             plugins=tuple(plugins or ()),
             layers=layers,
         )
-        _check_engine(engine_flags, trt, dry_run, fp16 or bf16)
+        flags = Int8Flags(
+            calibrate,
+            calibration_method,
+            calibration_images,
+            labels,
+            mean,
+            std,
+            tuple(keep_float or ()),
+            min_snr,
+            float_budget,
+            portable_int8,
+        )
+        quantization = flags.options(int8)
+        _check_engine(engine_flags, trt, dry_run, fp16 or bf16 or int8)
         asked = ExportOptions(
             opset=opset,
             rectify=rectify,
             target=target or ("tensorrt" if trt else ExportOptions.target),
             fp16=fp16,
             bf16=bf16,
+            int8=quantization,
             atol=_bounds(atol, "--atol"),
             rtol=_bounds(rtol, "--rtol"),
             guard=not no_guard,
@@ -169,7 +247,7 @@ def export(
 def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: bool) -> None:
     """Find out before the export whether the engine's flags fit. Raises UsageError and MissingDependency."""
     if flags.tf32 and half:
-        raise UsageError("--tf32 is for float32: leave out --fp16 and --bf16, one precision at a time")
+        raise UsageError("--tf32 is for float32: leave out --fp16, --bf16 and --int8, one precision at a time")
     if not trt:
         flags.check_unused()
     elif not dry_run:

@@ -17,7 +17,7 @@ from rectexport.runtime.package.folder import GOLDENS, Package
 
 #: Allowed relative L2 from PyTorch in float64, by the engine's precision. Float32 kernels of a GPU may transform
 #: (Winograd) and sum in any order; a misread model is off by 0.1 or more.
-RELATIVE_L2 = {"fp32": 1e-4, "tf32": 5e-3, "fp16": 5e-3, "bf16": 2e-2}
+RELATIVE_L2 = {"fp32": 1e-4, "tf32": 5e-3, "fp16": 5e-3, "bf16": 2e-2, "int8": 1e-2}
 
 
 def allowed(package: Package, precision: str) -> float:

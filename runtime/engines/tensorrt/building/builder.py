@@ -151,6 +151,7 @@ def _config(model: Model, options: BuildOptions, api: Api, monitor: Any) -> Any:
         profiles=[_polygraphy(profile) for profile in options.profiles],
         tf32=options.tf32,
         fp16=weak and model.precision == "fp16",
+        int8=weak and model.precision == "int8",  # the scales are those of the Q/DQ nodes
         precision_constraints="obey" if weak and model.kept else None,
         load_timing_cache=os.fspath(cache) if cache and cache.exists() else None,
         memory_pool_limits=None if options.workspace is None else {trt.MemoryPoolType.WORKSPACE: options.workspace},
