@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   hostile faults backend-models engine-probe fuzz test-min audit sbom modules \
-  figures zoo bench costs selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
+  figures zoo bench costs quantization selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,9 +30,12 @@ help: ## list the targets
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,serve,sign,dev]'
 	@touch $@
 
-demo: .venv/.stamp ## export the digits network, compare it with PyTorch, measure its accuracy
+demo: .venv/.stamp ## export the digits network in float32 and int8, compare with PyTorch, measure the accuracy
 	$(BIN)/rectexport $(DIGITS) -o out/digits
-	$(BIN)/python -m rectexport.models.digits.accuracy $(DIGITS) out/digits
+	$(BIN)/python -m rectexport.models.digits.data out/data
+	$(BIN)/rectexport $(DIGITS) -o out/digits-int8 --int8 --calibrate out/data/train.npz --target onnxruntime,openvino
+	$(BIN)/python -m rectexport.models.digits.accuracy $(DIGITS) out/digits out/digits-int8 \
+	  --backend onnxruntime,openvino
 
 test: lint unit test-py310 native ## everything that a change must pass
 
@@ -149,6 +152,9 @@ bench: .venv/.stamp ## time all forms; writes docs/benchmarks.md and plots (15 m
 
 costs: .venv/.stamp ## the same, and replace the cost tables from which forms are chosen
 	$(BIN)/python -m benchmarks.forms --write-costs
+
+quantization: .venv/.stamp ## train a rectified ResNet-20, measure int8; writes docs/quantization.md (10 minutes)
+	$(BIN)/python -m benchmarks.quantization
 
 selftest: .venv/.stamp ## check that bench finds equal models equal; writes docs/latency.md (10 minutes)
 	$(BIN)/python -m benchmarks.selftest --anew

@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.graph.inner import with_outputs
 from rectexport.exporter.quantize.calibration import Items
-from rectexport.runtime.base.metrics import compare_regions, region_masks
+from rectexport.runtime.base.metrics import compare_regions
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.evaluation.examples import padded
@@ -92,11 +92,6 @@ def region_snr(noise: Sequence[LayerNoise], last: str | None = None) -> dict[str
     chosen = [entry for entry in noise if last in (None, entry.tensor)]
     regions = {name for entry in chosen for name in entry.regions}
     return {name: min(entry.regions[name] for entry in chosen if name in entry.regions) for name in sorted(regions)}
-
-
-def has_border(shape: Sequence[int]) -> bool:
-    """Whether a tensor of this shape has pixels in more than one region."""
-    return len(shape) == 4 and sum(bool(mask.any()) for mask in region_masks(shape[2], shape[3]).values()) > 1
 
 
 def _made(model: ModelProto) -> set[str]:

@@ -19,6 +19,8 @@ U8, S8 = "uint8", "int8"
 EIGHT_BIT, SEVEN_BIT = 127, 63
 #: Largest magnitude of an int32 bias, with room for the sum of products.
 _MOST_BIAS = float(1 << 30)
+#: A smaller range counts as 0: float32 has no exact scale for it.
+_LEAST_SCALE = 1e-30
 #: Fractions of the largest weight at which a channel's range is tried.
 _FRACTIONS = np.linspace(0.5, 1.0, 26)
 
@@ -62,9 +64,8 @@ def parameters_of(low: float, high: float, dtype: str) -> Parameters:
 
 
 def _scale(value: float) -> float:
-    """As float32, which is what the file holds."""
-    scale = float(np.float32(value))
-    return scale if scale > 0 else 1.0
+    """As float32, which is what the file holds; 1 for a range of nothing but 0."""
+    return float(np.float32(value)) if value > _LEAST_SCALE else 1.0
 
 
 def quantized_weight(weight: NDArray[Any], axis: int, largest: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
@@ -164,8 +163,3 @@ class Quantizer:
 def _names(layer: Layer) -> list[str]:
     """The names that a pattern may match: the layer's, its tensor's, its weight's."""
     return [layer.name, layer.out.name, layer.node.outputs[0].name, layer.node.inputs[1].name]
-
-
-def share_in_int8(macs: Mapping[str, int], layers: Sequence[str]) -> float:
-    """Share of the multiplications that run in int8."""
-    return float(np.sum([macs[name] for name in layers]) / max(sum(macs.values()), 1))

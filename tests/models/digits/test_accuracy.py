@@ -31,7 +31,8 @@ class FakeSession:
         self.backend = Choice("fake", "a fake engine")
         self.inputs = (TensorEntry("x", "float32", (batch, 1, 8, 8)),)
         outputs = (TensorEntry("logits", "float32", (batch, 10)),)
-        self.package = SimpleNamespace(manifest=SimpleNamespace(inputs=self.inputs, outputs=outputs))
+        data = {"options": {"precision": "fp32"}}
+        self.package = SimpleNamespace(manifest=SimpleNamespace(inputs=self.inputs, outputs=outputs, data=data))
 
     def __enter__(self) -> FakeSession:
         return self
@@ -51,7 +52,7 @@ class FakeSession:
 def test_the_accuracy_script_compares_with_a_package(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: nn.Module, batch: Any, wrong: bool
 ) -> None:
-    monkeypatch.setattr(rectexport, "load", lambda path: FakeSession(model, batch, wrong))
+    monkeypatch.setattr(rectexport, "load", lambda path, backend: FakeSession(model, batch, wrong))
     status = digits_accuracy.main([str(DIGITS), "out/digits"])
     assert status == (3 if wrong else 0)
     said = capsys.readouterr().out

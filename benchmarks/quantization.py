@@ -1,0 +1,236 @@
+"""Measure int8 on the digits network and on a rectified ResNet-20; writes docs/quantization.md's figures.
+
+python -m benchmarks.quantization [--checkpoint FILE.pt] [--epochs 14]
+
+The ResNet-20 is trained here, on digits enlarged to 16 by 16 with noise (rectexport/models/digits/enlarged.py), unless
+the checkpoint of an earlier run is given. Accuracy is measured on images of digits that were not trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import rectexport
+from benchmarks.common import DIGITS, machine, table, write_section
+from rectexport.exporter.base.options import Int8
+from rectexport.models.checkpoint import build, read_checkpoint
+from rectexport.models.digits.data import digits_split
+from rectexport.models.digits.enlarged import enlarged
+from rectexport.models.rectify import rectify
+from rectexport.models.registry import create_model
+from rectexport.runtime.evaluation.evaluate import Evaluation
+
+ENGINES = ("onnxruntime", "openvino")
+BATCH, PEAK_RATE, HELD_OUT_COPIES, CALIBRATION_COPIES = 64, 4e-3, 4, 1
+#: Goals of the ResNet-20: least dB by target, least agreement in percent, largest drop in points.
+GOALS = {"onnxruntime": 38.0, "openvino": 40.0, "tensorrt": 36.0}
+
+Data = dict[str, Any]
+
+
+def trained_resnet(epochs: int) -> nn.Module:
+    """A rectified ResNet-20, trained on other noise in every epoch; the same in every run of one version of PyTorch."""
+    torch.manual_seed(0)
+    model = rectify(create_model("resnet20")).train()
+    data = digits_split()
+    steps = epochs * -(-2 * len(data.train_images) // BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), PEAK_RATE, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)
+    for epoch in range(epochs):
+        images, labels = map(torch.from_numpy, enlarged(data.train_images, data.train_labels, 2, 1000 + epoch))
+        for batch in torch.randperm(len(images)).split(BATCH):
+            loss = F.cross_entropy(model(images[batch]), labels[batch], label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        print(f"epoch {epoch + 1} of {epochs}: loss {loss.item():.3f}", flush=True)
+    return model.eval()
+
+
+def resnet(options: argparse.Namespace) -> nn.Module:
+    """The trained network, from the checkpoint if it is there; else it is trained, and kept there."""
+    if options.checkpoint is not None and options.checkpoint.exists():
+        model = rectify(create_model("resnet20"))
+        model.load_state_dict(torch.load(options.checkpoint, weights_only=True))
+        return model.eval()
+    model = trained_resnet(options.epochs)
+    if options.checkpoint is not None:
+        torch.save(model.state_dict(), options.checkpoint)
+    return model
+
+
+def exported(model: nn.Module, images: np.ndarray, calibration: Data, out: Path, **asked: Any) -> tuple[Any, float]:
+    """The int8 package for all three targets, and the seconds that the int8 stage took."""
+    batch = torch.export.Dim("batch", max=64)
+    package = rectexport.export(
+        model,
+        (torch.from_numpy(images[:32]),),
+        out,
+        ({0: batch},),
+        target="onnxruntime,openvino,tensorrt",
+        int8=Int8(calibration, **asked),
+    )
+    return package, package.manifest.data["seconds"]["int8"]
+
+
+def judged(package: Any, model: nn.Module, data: Data) -> Evaluation:
+    """The package on both engines against the float model, on images that it was not calibrated on."""
+    return rectexport.evaluate(package.path, data, against=model, backend=",".join(ENGINES))
+
+
+def rows(name: str, package: Any, found: Evaluation) -> list[list[str]]:
+    """A row for each engine, and one for the TensorRT form as its nodes say."""
+    targets, lines = package.manifest.data["int8"]["targets"], []
+    assert found.reference is not None and found.reference.value is not None
+    for engine, answers in zip(ENGINES, found.engines, strict=True):
+        entry = targets[engine]
+        assert answers.difference is not None and answers.against is not None and answers.value is not None
+        change, flips = answers.difference, answers.against.flips
+        worst = f"{max(flip.margin for flip in flips):.2f}" if flips else "none"
+        lines.append(
+            [
+                name,
+                engine,
+                forms(entry),
+                f"{float(entry['engines'][engine]['snr_db']):.1f}",
+                regions(entry),
+                f"{answers.value:.2f}",
+                f"{change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f})",
+                f"{answers.against.agreement:.2%}",
+                worst,
+            ]
+        )
+    entry = targets["tensorrt"]
+    lines.append(
+        [
+            name,
+            "tensorrt, as its nodes say",
+            forms(entry),
+            f"{float(entry['snr_db']):.1f}",
+            regions(entry),
+            "",
+            "",
+            "",
+            "",
+        ]
+    )
+    return lines
+
+
+def forms(entry: Data) -> str:
+    """How many layers have which form."""
+    taken = list(entry["layers"].values())
+    return ", ".join(f"{taken.count(form)} {form}" for form in sorted(set(taken)))
+
+
+def regions(entry: Data) -> str:
+    """The lowest ratios of any layer: corner / edge / interior."""
+    return " / ".join(f"{float(entry['regions'][name]):.1f}" for name in ("corner", "edge", "interior"))
+
+
+def last_map(entry: Data) -> dict[str, float]:
+    """The regions of the last layer with a plane."""
+    return {key: float(value) for key, value in entry["noise"][-1]["regions"].items()}
+
+
+def goals(package: Any, found: Evaluation) -> str:
+    """What was aimed at and what was found."""
+    targets, lines = package.manifest.data["int8"]["targets"], []
+    for target, least in GOALS.items():
+        entry = targets[target]
+        ratio = float(entry["engines"].get(target, entry)["snr_db"])
+        lines.append([f"{target}: dB", f">= {least:g}", f"{ratio:.1f}", _met(ratio >= least)])
+        near = last_map(entry)
+        behind = near["interior"] - near["corner"]
+        lines.append(
+            [f"{target}: corner behind interior, last map, dB", "<= 1.5", f"{behind:.1f}", _met(behind <= 1.5)]
+        )
+    for engine, answers in zip(ENGINES, found.engines, strict=True):
+        assert answers.against is not None and answers.against.agreement is not None and answers.difference is not None
+        agreement, drop = 100 * answers.against.agreement, -answers.difference.value
+        lines.append([f"{engine}: agreement", ">= 99.3 %", f"{agreement:.2f} %", _met(agreement >= 99.3)])
+        lines.append([f"{engine}: accuracy drop in points", "<= 0.2", f"{drop:.2f}", _met(drop <= 0.2)])
+    return table(("ResNet-20", "goal", "found", "met"), lines)
+
+
+def _met(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+def ablation(model: nn.Module, images: np.ndarray, calibration: Data, folder: Path) -> str:
+    """Other methods, fewer images, portable weights: dB on the hold-out."""
+    lines = []
+    cases: list[tuple[str, Data, dict[str, Any]]] = [
+        ("mse, 256 images", calibration, {}),
+        ("minmax", calibration, {"method": "minmax"}),
+        ("entropy", calibration, {"method": "entropy"}),
+        ("mse, 64 images", calibration, {"images": 64}),
+        ("mse, 16 images", calibration, {"images": 16}),
+        ("mse, 7-bit weights", calibration, {"portable": True}),
+    ]
+    for index, (name, data, asked) in enumerate(cases):
+        package, _ = exported(model, images, data, folder / f"case{index}", **asked)
+        targets = package.manifest.data["int8"]["targets"]
+        cells = [f"{float(targets[key]['snr_db']):.1f}" for key in (*ENGINES, "tensorrt")]
+        lines.append([name, *cells, regions(targets["onnxruntime"])])
+    return table(("calibration", *ENGINES, "tensorrt", "regions on onnxruntime"), lines)
+
+
+def main() -> None:
+    """Train or load, export, measure, and write the figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quantization", description=__doc__)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--epochs", type=int, default=14)
+    options = parser.parse_args()
+    split = digits_split()
+    begin, model = time.perf_counter(), resnet(options)
+    print(f"trained or loaded in {time.perf_counter() - begin:.0f} s", flush=True)
+    small = build(read_checkpoint(DIGITS), str(DIGITS))
+    train, _ = enlarged(split.train_images, split.train_labels, CALIBRATION_COPIES, 7)
+    images, labels = enlarged(split.held_out_images, split.held_out_labels, HELD_OUT_COPIES, 8)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        first, _ = exported(small, split.train_images, {"x": split.train_images}, folder / "digits")
+        second, seconds = exported(model, train, {"x": train}, folder / "resnet20")
+        judged_first = judged(first, small, {"x": split.held_out_images, "labels": split.held_out_labels})
+        judged_second = judged(second, model, {"x": images, "labels": labels})
+        other = ablation(model, train, {"x": train}, folder)
+    headings = (
+        "net",
+        "engine",
+        "layers",
+        "dB",
+        "regions",
+        "accuracy",
+        "change",
+        "agreement",
+        "largest margin of a flip",
+    )
+    found = [*rows("digits", first, judged_first), *rows("ResNet-20", second, judged_second)]
+    reference = judged_second.reference
+    assert reference is not None and judged_first.reference is not None
+    text = "\n\n".join(
+        [
+            f"digits: {judged_first.items} images, {judged_first.reference.value:.2f} % in float. "
+            f"ResNet-20: {judged_second.items} images, {reference.value:.2f} % in float.",
+            table(headings, found),
+            goals(second, judged_second),
+            other,
+            f"The int8 stage of the ResNet-20 for three targets took {seconds:.0f} s on a busy machine. {machine()}",
+        ]
+    )
+    write_section("quantization.md", "figures", text)
+
+
+if __name__ == "__main__":
+    main()
