@@ -37,10 +37,17 @@ GOALS = {"onnxruntime": 38.0, "openvino": 40.0, "tensorrt": 36.0}
 Data = dict[str, Any]
 
 
+def rectified_resnet20() -> nn.Module:
+    """A ResNet-20 for 10 classes whose padded convolutions are rectified; untrained."""
+    model = create_model("resnet20")
+    rectify(model)
+    return model
+
+
 def trained_resnet(epochs: int) -> nn.Module:
     """A rectified ResNet-20, trained on other noise in every epoch; the same in every run of one version of PyTorch."""
     torch.manual_seed(0)
-    model = rectify(create_model("resnet20")).train()
+    model = rectified_resnet20().train()
     data = digits_split()
     steps = epochs * -(-2 * len(data.train_images) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), PEAK_RATE, weight_decay=0.05)
@@ -60,7 +67,7 @@ def trained_resnet(epochs: int) -> nn.Module:
 def resnet(options: argparse.Namespace) -> nn.Module:
     """The trained network, from the checkpoint if it is there; else it is trained, and kept there."""
     if options.checkpoint is not None and options.checkpoint.exists():
-        model = rectify(create_model("resnet20"))
+        model = rectified_resnet20()
         model.load_state_dict(torch.load(options.checkpoint, weights_only=True))
         return model.eval()
     model = trained_resnet(options.epochs)
