@@ -13,7 +13,7 @@ def test_copies_differ_and_are_the_same_for_a_seed() -> None:
     images, labels = data.held_out_images[:6], data.held_out_labels[:6]
     found, named = enlarged(images, labels, 3, seed=1)
     assert found.shape == (18, 3, 16, 16) and found.dtype == np.float32
-    assert 0 <= found.min() and found.max() <= 1
+    assert found.min() >= 0 and found.max() <= 1
     assert np.array_equal(named, np.concatenate([labels] * 3))
     assert np.array_equal(found, enlarged(images, labels, 3, seed=1)[0])
     assert len(np.unique(found.reshape(18, -1), axis=0)) == 18
