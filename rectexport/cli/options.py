@@ -113,7 +113,7 @@ def image_scaling(mean: str, std: str) -> ImageScaling:
 
     scaling = ImageScaling(_numbers(mean, "--mean"), _numbers(std, "--std"))
     if 0.0 in scaling.std:
-        raise UsageError(f"--std {std}: expected numbers other than 0")
+        raise UsageError(f"--std {std!r}: expected numbers other than 0")
     return scaling
 
 
@@ -127,15 +127,16 @@ def _numbers(text: str, flag: str) -> tuple[float, ...]:
     return numbers
 
 
+def labels(help: str) -> Any:
+    """--labels: names of the classes, or the labels of images."""
+    return _option("--labels", metavar="FILE", help=help, show_default=False, panel=INPUTS)
+
+
 Labels = Annotated[
     Path | None,
-    _option(
-        "--labels",
-        metavar="FILE",
-        help="For images: a .csv of images and class numbers (or targets: images or .npy files), or a text file with "
-        "the names of the class folders in the order of the outputs. [default: folders in alphabetical order]",
-        show_default=False,
-        panel=INPUTS,
+    labels(
+        "For images: a .csv of images and class numbers (or targets: images or .npy files), or a text file with the "
+        "names of the class folders in the order of the outputs. [default: folders in alphabetical order]"
     ),
 ]
 

@@ -135,13 +135,16 @@ def _stack(name: str, images: Sequence[tuple[Path, NDArray[Any]]], rows: int) ->
     return (first if len(images) == 1 else f"{first} … {last}"), {name: np.stack(chosen)}
 
 
-def read_image(file: Path, entry: TensorEntry, scaling: ImageScaling) -> NDArray[Any]:
+def read_image(file: Path, entry: TensorEntry, scaling: ImageScaling, any_size: bool = False) -> NDArray[Any]:
     """An image as [C, H, W] in the input's dtype: pixels unchanged for integers, scaled for floats.
 
-    Raises BadInput for a file that is no image or that the input does not take, MissingDependency without Pillow.
+    Raises BadInput for an image that cannot be read, or, unless any_size, one that the package does not take;
+    MissingDependency without Pillow.
     """
+    if len(entry.shape) != 4 or entry.shape[1] not in _MODES:
+        raise BadInput(f"{file}: images need an input [N, 1 or 3, H, W], but {entry.name} is {list(entry.shape)}")
     channels, dtype = int(entry.shape[1]), np.dtype(entry.dtype)
-    pixels = _pixels(file, entry, channels)
+    pixels = _pixels(file, entry, channels, any_size)
     planes = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
     if dtype.kind != "f":
         return np.ascontiguousarray(planes.astype(dtype))
@@ -165,11 +168,11 @@ def read_label_image(file: Path) -> NDArray[Any]:
     return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _pixels(file: Path, entry: TensorEntry, channels: int) -> NDArray[Any]:
+def _pixels(file: Path, entry: TensorEntry, channels: int, any_size: bool) -> NDArray[Any]:
     """The pixels as [H, W] or [H, W, 3], unpacked once the image's header shows a size that the package takes."""
 
     def read(image: Any) -> NDArray[Any]:
-        _check_image(file, entry, image.size, image.mode)
+        _check_image(file, entry, image.size, image.mode, any_size)
         return np.asarray(image.convert(_MODES[channels]))
 
     return _opened(file, read)
@@ -190,14 +193,15 @@ def _opened(file: Path, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
             raise BadInput(f"{file}: not a readable image: {error}") from None
 
 
-def _check_image(file: Path, entry: TensorEntry, size: tuple[int, int], mode: str) -> None:
+def _check_image(file: Path, entry: TensorEntry, size: tuple[int, int], mode: str, any_size: bool) -> None:
     """Raise BadInput unless the package takes an image of this size, [W, H] in pixels, and of this mode of Pillow's."""
     _check_mode(file, mode)
     width, height = size
     rows = entry.range.min[0] if entry.range else 1
     shape = (entry.shape[0] if isinstance(entry.shape[0], int) else rows, int(entry.shape[1]), height, width)
     try:
-        check_shape(entry, shape, {})
+        if not any_size:
+            check_shape(entry, shape, {})
     except BadInput as error:
         raise BadInput(f"{file}: {error}, an image {width} pixels wide and {height} high") from None
     _check_pixels(file, width, height)

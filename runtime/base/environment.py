@@ -24,6 +24,8 @@ EXTRAS = {
     "polygraphy": "gpu",
     "matplotlib": "parity",
     "PIL": "parity",
+    "tifffile": "images",
+    "zarr": "images",
     "jinja2": "report",
     "skimage": "eval",
     "google": "serve",
