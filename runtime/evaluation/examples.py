@@ -16,11 +16,11 @@ from rectexport.runtime.arrays.kinds import NUMPY
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import BadInput, Option
 from rectexport.runtime.package.manifest import TensorEntry
-from rectexport.runtime.package.numpy_files import TotalBound, read_npz
+from rectexport.runtime.package.numpy_files import Accept, TotalBound, read_npz
 
 LABELS = "labels"
 #: Most elements of one array of a file, and bytes of all of them.
-MAX_ELEMENTS, MAX_BYTES = 1 << 31, 8 << 30
+MAX_ELEMENTS, MAX_BYTES = 1 << 31, 4 << 30
 #: Rows of a batch where the package leaves them open and names no larger usual batch.
 ROWS = 32
 
@@ -85,8 +85,24 @@ def _read(path: Path, entries: Sequence[TensorEntry]) -> dict[str, Array]:
             raise BadInput(f"has no array {absent[0]}, only {', '.join(stored)[:300] or 'none'}; see numpy.savez")
         return [*wanted, *([LABELS] if LABELS in stored else [])]
 
-    arrays = read_npz(path, TotalBound(MAX_ELEMENTS, MAX_BYTES), chosen)
+    arrays = read_npz(path, _accept(entries), chosen)
     return {name if name == LABELS else name.removeprefix(PREFIX): array for name, array in arrays.items()}
+
+
+def _accept(entries: Sequence[TensorEntry]) -> Accept:
+    """Refuses arrays that the package does not take, by their headers; any number of rows will do."""
+    known = {f"{prefix}{entry.name}": free_rows(entry) for entry in entries for prefix in (PREFIX, "")}
+    total = TotalBound(MAX_ELEMENTS, MAX_BYTES)
+
+    def accept(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        if name in known:
+            check_dtype(known[name], dtype.name, NUMPY.cast)
+            if shape[:1] == (0,):
+                raise BadInput(f"input {name} holds no items")
+            check_shape(known[name], shape, {})
+        total(name, dtype, shape)
+
+    return accept
 
 
 class ArrayExamples:
