@@ -24,6 +24,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "resize_matrix": ("resizing as matrices", "resizings as matrices"),
     "ceil_pool": ("ceil-mode pool", "ceil-mode pools"),
     "narrow_arithmetic": ("8-bit operation", "8-bit operations"),
+    "lrn_bias": ("broken bias of local normalization", "broken biases of local normalization"),
     "dft_matrix": ("Fourier transform", "Fourier transforms"),
     "shared_weights": ("shared weight copied", "shared weights copied"),
 }
