@@ -19,7 +19,8 @@ from rectexport.runtime.engines.openvino_runner import SETTINGS
 from tests.differential.case import Array
 
 Feeds = Mapping[str, Array]
-Answer = Callable[[Feeds], list[Array]]
+#: Runs inputs, in the order of the model's own.
+Session = Callable[[Feeds], list[Array]]
 #: Relative L2 that an engine's float32 may be off, and how many times the rounding that was seen in the reference.
 BOUND, TIMES = 1e-4, 20.0
 #: Beyond this the reference itself depends on rounding.
@@ -27,7 +28,7 @@ UNSTEADY = 1e-3
 _CORE = openvino.Core()
 
 
-def open_bare(engine: str, path: Path) -> Answer:
+def open_bare(engine: str, path: Path) -> Session:
     """A session of the engine on a file, with the engine's defaults and OpenVINO's settings for float32."""
     if engine == "openvino":
         compiled = _CORE.compile_model(_CORE.read_model(str(path)), "CPU", {**SETTINGS, "INFERENCE_NUM_THREADS": 1})
