@@ -102,8 +102,8 @@ def resize(draft: Draft, value: Value) -> list[str]:
         options["cubic_coeff_a"] = -0.5
     if draft.opset >= 18 and mode != "nearest" and draft.chance(0.25):
         options["antialias"] = 1
-    aligned = options["coordinate_transformation_mode"] == "align_corners"
-    if (draft.chance(0.7) or draft.open_sizes) and not aligned:  # with scales, what ends in a fraction is left open
+    by_size = options["coordinate_transformation_mode"] in ("align_corners", "pytorch_half_pixel")
+    if (draft.chance(0.7) or draft.open_sizes) and not by_size:  # for these, what ends in a fraction is left open
         scales = [draft.pick([0.5, 1.0, 1.5, 2.0, 3.0]), draft.pick([0.5, 1.0, 2.0, 2.5])]
         return draft.add("Resize", [value.name, "", draft.store([1, 1, *scales], "float32")], **options)
     if draft.open_sizes:
