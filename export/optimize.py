@@ -26,12 +26,14 @@ from rectexport.exporter.passes import (
     PassResult,
     Refusal,
     check_finished,
+    cleanup,
     select_passes,
 )
 from rectexport.exporter.passes.lowering import Decision, load_costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import tuned_costs
 from rectexport.exporter.passes.order import PREPARE, RAISE
+from rectexport.exporter.passes.raising import tidy
 from rectexport.exporter.passes.summary import summarize
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.runner import Array
@@ -75,7 +77,8 @@ def optimize(
     feeds    inputs by name to compare on, for a model whose inputs cannot be drawn; None: random ones
 
     Returns a new model and what each pass did. The outputs are those of the model as it is given: a pass that changes
-    them is skipped, and its result says so. A model that no pass rewrites comes back as it is.
+    them is skipped, and its result says so. A model that no pass rewrites, or in which the default passes find only
+    identities, explicit padding and constants to tidy, comes back as it is.
     Raises UsageError for an unknown target, or tuning on one that does not run here; BadInput for shapes that the
     model does not take.
     """
@@ -138,12 +141,29 @@ def _run(
     ]
     if not any(result.fired for result in results):
         return Optimized(_copied(model), results, decisions)
+    fallen = [PassResult(entry.name, (), entry.refused) for entry in results]
+    if _only_tidied(results, options):
+        log.say(
+            "the model stays as it is: there are only identities and constants to tidy, which engines do themselves"
+        )
+        return Optimized(_copied(model), fallen, decisions)
     if skipped and dialect.used_operators(current) and not dialect.used_operators(model):
-        fallen = [PassResult(entry.name, (), entry.refused) for entry in results]
         log.say(f"the model stays as it is: it takes {', '.join(sorted(skipped))}, skipped above")
         return Optimized(_copied(model), fallen, [])
     check_finished(current, context, results)
     return Optimized(current, results, decisions)
+
+
+def _only_tidied(results: Sequence[PassResult], options: OptimizeOptions) -> bool:
+    """Whether nothing has fired but the passes that tidy; a pipeline of the caller's own is taken at its word."""
+    if _pipeline(options).passes != PassPipeline.default().passes:
+        return False
+    return all(
+        not result.fired
+        or result.name in (cleanup.NAME, tidy.NAME)
+        or (result.name == RAISE and all(entry.startswith(f"{tidy.NAME}: ") for entry in result.fired))
+        for result in results
+    )
 
 
 def _untouched(model: ModelProto, reason: str, log: Log) -> Optimized:

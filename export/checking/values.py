@@ -36,9 +36,7 @@ def nudged(feeds: Mapping[str, Array]) -> dict[str, Array] | None:
     if all(array.dtype.kind != "f" for array in feeds.values()):
         return None
     generator = np.random.default_rng(SEED)
-    return {
-        name: _moved(array, generator) if array.dtype.kind == "f" else array for name, array in feeds.items()
-    }
+    return {name: _moved(array, generator) if array.dtype.kind == "f" else array for name, array in feeds.items()}
 
 
 def _moved(array: Array, generator: np.random.Generator) -> Array:

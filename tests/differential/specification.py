@@ -84,7 +84,8 @@ class ConvTranspose(OpRun):
             beyond[tuple(slice(0, size - extra) for size, extra in zip(beyond.shape, more, strict=True))] = False
             whole[:, :, beyond] = b[None, :, None]
         ends = [size - pads[axis + len(plane)] for axis, size in enumerate(whole.shape[2:])]
-        return (whole[:, :, *(slice(pads[axis], ends[axis]) for axis in plane)].astype(x.dtype),)
+        cut = (slice(pads[axis], ends[axis]) for axis in plane)
+        return (whole[(slice(None), slice(None), *cut)].astype(x.dtype),)
 
 
 class _Pool(OpRun):
@@ -95,7 +96,7 @@ class _Pool(OpRun):
         axes = [self._axis(x.shape[axis + 2], axis, attributes) for axis in range(x.ndim - 2)]
         for place in itertools.product(*(range(len(axis)) for axis in axes)):
             chosen = [axis[index] for axis, index in zip(axes, place, strict=True)]
-            inside = x[:, :, *np.ix_(*(entry[0] for entry in chosen))]
+            inside = x[(slice(None), slice(None), *np.ix_(*(entry[0] for entry in chosen)))]
             yield place, inside.reshape(*x.shape[:2], -1), math.prod(entry[1] for entry in chosen)
 
     def _axis(self, size: int, axis: int, attributes: Mapping[str, Any]) -> list[tuple[list[int], int]]:
@@ -126,7 +127,7 @@ class _Pool(OpRun):
     def _filled(self, x: Array, values: Mapping[tuple[int, ...], Array]) -> tuple[Array]:
         result = np.zeros((*x.shape[:2], *(max(place) + 1 for place in zip(*values, strict=True))), x.dtype)
         for place, value in values.items():
-            result[:, :, *place] = value
+            result[(slice(None), slice(None), *place)] = value
         return (result,)
 
 

@@ -12,9 +12,9 @@ from onnx.reference import ReferenceEvaluator
 pytest.importorskip("openvino")
 
 from tests.differential.case import single
-from tests.differential.specification import answer, exact_answer
 from tests.differential.engines import difference, onnxruntime_plain
 from tests.differential.operators import normal
+from tests.differential.specification import answer, exact_answer
 
 X = normal(2, 4, 7, 8)
 PADS = {"pads": [0, 1, 2, 1]}

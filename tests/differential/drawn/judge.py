@@ -92,8 +92,10 @@ def verdicts(exact: Sequence[Array], rounded: Sequence[Array], actual: Sequence[
 
 
 def distance(wanted: Array, got: Array) -> float:
-    """Relative L2; infinite where one is not finite."""
+    """Relative L2; the largest error where zeros are wanted; infinite where one is not finite."""
     one, other = wanted.astype(np.float64), got.astype(np.float64)
     if not np.isfinite(one).all() or not np.isfinite(other).all():
         return 0.0 if np.array_equal(one, other, equal_nan=True) else float("inf")
-    return float(np.linalg.norm(one - other) / max(np.linalg.norm(one), 1e-6))
+    if not one.any():
+        return float(np.abs(other).max(initial=0.0))
+    return float(np.linalg.norm(one - other) / np.linalg.norm(one))

@@ -143,7 +143,7 @@ def where(draft: Draft, value: Value) -> list[str]:
     return draft.add("Where", draft.pick([[mask, value.name, other], [mask, other, value.name]]))
 
 
-REDUCTIONS = "Mean Sum Max Min L1 L2 LogSumExp SumSquare Prod LogSum".split()
+REDUCTIONS = ["Mean", "Sum", "Max", "Min", "L1", "L2", "LogSumExp", "SumSquare", "Prod", "LogSum"]
 
 
 def reduction(draft: Draft, value: Value) -> list[str]:

@@ -178,7 +178,8 @@ def _judge(outcome: Outcome, engine: str, session: Session, questions: Sequence[
         try:
             actual = session(question.feeds)
         except Exception as error:  # of each engine's own kind
-            outcome.faults.append(f"{engine} refuses the inputs {question.label}: {str(error)[-200:]}")
+            line = f"{engine} refuses the inputs {question.label}: {str(error)[-200:]}"
+            (outcome.known if _named(engine, model) else outcome.faults).append(line)
             continue
         for index, said in enumerate(verdicts(question.exact, question.rounded, actual)):
             outcome.judged += said is not None

@@ -13,9 +13,7 @@ from tests.export.passes.engines.helper import exact, needed, refused
 
 def normalization(bias: float | None, dtype: str = "float") -> ModelProto:
     given = "" if bias is None else f", bias={bias}"
-    return build(
-        f"({dtype}[N,5,H,W] x) => ({dtype}[N,5,H,W] y)", f"y = LRN<size=3, alpha=0.5, beta=0.75{given}>(x)"
-    )
+    return build(f"({dtype}[N,5,H,W] x) => ({dtype}[N,5,H,W] y)", f"y = LRN<size=3, alpha=0.5, beta=0.75{given}>(x)")
 
 
 @pytest.mark.parametrize("bias", [0.5, 1.5, 2.25])
