@@ -13,7 +13,9 @@ from rectexport.runtime.base.runner import Array
 
 @dataclass(frozen=True)
 class Tolerance:
-    """A bound on relative L2 (on each element where zeros are expected throughout), and |actual - expected| <= atol + rtol*|expected| for every element if either is given.
+    """A bound on relative L2, and |actual - expected| <= atol + rtol*|expected| for every element if either is given.
+
+    Where zeros are expected throughout, the first is a bound on each element.
 
     atol and rtol map an output's name, or "" for every output, to a bound.
     """
