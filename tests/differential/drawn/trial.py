@@ -159,12 +159,12 @@ def _as_written(model: ModelProto, feeds: Feeds) -> list[Array] | None:
 def _judge_package(out: Path, outcome: Outcome, questions: Sequence[Question]) -> None:
     """Judge every engine that the package says it agrees on; one that refuses the file is a fault."""
     package = Package.open(out)
-    path = package.path / "model.onnx"
     for proof in read_proofs(package.manifest.data):
         if proof.verdict != AGREES:
             outcome.others[proof.engine] = proof.reason
             continue
         outcome.agreeing.append(proof.engine)
+        path = package.model_for(proof.engine)
         try:
             session = open_bare(proof.engine, path)
         except Exception as error:  # of each engine's own kind
