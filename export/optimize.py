@@ -78,7 +78,7 @@ def optimize(
 
     Returns a new model and what each pass did. The outputs are those of the model as it is given: a pass that changes
     them is skipped, and its result says so. A model that no pass rewrites, or in which the default passes find only
-    identities, explicit padding and constants to tidy, comes back as it is.
+    identities and constants to tidy, comes back as it is.
     Raises UsageError for an unknown target, or tuning on one that does not run here; BadInput for shapes that the
     model does not take.
     """
@@ -142,10 +142,8 @@ def _run(
     if not any(result.fired for result in results):
         return Optimized(_copied(model), results, decisions)
     fallen = [PassResult(entry.name, (), entry.refused) for entry in results]
-    if _only_tidied(results, options):
-        log.say(
-            "the model stays as it is: there are only identities and constants to tidy, which engines do themselves"
-        )
+    if _only_tidied(results, options) and not _spares_padding(model, current):
+        log.say("the model stays as it is: there is only something to tidy, which engines do themselves")
         return Optimized(_copied(model), fallen, decisions)
     if skipped and dialect.used_operators(current) and not dialect.used_operators(model):
         log.say(f"the model stays as it is: it takes {', '.join(sorted(skipped))}, skipped above")
@@ -164,6 +162,13 @@ def _only_tidied(results: Sequence[PassResult], options: OptimizeOptions) -> boo
         or (result.name == RAISE and all(entry.startswith(f"{tidy.NAME}: ") for entry in result.fired))
         for result in results
     )
+
+
+def _spares_padding(before: ModelProto, after: ModelProto) -> bool:
+    """Whether convolutions or pools took over explicit padding, which spares ONNX Runtime a change of layout."""
+    windows = ("Conv", "AveragePool", "MaxPool")
+    pads = [sum(node.op_type == "Pad" for node in model.graph.node) for model in (before, after)]
+    return pads[1] < pads[0] and any(node.op_type in windows for node in after.graph.node)
 
 
 def _untouched(model: ModelProto, reason: str, log: Log) -> Optimized:

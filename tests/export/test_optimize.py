@@ -17,6 +17,7 @@ from rectexport.exporter.passes.lowering import TARGETS, load_costs
 from rectexport.exporter.passes.lowering.machinery.costs import CostTable
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput, UsageError
+from tests.export.helper import build, normal
 
 NET = """
 <ir_version: 9, opset_import: ["" : 18, "rectexport" : 1]>
@@ -183,3 +184,15 @@ def test_committed_costs_are_whole(target):
     for entry in table.entries:
         assert set(entry) == {"operator", "form", "kernel", "channels", "size", "batch", "ratio"}
         assert 0 < entry["ratio"] < 100
+
+
+def test_padding_that_a_convolution_takes_over_is_worth_a_new_model() -> None:
+    """Everything else that is only tidied leaves the model as it came."""
+    weight, amounts = normal(2, 2, 3, 3), np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    padded = build(
+        "(float[1,2,8,8] x) => (float[1,2,8,8] y)", "p = Pad(x, amounts)\n y = Conv(p, w)", w=weight, amounts=amounts
+    )
+    found, _ = rectexport.optimize(padded)
+    assert [node.op_type for node in found.graph.node] == ["Conv"]
+    kept = build("(float[1,2,8,8] x) => (float[1,2,6,6] y)", "p = Identity(x)\n y = Conv(p, w)", w=weight)
+    assert rectexport.optimize(kept)[0].SerializeToString() == kept.SerializeToString()
