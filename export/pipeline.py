@@ -139,6 +139,7 @@ def _lower(traced: Traced, options: ExportOptions, rewrites: Rewrites, log: Log)
     passes = select_passes(context, _pipeline(options).passes)
     exact, rounding = _split([rewrites.watched(entry) for entry in passes])
     model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
+    rewrites.keep(results)
     _check_fold(options, results)
     check_finished(model, context, results)
     for entry in rounding:

@@ -16,7 +16,7 @@ from onnx import ModelProto, ValueInfoProto, checker
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.carried import has_default
-from rectexport.exporter.graph.random_numbers import Frozen
+from rectexport.exporter.graph.random_numbers import DrawnInside, Frozen
 from rectexport.exporter.graph.results import Code, Pass, PassResult, Refusal
 from rectexport.exporter.graph.widened import run_in_float64
 from rectexport.runtime.base.engine_errors import first_line
@@ -59,23 +59,37 @@ def run_passes(
 
     tolerance bounds the relative L2 difference of every float32 output. watch holds the reference of earlier passes;
     by default it is `model`. A pass is skipped when its result differs, when ONNX's checker or ONNX Runtime refuses it,
-    or when it cannot be compared: then its result has not fired and ends with a refusal of code "guard".
+    or when it cannot be compared: then its result has not fired and ends with a refusal of code "guard". Of a pass with
+    parts only the parts that fail alone are skipped; then each part has a result of its own.
     Raises ChangedByPreparation when `model` differs from the reference of `watch`, and BadInput when that does not run.
     """
-    results = []
+    results: list[PassResult] = []
     if watch is None and guard and model.ByteSize() < MAX_BYTES:
         watch = Watch(model, feeds, tolerance)
     for entry in passes:
-        rewritten, result = _apply(entry, model)
-        log.detail(_summary(result))
-        if watch and (result.fired or rewritten is not model):
-            reason = watch.fault(model, rewritten)
-            if reason:
-                rewritten, result = model, _skipped(entry.name, result, reason)
-                log.say(f"pass {entry.name} is skipped: {reason}")
-        results.append(result)
-        model = rewritten
+        model, made = _guarded(entry, model, watch, log)
+        results += made
     return model, results
+
+
+def _guarded(entry: Pass, model: ModelProto, watch: Watch | None, log: Log) -> tuple[ModelProto, list[PassResult]]:
+    """Run a pass, or its parts one by one where it fails as a whole."""
+    rewritten, result = _apply(entry, model)
+    if watch and (result.fired or rewritten is not model):
+        reason = watch.fault(model, rewritten)
+        if reason:
+            rewritten, result = model, _skipped(entry.name, result, reason)
+    if result.skipped and entry.parts:
+        log.detail(f"{entry.name}: {result.refused[-1].reason}; its parts run one by one")
+        results: list[PassResult] = []
+        for part in entry.parts:
+            model, made = _guarded(part, model, watch, log)
+            results += made
+        return model, results
+    log.detail(_summary(result))
+    if result.skipped:
+        log.say(f"pass {entry.name} is skipped: {result.refused[-1].reason}")
+    return rewritten, [result]
 
 
 def _apply(entry: Pass, model: ModelProto) -> tuple[ModelProto, PassResult]:
@@ -102,7 +116,8 @@ class Watch:
     """Holds the outputs of the last model that was accepted; at first those of the model as it was read.
 
     feeds is a sequence of inputs by name, or the reason why none could be made. Nothing runs before a pass has fired.
-    strict raises BadInput when the model does not run with them; else passes are skipped.
+    strict raises BadInput when the model does not run with them; else passes are skipped, as they always are where a
+    subgraph or a function draws random numbers.
     """
 
     def __init__(
@@ -131,6 +146,8 @@ class Watch:
         if self._outputs is None:
             try:
                 self._start()
+            except DrawnInside as error:
+                return f"its effect cannot be compared: {error}"
             except RectexportError as error:
                 if self._strict:
                     raise
