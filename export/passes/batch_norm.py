@@ -69,7 +69,7 @@ def _fold(graph: gs.Graph, norm: gs.Node) -> tuple[str, Code] | None:
     """Fold one BatchNorm; the reason and its code when it must stay."""
     scale_shift = affine(norm)
     if scale_shift is None:
-        return "its statistics are not constants for each channel, or it runs in training mode", Code.NOT_CONSTANT
+        return "its statistics are not constants, or it runs in training mode", Code.NOT_CONSTANT
     before = convolution_before(norm.inputs[0])
     if before is None:
         return "no convolution stands right before it", Code.MISMATCH

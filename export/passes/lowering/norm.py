@@ -50,7 +50,7 @@ def _refusal(graph: gs.Graph, site: NormSite) -> str | None:
     if isinstance(conv, str):
         return conv
     if pair is None:
-        return "its statistics are not constants for each channel, or it runs in training mode"
+        return "its statistics are not constants, or it runs in training mode"
     return "its shift meets zero padding" if any(conv.pads) and bool(pair[1].any()) else None
 
 
