@@ -51,7 +51,7 @@ class EngineCheck:
         try:
             self.runner = open_engine(self.name, model, outputs)
         except RectexportError as error:
-            self._refuse(str(error))
+            self._refuse(str(error).replace(str(model), model.name))  # the folder is a temporary one
 
     def compare(self, case: str, feeds: Mapping[str, Array], expected: Mapping[str, Array], bound: Tolerance) -> None:
         """Run one case and keep its failure and its distance."""
