@@ -13,7 +13,7 @@ import numpy as np
 from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import Array, TensorSpec
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Option
 from rectexport.runtime.package.onnx_header import check_opsets
 
 SETTINGS = {
@@ -49,7 +49,8 @@ class OpenVinoRunner:
             self._outputs = [replace(spec, name=name) for spec, name in zip(self._outputs, outputs, strict=True)]
         if any(spec.dtype == "float64" for spec in self._inputs):
             raise BadInput(
-                f"{model}: an input is float64, which OpenVINO computes in float32; use backend='onnxruntime'"
+                f"{model}: an input is float64, which OpenVINO computes in float32; use ",
+                Option("backend", "onnxruntime"),
             )
         self._free: deque[Any] = deque()
 
