@@ -1,9 +1,10 @@
 """The guard: compare a model's outputs before and after each pass; a pass that changes them is skipped.
 
 The first reference is the model as it was read, before any preparation. Distances are bounded for float32, and in
-proportion to their rounding for other types. Where a distance exceeds its bound, the model before is also run in
-float64: the result may be as far from that as the model before is, times FURTHER. So a badly conditioned BatchNorm, or
-a graph in half precision, is not taken for a wrong rewrite.
+proportion to their rounding for other types. A model that ONNX Runtime does not run is run in float64, and the type
+that rounds most among its stored tensors, inputs and outputs counts. Where a distance exceeds its bound, the model
+before is also run in float64: the result may be as far from that as the model before is, times FURTHER. So a badly
+conditioned BatchNorm, or a graph in half precision, is not taken for a wrong rewrite.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, ValueInfoProto, checker
+from onnx import ModelProto, TensorProto, ValueInfoProto, checker, helper
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.carried import has_default
@@ -133,6 +134,8 @@ class Watch:
         self._tolerance = tolerance
         self._accepted = model
         self._signature = _signature(model)
+        self._coarsest = _coarsest(model)
+        self._in_float64 = False
         self._frozen: Frozen | None = None
         self._outputs: list[Outputs] | None = None
 
@@ -187,7 +190,8 @@ class Watch:
             return f"it changed the shape of output {name}: {list(np.shape(actual))}, was {list(expected.shape)}"
         if expected.dtype.kind not in "biuf" and expected.dtype.name != "bfloat16":
             return None if _equal(expected, actual) else f"it changed output {name}"
-        worst, bound = compare(expected, actual).relative_l2, self._bound(expected.dtype.name)
+        dtype = self._coarsest if self._in_float64 else expected.dtype.name
+        worst, bound = compare(expected, actual).relative_l2, self._bound(dtype)
         if worst <= bound or self._as_near(feed, name, expected, actual):
             return None
         return f"it changed output {name}: relative L2 {worst:.1e}, allowed {bound:.0e}"
@@ -230,6 +234,7 @@ class Watch:
             known = [entry for entry in exact if entry is not None]
             if len(known) != len(exact):
                 raise
+            self._in_float64 = True
             return known
         return outputs
 
@@ -247,6 +252,19 @@ def _equal(one: Any, other: Any) -> bool:
             np.all(one == other)
         )
     return bool(one == other)
+
+
+def _coarsest(model: ModelProto) -> str:
+    """The float type of stored tensors, inputs and outputs that rounds most; float32 where there is none."""
+    numbers = {entry.data_type for entry in model.graph.initializer}
+    numbers |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    known = {name: _ROUNDING[name] for number in numbers if (name := _type_name(number)) in _ROUNDING}
+    return max(known, key=lambda name: known[name], default="float32")
+
+
+def _type_name(number: int) -> str:
+    known = number in TensorProto.DataType.values() and number != TensorProto.UNDEFINED
+    return helper.tensor_dtype_to_np_dtype(number).name if known else ""
 
 
 def _signature(model: ModelProto) -> list[bytes]:
