@@ -17,7 +17,7 @@ from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import BackendOptions, Runner
 from rectexport.runtime.base.tolerance import Tolerance
-from rectexport.runtime.engines.backends import open_backend
+from rectexport.runtime.engines.backends import choose_backend, open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.package.folder import Package, check_outside
@@ -52,13 +52,14 @@ def compare_package(request: Request, progress: Progress) -> Finished:
         with log.step("load"):
             package = Package.open(request.package)
             package.verify_files()
-            opened = _opener(request)
-            runner = opened(package)
-            engine = stack.enter_context(Session(package, runner))
+            options = BackendOptions(allow_unproven=request.allow_unproven)
+            runner, choice = choose_backend(package, request.backend, options, prove=False)
+            engine = stack.enter_context(Session(package, runner, choice))
             reference, inner = open_reference(request.against, package, log)
             stack.callback(reference.close)
             log.say(f"package: {package.path} on {runner.description}")
             log.say(f"reference: {reference.description}")
+        opened = partial(open_backend, name=request.backend, options=options, prove=False)
         setup = _setup(request, opened, package, engine, runner, reference, inner)
         with log.step("compare"):
             cases = make_cases(package, request.inputs, request.shapes, scaling)
@@ -66,11 +67,6 @@ def compare_package(request: Request, progress: Progress) -> Finished:
     done = Finished(outcome, reference.description, runner.description)
     keep(done, request)
     return done
-
-
-def _opener(request: Request) -> Callable[[Package], Runner]:
-    options = BackendOptions(allow_unproven=request.allow_unproven)
-    return partial(open_backend, name=request.backend, options=options, prove=False)
 
 
 def _setup(
@@ -92,7 +88,7 @@ def _setup(
         rebuilt=_rebuilt_bound(plain, tolerance),
         reference=reference,
         tolerance=tolerance,
-        layers=make_layers(package, opened, inner, tolerance, memory, plain, request.per_layer),
+        layers=make_layers(package, opened, inner, tolerance, memory, plain, request.per_layer, engine.backend.name),
         per_layer=request.per_layer,
         no_layers=_NO_ONNX,
     )
