@@ -15,6 +15,7 @@ from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.checking.parity import ParityReport
 from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
+from rectexport.exporter.checking.windows import tiling_entries
 from rectexport.exporter.frontend.adapt import adapt_source
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
@@ -97,7 +98,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             first = models[0]
             changes = first.changes.as_dict(traced.model, first.model, source.parameters)
             package_writer.write_json(folder / REWRITES, changes)
-            _write(folder, models, source, traced.inputs, report, options, log)
+            _write(folder, models, source, traced, report, options, log)
             written = Package.open(folder)  # a package that cannot be read must not replace one that can
             if options.report:
                 _add_report(written, out.resolve().name)
@@ -176,7 +177,7 @@ def _write(
     folder: Path,
     models: Sequence[TargetModel],
     source: Source,
-    inputs: Sequence[InputPlan],
+    traced: Traced,
     report: ParityReport,
     options: ExportOptions,
     log: Log,
@@ -192,7 +193,7 @@ def _write(
         folder,
         models[0].model,
         source,
-        inputs,
+        traced.inputs,
         models[0].results,
         report.tolerance.as_dict(),
         options.recorded(),
@@ -200,6 +201,7 @@ def _write(
         [proof.as_dict() for proof in report.proofs],
         engine_files(models),
         {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
+        tiling_entries(traced.model),
     )
     for name in (*(entry.file for entry in models), WEIGHTS):
         if (folder / name).is_file():

@@ -68,7 +68,7 @@ def test_a_package_is_called_package_everywhere() -> None:
 
 def test_commands_that_open_an_engine_can_allow_an_unproven_one() -> None:
     found = {name for name, entry in parameters() if "--allow-unproven" in entry.opts}
-    assert found == {"verify", "parity", "serve", "ray-config", "bench"}
+    assert found == {"verify", "parity", "serve", "ray-config", "bench", "run"}
     assert as_flag(Option("allow_unproven", True)) == "--allow-unproven"
 
 
