@@ -99,12 +99,15 @@ def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optim
             ready, kept = prepare(model), ""
         except BadInput as error:
             ready, kept = infer_shapes(model), str(error)
-    try:
-        return _run(model, ready, context, options, feeds, log, kept)
-    except ChangedByPreparation as error:
-        old, new = dialect.default_opset(model), dialect.default_opset(ready)
-        reason = f"converting it from opset {old} to {new} changes what it computes: {error}"
-    return _run(model, infer_shapes(model), replace(context, decisions=[]), options, feeds, log, reason)
+    for candidate in (ready, infer_shapes(model)):
+        try:
+            return _run(model, candidate, replace(context, decisions=[]), options, feeds, log, kept)
+        except ChangedByPreparation as error:
+            old, new = dialect.default_opset(model), dialect.default_opset(candidate)
+            if old != new:
+                kept = f"converting it from opset {old} to {new} changes what it computes: {error}"
+    # Shape inference alone makes some models invalid, such as those with sparse initializers.
+    return _run(model, model, replace(context, decisions=[]), options, feeds, log, kept)
 
 
 def _run(
