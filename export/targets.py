@@ -114,6 +114,7 @@ def _lower(
     passes = select_passes(context, _pipeline(options).passes)
     exact, rounding = _split([changes.watched(entry) for entry in passes])
     model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
+    changes.keep(results)
     _check_fold(options, results)
     check_finished(model, context, results)
     for entry in rounding:

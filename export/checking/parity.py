@@ -91,7 +91,8 @@ def check_parity(
 ) -> ParityReport:
     """Compare at every case (default: `parity_cases`); a miss adds the first layer that diverges and its region.
 
-    ONNX Runtime is compared tensor by tensor, engines by their outputs alone. With engines, and where cases are not
+    ONNX Runtime is compared tensor by tensor; other engines by their outputs, with a note on inner tensors at the first
+    case. With engines, and where cases are not
     given, both are also compared at `value_cases`.
     """
     report = ParityReport(reference.description, tolerance)
@@ -106,7 +107,8 @@ def check_parity(
         _add_to(main, label, expected, actual, tolerance)
         for check in others:
             check.compare(label, feeds, expected, tolerance)
-        case.layers = _compare_layers(model, reference, _one_row(feeds, inputs))
+        first = others if not report.cases else []
+        case.layers = _compare_layers(model, reference, _one_row(feeds, inputs), tolerance, first)
         judge_layers(case, tolerance)
         _keep_goldens(report, label, feeds, expected)
         report.cases.append(case)
@@ -254,9 +256,17 @@ def _one_row(feeds: Mapping[str, Array], inputs: Sequence[InputPlan]) -> dict[st
     }
 
 
-def _compare_layers(model: ModelProto, reference: Reference, feeds: Mapping[str, Array]) -> list[LayerReport]:
+def _compare_layers(
+    model: ModelProto,
+    reference: Reference,
+    feeds: Mapping[str, Array],
+    tolerance: Tolerance,
+    others: Sequence[EngineCheck],
+) -> list[LayerReport]:
     inner = [name for node in model.graph.node for name in node.output if name]
     expected = reference.tensors(feeds, set(inner))
+    for check in others:
+        check.compare_inner(model, feeds, expected, reference.layer, tolerance)
     actual = run_inner(model, feeds, [name for name in inner if name in expected])
     return [
         compare_layer(name, reference.layer(name), expected[name], got)

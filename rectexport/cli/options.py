@@ -108,6 +108,14 @@ def backend(help: str, metavar: str = "NAME") -> Any:
 
 Backend = Annotated[str, backend(f"Engine: {', '.join(BACKENDS)}, or auto, the first of these that works here.")]
 Backends = Annotated[str, backend(f"Engines: {', '.join(BACKENDS)}.", "NAME[,NAME]")]
+AllowUnproven = Annotated[
+    bool,
+    _option(
+        "--allow-unproven",
+        help="Run an engine although its answers disagree with the source model's.",
+        panel=ENGINE,
+    ),
+]
 Device = Annotated[int, _option("--device", metavar="N", min=0, help="Index of the GPU.", panel=ENGINE)]
 Threads = Annotated[
     int,

@@ -74,6 +74,7 @@ def bench(
         ),
     ] = Flags.batch,
     backend: options.Backends = Flags.backend,
+    allow_unproven: options.AllowUnproven = Flags.allow_unproven,
     device: options.Device = Flags.device,
     threads: options.Threads = Flags.threads,
     no_transfers: Annotated[
@@ -135,6 +136,7 @@ def bench(
         percentile=percentile,
         threads=threads,
         device=device,
+        allow_unproven=allow_unproven,
         transfers=not no_transfers,
     )
     with run.reported(), Progress(run.console) as progress:

@@ -76,6 +76,7 @@ def parity(
         str, typer.Option(metavar="S[,S,S]", help="For images, see --mean.", rich_help_panel=options.INPUTS)
     ] = "1",
     backend: options.Backend = options.DEFAULT_BACKEND,
+    allow_unproven: options.AllowUnproven = False,
     per_layer: Annotated[
         bool,
         typer.Option(
@@ -123,6 +124,7 @@ def parity(
         package=package,
         against=Against(against, arch, trust_pickle, rectify_model, tolerance),
         backend=backend,
+        allow_unproven=allow_unproven,
         inputs=inputs,
         mean=mean,
         std=std,
