@@ -40,14 +40,7 @@ def run_package(
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="OUT",
-            help="A folder for one .npz for each input; for a single input also a file: .npz, .npy, .tif.",
-            rich_help_panel=options.OUTPUT,
-            show_default=False,
-        ),
+        options.out("OUT", "A folder for one .npz for each input; for a single input also a file: .npz, .npy, .tif."),
     ],
     tile: Annotated[
         str | None,
