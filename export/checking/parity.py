@@ -203,10 +203,10 @@ def _case_shape(entry: InputPlan, label: str) -> Shape:
         if high == MAX_DIMENSION:
             high = UNBOUNDED_FACTOR * bounds.opt[axis]
         rest = int(np.prod(shape[:axis] + shape[axis + 1 :], dtype=np.int64))
-        high = max(min(high, MAX_ELEMENTS // max(rest, 1)), bounds.opt[axis])
+        high = max(bounds.floor(axis, min(high, MAX_ELEMENTS // max(rest, 1))), bounds.opt[axis])
         if label == "odd":
-            start = low + (high - low) * (position + 1) // (len(bounds.dynamic_axes) + 2)
-            high = odd_size(low, start, high, odd)
+            start = bounds.floor(axis, low + (high - low) * (position + 1) // (len(bounds.dynamic_axes) + 2))
+            high = odd_size(low, start, high, odd, bounds.step_of(axis))
             odd.add(high)
         shape[axis] = high
     return tuple(shape)
