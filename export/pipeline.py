@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
+from rectexport.exporter.base.quiet import kept_in
 from rectexport.exporter.checking.engines import CPU_ENGINES, ONNXRUNTIME, PRECISIONS, EngineCheck, installed_engines
 from rectexport.exporter.checking.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.checking.reference import Reference, make_reference
@@ -78,11 +79,18 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
         require("jinja2")
     plan = plan_inputs(source, shapes)
     with replaced_directory(out, FILE_NAME) as folder:
-        with log.step("trace"):
+        with log.step("trace"), kept_in(out.with_name(f"{out.name}.failed.log")):
             source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
             for swap in swaps:
                 log.say(f"adapted {swap}")
-            traced = trace(source, plan.inputs, options.graph_opset, options.dynamic_shapes)
+            traced = trace(
+                source,
+                plan.inputs,
+                options.graph_opset,
+                options.dynamic_shapes,
+                timeout=options.trace_timeout,
+                say=log.detail,
+            )
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
@@ -96,9 +104,9 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             reference, tolerance = make_reference(source, traced), _tolerance(source, options)
             if options.bf16:
                 log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
-                report = _check_emulated(model, reference, traced.inputs, tolerance)
+                report = _check_emulated(model, reference, traced, tolerance)
             else:
-                report = _check_on_engines(model, path, reference, traced.inputs, tolerance, options)
+                report = _check_on_engines(model, path, reference, traced, tolerance, options)
             for proof in report.proofs:
                 log.say(proof.describe())
         if not report.passed:
@@ -170,7 +178,7 @@ def _check_on_engines(
     model: ModelProto,
     path: Path,
     reference: Reference,
-    inputs: Sequence[InputPlan],
+    traced: Traced,
     tolerance: Tolerance,
     options: ExportOptions,
 ) -> ParityReport:
@@ -181,7 +189,7 @@ def _check_on_engines(
         if check.name != ONNXRUNTIME:
             check.open(path, outputs)
     try:
-        return check_parity(model, path, reference, inputs, tolerance, engines=checks)
+        return check_parity(model, path, reference, traced.inputs, tolerance, engines=checks, judge=traced.judge)
     finally:
         for check in checks:
             check.close()
@@ -206,13 +214,11 @@ def _unproven(target: str, report: ParityReport) -> str:
     return f"not proven on {target}: rectexport build, on a machine with a GPU, compares the engine that it makes"
 
 
-def _check_emulated(
-    model: ModelProto, reference: Reference, inputs: Sequence[InputPlan], tolerance: Tolerance
-) -> ParityReport:
+def _check_emulated(model: ModelProto, reference: Reference, traced: Traced, tolerance: Tolerance) -> ParityReport:
     with scratch_folder() as folder:
         emulated = bfloat16.emulate(model)
         path = package_writer.write_model(folder, emulated, {})
-        report = check_parity(emulated, path, reference, inputs, tolerance)
+        report = check_parity(emulated, path, reference, traced.inputs, tolerance, judge=traced.judge)
     report.backend = "onnxruntime CPU, bfloat16 emulated in float32"
     return report
 
@@ -229,7 +235,8 @@ def _describe(entry: InputPlan) -> str:
     bounds = entry.range
     if not bounds.dynamic_axes:
         return f"{entry.name} {format_shape(bounds.opt)} {entry.example.dtype}"
-    return f"{entry.name} {format_shape(bounds.min)} .. {format_shape(bounds.max)} {entry.example.dtype}"
+    steps = f" in steps of {format_shape(bounds.step)}" if bounds.step else ""
+    return f"{entry.name} {format_shape(bounds.min)} .. {format_shape(bounds.max)}{steps} {entry.example.dtype}"
 
 
 def _tolerance(source: Source, options: ExportOptions) -> Tolerance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,8 +74,11 @@ def check_parity(
     tolerance: Tolerance,
     cases: Mapping[str, Mapping[str, Array]] | None = None,
     engines: Sequence[EngineCheck] = (),
+    judge: Sequence[Mapping[str, Shape]] = (),
 ) -> ParityReport:
-    """Compare at every case (default: `parity_cases`); a miss adds the first layer that diverges and its region.
+    """Compare at every case; a miss adds the first layer that diverges and its region.
+
+    The cases are by default those of `parity_cases`, with the shapes in `judge`.
 
     ONNX Runtime is compared tensor by tensor, engines by their outputs alone. With engines, and where cases are not
     given, both are also compared at `value_cases`.
@@ -83,7 +87,7 @@ def check_parity(
     runner = OnnxRuntimeRunner(model_path)
     main = next((check for check in engines if check.name == ONNXRUNTIME), None)
     others = [check for check in engines if check is not main]
-    for label, feeds in (cases or parity_cases(inputs)).items():
+    for label, feeds in (cases or parity_cases(inputs, judge)).items():
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
         answers, actual = reference.outputs(feeds), runner.run(feeds)
         expected = dict(zip(actual, answers, strict=True))
@@ -177,10 +181,11 @@ def _rounding_bound(
     return replace(tolerance, relative_l2=worst) if worst > tolerance.relative_l2 else tolerance
 
 
-def parity_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
-    """Feeds by label: only the example if all shapes are static, else opt, min, max and odd sizes.
+def parity_cases(inputs: Sequence[InputPlan], judge: Sequence[Mapping[str, Shape]] = ()) -> dict[str, dict[str, Array]]:
+    """Feeds by label: only the example if all shapes are static, else opt, min, max, odd sizes, and those to judge.
 
-    The odd case gives every dynamic axis a different odd size, so that swapped axes are found.
+    The odd case gives every dynamic axis a different odd size, so that swapped axes are found. `judge` has shapes at
+    which the trace is least certain, by input.
     """
     if not any(entry.range.dynamic_axes for entry in inputs):
         return {"example": {entry.name: entry.example for entry in inputs}}
@@ -189,6 +194,11 @@ def parity_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
         feeds = {entry.name: fit_example(entry.example, _case_shape(entry, label)) for entry in inputs}
         if not any(_same_shapes(feeds, other) for other in cases.values()):
             cases[label] = feeds
+    for number, shapes in enumerate(judge, 1):
+        feeds = {entry.name: fit_example(entry.example, shapes[entry.name]) for entry in inputs}
+        small = max(math.prod(shape) for shape in shapes.values()) <= MAX_ELEMENTS
+        if small and not any(_same_shapes(feeds, other) for other in cases.values()):
+            cases[f"size {number}"] = feeds
     return cases
 
 

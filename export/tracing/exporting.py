@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch.export import Dim
 
-from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.tracing.axes import AskedAxis
 from rectexport.exporter.tracing.guards import Axis, Guard, drop_unused_sizes, take_guards
 from rectexport.runtime.base.shapes import MAX_DIMENSION
@@ -84,9 +83,9 @@ def export_range(request: Request) -> Exported:
 
 
 def concerns_sizes(error: BaseException) -> bool:
-    """Whether torch refused the range, and not the model."""
+    """Whether torch refused the range, and not the model: at one size it may take it."""
     text = str(error)
-    return "Constraints violated" in text or "inconsistent min" in text or "constraint" in type(error).__name__.lower()
+    return "Constraints violated" in text or "inconsistent min" in text or "SymInt" in text
 
 
 def _attempts(request: Request) -> list[Callable[[], Exported]]:

@@ -120,9 +120,7 @@ def broken(guard: Guard, inputs: Sequence[InputPlan], symbols: Mapping[Axis, str
         groups.setdefault(symbols.get(axis, f"{axis}"), []).append(axis)
     choices = [_sizes(inputs, members[0], _share(len(groups))) for members in groups.values()]
     for combination in itertools.islice(itertools.product(*choices), MOST_COMBINATIONS):
-        sizes = {
-            axis: size for members, size in zip(groups.values(), combination, strict=True) for axis in members
-        }
+        sizes = {axis: size for members, size in zip(groups.values(), combination, strict=True) for axis in members}
         if not guard.holds(sizes):
             yield sizes
 
@@ -142,5 +140,7 @@ def _sizes(inputs: Sequence[InputPlan], axis: Axis, most: int) -> list[int]:
         return list(sizes)
     first = list(sizes[: most // 2])
     rest = sizes[most // 2 :]
-    chosen = [rest[(len(rest) - 1) * place // (most // 2 - 1)] for place in range(most // 2)] if most > 3 else [rest[-1]]
+    chosen = (
+        [rest[(len(rest) - 1) * place // (most // 2 - 1)] for place in range(most // 2)] if most > 3 else [rest[-1]]
+    )
     return sorted({*first, *chosen})

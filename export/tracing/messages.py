@@ -51,7 +51,10 @@ def refused(
         assert error is not None
         return not_traced(source, inputs, error)
     entry, index = inputs[axis[0]], axis[1]
-    reason = _reason(text, request.symbols.get(axis, "")) if failure is None else describe_failure(inputs, axis, failure)
+    if failure is not None:
+        reason = f"{_failure(inputs, axis, failure)}{in_module(failure.module)}"
+    else:
+        reason = _reason(text, axis, request)
     tried = f" (at {format_shape(entry.range.opt)} it can be traced)" if fixed else ""
     return f"{source.name}: {_asked(entry, index)}, but the model does not allow all of it: {reason}; {NARROW}{tried}"
 
@@ -60,29 +63,20 @@ def too_wide(
     source: Source, inputs: Sequence[InputPlan], found: Sequence[Working], plans: Sequence[InputPlan] | None
 ) -> str:
     """For a range in which PyTorch itself fails; plans have the ranges that were tried, and work."""
-    narrowed = [entry for entry in found if entry.failure is not None] or list(found)
-    first = narrowed[0]
     sentences = []
-    for entry in narrowed:
-        plan, index = inputs[entry.axis[0]], entry.axis[1]
-        assert entry.failure is not None
-        sentences.append(
-            f"{_asked(plan, index)}, but the model {_works(plan, index, entry)}: "
-            f"{describe_failure(inputs, entry.axis, entry.failure)}"
-        )
-    told = f"{source.name}: {'; '.join(sentences)}"
-    if plans is None:
-        return f"{told}; {NARROW}"
-    if all(entry.low == entry.high for entry in narrowed):
-        plan = inputs[first.axis[0]]
-        return f"{told}; {NARROW}: tried, and it works: {_flags(plans)}" if plan else told
-    return f"{told}; {NARROW}. Tried, and it works: {_flags(plans)}"
+    for working in found:
+        if working.failure is not None:
+            entry, index = inputs[working.axis[0]], working.axis[1]
+            works = f"{_works(entry, index, working)}{in_module(working.failure.module)}"
+            sentences.append(f"{_asked(entry, index)}, {works}: {_failure(inputs, working.axis, working.failure)}")
+    tried = f"; tried, and it works: {_flags(plans)}" if plans is not None else ""
+    return f"{source.name}: {'; '.join(sentences)}; {NARROW}{tried}"
 
 
-def describe_failure(inputs: Sequence[InputPlan], axis: Axis, failure: Failure) -> str:
-    """At which size PyTorch fails, with what, and in which module."""
+def _failure(inputs: Sequence[InputPlan], axis: Axis, failure: Failure) -> str:
+    """At which size PyTorch fails, and with what."""
     name, size = axis_name(inputs[axis[0]], axis[1]), failure.shapes[axis[0]][axis[1]]
-    return f"at {name} {size} PyTorch fails with {failure.reason}{in_module(failure.module)}"
+    return f"at {name} {size} PyTorch fails with {failure.reason}"
 
 
 def axis_name(entry: InputPlan, axis: int) -> str:
@@ -100,18 +94,18 @@ def _asked(entry: InputPlan, axis: int) -> str:
 
 
 def _works(entry: InputPlan, axis: int, working: Working) -> str:
-    name, low, high = axis_name(entry, axis), entry.range.min[axis], entry.range.max[axis]
+    name, low, high, step = axis_name(entry, axis), entry.range.min[axis], entry.range.max[axis], working.step
     if working.low == working.high:
-        return f"runs at {working.low} alone"
+        return f"but the model works at {name} {working.low} alone"
     parts = []
-    if working.step > entry.range.step_of(axis):
-        offset = working.low % working.step
-        parts.append(f"runs at multiples of {working.step}" if not offset else f"runs at sizes {working.step} apart")
-    if working.low - low >= working.step or not parts:
-        parts.append(f"has {working.low} for the smallest {name} that works")
-    if high - working.high >= working.step and high != MAX_DIMENSION:
-        parts.append(f"has {working.high} for the largest {name} that works")
-    return " and ".join(parts)
+    if step > entry.range.step_of(axis):
+        multiples = f"multiples of {step}" if working.low % step == 0 else f"steps of {step} from {working.low} on"
+        parts.append(f"but the model works at {multiples} alone")
+    if working.low - low >= step or not parts:
+        parts.append(f"smallest {name} that works: {working.low}")
+    if high - working.high >= step and high != MAX_DIMENSION:
+        parts.append(f"largest {name} that works: {working.high}")
+    return ", ".join(parts)
 
 
 def _flags(plans: Sequence[InputPlan]) -> str:
@@ -158,10 +152,21 @@ def _violations(text: str) -> str:
     return f"dynamic_shapes: {'; '.join(reasons)[:600]}; torch suggests {', '.join(fixes)[:300] or 'nothing'}"
 
 
-def _reason(text: str, symbol: str) -> str:
+def _reason(text: str, axis: Axis, request: Request) -> str:
+    symbol = request.symbols.get(axis, "")
     lines = [line.strip(" -") for line in text.splitlines() if re.search(rf"\b{re.escape(symbol)}\b", line)]
     telling = next((line for line in lines if "values" in line or "specialized" in line), (lines or [text])[0])
-    return telling.partition(". ")[0][:300]
+    plain = _SIZE.sub(lambda found: _symbol(found, request), telling.partition(". ")[0].replace(f"{symbol} = L[", "L["))
+    return plain.rstrip(".")[:300]
+
+
+#: What torch calls the size of an input's axis: L['x'].size()[2].
+_SIZE = re.compile(r"L\['(\w+)'\](?:\[(\d+)\])?\.size\(\)\[(\d+)\]")
+
+
+def _symbol(found: re.Match[str], request: Request) -> str:
+    index = int(found[2]) if found[2] else request.names.index(found[1]) if found[1] in request.names else 0
+    return request.symbols.get((index, int(found[3])), "a size")
 
 
 #: What torch says of a model that reads values of tensors, and what to do about it; each remedy is tried in the tests.
@@ -188,7 +193,11 @@ def advice(error: BaseException) -> str:
 def _user_line(error: BaseException) -> str:
     """The innermost line of the model's own code, as it is written."""
     for entry in reversed(traceback.extract_tb(error.__traceback__)):
-        if "/torch/" not in entry.filename and "rectexport" not in entry.filename and "/export/tracing/" not in entry.filename:
+        if (
+            "/torch/" not in entry.filename
+            and "rectexport" not in entry.filename
+            and "/export/tracing/" not in entry.filename
+        ):
             return linecache.getline(entry.filename, entry.lineno or 0).strip()
     return ""
 
@@ -200,7 +209,14 @@ def root(error: BaseException) -> BaseException:
     return error
 
 
-
-
 def conversion_advice(program: Any, error: BaseException) -> str:
-    return ""
+    """Which operator torch.onnx has no translation for, and the module that it is in; starts with a semicolon."""
+    found = re.search(r"op='([\w.]+)'", str(root(error)))
+    if found is None:
+        return ""
+    for node in program.graph.nodes:
+        stack = node.meta.get("nn_module_stack")
+        if stack and str(node.target).startswith(found[1]):
+            module = list(stack.values())[-1][0]
+            return f"; {found[1]}{in_module(module)} has no ONNX form: compute it from other operations"
+    return f"; {found[1]} has no ONNX form: compute it from other operations"

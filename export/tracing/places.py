@@ -20,7 +20,9 @@ def module_of_error(model: Any, error: BaseException) -> str:
     chain = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
-    places = (_innermost(model, (frame for frame, _ in traceback.walk_tb(entry.__traceback__))) for entry in chain[::-1])
+    places = (
+        _innermost(model, (frame for frame, _ in traceback.walk_tb(entry.__traceback__))) for entry in chain[::-1]
+    )
     return next((place for place in places if place), "")
 
 

@@ -79,9 +79,7 @@ def _asked(inputs: Sequence[InputPlan]) -> list[dict[int, AskedAxis]]:
 def _request(
     source: Source, inputs: Sequence[InputPlan], asked: Sequence[Mapping[int, AskedAxis]], own: Any = None
 ) -> Request:
-    arguments = tuple(
-        torch.from_numpy(_traceable(entry, dims)) for entry, dims in zip(inputs, asked, strict=True)
-    )
+    arguments = tuple(torch.from_numpy(_traceable(entry, dims)) for entry, dims in zip(inputs, asked, strict=True))
     return Request(source.model, tuple(entry.name for entry in inputs), arguments, asked, own)
 
 

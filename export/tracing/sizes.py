@@ -161,7 +161,9 @@ def _bisect(runs: Callable[[int], bool], good: int, end: int, step: int) -> int:
     return good + way * near
 
 
-def narrowed(inputs: Sequence[InputPlan], found: Sequence[Working], symbols: Mapping[Axis, str]) -> tuple[InputPlan, ...]:
+def narrowed(
+    inputs: Sequence[InputPlan], found: Sequence[Working], symbols: Mapping[Axis, str]
+) -> tuple[InputPlan, ...]:
     """The inputs over the sizes that work."""
     by_axis = {entry.axis: entry for entry in found}
     by_symbol = {symbols[entry.axis]: entry for entry in found if entry.axis in symbols}

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: Default limit of one trace, in seconds, and how often to say what it is doing.
-DEFAULT_LIMIT, INTERVAL = 600.0, 15.0
+#: How often to say what the block is doing, in seconds.
+INTERVAL = 10.0
 
 
 class TooLong(BaseException):
@@ -26,7 +26,10 @@ class TooLong(BaseException):
 def limited(
     seconds: float | None, say: Callable[[float], None] | None = None, interval: float = INTERVAL
 ) -> Iterator[None]:
-    """Raise TooLong within the block after `seconds`; None sets no limit. `say` is called every `interval` seconds."""
+    """Raise TooLong within the block after `seconds`; None sets no limit.
+
+    `say` is called every `interval` seconds with the seconds so far, and once more before the end.
+    """
     thread, done = threading.get_ident(), threading.Event()
     watch = threading.Thread(target=_watch, args=(thread, done, seconds, say, interval), daemon=True)
     watch.start()
@@ -43,9 +46,13 @@ def _watch(
 ) -> None:
     begin = time.monotonic()
     end = None if seconds is None else begin + seconds
+    told = False
     while not done.wait(interval if end is None else max(min(interval, end - time.monotonic()), 0.05)):
         now = time.monotonic()
         if end is not None and now >= end:
+            if say is not None and not told:
+                say(now - begin)
+            told = True
             _raise_in(thread, TooLong)  # again, where something caught the one before
             done.wait(1)
         elif say is not None:

@@ -110,16 +110,14 @@ def _trace_program(source: Source, inputs: tuple[InputPlan, ...], opset: int, dy
 
 def _program_inputs(program: Any, inputs: Sequence[InputPlan]) -> tuple[InputPlan, ...]:
     shapes = program_shapes.user_shapes(program)
-    return tuple(
-        program_shapes.with_program_range(entry, shape) for entry, shape in zip(inputs, shapes, strict=True)
-    )
+    return tuple(program_shapes.with_program_range(entry, shape) for entry, shape in zip(inputs, shapes, strict=True))
 
 
 def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset: int) -> Traced:
     inputs = _program_inputs(program, inputs)
     output_names = naming.output_names(source, program, inputs)
-    program = prepare(source, program)
     try:
+        program = prepare(program)
         converted: Any = torch.onnx.export(
             program,
             opset_version=opset,

@@ -171,9 +171,7 @@ def with_multiples(name: str, bounds: ShapeRange, multiples: Shape, flag: str) -
                 raise UsageError(
                     f"input {name}, axis {axis}: {side} is {size}, which is no multiple of {step} ({flag}); give {near}"
                 )
-    steps = tuple(
-        step if low != high else 1 for low, high, step in zip(bounds.min, bounds.max, multiples, strict=True)
-    )
+    steps = tuple(step if low != high else 1 for low, high, step in zip(bounds.min, bounds.max, multiples, strict=True))
     return replace(bounds, step=steps if any(step > 1 for step in steps) else ())
 
 

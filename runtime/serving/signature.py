@@ -70,7 +70,9 @@ class ServedTensor:
             str(low) if low == high else f"{low}.." if high == UNBOUNDED else f"{low}..{high}"
             for low, high in self.bounds
         ]
-        spaced = [f"{size} in steps of {step}" if step > 1 else size for size, step in zip(sizes, self.steps, strict=True)]
+        spaced = [
+            f"{size} in steps of {step}" if step > 1 else size for size, step in zip(sizes, self.steps, strict=True)
+        ]
         return f"[{', '.join(spaced)}]"
 
     def metadata(self) -> dict[str, Any]:
