@@ -138,9 +138,6 @@ def _sizes(inputs: Sequence[InputPlan], axis: Axis, most: int) -> list[int]:
     sizes = range(low, high + 1, step)
     if len(sizes) <= most:
         return list(sizes)
-    first = list(sizes[: most // 2])
-    rest = sizes[most // 2 :]
-    chosen = (
-        [rest[(len(rest) - 1) * place // (most // 2 - 1)] for place in range(most // 2)] if most > 3 else [rest[-1]]
-    )
-    return sorted({*first, *chosen})
+    half = max(most // 2, 2)
+    spread = (half + (len(sizes) - 1 - half) * place // (half - 1) for place in range(half))
+    return sorted({*sizes[:half], *(sizes[place] for place in spread)})

@@ -13,7 +13,7 @@ from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.tracing.axes import image_axis
 from rectexport.exporter.tracing.exporting import Request
 from rectexport.exporter.tracing.guards import Axis
-from rectexport.exporter.tracing.places import module_of_error
+from rectexport.exporter.tracing.places import is_model_code, module_of_error
 from rectexport.exporter.tracing.sizes import Failure, Working
 from rectexport.runtime.base.shapes import MAX_DIMENSION, format_shape
 from rectexport.runtime.base.texts import summary
@@ -193,11 +193,7 @@ def advice(error: BaseException) -> str:
 def _user_line(error: BaseException) -> str:
     """The innermost line of the model's own code, as it is written."""
     for entry in reversed(traceback.extract_tb(error.__traceback__)):
-        if (
-            "/torch/" not in entry.filename
-            and "rectexport" not in entry.filename
-            and "/export/tracing/" not in entry.filename
-        ):
+        if is_model_code(entry.filename):
             return linecache.getline(entry.filename, entry.lineno or 0).strip()
     return ""
 

@@ -6,7 +6,7 @@
     aminmax(x)                          amin(x), amax(x)
     a // b of sizes, where a may be < 0 (a - a % b) // b: ONNX's Div of integers rounds towards 0
 
-Window i of an adaptive pool over n positions is [floor(i n / k), ceil((i + 1) n / k)), see ATen/native/AdaptivePooling.h.
+Window i of an adaptive pool over n positions is [floor(i n / k), ceil((i + 1) n / k)) (AdaptivePooling.h of ATen).
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import sympy
 import torch
 from torch import nn
 
-#: Code below these folders is torch's; a line there tells a user nothing.
-_TORCH = str(Path(torch.__file__).parent)
+#: Code in these folders is not the model's: torch, its symbolic algebra, and the exporter.
+_FOREIGN = (str(Path(torch.__file__).parent), str(Path(sympy.__file__).parent), str(Path(__file__).parents[1]), "<")
 
 
 def module_of_error(model: Any, error: BaseException) -> str:
@@ -20,9 +21,8 @@ def module_of_error(model: Any, error: BaseException) -> str:
     chain = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
-    places = (
-        _innermost(model, (frame for frame, _ in traceback.walk_tb(entry.__traceback__))) for entry in chain[::-1]
-    )
+    tracebacks = [traceback.walk_tb(entry.__traceback__) for entry in reversed(chain)]
+    places = (_innermost(model, (frame for frame, _ in entries)) for entries in tracebacks)
     return next((place for place in places if place), "")
 
 
@@ -36,13 +36,14 @@ def line_of_frame(frame: FrameType | None) -> str:
     """File and line of the innermost code that is not torch's, as in net.py:12."""
     for entry, line in traceback.walk_stack(frame) if frame is not None else ():
         path = entry.f_code.co_filename
-        if not path.startswith((_TORCH, "<")) and "sympy" not in path and _is_forward(entry):
+        if is_model_code(path) and isinstance(entry.f_locals.get("self"), nn.Module):
             return f"{Path(path).name}:{line}"
     return ""
 
 
-def _is_forward(frame: FrameType) -> bool:
-    return isinstance(frame.f_locals.get("self"), nn.Module)
+def is_model_code(path: str) -> bool:
+    """Whether a file may be the model's own code: not torch's, nor the exporter's."""
+    return not path.startswith(_FOREIGN)
 
 
 def _innermost(model: Any, frames: Iterable[FrameType]) -> str:

@@ -107,6 +107,9 @@ def _try(request: Request, inputs: Sequence[InputPlan]) -> _Outcome:
     except Exception as error:
         return _Outcome(error=error)
     trial = Trial(request.model, inputs, request.symbols)
+    failure = corner_failure(trial, inputs)  # torch does not refuse conditions on two axes, as of a flattened plane
+    if failure is not None:
+        return _Outcome(failure=failure)
     judge: list[Sizes] = []
     for guard in exported.guards:
         for sizes in _spread(guard, inputs, request.symbols):

@@ -76,8 +76,8 @@ def trace(
             traced = tracers[source.kind](source, tuple(inputs), opset, dynamic_shapes)
     except TooLong:
         raise BadInput(
-            f"{source.name}: the trace did not end within {timeout:g} s{''.join(place)}; a loop over sizes or pixels is "
-            "written out step by step: fix its sizes (--input), or use tensor operations instead; ",
+            f"{source.name}: the trace did not end within {timeout:g} s{''.join(place)}: a loop in forward is written "
+            "out step by step; use operations on whole tensors instead, or fix the sizes that it depends on; ",
             Option("trace_timeout"),
             " gives it more time",
         ) from None

@@ -64,7 +64,7 @@ def dynamic_dimensions(entries: Sequence[TensorEntry]) -> dict[str, Dimension]:
 
 
 def batch_dimension(entries: Sequence[TensorEntry]) -> Dimension | None:
-    """The dynamic dimension that is the first axis of every input, None if there is none or it may not have any size."""
+    """The dynamic dimension that is the first axis of every input, None if there is none, or none of any size."""
     names = {dimension_name(entry, 0) if entry.shape else "" for entry in entries}
     found = dynamic_dimensions(entries).get(names.pop()) if len(names) == 1 else None
     return found if found is not None and found.step == 1 else None

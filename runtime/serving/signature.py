@@ -66,14 +66,8 @@ class ServedTensor:
     @property
     def expected(self) -> str:
         """The accepted shape, as in [1..64, 3, 8, 8] or [1..64, 3, 32..320 in steps of 32, 8]."""
-        sizes = [
-            str(low) if low == high else f"{low}.." if high == UNBOUNDED else f"{low}..{high}"
-            for low, high in self.bounds
-        ]
-        spaced = [
-            f"{size} in steps of {step}" if step > 1 else size for size, step in zip(sizes, self.steps, strict=True)
-        ]
-        return f"[{', '.join(spaced)}]"
+        parts = zip(self.bounds, self.steps, strict=True)
+        return f"[{', '.join(_sizes(low, high, step) for (low, high), step in parts)}]"
 
     def metadata(self) -> dict[str, Any]:
         """The tensor's entry in the protocol's model metadata."""
@@ -113,6 +107,11 @@ def _range(entry: TensorEntry, axis: int, unbounded: int) -> tuple[int, int]:
     if entry.range is None:
         return 1, unbounded
     return entry.range.min[axis], entry.range.max[axis]
+
+
+def _sizes(low: int, high: int, step: int) -> str:
+    sizes = str(low) if low == high else f"{low}.." if high == UNBOUNDED else f"{low}..{high}"
+    return f"{sizes} in steps of {step}" if step > 1 else sizes
 
 
 def _short(shape: Sequence[int]) -> str:
