@@ -121,7 +121,7 @@ class _Divided:
 @contextmanager
 def _without_printing(kept: list[str]) -> Iterator[None]:
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Divided(stream, kept) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (_Divided(stream, kept) for stream in before)
     try:
         yield
     finally:

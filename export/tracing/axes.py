@@ -90,7 +90,7 @@ def asked_axis(dim: Any) -> AskedAxis:
 def _bounded(high: Any) -> int:
     try:
         return min(int(high), MAX_DIMENSION)
-    except (OverflowError, TypeError, ValueError):  # None, or torch's own infinity
+    except (AttributeError, OverflowError, TypeError, ValueError):  # None, or torch's own infinity
         return MAX_DIMENSION
 
 

@@ -138,7 +138,7 @@ def _unnamed(request: Request) -> Any:
 
 def _hint(asked: AskedAxis) -> Any:
     high = None if asked.high == MAX_DIMENSION else asked.high
-    return Dim.DYNAMIC(min=asked.low, max=high)  # type: ignore[operator]
+    return Dim.DYNAMIC(min=asked.low, max=high)
 
 
 def _shapes(request: Request, make: Callable[[AskedAxis], Any]) -> Any:

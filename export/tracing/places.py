@@ -8,12 +8,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import sympy
 import torch
 from torch import nn
 
-#: Code in these folders is not the model's: torch, its symbolic algebra, and the exporter.
-_FOREIGN = (str(Path(torch.__file__).parent), str(Path(sympy.__file__).parent), str(Path(__file__).parents[1]), "<")
+#: Code in these folders is not the model's: torch, and the exporter.
+_FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<")
 
 
 def module_of_error(model: Any, error: BaseException) -> str:

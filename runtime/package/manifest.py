@@ -134,7 +134,8 @@ class _Reader:
             whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes)
             self._expect(whole and len(sizes) == rank, f"{field}.{side}", f"{rank} positive sizes", sizes)
             sides.append(tuple(sizes))
-        return ShapeRange(*sides, step=self._steps(bounds, sides, f"{field}.step", rank))
+        low, opt, high = sides
+        return ShapeRange(low, opt, high, self._steps(bounds, sides, f"{field}.step", rank))
 
     def _steps(self, bounds: dict[str, Any], sides: Sequence[Shape], field: str, rank: int) -> Shape:
         if "step" not in bounds:

@@ -35,7 +35,6 @@ def request_of(model: nn.Module, step: int = 1, low: int = 8) -> Request:
         lambda size: -size % 4,
         lambda size: (4 - size % 4) % 4,
         lambda size: math.ceil(size / 4) * 4 - size,
-        lambda size: int(math.ceil(size / 4)) * 4 - size,  # noqa: RUF046  a size is no int while torch traces
         lambda size: (size + 3) // 4 * 4 - size,
     ],
 )
