@@ -4,6 +4,7 @@
     adaptive_avg_pool2d(x, k)           dynamic H, W: A_h x A_w^T, where row i of A averages the window of output i
     adaptive_max_pool2d(x, k)           for each axis the maximum over the windows, other positions at -inf
     aminmax(x)                          amin(x), amax(x)
+    clamp(x, -1, 0.5)                   clamp(x, -1.0, 0.5); torch.onnx takes no mixed bounds
     a // b of sizes, where a may be < 0 (a - a % b) // b: ONNX's Div of integers rounds towards 0
 
 Window i of an adaptive pool over n positions is [floor(i n / k), ceil((i + 1) n / k)) (AdaptivePooling.h of ATen).
@@ -26,6 +27,7 @@ _aten = torch.ops.aten
 
 def prepare(program: Any) -> Any:
     """The program with such operators rewritten; itself, changed in place or not at all, where no other is needed."""
+    _float_bounds(program)
     _round_down(program)
     used = {node.target for node in program.graph.nodes if node.op == "call_function"}
     table = {target: function for target, function in _TABLE.items() if target in used}
@@ -45,6 +47,13 @@ def _concerns(node: Any) -> bool:
 def _dynamic_plane(node: Any) -> bool:
     value = node.meta.get("val")
     return isinstance(value, Tensor) and not all(isinstance(size, int) for size in value.shape[-2:])
+
+
+def _float_bounds(program: Any) -> None:
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if node.target is _aten.clamp.default and isinstance(value, Tensor) and value.is_floating_point():
+            node.args = tuple(float(entry) if isinstance(entry, int) else entry for entry in node.args)
 
 
 def _round_down(program: Any) -> None:

@@ -132,8 +132,6 @@ def _step(runs: Callable[[int], bool], opt: int, low: int, high: int, asked: int
         inside = [[size for size in way if low <= size <= high] for way in ways]
         if any(way and all(runs(size) for size in way) for way in inside):
             return step
-        if not any(inside):
-            return None
     return None
 
 
