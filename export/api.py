@@ -38,6 +38,7 @@ def export(
     atol: float | None = None,
     rtol: float | None = None,
     guard: bool = ExportOptions.guard,
+    trace_timeout: float = ExportOptions.trace_timeout,
     report: bool = ExportOptions.report,
     passes: PassPipeline | None = ExportOptions.passes,
 ) -> Package:
@@ -46,7 +47,7 @@ def export(
     model            a module (a copy is exported, in eval mode, on the CPU), an exported program or TorchScript,
                      with float32 weights
     example_inputs   a tuple of tensors, as forward takes them: float32, usually [N, C, H, W], or integers
-    dynamic_shapes   as torch.export.export takes it; None fixes every dimension
+    dynamic_shapes   as torch.export.export takes it; None fixes every dimension; `32 * Dim("h")` is for multiples of 32
     rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes),
                      or "plugin" (nodes with function bodies, which a TensorRT plugin may replace)
     target           the engine that the graph is written for: "onnxruntime", "openvino", "tensorrt" or "portable";
@@ -55,6 +56,7 @@ def export(
     opset            None: 18, or 22 with bf16 (convolutions have bfloat16 since opset 22)
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
     guard            compare the model's outputs around every pass
+    trace_timeout    most seconds that the trace may take
     report           also write report.html into the package; needs jinja2
     passes           which passes may run; None: PassPipeline.default()
 
@@ -73,6 +75,7 @@ def export(
         guard=guard,
         report=report,
         dynamic_shapes=dynamic_shapes,
+        trace_timeout=trace_timeout,
         passes=passes or PassPipeline.default(),
     )
     return run_export(source, ShapeOptions(), Path(out), options, Log()).package

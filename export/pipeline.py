@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
+from rectexport.exporter.base.quiet import kept_in
 from rectexport.exporter.checking.parity import ParityReport
 from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
@@ -72,11 +73,18 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     targets = chosen_targets(options)
     options = replace(options, target=",".join(targets))
     with replaced_directory(out, FILE_NAME) as folder:
-        with log.step("trace"):
+        with log.step("trace"), kept_in(out.with_name(f"{out.name}.failed.log")):
             source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
             for swap in swaps:
                 log.say(f"adapted {swap}")
-            traced = trace(source, plan.inputs, options.graph_opset, options.dynamic_shapes)
+            traced = trace(
+                source,
+                plan.inputs,
+                options.graph_opset,
+                options.dynamic_shapes,
+                timeout=options.trace_timeout,
+                say=log.detail,
+            )
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
@@ -88,7 +96,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             if options.bf16:
                 log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
             reference, tolerance = make_reference(source, traced), _tolerance(source, options)
-            report = compare_models(folder, models, reference, traced.inputs, tolerance, options)
+            report = compare_models(folder, models, reference, traced, tolerance, options)
             for proof in report.proofs:
                 log.say(proof.describe())
         if not report.passed:
@@ -136,7 +144,8 @@ def _describe(entry: InputPlan) -> str:
     bounds = entry.range
     if not bounds.dynamic_axes:
         return f"{entry.name} {format_shape(bounds.opt)} {entry.example.dtype}"
-    return f"{entry.name} {format_shape(bounds.min)} .. {format_shape(bounds.max)} {entry.example.dtype}"
+    steps = f" in steps of {format_shape(bounds.step)}" if bounds.step else ""
+    return f"{entry.name} {format_shape(bounds.min)} .. {format_shape(bounds.max)}{steps} {entry.example.dtype}"
 
 
 def _tolerance(source: Source, options: ExportOptions) -> Tolerance:

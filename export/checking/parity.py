@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,8 +89,11 @@ def check_parity(
     tolerance: Tolerance,
     cases: Mapping[str, Mapping[str, Array]] | None = None,
     engines: Sequence[EngineCheck] = (),
+    judge: Sequence[Mapping[str, Shape]] = (),
 ) -> ParityReport:
-    """Compare at every case (default: `parity_cases`); a miss adds the first layer that diverges and its region.
+    """Compare at every case; a miss adds the first layer that diverges and its region.
+
+    The cases are by default those of `parity_cases`, with the shapes in `judge`.
 
     ONNX Runtime is compared tensor by tensor; other engines by their outputs, with a note on inner tensors at the first
     case. With engines, and where cases are not
@@ -99,7 +103,7 @@ def check_parity(
     runner = OnnxRuntimeRunner(model_path)
     main = next((check for check in engines if check.name == ONNXRUNTIME), None)
     others = [check for check in engines if check is not main]
-    for label, feeds in (cases or parity_cases(inputs)).items():
+    for label, feeds in (cases or parity_cases(inputs, judge)).items():
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
         answers, actual = reference.outputs(feeds), runner.run(feeds)
         expected = dict(zip(actual, answers, strict=True))
@@ -209,10 +213,11 @@ def _rounding_bound(
     return replace(tolerance, relative_l2=worst) if worst > tolerance.relative_l2 else tolerance
 
 
-def parity_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
-    """Feeds by label: only the example if all shapes are static, else opt, min, max and odd sizes.
+def parity_cases(inputs: Sequence[InputPlan], judge: Sequence[Mapping[str, Shape]] = ()) -> dict[str, dict[str, Array]]:
+    """Feeds by label: only the example if all shapes are static, else opt, min, max, odd sizes, and those to judge.
 
-    The odd case gives every dynamic axis a different odd size, so that swapped axes are found.
+    The odd case gives every dynamic axis a different odd size, so that swapped axes are found. `judge` has shapes at
+    which the trace is least certain, by input.
     """
     if not any(entry.range.dynamic_axes for entry in inputs):
         return {"example": {entry.name: entry.example for entry in inputs}}
@@ -221,6 +226,11 @@ def parity_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
         feeds = {entry.name: fit_example(entry.example, _case_shape(entry, label)) for entry in inputs}
         if not any(_same_shapes(feeds, other) for other in cases.values()):
             cases[label] = feeds
+    for number, shapes in enumerate(judge, 1):
+        feeds = {entry.name: fit_example(entry.example, shapes[entry.name]) for entry in inputs}
+        small = max(math.prod(shape) for shape in shapes.values()) <= MAX_ELEMENTS
+        if small and not any(_same_shapes(feeds, other) for other in cases.values()):
+            cases[f"size {number}"] = feeds
     return cases
 
 
@@ -235,10 +245,10 @@ def _case_shape(entry: InputPlan, label: str) -> Shape:
         if high == MAX_DIMENSION:
             high = UNBOUNDED_FACTOR * bounds.opt[axis]
         rest = int(np.prod(shape[:axis] + shape[axis + 1 :], dtype=np.int64))
-        high = max(min(high, MAX_ELEMENTS // max(rest, 1)), bounds.opt[axis])
+        high = max(bounds.floor(axis, min(high, MAX_ELEMENTS // max(rest, 1))), bounds.opt[axis])
         if label == "odd":
-            start = low + (high - low) * (position + 1) // (len(bounds.dynamic_axes) + 2)
-            high = odd_size(low, start, high, odd)
+            start = bounds.floor(axis, low + (high - low) * (position + 1) // (len(bounds.dynamic_axes) + 2))
+            high = odd_size(low, start, high, odd, bounds.step_of(axis))
             odd.add(high)
         shape[axis] = high
     return tuple(shape)

@@ -51,6 +51,17 @@ def export(
     min_shapes: options.MinShapes = None,
     opt_shapes: options.OptShapes = None,
     max_shapes: options.MaxShapes = None,
+    multiple_of: Annotated[
+        list[str] | None,
+        _option(
+            "--multiple-of",
+            metavar="[NAME:]SHAPE",
+            help="What the sizes of each axis are multiples of, as in x:1x1x32x32 for a network that halves its input "
+            "five times.",
+            show_default=False,
+            panel=options.INPUTS,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, options.out("FOLDER", "Folder of the package. [default: out/NAME for a model NAME.pt]")
     ] = None,
@@ -108,6 +119,10 @@ def export(
         _option("--rtol", metavar="[OUTPUT:]VALUE", help="Relative bound of every element.", panel=options.CHECKS),
     ] = None,
     no_guard: options.NoGuard = not ExportOptions.guard,
+    trace_timeout: Annotated[
+        float,
+        _option("--trace-timeout", metavar="SECONDS", help="Longest time that the trace may take.", panel=options.RUN),
+    ] = ExportOptions.trace_timeout,
     dry_run: Annotated[
         bool,
         _option("--dry-run", help="Load the model and print what would be done; write nothing.", panel=options.RUN),
@@ -154,9 +169,12 @@ def export(
             rtol=_bounds(rtol, "--rtol"),
             guard=not no_guard,
             report=report,
+            trace_timeout=trace_timeout,
             command=_without_out(run.again),
         )
-        shapes = ShapeOptions(input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs)
+        shapes = ShapeOptions(
+            input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs, multiple_of or ()
+        )
         result = _run(progress, model, folder, LoadOptions(arch, trust_pickle, rectify_model), shapes, asked, dry_run)
         progress.stop()
         built = engine.build_exported(run.console, folder, engine_flags) if trt and not dry_run else None
