@@ -45,13 +45,18 @@ from rectexport.runtime.report import write_report
 
 @dataclass
 class Exported:
-    """A finished export. unproven says why the target is not proven; empty where a proof on it passed."""
+    """A finished export.
+
+    unproven  why the target is not proven; empty where a proof on it passed
+    remarks   what was taken or assumed when the model was loaded
+    """
 
     package: Package
     passes: list[PassResult]
     parity: ParityReport
     nodes: tuple[int, int]
     unproven: str = ""
+    remarks: Sequence[str] = ()
 
 
 def all_passes(options: ExportOptions) -> tuple[Pass, ...]:
@@ -76,7 +81,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     """
     if options.report:
         require("jinja2")
-    plan = plan_inputs(source, shapes)
+    plan, remarks = plan_inputs(source, shapes), source.remarks
     with replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"):
             source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
@@ -112,7 +117,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             if options.report:
                 _add_report(written, out.resolve().name)
     nodes = (len(traced.model.graph.node), len(model.graph.node))
-    return Exported(Package.open(out), results, report, nodes, _unproven(options.target, report))
+    return Exported(Package.open(out), results, report, nodes, _unproven(options.target, report), remarks)
 
 
 def _add_report(package: Package, name: str) -> None:

@@ -34,6 +34,7 @@ class SourceReference:
 
     def __init__(self, path: Path, package: Package, options: LoadOptions) -> None:
         source, _ = adapt_source(load_source(path, options))
+        self.remarks = source.remarks
         self._source, self._package = source, package
         self._inputs = _plan(source, package)
         self._outer = make_reference(source, Traced(ModelProto(), self._inputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,22 @@ KINDS = {
 
 
 #: Attribute of the model inside, by the class that wraps it.
-_WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+_WRAPPERS = {
+    **dict.fromkeys(("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "AveragedModel"), "module"),
+    "OptimizedModule": "_orig_mod",
+}
 
 
 def unwrapped(model: Any) -> Any:
-    """The module inside the wrappers of training: DataParallel, DistributedDataParallel, torch.compile."""
-    while type(model).__name__ in _WRAPPERS:
+    """The module inside the wrappers of training: DataParallel and its relatives, AveragedModel, torch.compile."""
+    while type(model).__name__ in _WRAPPERS and hasattr(model, _WRAPPERS[type(model).__name__]):
         model = getattr(model, _WRAPPERS[type(model).__name__])
+    return model
+
+
+def in_eval_mode(model: Any) -> Any:
+    """The module itself, in eval mode: its own train() may return nothing, which eval() then passes on."""
+    model.eval()
     return model
 
 
@@ -39,6 +48,8 @@ class Source:
     example_inputs   NumPy arrays in the order of input_names, or None if unknown
     default_shape    shape of the only input, if the network's native size is known
     tolerances       bounds that a checkpoint recorded, by metric
+    remarks          what was taken or assumed where the file left a choice, in phrases for people
+    reference        the module that answers are compared with, where it is another one than model
     """
 
     kind: str
@@ -49,6 +60,8 @@ class Source:
     example_inputs: tuple[Array, ...] | None = None
     default_shape: tuple[int, ...] | None = None
     tolerances: Mapping[str, float] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    reference: Any = None
 
     @property
     def name(self) -> str:
