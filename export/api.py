@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
-from rectexport.exporter.frontend.source import Source, unwrapped
+from rectexport.exporter.frontend.source import Source, independent_copy, unwrapped
 from rectexport.exporter.passes import PassPipeline
 from rectexport.exporter.pipeline import run_export
 from rectexport.runtime.base.runner import Array
@@ -114,6 +113,6 @@ def _copy(model: nn.Module) -> nn.Module:
     if other:
         raise UsageError(f"model: has weights in {other.pop()}; {_IN_FLOAT32}")
     try:
-        return copy.deepcopy(model).cpu()
+        return independent_copy(model).cpu()
     except Exception as error:
         raise BadInput(f"model: cannot be copied: {summary(error)}") from error

@@ -17,6 +17,7 @@ from rectexport.exporter.checking.parity import ParityReport, check_parity, pari
 from rectexport.exporter.checking.reference import Reference, make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.frontend.adapt import adapt_source
+from rectexport.exporter.frontend.by_name import called_by_name
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
@@ -84,9 +85,10 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     plan, remarks = plan_inputs(source, shapes), source.remarks
     with replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"):
-            source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
-            for swap in swaps:
-                log.say(f"adapted {swap}")
+            source = called_by_name(source, [entry.name for entry in plan.inputs])
+            source, lines = adapt_source(source, [entry.example for entry in plan.inputs])
+            for line in lines:
+                log.say(line)
             traced = trace(source, plan.inputs, options.graph_opset, options.dynamic_shapes)
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from rectexport.runtime.base.runner import Array
 
@@ -36,6 +39,19 @@ def in_eval_mode(model: Any) -> Any:
     """The module itself, in eval mode: its own train() may return nothing, which eval() then passes on."""
     model.eval()
     return model
+
+
+def independent_copy(model: Any) -> Any:
+    """A deep copy, also of a module that keeps a result of its last call, which PyTorch refuses to copy as it is."""
+    known = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in torch.utils._pytree.tree_leaves(
+            {name: entry for name, entry in vars(module).items() if not name.startswith("_")}
+        )
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(model, known)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.inputs import InputPlan
-from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.tracing import near_constants, translation
 from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange, format_shape
@@ -59,7 +59,8 @@ def _trace_module(source: Source, inputs: tuple[InputPlan, ...], opset: int, dyn
         asked = dynamic_shapes if dynamic_shapes is not None else _dims(inputs)
         arguments = tuple(torch.from_numpy(_traceable(entry, index, asked)) for index, entry in enumerate(inputs))
         with torch.no_grad():
-            program = torch.export.export(source.model.eval(), arguments, dynamic_shapes=asked, strict=False)
+            model = in_eval_mode(independent_copy(source.model))  # it may keep tensors of the trace
+            program = torch.export.export(model, arguments, dynamic_shapes=asked, strict=False)
     except Exception as error:
         raise BadInput(_explain(source, inputs, error)) from error
     return _convert(source, program, inputs, opset)
@@ -107,7 +108,7 @@ def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int
             arguments = tuple(torch.from_numpy(entry.example) for entry in inputs)
             with _without_graph_dump():
                 torch.onnx.export(
-                    source.model.eval(),
+                    in_eval_mode(source.model),
                     arguments,
                     path,
                     input_names=[entry.name for entry in inputs],

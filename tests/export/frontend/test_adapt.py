@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rectexport import export
-from rectexport.exporter.frontend.adapt import adapt, register_adapter, unregister_adapter
+from rectexport import export, load
+from rectexport.exporter.frontend.adapt import Swap, register_adapter, unregister_adapter
+from rectexport.exporter.frontend.adapt import adapt as adapt_all
 from rectexport.models import CReLU, RectifiedConv2d, SymmetricConv2d, SymmetricPad2d
 from rectexport.plugins import reference
 from rectexport.runtime.errors import BadInput, UsageError
@@ -131,6 +132,11 @@ class ComplexHalves(nn.Module):
         return torch.complex(F.relu(x.real), F.relu(x.imag))
 
 
+def adapt(model: nn.Module) -> tuple[nn.Module, list[Swap]]:
+    done = adapt_all(model)
+    return done.model, done.swaps
+
+
 X = torch.randn(2, 8, 7, 6, generator=torch.Generator().manual_seed(0))
 
 
@@ -184,25 +190,32 @@ def test_partialconv(window: dict, bias: bool, multi_channel: bool) -> None:
     torch.testing.assert_close(adapted(X), module(X))
 
 
-def test_partialconv_that_returns_its_mask_is_refused() -> None:
+def test_partialconv_that_returns_its_mask_stays_as_it_is() -> None:
     model = nn.ModuleDict({"stem": PartialConv2d(8, 6, 3, return_mask=True)})
-    with pytest.raises(BadInput, match="stem: PartialConv2d with return_mask=True"):
-        adapt(model)
+    done = adapt_all(model)
+    assert done.model is model and done.reference is model and not done.swaps
 
 
-def test_partialconv_with_a_mask_is_refused(tmp_path) -> None:
-    class Masked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = PartialConv2d(8, 6, 3, padding=1)
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = PartialConv2d(8, 6, 3, padding=1)
 
-        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-            return self.conv(x, mask)
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.conv(x, mask)
 
-    with pytest.raises(BadInput, match="called with a mask"):
-        adapt(Masked())[0](X, torch.ones(1, 1, 7, 6))
-    with pytest.raises(BadInput, match="called with a mask"):
-        export(Masked(), (X, torch.ones(1, 1, 7, 6)), tmp_path / "out")
+
+def test_partialconv_with_a_mask_is_exported_as_it_stands(tmp_path) -> None:
+    mask = (X[:1, :1] > 0).float()
+    done = adapt_all(Masked(), (X, mask))
+    assert not done.swaps
+    assert done.left == [
+        "left as it is: conv: models.partialconv2d.PartialConv2d: it is called with more than one tensor"
+    ]
+    model = Masked().eval()
+    export(model, (X, mask), tmp_path / "out")
+    with load(tmp_path / "out", backend="onnxruntime") as session:
+        np.testing.assert_allclose(session(X.numpy(), mask.numpy()), model(X, mask).detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kernel", "padding", "stride"), [(2, 0, 1), (4, 1, 1), (2, 0, 2)])
