@@ -150,7 +150,8 @@ def _replaced(model: nn.Module, found: dict[str, Adaptation]) -> nn.Module:
         new = copy.deepcopy(
             entry.module, {id(value): twins.get(id(value), value) for value in entry.module.parameters()}
         )
-        replacements[old] = new.train(old.training)
+        new.train(old.training)
+        replacements[old] = new
     for parent in list(copied.modules()):
         for name, child in parent._modules.items():
             if child in replacements:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -20,17 +21,26 @@ class ByName(nn.Module):
         self.model = model
 
 
-def by_name(model: nn.Module, names: Sequence[str]) -> nn.Module:
-    """The model, taking its inputs in the order of `names`. Its forward has these parameters, which torch.export reads."""
+def by_name(
+    model: nn.Module, names: Sequence[str], constants: Mapping[str, Any] = MappingProxyType({}), by_place: int = 0
+) -> nn.Module:
+    """The model, taking its inputs in the order of `names`, the first `by_place` of which it takes by their place.
 
-    def forward(self: ByName, *values: Any, **named: Any) -> Any:
-        return self.model(**dict(zip(names, values, strict=False)), **named)
+    constants are further keyword arguments, the same in every call. The new forward has the names as its parameters,
+    which torch.export reads.
+    """
+
+    def forward(self: ByName, *values: Any, **given: Any) -> Any:
+        named = {**dict(zip(names, values, strict=False)), **given}
+        placed = [named.pop(name) for name in names[:by_place]]
+        return self.model(*placed, **named, **constants)
 
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", *names)]
     forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     kind = type("ByName", (ByName,), {"forward": forward})
     wrapped: nn.Module = kind(model)
-    return wrapped.train(model.training)
+    wrapped.training = model.training
+    return wrapped
 
 
 def named_parameters(model: nn.Module) -> list[inspect.Parameter]:

@@ -69,8 +69,8 @@ Weights = Annotated[
     _option(
         "--weights",
         metavar="raw|ema|NAME",
-        help="Which weights of a file that holds several: raw, ema (averaged ones), or the name of a set. [default: raw "
-        "ones where there are any]",
+        help="Which weights of a file that holds several: raw, ema (averaged ones), or the name of a set. [default: "
+        "raw ones where there are any]",
         panel=MODEL,
     ),
 ]
@@ -78,8 +78,8 @@ Rectified = Annotated[
     bool | None,
     _option(
         "--rectified/--plain",
-        help="With --arch: whether the weights were trained with rectified convolutions; the keys do not say. [default: "
-        "as in the zoo, which is said]",
+        help="With --arch: whether the weights were trained with rectified convolutions; the keys do not say. "
+        "[default: as in the zoo, which is said]",
         show_default=False,
         panel=MODEL,
     ),

@@ -52,7 +52,7 @@ def own_network(options: LoadOptions) -> Source:
         raise UsageError(Option("weights", options.weights), ": chooses among the weights of a file, and none is given")
     model = build_own(options.model, options.model_args)
     remark = "no file of weights was given: the weights are those that its code sets"
-    return Source("module", model, _described(model, options.model), remarks=[remark])
+    return Source("module", model, _described(model, _network(options)), remarks=[remark])
 
 
 def pickled_module(value: Any, wanted: str | None) -> tuple[nn.Module, list[str]] | None:
@@ -142,8 +142,8 @@ def _count_classes(arch: str, sets: Sequence[WeightSet]) -> int | None:
 
 
 def _own(path: Path, sets: Sequence[WeightSet], options: LoadOptions, settings: str) -> Source:
-    network = options.model or ""
-    model = build_own(network, options.model_args, settings)
+    network = _network(options)
+    model = build_own(options.model, options.model_args, settings)
     try:
         chosen = choose(sets, model, options.weights, str(path), network)
         put_weights(model, chosen.tensors, str(path), network)
@@ -170,8 +170,17 @@ def _as_its_code_loads(model: nn.Module, sets: Sequence[WeightSet]) -> tuple[nn.
     return None
 
 
+def _network(options: LoadOptions) -> str:
+    """What messages call the user's own network."""
+    named = options.model
+    if isinstance(named, str):
+        return named
+    return str(getattr(named, "__qualname__", type(named).__name__))
+
+
 def _described(model: nn.Module, network: str) -> str:
-    return f"{type(model).__name__} of {network.rpartition(':')[0] or network}"
+    place = network.rpartition(":")[0]
+    return f"{type(model).__name__} of {place}" if place else type(model).__name__
 
 
 def _settings(value: Any) -> str:
