@@ -94,7 +94,9 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[misc,name-defined]
 
     def _reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack[-1]
-        if not _callable(function):
+        if isinstance(function, Inert):
+            function = Inert  # a method of an unknown class
+        elif not _callable(function):
             raise pickle.UnpicklingError(f"Trying to call unsupported GLOBAL {function!r:.100}")
         self.stack[-1] = function(*arguments)
 

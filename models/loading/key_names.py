@@ -71,16 +71,19 @@ def fits(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[
     cleaned = _unwrapped(tensors, expected)
     own = _with_prefix(cleaned, expected, "")
     as_it_is = not own.missing and not own.shapes
-    others = [_with_prefix(cleaned, expected, prefix) for prefix in _prefixes(cleaned, expected)]
+    ways = [tensors] if cleaned.keys() == tensors.keys() else [tensors, cleaned]
+    others = [_with_prefix(way, expected, prefix) for way in ways for prefix in _prefixes(way, expected)]
     others += _squashed(tensors, expected)
     if as_it_is:
         others = [fit for fit in others if is_averaged(fit.prefix)]
         averages = tuple(fit.prefix for fit in others)
-        own = replace(own, surplus=tuple(key for key in own.surplus if not key.startswith(averages)))
+        surplus = tuple(key for key in own.surplus if not key.startswith(averages))
+        kept = {key: value for key, value in own.tensors.items() if key in expected or key in surplus}
+        own = replace(own, tensors=kept, surplus=surplus)
     else:
         lacking = _lacking(cleaned, expected)
         others += [_with_prefix(_lengthened(cleaned, more), expected, "", f"+{more}") for more in lacking]
-    return sorted([own, *others], key=lambda fit: (not fit.complete, -fit.right))
+    return sorted([own, *others], key=lambda fit: (not fit.complete, -fit.right, -fit.known))
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], prefix: str, name: str = "") -> Fit:

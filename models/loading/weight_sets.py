@@ -146,7 +146,7 @@ def choose(
     complete = [entry for entry in found if entry.fit.complete]
     complete = _distinct(complete) if len(complete) > 1 else complete
     if not complete:
-        best = max(found, key=lambda entry: entry.fit.right)
+        best = max(found, key=lambda entry: (entry.fit.right, entry.fit.known))
         raise BadInput("; ".join([_no_fit(best, sets, expected, source, network), *hints(best.fit.tensors)]))
     taken = _wanted(complete, wanted, source)
     others = tuple(entry.name or "the top" for entry in complete if entry is not taken)

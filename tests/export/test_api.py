@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -221,8 +222,8 @@ def test_load_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert torch.equal(
             rectexport.load_model(tmp_path / "w.pt", model=Small, weights="ema")(x), seeded(Small(), 1)(x)
         )
-    said = {record.levelname: record.getMessage() for record in caplog.records}
-    assert said["INFO"].endswith("w.pt: weights of Small") and "the file also has model_ema" in said["WARNING"]
+    loading, choice = (record.getMessage() for record in caplog.records[:2])
+    assert loading.endswith("w.pt: weights of Small") and "the file also has model_ema" in choice
     assert rectexport.load_model(model=nn.Linear, model_args={"in_features": 1, "out_features": 2}).out_features == 2
     torch.export.save(torch.export.export(Scales(), (image(2, 3), image(2, 3))), tmp_path / "p.pt2")
     with pytest.raises(BadInput, match=r"p\.pt2: is torch\.export program, and no torch\.nn\.Module"):
@@ -257,8 +258,8 @@ def test_half_precision_belongs_into_the_graph(dtype: torch.dtype, tmp_path: Pat
 
 def test_a_model_that_cannot_be_copied(tmp_path: Path) -> None:
     model = nn.Linear(2, 2)
-    model.extra = model.weight * 2
-    with pytest.raises(BadInput, match="model: cannot be copied: RuntimeError: Only Tensors created explicitly"):
+    model.extra = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(BadInput, match="model: cannot be copied: TypeError: cannot pickle"):
         export(model, (image(1, 2),), tmp_path / "p")
 
 

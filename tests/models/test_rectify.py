@@ -231,9 +231,8 @@ class Named(nn.Conv2d):
 
 
 def test_convolutions_that_may_pad_in_their_forward_are_listed() -> None:
-    model = nn.ModuleDict(
-        {"same": Same(1, 1, 3), "loose": Loose(), "point": Same(1, 1, 1), "named": Named(1, 1, 3), "bare": nn.Conv2d(1, 1, 3)}
-    )  # fmt: skip
+    kinds = {"same": Same(1, 1, 3), "loose": Loose(), "point": Same(1, 1, 1), "named": Named(1, 1, 3)}
+    model = nn.ModuleDict({**kinds, "bare": nn.Conv2d(1, 1, 3)})
     report = rectify(model)
     assert report.skipped == (
         ("same", "Same may pad in its forward"),

@@ -98,7 +98,7 @@ def test_functions_that_only_an_attack_names_are_refused(call: Calls, tmp_path: 
 
 def test_an_unknown_function_is_not_called(tmp_path: Path) -> None:
     value, unknown = read({"a": torch.ones(1), "b": Calls(Path.touch, tmp_path / "canary")}, tmp_path / "c.pt")
-    assert unknown == ["pathlib.Path.touch", "pathlib.PosixPath"] and isinstance(value["b"], Inert)
+    assert "pathlib.PosixPath" in unknown and isinstance(value["b"], Inert)
     assert not (tmp_path / "canary").exists()
 
 
@@ -119,7 +119,7 @@ def raw(body: bytes, path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"\x80\x02ctorch\nTensor\n(NN}(X\x03\x00\x00\x00addX\x01\x00\x00\x00xut\x86b.", "set the state of"),
+        (b"\x80\x02ctorch\nTensor\nN}X\x01\x00\x00\x00xX\x01\x00\x00\x00ys\x86b.", "set the state of"),
         (b"\x80\x02ctorch\ndevice\n(X\x03\x00\x00\x00cputR}b.", "set the state of"),
         (b"\x80\x02(X\x01\x00\x00\x00ai__main__\nX\n.", "instruction"),
         (b"\x80\x02K\x01)R.", "call"),
