@@ -37,7 +37,7 @@ def by_name(
 
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", *names)]
     forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    kind = type("ByName", (ByName,), {"forward": forward})
+    kind = type(type(model).__name__, (ByName,), {"forward": forward})  # in messages it is still the user's
     wrapped: nn.Module = kind(model)
     wrapped.training = model.training
     return wrapped
