@@ -28,6 +28,10 @@ _SUSPICIOUS = frozenset(
 _SUSPICIOUS_BUILTINS = frozenset({"__import__", "breakpoint", "compile", "eval", "exec", "input", "open"})
 
 
+#: Most modules of a pickled network, and their nesting.
+MOST_MODULES, DEEPEST = 100_000, 100
+
+
 class Inert(dict):  # type: ignore[type-arg]
     """An object of a class that was not imported: arguments, state and items as the file has them."""
 
@@ -164,7 +168,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[misc,name-defined]
 
 def module_state(value: Inert) -> dict[str, Tensor] | None:
     """The state dict of a pickled torch.nn.Module that was not imported; None where the object is something else."""
-    return dict(_tensors(value, "", 0)) if _is_module(value) else None
+    return dict(_tensors(value, "", [MOST_MODULES])) if _is_module(value) else None
 
 
 def _is_module(value: Any) -> bool:
@@ -173,7 +177,8 @@ def _is_module(value: Any) -> bool:
     return isinstance(state, Mapping) and all(isinstance(state.get(key), Mapping) for key in tables)
 
 
-def _tensors(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+def _tensors(module: Inert, prefix: str, left: list[int]) -> Iterator[tuple[str, Tensor]]:
+    left[0] -= 1  # a file can hold a module that contains itself
     state: Mapping[str, Any] = module.state  # type: ignore[attr-defined]
     left_out = state.get("_non_persistent_buffers_set") or ()
     for table in ("_parameters", "_buffers"):
@@ -181,5 +186,5 @@ def _tensors(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Tens
             if isinstance(value, Tensor) and (table == "_parameters" or name not in left_out):
                 yield f"{prefix}{name}", value.detach()
     for name, child in state["_modules"].items():
-        if _is_module(child) and depth < 100:
-            yield from _tensors(child, f"{prefix}{name}.", depth + 1)
+        if _is_module(child) and left[0] > 0 and prefix.count(".") < DEEPEST:
+            yield from _tensors(child, f"{prefix}{name}.", left)

@@ -18,6 +18,8 @@ COUNTER = "num_batches_tracked"
 _AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?|shadow|teacher|polyak)(?![a-z])")
 #: Most prefixes that are compared in full.
 _TRIED = 8
+#: Characters of a key among which prefixes end.
+LONGEST = 500
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _lengthened(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
 
 
 def _after_dots(key: str) -> list[int]:
-    return [place + 1 for place, sign in enumerate(key) if sign == "."]
+    return [place + 1 for place, sign in enumerate(key[:LONGEST]) if sign == "."]
 
 
 def _squashed(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[Fit]:

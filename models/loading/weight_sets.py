@@ -20,8 +20,8 @@ from rectexport.runtime.errors import BadInput, Option
 _OTHER = re.compile(
     r"(optim|sched|scaler|^loops$|rng|random|^hyper|^config|^cfg$|^args$|^meta|amp$|^metric|^loss|^criterion)", re.I
 )
-#: Nesting of dictionaries that is searched.
-DEPTH = 6
+#: Nesting of dictionaries that is searched, and most values of a file.
+DEPTH, MOST = 6, 1_000_000
 #: Choices of `--weights` besides the name of a set.
 RAW, EMA = "raw", "ema"
 SHOWN = 3
@@ -79,7 +79,7 @@ class Chosen:
 def find_sets(value: Any) -> list[WeightSet]:
     """Every state dict in a loaded file, in the file's order."""
     known = _known_averages(value) if isinstance(value, Mapping) else {}
-    return [replace(entry, averaged=known.get(entry.name)) for entry in _sets(value, "", 0)]
+    return [replace(entry, averaged=known.get(entry.name)) for entry in _sets(value, "", set())]
 
 
 def _known_averages(document: Mapping[Any, Any]) -> dict[str, bool]:
@@ -93,19 +93,23 @@ def _known_averages(document: Mapping[Any, Any]) -> dict[str, bool]:
     return {"state_dict": True, "current_model_state": False} if "current_model_state" in document else {}
 
 
-def _sets(value: Any, name: str, depth: int) -> Iterator[WeightSet]:
+def _sets(value: Any, name: str, seen: set[int]) -> Iterator[WeightSet]:
+    """The sets in a value; each container is visited once, since a file can hold itself."""
+    if id(value) in seen or len(seen) > MOST:
+        return
+    seen.add(id(value))
     if isinstance(value, nn.Module):
         yield WeightSet(name, value.state_dict())
     elif isinstance(value, Inert) and (state := module_state(value)) is not None:
         yield WeightSet(name, state)
     elif isinstance(value, list | tuple) and is_averaged(name) and value and all(isinstance(v, Tensor) for v in value):
         yield WeightSet(name, value)
-    elif isinstance(value, Mapping) and depth < DEPTH:
+    elif isinstance(value, Mapping) and name.count(".") < DEPTH:
         inner = [
             found
             for key, entry in value.items()
             if isinstance(key, str) and (is_averaged(key) or not _OTHER.search(key))
-            for found in _sets(entry, f"{name}.{key}" if name else key, depth + 1)
+            for found in _sets(entry, f"{name}.{key}" if name else key, seen)
         ]
         if inner:
             yield from inner

@@ -177,6 +177,8 @@ def _name(file: Path | None, own_model: str | None) -> str:
     """Name of the package: the file's, the folder's, or that of the user's own network."""
     if file is None:
         return (own_model or "model").rpartition(":")[2].rpartition("/")[2].removesuffix(".py") or "model"
+    if file.name.endswith(".index.json"):
+        return file.resolve().parent.name
     return file.resolve().name if file.is_dir() else file.stem
 
 

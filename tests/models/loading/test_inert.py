@@ -136,6 +136,15 @@ def test_only_data_can_be_changed(body: bytes, message: str, tmp_path: Path) -> 
     assert not hasattr(torch.Tensor, "x")
 
 
+def test_a_module_that_contains_itself(tmp_path: Path) -> None:
+    net = Net()
+    net.body.loop = nn.ModuleDict()
+    net.body.loop._modules.update(a=net.body.loop, b=net.body.loop)
+    value, _ = read({"model": net}, tmp_path / "loop.pt")
+    state = module_state(value["model"])
+    assert state is not None and "body.0.weight" in state
+
+
 def test_the_weights_of_a_pickled_module(tmp_path: Path) -> None:
     net = Net()
     value, _ = read({"model": net, "other": Path("/x")}, tmp_path / "whole.pt")

@@ -166,6 +166,12 @@ def test_tied_weights_that_safetensors_leaves_out() -> None:
     assert torch.equal(chosen.tensors["1.weight"], net[0].weight)
 
 
+def test_a_file_that_holds_itself() -> None:
+    loop: dict[str, Any] = {"model": W}
+    loop.update({f"again{index}": loop for index in range(50)})
+    assert [entry.name for entry in find_sets(loop)] == ["model"]
+
+
 def test_optimizers_are_no_weights() -> None:
     assert find_sets({"optimizer": OPTIMIZER, "optimizer_states": [OPTIMIZER]}) == []
     assert [entry.name for entry in find_sets({"optimizer": OPTIMIZER, "model": W})] == ["model"]
