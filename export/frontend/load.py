@@ -1,4 +1,4 @@
-"""Load a model file: our checkpoint, weights with an arch, .pt2, TorchScript, a trusted pickle, ONNX, safetensors."""
+"""Load a model file: our checkpoint, weights of a named network, .pt2, TorchScript, a trusted pickle, ONNX."""
 
 from __future__ import annotations
 
@@ -135,6 +135,7 @@ def _from_value(path: Path, value: Any, options: LoadOptions) -> Source:
 
 
 def _from_checkpoint(path: Path, value: Mapping[str, Any], options: LoadOptions) -> Source:
+    model = checkpoints.build(value, str(path))
     arch = value["arch"]
     for name in ("model", "weights"):
         if getattr(options, name) is not None:
@@ -142,7 +143,6 @@ def _from_checkpoint(path: Path, value: Mapping[str, Any], options: LoadOptions)
     if options.rectified is not None:
         flag = Option("rectified" if options.rectified else "plain")
         raise UsageError(flag, f": {path} is a checkpoint of {arch}, which records that; leave it out")
-    model = checkpoints.build(value, str(path))
     if options.arch not in (None, arch):
         raise UsageError(f"--arch {options.arch}: {path} is a checkpoint of {arch}; leave --arch out")
     return Source(
