@@ -182,8 +182,8 @@ def _may_pad(module: nn.Module) -> str:
     if weight.dim() != 4 or tuple(weight.shape[2:]) == (1, 1) or parametrize.is_parametrized(module):
         return ""
     if isinstance(module, nn.Conv2d):
-        plain_forward = kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward
-        return "" if plain_forward else f"{kind.__name__} may pad in its forward"
+        own = {name for base in kind.__mro__[: kind.__mro__.index(nn.Conv2d)] for name in vars(base)}
+        return "" if own.isdisjoint(("forward", "_conv_forward")) else f"{kind.__name__} may pad in its forward"
     return f"{kind.__name__} has no rectified form, and may pad in its forward"
 
 

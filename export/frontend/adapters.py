@@ -196,7 +196,7 @@ def _like(module: Any, **options: str) -> nn.Module:
         module.groups,
         module.bias is not None,
         device="meta",
-        **options,  # type: ignore[arg-type]
+        **options,
     )
     new.weight, new.bias = module.weight, module.bias
     return new

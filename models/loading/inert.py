@@ -32,7 +32,7 @@ _SUSPICIOUS_BUILTINS = frozenset({"__import__", "breakpoint", "compile", "eval",
 MOST_MODULES, DEEPEST = 100_000, 100
 
 
-class Inert(dict):  # type: ignore[type-arg]
+class Inert(dict[Any, Any]):
     """An object of a class that was not imported: arguments, state and items as the file has them."""
 
     kind = ""
@@ -89,7 +89,10 @@ def _callable(function: Any) -> bool:
     return any(function is entry for entry in _get_allowed_globals().values())
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[misc,name-defined]
+_Base: Any = pickle._Unpickler  # the one written in Python, whose instructions can be replaced
+
+
+class _Unpickler(_Base):
     """Python's unpickler, with the limits that torch's weights_only reader has, plus `Inert`."""
 
     def __init__(self, file: Any, **more: Any) -> None:
@@ -151,8 +154,8 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[misc,name-defined]
     def _refuse(self) -> None:
         raise pickle.UnpicklingError("holds an instruction that torch.save does not write")
 
-    dispatch: ClassVar = {
-        **pickle._Unpickler.dispatch,  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = {
+        **_Base.dispatch,
         pickle.REDUCE[0]: _reduce,
         pickle.NEWOBJ[0]: _new,
         pickle.NEWOBJ_EX[0]: _new_with_names,
