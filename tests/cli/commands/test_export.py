@@ -74,7 +74,8 @@ def test_help_has_every_flag(page: str, flag: str) -> None:
 def test_the_list_above_has_every_flag() -> None:
     import typer.main
 
-    options = [word for option in typer.main.get_command(export.app).params for word in option.opts]
+    flags = typer.main.get_command(export.app).params
+    options = [word for option in flags for word in (*option.opts, *option.secondary_opts)]
     assert sorted(word for word in options if word.startswith("--")) == sorted(set(FLAGS) - {"--help"})
     assert "-o" in options
 
@@ -274,7 +275,7 @@ def test_a_network_of_ones_own(command: Command, folder: Path) -> None:
     assert command("parity", "out/run", *against, "--weights", "raw").code == 3
     ran = command(*own, "--json")
     assert ran.code == 0 and "no file of weights was given" in json.loads(ran.out)["remarks"][0]
-    assert names(folder / "out") == ["Net", "run"]
+    assert {"Net", "run"} <= set(names(folder / "out"))
 
 
 @pytest.mark.parametrize(
