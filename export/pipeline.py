@@ -18,6 +18,7 @@ from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.checking.windows import tiling_entries
 from rectexport.exporter.frontend.adapt import adapt_source
+from rectexport.exporter.frontend.by_name import called_by_name
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
@@ -51,7 +52,8 @@ from rectexport.runtime.report import write_report
 class Exported:
     """A finished export. passes and nodes are those of model.onnx.
 
-    unproven says why a target is not proven; empty where a proof on each passed.
+    unproven says why a target is not proven; empty where a proof on each passed. remarks say what was taken or assumed
+    when the model was loaded.
     """
 
     package: Package
@@ -59,6 +61,7 @@ class Exported:
     parity: ParityReport
     nodes: tuple[int, int]
     unproven: str = ""
+    remarks: Sequence[str] = ()
 
 
 def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions, log: Log) -> Exported:
@@ -69,14 +72,15 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     """
     if options.report:
         require("jinja2")
-    plan = plan_inputs(source, shapes)
+    plan, remarks = plan_inputs(source, shapes), source.remarks
     targets = chosen_targets(options)
     options = replace(options, target=",".join(targets))
     with replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"), kept_in(out.with_name(f"{out.name}.failed.log")):
-            source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
-            for swap in swaps:
-                log.say(f"adapted {swap}")
+            source = called_by_name(source, [entry.name for entry in plan.inputs])
+            source, lines = adapt_source(source, [entry.example for entry in plan.inputs])
+            for line in lines:
+                log.say(line)
             traced = trace(
                 source,
                 plan.inputs,
@@ -111,7 +115,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             if options.report:
                 _add_report(written, out.resolve().name)
     nodes = (len(traced.model.graph.node), len(first.model.graph.node))
-    return Exported(Package.open(out), first.results, report, nodes, unproven(targets, report))
+    return Exported(Package.open(out), first.results, report, nodes, unproven(targets, report), remarks)
 
 
 def _add_report(package: Package, name: str) -> None:

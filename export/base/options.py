@@ -109,11 +109,33 @@ class LoadOptions:
     arch            name of the zoo's network that a state_dict belongs to
     trust_pickle    unpickle the file, and load archives that could run code
     rectify_model   replace every zero-padded convolution by a rectified one
+    model           the user's own network that a state_dict belongs to: as mynets.py:UNet or package.module:build, or
+                    the class, function or module itself
+    model_args      arguments for it: a mapping, or words as they are typed, "width=8"
+    weights         which weights of a file that has several: "raw", "ema", or the name of a set; None prefers raw ones
+    rectified       with arch: whether the weights are those of the rectified or of the plain network; None assumes the
+                    zoo's
     """
 
     arch: str | None = None
     trust_pickle: bool = False
     rectify_model: bool = False
+    model: Any = None
+    model_args: Sequence[str] | Mapping[str, Any] = ()
+    weights: str | None = None
+    rectified: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.model is not None and self.arch is not None:
+            raise UsageError(Option("arch", self.arch), " and ", Option("model"), ": give one of them")
+        if self.model_args and self.model is None:
+            raise UsageError(Option("model_args"), ": are for ", Option("model"))
+        if self.rectified is not None and self.arch is None:
+            flag = "rectified" if self.rectified else "plain"
+            raise UsageError(
+                Option(flag), ": says what the weights of ", Option("arch"), " are; any network is rectified by ",
+                Option("rectify_model"),
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch.export import Dim
 
+from rectexport.exporter.frontend.source import in_eval_mode, independent_copy
 from rectexport.exporter.tracing.axes import AskedAxis
 from rectexport.exporter.tracing.guards import Axis, Guard, drop_unused_sizes, take_guards
 from rectexport.runtime.base.shapes import MAX_DIMENSION
@@ -104,7 +105,7 @@ def _attempts(request: Request) -> list[Callable[[], Exported]]:
 def _export(request: Request, dynamic_shapes: Any, strict: bool = False, deferred: bool = False) -> Any:
     with torch.no_grad():
         return torch.export.export(
-            request.model,
+            in_eval_mode(independent_copy(request.model)),  # it may keep tensors of the trace
             request.arguments,
             dynamic_shapes=dynamic_shapes,
             strict=strict,

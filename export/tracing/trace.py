@@ -15,7 +15,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.inputs import InputPlan
-from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.tracing import messages, naming, near_constants, program_shapes, translation
 from rectexport.exporter.tracing.axes import axis_names
@@ -94,7 +94,7 @@ def _place(source: Source, thread: int) -> str:
 
 
 def _trace_module(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
-    source.model.eval()
+    source = replace(source, model=in_eval_mode(independent_copy(source.model)))
     ranged = trace_range(source, inputs, dynamic_shapes)
     return replace(_convert(source, ranged.program, ranged.inputs, opset), judge=ranged.judge)
 
@@ -146,7 +146,7 @@ def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int
             arguments = tuple(torch.from_numpy(entry.example) for entry in inputs)
             with _without_graph_dump():
                 torch.onnx.export(
-                    source.model.eval(),
+                    in_eval_mode(source.model),
                     arguments,
                     path,
                     input_names=[entry.name for entry in inputs],

@@ -153,7 +153,7 @@ def _check(flags: Flags, package: Package) -> None:
         raise UsageError(f"--vs {flags.vs}: name the PyTorch model with --source MODEL{hint}")
     if not against_torch and (flags.source is not None or flags.load != LoadOptions()):
         raise UsageError(
-            "--source, --arch, --trust-pickle and --rectify-model are for --vs torch and --vs torch-compile"
+            "--source, --model, --arch, --trust-pickle and --rectify-model are for --vs torch and --vs torch-compile"
         )
 
 

@@ -61,7 +61,11 @@ def bench(
             rich_help_panel=AGAINST,
         ),
     ] = Flags.fail_if_slower,
+    own_model: options.OwnModel = None,
+    model_args: options.ModelArgs = None,
     arch: options.Arch = None,
+    weights: options.Weights = None,
+    rectified: options.Rectified = None,
     trust_pickle: options.TrustPickle = False,
     rectify_model: options.RectifyModel = False,
     input_shapes: Annotated[
@@ -120,12 +124,14 @@ def bench(
     - `rectexport bench out/net --vs torch --source net.pt`
     """
     run = Run(context, as_json=as_json, quiet=quiet)
+    with run.reported():
+        load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
     flags = Flags(
         package=package,
         vs=vs,
         plain_twin=plain_twin,
         source=source,
-        load=LoadOptions(arch, trust_pickle, rectify_model),
+        load=load,
         fail_if_slower=fail_if_slower,
         backend=backend,
         batch=batch,
