@@ -24,7 +24,7 @@ import rectexport
 from benchmarks.common import DIGITS, machine, table, write_section
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import DEFAULT_OPSET, ExportOptions, Int8
-from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
+from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.quantize.calibration import Items, split
 from rectexport.exporter.quantize.measuring import model_outputs, snr_db
@@ -87,8 +87,8 @@ def resnet(options: argparse.Namespace) -> nn.Module:
     return model
 
 
-def exported(model: nn.Module, images: np.ndarray, calibration: Data, out: Path, **asked: Any) -> tuple[Any, float]:
-    """The int8 package for all three targets, and the seconds that the int8 stage took."""
+def exported(model: nn.Module, images: np.ndarray, out: Path) -> tuple[Any, float]:
+    """The int8 package for all three targets, calibrated on the images, and the seconds that the int8 stage took."""
     batch = torch.export.Dim("batch", max=64)
     package = rectexport.export(
         model,
@@ -96,13 +96,14 @@ def exported(model: nn.Module, images: np.ndarray, calibration: Data, out: Path,
         out,
         ({0: batch},),
         target="onnxruntime,openvino,tensorrt",
-        int8=Int8(calibration, **asked),
+        int8=Int8({forward_names(model, 1)[0]: images}),
     )
     return package, package.manifest.data["seconds"]["int8"]
 
 
-def judged(package: Any, model: nn.Module, data: Data) -> Evaluation:
+def judged(package: Any, model: nn.Module, images: np.ndarray, labels: np.ndarray) -> Evaluation:
     """The package on both engines against the float model, on images that it was not calibrated on."""
+    data = {package.manifest.inputs[0].name: images, "labels": labels}
     return rectexport.evaluate(package.path, data, against=model, backend=",".join(ENGINES))
 
 
@@ -232,10 +233,10 @@ def main() -> None:
     images, labels = enlarged(split.held_out_images, split.held_out_labels, HELD_OUT_COPIES, 8)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        first, _ = exported(small, split.train_images, {"x": split.train_images}, folder / "digits")
-        second, seconds = exported(model, train, {"x": train}, folder / "resnet20")
-        judged_first = judged(first, small, {"x": split.held_out_images, "labels": split.held_out_labels})
-        judged_second = judged(second, model, {"x": images, "labels": labels})
+        first, _ = exported(small, split.train_images, folder / "digits")
+        second, seconds = exported(model, train, folder / "resnet20")
+        judged_first = judged(first, small, split.held_out_images, split.held_out_labels)
+        judged_second = judged(second, model, images, labels)
     headings = (
         "net",
         "engine",

@@ -31,6 +31,7 @@ from rectexport.exporter.quantize.measuring import (
 from rectexport.exporter.quantize.quantizer import Quantized, Quantizer
 from rectexport.exporter.quantize.ran_in_int8 import float_layers, layer_nodes
 from rectexport.exporter.targets import TargetModel, compare_models, file_of, identity
+from rectexport.exporter.tracing.trace import Traced
 from rectexport.exporter.writing.shared_data import write_models
 from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.processor import processor
@@ -60,7 +61,7 @@ class Int8Stage:
 
     folder: Path
     reference: Reference
-    inputs: Sequence[InputPlan]
+    traced: Traced
     options: ExportOptions
     notes: Mapping[str, str]
     given: bool
@@ -79,7 +80,7 @@ class Int8Stage:
         """
         for entry in models:
             check_unquantized(entry.model)
-        entries = [_entry(plan) for plan in self.inputs]
+        entries = [_entry(plan) for plan in self.traced.inputs]
         rows = batch_rows(entries)
         calibration, hold_out, name = self._data(entries)
         shared = Remembered(self.reference)
@@ -104,8 +105,8 @@ class Int8Stage:
         scaling = ImageScaling(tuple(asked.mean), tuple(asked.std))
         examples = open_examples(asked.calibrate, entries, asked.labels, scaling)
         calibration, hold_out = split(examples, asked.images)
-        check(calibration, self.inputs, self.given, examples.name)
-        check(hold_out, self.inputs, False, examples.name)
+        check(calibration, self.traced.inputs, self.given, examples.name)
+        check(hold_out, self.traced.inputs, False, examples.name)
         self.log.say(f"{len(calibration)} items of {examples.name} calibrate, {len(hold_out)} others check the result")
         return calibration, hold_out, examples.name
 
@@ -168,7 +169,7 @@ class Int8Stage:
         worst = max(10 ** (-ratio / 20) for ratio in ratios)
         bound = Tolerance(max(_SLACK * worst, _LEAST_TOLERANCE), self.options.atol, self.options.rtol)
         cases: dict[str, Mapping[str, Array]] = {"hold-out": feeds}
-        return compare_models(self.folder, written, reference, self.inputs, bound, self.options, cases)
+        return compare_models(self.folder, written, reference, self.traced, bound, self.options, cases)
 
     def _document(
         self,

@@ -17,6 +17,7 @@ __all__ = [
     "evaluate",
     "export",
     "load",
+    "load_model",
     "optimize",
     "register_adapter",
 ]
@@ -28,6 +29,7 @@ _HOME = {
     "Session": "rectexport.runtime.api",
     "load": "rectexport.runtime.api",
     "evaluate": "rectexport.runtime.evaluation.evaluate",
+    "load_model": "rectexport.exporter.api",
     "optimize": "rectexport.exporter.optimize",
     "PassPipeline": "rectexport.exporter.passes",
     "register_adapter": "rectexport.exporter.frontend.adapt",
@@ -35,7 +37,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from rectexport.exporter.api import export
+    from rectexport.exporter.api import export, load_model
     from rectexport.exporter.base.options import Int8
     from rectexport.exporter.frontend.adapt import register_adapter
     from rectexport.exporter.optimize import optimize

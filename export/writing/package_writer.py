@@ -139,7 +139,8 @@ def _tensor(value: onnx.ValueInfoProto, ranges: Mapping[str, Any]) -> dict[str, 
     }
     bounds = ranges.get(value.name)
     if bounds is not None:
-        entry["range"] = {side: list(getattr(bounds, side)) for side in ("min", "opt", "max")}
+        sides = ("min", "opt", "max", "step") if bounds.step else ("min", "opt", "max")
+        entry["range"] = {side: list(getattr(bounds, side)) for side in sides}
     return entry
 
 

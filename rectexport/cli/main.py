@@ -30,7 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "verify": Entry(CHECK, "Check a package on the machine where it is deployed."),
     "parity": Entry(CHECK, "Compare a package with a reference, by output, layer and region."),
     "eval": Entry(CHECK, "Measure a package's accuracy on labelled data."),
-    "doctor": Entry(CHECK, "Examine an ONNX file without running it."),
+    "doctor": Entry(CHECK, "Examine an ONNX file or a package without running it."),
     "run": Entry(SERVE, "Answer files with a package: images, arrays, folders; in tiles if they are large."),
     "serve": Entry(SERVE, "Serve packages over HTTP and gRPC."),
     "triton": Entry(SERVE, "Write a package into a Triton model repository, or check one."),

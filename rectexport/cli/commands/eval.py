@@ -16,6 +16,7 @@ from rectexport.cli import options
 from rectexport.cli.command import Command, Run, command_app
 from rectexport.cli.display import Progress
 from rectexport.cli.parity.reference import Against, open_reference
+from rectexport.exporter.base.options import LoadOptions
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import ParityError
@@ -77,7 +78,11 @@ def evaluate_package(
             rich_help_panel=options.REFERENCE,
         ),
     ] = None,
+    own_model: options.OwnModel = None,
+    model_args: options.ModelArgs = None,
     arch: options.Arch = None,
+    weights: options.Weights = None,
+    rectified: options.Rectified = None,
     trust_pickle: options.TrustPickle = False,
     rectify_model: options.RectifyModel = False,
     backend: options.Backends = options.DEFAULT_BACKEND,
@@ -97,16 +102,16 @@ def evaluate_package(
     - `rectexport eval out/net --data frames --labels masks.csv --metric miou`
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
-    reference = Against(against, arch, trust_pickle, rectify_model, None)
     with run.reported(), Progress(run.console, verbose) as progress, ExitStack() as stack:
         from rectexport.exporter.base.log import Log
         from rectexport.runtime.evaluation.evaluate import evaluate
 
+        load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
         scaling = options.image_scaling(mean, std)
         log = Log(progress)
         with log.step("load"):
             opened = Package.open(package)
-            found = _reference(reference, opened, log, stack)
+            found = _reference(Against(against, load, None), opened, log, stack)
         with log.step("evaluate"):
             result = evaluate(
                 opened,
@@ -145,7 +150,7 @@ class _Answering:
 
 def _reference(against: Against, package: Package, log: Log, stack: ExitStack) -> Path | _Answering | None:
     """What to compare with: a package by its folder, which the evaluation opens, or a model."""
-    if against.model is None or (against.model.is_dir() and not against.arch):
+    if against.model is None or (against.model.is_dir() and against.load == LoadOptions()):
         against.check_alone()
         return against.model
     reference, _ = open_reference(against, package, log)

@@ -61,6 +61,7 @@ def run_package(
     mean: options.Mean = "0",
     std: options.Std = "1",
     backend: options.Backend = options.DEFAULT_BACKEND,
+    allow_unproven: options.AllowUnproven = BackendOptions.allow_unproven,
     threads: options.Threads = BackendOptions.threads,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -82,7 +83,7 @@ def run_package(
         _check_out(out, inputs, sides is not None)
         from rectexport.runtime.api import load
 
-        with load(package, backend, threads=threads, progress=progress.said) as session:
+        with load(package, backend, threads=threads, allow_unproven=allow_unproven, progress=progress.said) as session:
             answered = []
             for path in inputs:
                 found: Iterable[Answer]
