@@ -158,8 +158,9 @@ def regions(entry: Data) -> str:
 
 
 def last_map(entry: Data) -> dict[str, float]:
-    """The regions of the last layer with a plane."""
-    return {key: float(value) for key, value in entry["noise"][-1]["regions"].items()}
+    """The regions of the last tensor that has an interior."""
+    last = [entry["regions"] for entry in entry["noise"] if "interior" in entry["regions"]][-1]
+    return {key: float(value) for key, value in last.items()}
 
 
 def goals(package: Any, found: Evaluation) -> str:
