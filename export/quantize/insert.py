@@ -10,12 +10,14 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from rectexport.exporter.graph.surgeon import close_graph, is_output, is_standard, open_graph, static_size
+from rectexport.exporter.graph.surgeon import close_graph, constant, is_output, is_standard, open_graph, static_size
 from rectexport.exporter.quantize.layers import Layer, factor_of, find_layers, shift_of
 from rectexport.exporter.quantize.parameters import (
     EIGHT_BIT,
     Parameters,
+    Values,
     integers,
+    mean_error,
     quantized_bias,
     quantized_weight,
     widened_scales,
@@ -32,16 +34,19 @@ def insert(
     parameters: Mapping[str, Parameters],
     layers: Collection[str],
     largest: int = EIGHT_BIT,
+    means: Mapping[str, Values] | None = None,
 ) -> ModelProto:
     """The model with these layers, by name, in int8.
 
     parameters  of each tensor of the placement
     largest     magnitude of a weight: 127, or 63 for 7 bits
+    means       of the channels of tensors that layers read; with them biases undo what rounding the weights does on
+                average
     """
     graph = open_graph(model)
     found = [layer for layer in find_layers(graph)[0] if layer.name in layers]
     sources = {layer.name: layer.x.name for layer in found}  # later they read dequantized tensors
-    writer = _Writer(graph, placement, parameters, sources, largest)
+    writer = _Writer(graph, placement, parameters, sources, largest, means or {})
     for layer in found:
         if placement.forms[layer.name] != STRIPS:
             writer.quantize_weight(layer)
@@ -67,9 +72,10 @@ class _Writer:
         parameters: Mapping[str, Parameters],
         sources: Mapping[str, str],
         largest: int,
+        means: Mapping[str, Values],
     ) -> None:
         self._graph, self._placement, self._parameters, self._largest = graph, placement, parameters, largest
-        self._sources = sources
+        self._sources, self._means = sources, means
         #: The integers of each quantized tensor, by its name.
         self._pairs: dict[str, gs.Tensor] = {}
 
@@ -107,10 +113,46 @@ class _Writer:
         stored, scales = self._weight(layer)
         name = layer.node.inputs[1].name
         layer.node.inputs[1] = self._constant(stored, scales, layer.axis, f"{layer.out.name}|{name}")
-        if self._placement.target == ONNXRUNTIME and layer.bias is not None:
+        bias = self._corrected(layer, self._moved(layer, stored, scales))
+        if bias is None:
+            return
+        if self._placement.target == ONNXRUNTIME:
             units = (scales * np.float32(self._read_by(layer).scale)).astype(np.float32)
-            bias = quantized_bias(layer.bias.reshape(-1).astype(np.float64), units)
-            layer.node.inputs[2] = self._constant(bias, units, 0, f"{layer.out.name}|bias")
+            given = self._constant(quantized_bias(bias, units), units, 0, f"{layer.out.name}|bias")
+        else:
+            given = gs.Constant(f"{layer.out.name}|bias", bias.astype(np.float32))
+        if len(layer.node.inputs) > 2:
+            layer.node.inputs[2] = given
+        else:
+            layer.node.inputs.append(given)
+
+    def _moved(self, layer: Layer, stored: NDArray[np.int8], scales: NDArray[np.float32]) -> Values | None:
+        """How far rounding the weight moves the mean of each output; None where that is unknown or nothing."""
+        mean = self._means.get(self._sources[layer.name])
+        if mean is None or layer.node.op == "MatMul":
+            return None
+        shape = [1] * layer.weight.ndim
+        shape[layer.axis] = -1
+        error = stored * scales.astype(np.float64).reshape(shape) - layer.weight
+        return mean_error(layer.weight, error, layer.axis, int(layer.node.attrs.get("group", 1)), mean)
+
+    def _corrected(self, layer: Layer, moved: Values | None) -> Values | None:
+        """The layer's bias with the correction; None for no bias. Behind a multiply by r the correction is added there.
+
+        There every window has the weight of a full one, so the correction is right at the border too.
+        """
+        bias = None if layer.bias is None else layer.bias.reshape(-1).astype(np.float64)
+        if moved is None:
+            return bias
+        if layer.shift is not None:
+            shift = shift_of(layer)
+            assert shift is not None
+            values = (shift - moved).astype(np.float32).reshape(1, -1, 1, 1)
+            given = gs.Constant(f"{layer.out.name}|shift", values)
+            index = next(i for i, tensor in enumerate(layer.shift.inputs) if constant(tensor) is not None)
+            layer.shift.inputs[index] = given
+            return bias
+        return bias if layer.scale is not None else (0.0 if bias is None else bias) - moved
 
     def _read_by(self, layer: Layer) -> Parameters:
         return self._parameters[self._sources[layer.name]]
@@ -128,7 +170,7 @@ class _Writer:
     def cut(self, layer: Layer) -> None:
         """Replace a rectified convolution by strips; x has a pair, the joined integers become z's."""
         stored, scales = self._weight(layer)
-        size, r = static_size(layer.x), factor_of(layer)
+        size, r, moved = static_size(layer.x), factor_of(layer), self._moved(layer, stored, scales)
         assert size is not None and r is not None
         weight = gs.Constant(f"{layer.out.name}|weight", stored)
         rows, columns = groups(r[0, 0])
@@ -137,7 +179,7 @@ class _Writer:
             cells = []
             for column in parts(layer, 1, columns, size[1]):
                 factor = float(r[0, 0, row.first, column.first])
-                cells.append(self._region(layer, weight, scales, factor, row, column))
+                cells.append(self._region(layer, weight, scales, factor, row, column, moved))
             bands.append(self._concat(cells, 3, f"{layer.out.name}|band{row.first}"))
         joined = self._concat(bands, 2, f"{layer.out.name}.quantized")
         out = layer.out
@@ -154,6 +196,7 @@ class _Writer:
         factor: float,
         row: Part,
         column: Part,
+        moved: Values | None,
     ) -> gs.Tensor:
         """The integers of one region of z."""
         prefix = f"{layer.out.name}|{row.first},{column.first}"
@@ -171,6 +214,7 @@ class _Writer:
         bias = np.zeros(len(scales)) if layer.bias is None else factor * layer.bias.astype(np.float64)
         shift = shift_of(layer)
         bias = bias if shift is None else bias + shift.astype(np.float64)
+        bias = bias if moved is None else bias - moved
         if bias.any():
             units = (scaled * np.float32(own.scale)).astype(np.float32)
             inputs.append(self._constant(quantized_bias(bias, units), units, 0, f"{prefix}|bias"))

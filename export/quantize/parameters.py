@@ -96,6 +96,19 @@ def widened_scales(scales: NDArray[np.float32], bias: Values, activation: float)
     return np.maximum(scales.astype(np.float64), least).astype(np.float32)
 
 
+def mean_error(weight: NDArray[Any], error: Values, axis: int, groups: int, mean: Values) -> Values:
+    """By how much an error in a weight moves the mean of each output, for inputs with these means of channels. [O].
+
+    Activations behind a ReLU have a mean, so this is a good part of what rounding weights does, and a bias undoes it.
+    Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019.
+    """
+    rows = np.moveaxis(error, axis, 0)
+    rows = rows.sum(axis=(2, 3)) if weight.ndim == 4 else rows
+    own = mean.reshape(groups, -1)[np.arange(len(rows)) * groups // len(rows)]
+    moved: Values = (rows * own).sum(axis=1)
+    return moved
+
+
 def quantized_bias(bias: Values, units: NDArray[np.float32]) -> NDArray[np.int32]:
     """The bias in units of activation scale times weight scale."""
     return np.rint(bias / units.astype(np.float64)).astype(np.int32)

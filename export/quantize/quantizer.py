@@ -16,7 +16,7 @@ from rectexport.exporter.quantize.calibration import Items, Observed, observe
 from rectexport.exporter.quantize.insert import insert
 from rectexport.exporter.quantize.layers import Layer, find_layers
 from rectexport.exporter.quantize.measuring import ITEMS, Outputs, model_outputs, snr_db
-from rectexport.exporter.quantize.parameters import EIGHT_BIT, SEVEN_BIT, Parameters
+from rectexport.exporter.quantize.parameters import EIGHT_BIT, SEVEN_BIT, Parameters, Values
 from rectexport.exporter.quantize.placement import ONNXRUNTIME, Placement, place
 from rectexport.exporter.quantize.ranges import best_parameters
 from rectexport.exporter.quantize.sensitivity import LayerCost, choose_float
@@ -80,7 +80,8 @@ class Quantizer:
             placement = place(graph, chosen, target)
             parameters = self._parameters(placement)
         names = [layer.name for layer in chosen]
-        model = insert(self.model, placement, parameters, names, EIGHT_BIT if bits == 8 else SEVEN_BIT)
+        largest = EIGHT_BIT if bits == 8 else SEVEN_BIT
+        model = insert(self.model, placement, parameters, names, largest, self._means())
         used = {name: parameters[name] for name in placement.tensors}
         return Quantized(target, model, placement, used, names, kept, bits, why)
 
@@ -101,7 +102,7 @@ class Quantizer:
     def _parameters(self, placement: Placement) -> dict[str, Parameters]:
         """Of every tensor of the placement; distributions are kept for the next placement."""
         wanted = {placement.scale_of(name) for name in placement.tensors}
-        missing = [name for name in sorted(wanted) if name not in self._known]
+        missing = [name for name in sorted(wanted.union(placement.tensors)) if name not in self._known]
         if missing:
             found = observe(self.model, self.calibration, missing, self.rows, self.log.advance)
             self._known.update(dict.fromkeys(missing, found))
@@ -110,6 +111,11 @@ class Quantizer:
             distribution = self._known[name].distributions[name]
             values[name] = best_parameters(distribution, self.options.method, placement.dtype)
         return {name: values[placement.scale_of(name)] for name in placement.tensors}
+
+    def _means(self) -> dict[str, Values]:
+        """Means of the channels of every tensor that was observed."""
+        found = {name: observed.distributions[name].mean for name, observed in self._known.items()}
+        return {name: mean for name, mean in found.items() if mean is not None}
 
     @cached_property
     def _few(self) -> Items:
@@ -137,7 +143,7 @@ class Quantizer:
                 return float("inf")
             own = place(graph, chosen, target)
             given = {**self._parameters(own), **{key: parameters[key] for key in own.tensors if key in parameters}}
-            model = insert(self.model, own, given, names, largest)
+            model = insert(self.model, own, given, names, largest, self._means())
             return snr_db(self._expected, model_outputs(model, self._few, self.rows))
 
         macs = self._macs(layers)

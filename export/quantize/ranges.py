@@ -29,16 +29,24 @@ class Distribution:
     """Values of one tensor over the calibration data.
 
     low, high   the smallest and the largest value
+    mean        of each channel, axis 1; None before the first values and for values without channels
     counts      how many values other than 0 lie in each of BINS equal parts of low..high; 0 itself is always exact
     """
 
     low: float = float("inf")
     high: float = float("-inf")
+    mean: Values | None = None
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    _rows: int = 0
 
     def widen(self, values: Values) -> None:
         """Take the ends of these values into the range."""
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        if values.ndim in (2, 4):
+            rows, own = len(values), values.mean(axis=(0, 2, 3) if values.ndim == 4 else 0)
+            before = 0.0 if self.mean is None else self.mean * self._rows
+            self._rows += rows
+            self.mean = (before + own * rows) / self._rows
 
     def count(self, values: Values) -> None:
         """Count these values; the range must be known."""

@@ -12,6 +12,7 @@ from rectexport.exporter.quantize.parameters import (
     S8,
     SEVEN_BIT,
     U8,
+    mean_error,
     parameters_of,
     quantized_bias,
     quantized_weight,
@@ -61,3 +62,20 @@ def test_a_bias_fits_int32() -> None:
     units = (scales * np.float32(1e-5)).astype(np.float32)
     stored = quantized_bias(bias, units)
     assert np.abs(stored * units.astype(np.float64) - bias).max() < 1e-3
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_mean_error_is_what_a_convolution_of_the_means_gives(groups: int) -> None:
+    rng = np.random.default_rng(2)
+    error, mean = rng.normal(size=(4, 6 // groups, 3, 3)), rng.random(6)
+    plane = np.broadcast_to(mean.reshape(6, 1, 1), (6, 3, 3))
+    found = mean_error(error, error, 0, groups, mean)
+    for output in range(4):
+        first = (output * groups // 4) * (6 // groups)
+        assert found[output] == pytest.approx((error[output] * plane[first : first + 6 // groups]).sum())
+
+
+def test_the_mean_error_of_a_matrix_follows_its_axis() -> None:
+    error, mean = np.random.default_rng(3).normal(size=(4, 6)), np.arange(6.0)
+    assert mean_error(error, error, 0, 1, mean) == pytest.approx(error @ mean)
+    assert mean_error(error.T, error.T, 1, 1, mean) == pytest.approx(error @ mean)

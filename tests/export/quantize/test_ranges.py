@@ -61,3 +61,16 @@ def test_constants_and_zeros_have_parameters(method: str) -> None:
     assert best_parameters(distribution(np.zeros(10)), method, U8).scale == 1
     found = best_parameters(distribution(np.full(10, 3.0)), method, U8)
     assert found.rounded(np.array([3.0]))[0] == pytest.approx(3, rel=0.01)
+
+
+def test_means_of_channels_do_not_depend_on_the_batches() -> None:
+    values = np.random.default_rng(4).normal(size=(7, 3, 5, 5)) + np.arange(3).reshape(3, 1, 1)
+    whole, parts = Distribution(), Distribution()
+    whole.widen(values)
+    parts.widen(values[:5])
+    parts.widen(values[5:])
+    assert whole.mean is not None and parts.mean is not None
+    assert whole.mean == pytest.approx(values.mean(axis=(0, 2, 3))) and parts.mean == pytest.approx(whole.mean)
+    flat = Distribution()
+    flat.widen(values.ravel())
+    assert flat.mean is None
