@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rectexport.exporter.base.log import Log
-from rectexport.exporter.base.options import ExportOptions
+from rectexport.exporter.base.log import Lines, Log
+from rectexport.exporter.base.options import DEFAULT_RECTIFY, DEFAULT_TARGET, ExportOptions, RectifyForm, TargetName
 from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
 from rectexport.exporter.frontend.source import Source, unwrapped
 from rectexport.exporter.passes import PassPipeline
 from rectexport.exporter.pipeline import run_export
-from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.runner import Array, silent
 from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
@@ -31,8 +32,8 @@ def export(
     dynamic_shapes: Any = None,
     *,
     opset: int | None = ExportOptions.opset,
-    rectify: str = ExportOptions.rectify,
-    target: str = ExportOptions.target,
+    rectify: RectifyForm = DEFAULT_RECTIFY,
+    target: TargetName = DEFAULT_TARGET,
     fp16: bool = ExportOptions.fp16,
     bf16: bool = ExportOptions.bf16,
     atol: float | None = None,
@@ -40,6 +41,8 @@ def export(
     guard: bool = ExportOptions.guard,
     report: bool = ExportOptions.report,
     passes: PassPipeline | None = ExportOptions.passes,
+    output_names: Sequence[str] = ExportOptions.output_names,
+    progress: Callable[[str], None] = silent,
 ) -> Package:
     """Export a model into the package folder `out` and check it against PyTorch in float64.
 
@@ -57,6 +60,9 @@ def export(
     guard            compare the model's outputs around every pass
     report           also write report.html into the package; needs jinja2
     passes           which passes may run; None: PassPipeline.default()
+    output_names     names of the outputs, in order; by default the keys and fields that forward returns them under,
+                     with dots between nested ones
+    progress         called with a line of text for each step and what it found
 
     Returns the package that was written. Raises BadInput for a model that cannot be traced, UsageError for options
     that contradict each other, and ParityError when the package's outputs differ from PyTorch's.
@@ -74,8 +80,9 @@ def export(
         report=report,
         dynamic_shapes=dynamic_shapes,
         passes=passes or PassPipeline.default(),
+        output_names=tuple(output_names),
     )
-    return run_export(source, ShapeOptions(), Path(out), options, Log()).package
+    return run_export(source, ShapeOptions(), Path(out), options, Log(Lines(progress))).package
 
 
 def _source(model: Any, example_inputs: tuple[Tensor, ...], dynamic_shapes: Any) -> Source:

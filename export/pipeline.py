@@ -27,7 +27,7 @@ from rectexport.exporter.passes.order import PRECISION
 from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.passes.summary import summarize
 from rectexport.exporter.tracing.randomness import random_calls
-from rectexport.exporter.tracing.trace import Traced, trace
+from rectexport.exporter.tracing.trace import Traced, name_outputs, trace
 from rectexport.exporter.writing import package_writer
 from rectexport.exporter.writing.rewrites import Rewrites
 from rectexport.runtime.base.environment import missing, require
@@ -39,11 +39,12 @@ from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
 from rectexport.runtime.package.folder import MODEL, REWRITES, Package, add_files
 from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.package.proofs import AGREES
+from rectexport.runtime.package.structure import constants
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
 
 
-@dataclass
+@dataclass(repr=False)
 class Exported:
     """A finished export. unproven says why the target is not proven; empty where a proof on it passed."""
 
@@ -52,6 +53,9 @@ class Exported:
     parity: ParityReport
     nodes: tuple[int, int]
     unproven: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Exported {self.package!r}, {self.nodes[0]} → {self.nodes[1]} nodes, {self.parity!r}>"
 
 
 def all_passes(options: ExportOptions) -> tuple[Pass, ...]:
@@ -83,10 +87,15 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             for swap in swaps:
                 log.say(f"adapted {swap}")
             traced = trace(source, plan.inputs, options.graph_opset, options.dynamic_shapes)
+            if options.output_names:
+                traced = name_outputs(traced, options.output_names)
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
             log.say(", ".join(_describe(entry) for entry in traced.inputs))
+            log.say(f"outputs {', '.join(value.name for value in traced.model.graph.output)}")
+            for path, value in constants(traced.structure) if traced.structure else ():
+                log.say(f"{path} is {value!r}: no output of the package, but recorded in its manifest")
         rewrites = Rewrites()
         with log.step("passes"):
             model, results = _lower(traced, options, rewrites, log)
@@ -107,7 +116,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
         with log.step("package"):
             changes = rewrites.as_dict(traced.model, model, source.parameters)
             package_writer.write_json(folder / REWRITES, changes)
-            _write(folder, model, source, traced.inputs, results, report, options, log)
+            _write(folder, model, source, traced, results, report, options, log)
             written = Package.open(folder)  # a package that cannot be read must not replace one that can
             if options.report:
                 _add_report(written, out.resolve().name)
@@ -269,7 +278,7 @@ def _write(
     folder: Path,
     model: ModelProto,
     source: Source,
-    inputs: Sequence[InputPlan],
+    traced: Traced,
     results: Sequence[PassResult],
     report: ParityReport,
     options: ExportOptions,
@@ -286,11 +295,12 @@ def _write(
         folder,
         model,
         source,
-        inputs,
+        traced.inputs,
         results,
         report.tolerance.as_dict(),
         options.recorded(),
         dict(log.steps),
         [proof.as_dict() for proof in report.proofs],
+        traced.structure,
     )
     log.say(f"{MODEL} {(folder / MODEL).stat().st_size / 1e6:.1f} MB")

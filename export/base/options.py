@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import Option, UsageError
@@ -17,9 +17,12 @@ from rectexport.runtime.errors import Option, UsageError
 MIN_OPSET, MAX_OPSET, DEFAULT_OPSET = 18, 23, 18
 #: Convolutions and pools have bfloat16 since this opset.
 BFLOAT16_OPSET = 22
-RECTIFY_FORMS = ("auto", "fold", "graph", "plugin")
-TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
-DEFAULT_TARGET = "onnxruntime"
+RectifyForm = Literal["auto", "fold", "graph", "plugin"]
+TargetName = Literal["onnxruntime", "openvino", "tensorrt", "portable"]
+RECTIFY_FORMS: tuple[str, ...] = get_args(RectifyForm)
+TARGETS: tuple[str, ...] = get_args(TargetName)
+DEFAULT_RECTIFY: RectifyForm = "auto"
+DEFAULT_TARGET: TargetName = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class ExportOptions:
     guard           compare the model around every pass
     report          write report.html into the package
     dynamic_shapes  as torch.export.export takes it
+    output_names    names of the outputs in order; empty: the keys and fields that forward returns them under
     command         the words that export again, for reproduce.sh
     passes          a PassPipeline; None runs the default passes
 
@@ -41,7 +45,7 @@ class ExportOptions:
     """
 
     opset: int | None = None
-    rectify: str = "auto"
+    rectify: str = DEFAULT_RECTIFY
     target: str = DEFAULT_TARGET
     fp16: bool = False
     bf16: bool = False
@@ -50,6 +54,7 @@ class ExportOptions:
     guard: bool = True
     report: bool = False
     dynamic_shapes: Any = None
+    output_names: Sequence[str] = ()
     command: Sequence[str] = ()
     passes: Any = None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import final
 
 import onnx
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from rectexport.exporter.checking.reference import Reference, make_reference
 from rectexport.exporter.frontend.adapt import adapt_source
@@ -36,7 +36,7 @@ class SourceReference:
         source, _ = adapt_source(load_source(path, options))
         self._source, self._package = source, package
         self._inputs = _plan(source, package)
-        self._outer = make_reference(source, Traced(ModelProto(), self._inputs))
+        self._outer = make_reference(source, _outer(package, self._inputs))
         self._inner: Reference | None = None
         self.traced: ModelProto | None = None
         self.note = _origin(path, package)
@@ -75,6 +75,12 @@ class SourceReference:
             traced = trace(self._source, self._inputs, opset)
             self._inner, self.traced = make_reference(self._source, traced), traced.model
         return self._inner
+
+
+def _outer(package: Package, inputs: tuple[InputPlan, ...]) -> Traced:
+    """As much of a trace as a reference needs for the outputs, which the package records."""
+    graph = GraphProto(output=[ValueInfoProto(name=entry.name) for entry in package.manifest.outputs])
+    return Traced(ModelProto(graph=graph), inputs, structure=package.manifest.structure)
 
 
 def _plan(source: Source, package: Package) -> tuple[InputPlan, ...]:

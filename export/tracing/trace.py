@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
@@ -17,11 +17,21 @@ from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.renaming import rename_outputs
 from rectexport.exporter.tracing import near_constants, translation
+from rectexport.exporter.tracing.outputs import (
+    Outputs,
+    asked_names,
+    program_outputs,
+    register_dataclasses,
+    result_outputs,
+    tensor_outputs,
+)
 from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange, format_shape
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.package.structure import renamed
 
 #: Axis names of an image batch, used for dynamic dimensions of rank-4 inputs.
 IMAGE_AXES = ("batch", "channels", "height", "width")
@@ -29,11 +39,16 @@ IMAGE_AXES = ("batch", "channels", "height", "width")
 
 @dataclass
 class Traced:
-    """A traced model before lowering; program is the torch graph whose node names the tensors have, or None."""
+    """A traced model before lowering; program is the torch graph whose node names the tensors have, or None.
+
+    structure is what forward returns around its tensors (rectexport.runtime.package.structure); None for a tensor, a
+    tuple of tensors and an ONNX file.
+    """
 
     model: ModelProto
     inputs: tuple[InputPlan, ...]
     program: Any = None
+    structure: dict[str, Any] | None = None
 
 
 def trace(source: Source, inputs: Sequence[InputPlan], opset: int, dynamic_shapes: Any = None) -> Traced:
@@ -54,15 +69,36 @@ def trace(source: Source, inputs: Sequence[InputPlan], opset: int, dynamic_shape
     return traced
 
 
+def name_outputs(traced: Traced, names: Sequence[str]) -> Traced:
+    """The traced model with these names for its outputs, in order. Raises UsageError for names that do not fit."""
+    found = [value.name for value in traced.model.graph.output]
+    new = asked_names(found, names, [entry.name for entry in traced.inputs])
+    structure = None if traced.structure is None else renamed(traced.structure, new)
+    return replace(traced, model=rename_outputs(traced.model, names), structure=structure)
+
+
 def _trace_module(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
     try:
         asked = dynamic_shapes if dynamic_shapes is not None else _dims(inputs)
         arguments = tuple(torch.from_numpy(_traceable(entry, index, asked)) for index, entry in enumerate(inputs))
         with torch.no_grad():
-            program = torch.export.export(source.model.eval(), arguments, dynamic_shapes=asked, strict=False)
+            program = _exported(source, arguments, asked)
+    except BadInput:
+        raise
     except Exception as error:
         raise BadInput(_explain(source, inputs, error)) from error
     return _convert(source, program, inputs, opset)
+
+
+def _exported(source: Source, arguments: tuple[Any, ...], dynamic_shapes: Any) -> Any:
+    model = source.model.eval()
+    try:
+        return torch.export.export(model, arguments, dynamic_shapes=dynamic_shapes, strict=False)
+    except RuntimeError as error:
+        if "is not a known type" not in str(error):
+            raise
+        register_dataclasses(source.name, model(*arguments))
+        return torch.export.export(model, arguments, dynamic_shapes=dynamic_shapes, strict=False)
 
 
 def _trace_program(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
@@ -73,10 +109,11 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
     inputs = tuple(
         _with_program_range(entry, shape) for entry, shape in zip(inputs, _user_shapes(program), strict=True)
     )
-    output_names = _output_names(source, program, inputs)
+    input_names = [entry.name for entry in inputs]
+    outputs = program_outputs(source.name, program, input_names)
     try:
         converted: Any = torch.onnx.export(
-            program,
+            tensor_outputs(program),
             opset_version=opset,
             dynamo=True,
             custom_translation_table=translation.table(),
@@ -84,14 +121,13 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
             verbose=False,
         )
         near_constants.optimize(converted)
-        _rename(converted.model.graph.inputs, [entry.name for entry in inputs])
-        _rename(converted.model.graph.outputs, output_names)  # after the inputs, one of which may be an output
+        _rename(converted.model.graph.inputs, input_names)
     except Exception as error:
         raise BadInput(f"{source.name}: torch.onnx could not convert the model: {summary(_root(error))}") from error
-    model = converted.model_proto
+    model = rename_outputs(converted.model_proto, outputs.names)
     _name_dimensions(model, inputs)
     _strip_notes(model)
-    return Traced(model, inputs, converted.exported_program)
+    return Traced(model, inputs, converted.exported_program, outputs.structure)
 
 
 def _rename(values: Sequence[Any], names: Sequence[str]) -> None:
@@ -120,7 +156,15 @@ def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int
             raise BadInput(f"{source.name}: {fault}") from error
         model = onnx.load(path)
         _strip_notes(model)
+        outputs = _script_outputs(source, arguments, [entry.name for entry in inputs])
+        if len(outputs.names) == len(model.graph.output):
+            return Traced(rename_outputs(model, outputs.names), inputs, structure=outputs.structure)
         return Traced(model, inputs)
+
+
+def _script_outputs(source: Source, arguments: tuple[Any, ...], inputs: Sequence[str]) -> Outputs:
+    with torch.no_grad():
+        return result_outputs(source.name, source.model(*arguments), inputs)
 
 
 @contextmanager
@@ -237,23 +281,6 @@ def _with_program_range(entry: InputPlan, shape: list[tuple[int, int] | int]) ->
         if isinstance(size, tuple) and low[axis] == high[axis]:
             low[axis], high[axis] = min(size[0], low[axis]), size[1]
     return InputPlan(entry.name, entry.example, ShapeRange(tuple(low), entry.range.opt, tuple(high)))
-
-
-def _output_names(source: Source, program: Any, inputs: Sequence[InputPlan]) -> list[str]:
-    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    outputs = program.graph_signature.user_outputs
-    found = [values.get(name) if isinstance(name, str) else name for name in outputs]
-    strangers = {index: value for index, value in enumerate(found) if not isinstance(value, torch.Tensor | None)}
-    for index, value in strangers.items():
-        kind = type(value).__name__
-        raise BadInput(
-            f"{source.name}: output {index} is of type {kind}, expected a tensor; let forward return only tensors"
-        )
-    if all(value is None for value in found):
-        raise BadInput(f"{source.name}: forward returns no tensor")
-    stem = "result" if any(entry.name.startswith("output") for entry in inputs) else "output"
-    count = sum(value is not None for value in found)  # torch.onnx leaves None out
-    return [stem] if count == 1 else [f"{stem}_{index}" for index in range(count)]
 
 
 def _name_dimensions(model: ModelProto, inputs: Sequence[InputPlan]) -> None:

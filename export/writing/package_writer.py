@@ -84,6 +84,7 @@ def write_manifest(
     options: Mapping[str, Any],
     seconds: Mapping[str, float],
     proofs: Sequence[Mapping[str, Any]] = (),
+    structure: Mapping[str, Any] | None = None,
 ) -> None:
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md."""
     ranges = {entry.name: entry.range for entry in inputs}
@@ -104,6 +105,8 @@ def write_manifest(
         "versions": {name: _version(name) for name in _LIBRARIES},
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != manifest.FILE_NAME},
     }
+    if structure is not None:
+        document["structure"] = dict(structure)
     write_json(folder / manifest.FILE_NAME, document)
 
 

@@ -17,10 +17,12 @@ import numpy as np
 from rectexport.runtime.base.files import check_replaceable, locked, replaced_file, sha256
 from rectexport.runtime.base.reading import open_regular
 from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.base.temporary import PARTIAL
+from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.archives import check_archive
-from rectexport.runtime.package.manifest import FILE_NAME, Manifest, read_manifest
+from rectexport.runtime.package.manifest import FILE_NAME, Manifest, TensorEntry, read_manifest
 
 MODEL = "model.onnx"
 GOLDENS = "goldens.npz"
@@ -36,7 +38,16 @@ SIGNATURE = "manifest.sig"
 FIRST_CASE = "example"
 
 
-@dataclass(frozen=True)
+def describe_tensors(inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry]) -> str:
+    """Inputs and outputs on one line, as in x 1x3x8x8 float32 -> logits batchx10 float32."""
+
+    def listed(entries: Sequence[TensorEntry]) -> str:
+        return ", ".join(f"{entry.name} {format_shape(entry.shape)} {entry.dtype}" for entry in entries)
+
+    return printable(f"{listed(inputs)} -> {listed(outputs)}")
+
+
+@dataclass(frozen=True, repr=False)
 class Package:
     """A package whose manifest has been read; `verify_files` checks the files."""
 
@@ -57,6 +68,9 @@ class Package:
     def model_for(self, engine: str) -> Path:
         """The ONNX file for an engine: "onnxruntime", "openvino" or "tensorrt"."""
         return self.path / self.manifest.models.get(engine, MODEL)
+
+    def __repr__(self) -> str:
+        return f"<Package {self.path}: {describe_tensors(self.manifest.inputs, self.manifest.outputs)}>"
 
     def verify_files(self, but: Collection[str] = ()) -> None:
         """Compare every file, except those in `but`, with its sha256 in the manifest.

@@ -83,6 +83,16 @@ def export(
         bool,
         _option("--bf16", help="bfloat16 in the graph, for TensorRT; few CPUs run it.", panel=options.OUTPUT),
     ] = ExportOptions.bf16,
+    output_names: Annotated[
+        str | None,
+        _option(
+            "--output-names",
+            metavar="NAME[,NAME]",
+            help="Names of the outputs, in order. [default: the keys and fields that forward returns them under]",
+            show_default=False,
+            panel=options.OUTPUT,
+        ),
+    ] = None,
     report: Annotated[
         bool, _option("--report", help="Also write report.html into the package.", panel=options.OUTPUT)
     ] = ExportOptions.report,
@@ -154,6 +164,7 @@ def export(
             rtol=_bounds(rtol, "--rtol"),
             guard=not no_guard,
             report=report,
+            output_names=_listed(output_names),
             command=_without_out(run.again),
         )
         shapes = ShapeOptions(input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs)
@@ -174,6 +185,10 @@ def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: boo
         flags.check_unused()
     elif not dry_run:
         flags.check_used()
+
+
+def _listed(names: str | None) -> tuple[str, ...]:
+    return () if names is None else tuple(name.strip() for name in names.split(","))
 
 
 def _bounds(texts: Sequence[str] | None, flag: str) -> dict[str, float]:
