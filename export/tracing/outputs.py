@@ -213,6 +213,8 @@ def _structure(model: str, value: Any, path: str, paths: dict[int, str]) -> dict
         return {kind: [inner(counts[i] if not path else i, entry) for i, entry in enumerate(value)]}
     if is_constant(value):
         return {"value": value}
+    if isinstance(value, float):
+        raise BadInput(f"{model}: forward returns {value} beside its tensors; the manifest records finite numbers only")
     raise BadInput(f"{model}: forward returns a {type(value).__qualname__}; {_ADVICE}")
 
 

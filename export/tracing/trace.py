@@ -121,6 +121,8 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
             verbose=False,
         )
         near_constants.optimize(converted)
+        made = [value for value in converted.model.graph.outputs if value.producer() is not None]
+        _rename(made, [f"rectexport_output_{index}" for index in range(len(made))])  # one may be called as an input is
         _rename(converted.model.graph.inputs, input_names)
     except Exception as error:
         raise BadInput(f"{source.name}: torch.onnx could not convert the model: {summary(_root(error))}") from error

@@ -17,7 +17,6 @@ import numpy as np
 from rectexport.runtime.base.files import check_replaceable, locked, replaced_file, sha256
 from rectexport.runtime.base.reading import open_regular
 from rectexport.runtime.base.runner import Array
-from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.base.temporary import PARTIAL
 from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import BadInput, UsageError
@@ -39,10 +38,10 @@ FIRST_CASE = "example"
 
 
 def describe_tensors(inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry]) -> str:
-    """Inputs and outputs on one line, as in x 1x3x8x8 float32 -> logits batchx10 float32."""
+    """Inputs and outputs on one line, as in x float32[1, 3, 8, 8] -> logits float32[1, 10]."""
 
     def listed(entries: Sequence[TensorEntry]) -> str:
-        return ", ".join(f"{entry.name} {format_shape(entry.shape)} {entry.dtype}" for entry in entries)
+        return ", ".join(f"{entry.name} {entry.dtype}[{', '.join(map(str, entry.shape))}]" for entry in entries)
 
     return printable(f"{listed(inputs)} -> {listed(outputs)}")
 
