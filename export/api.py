@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from rectexport.exporter.base.log import Lines, Log
 from rectexport.exporter.base.options import DEFAULT_RECTIFY, DEFAULT_TARGET, ExportOptions, RectifyForm, TargetName
-from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
+from rectexport.exporter.base.processing import Answer, ImageInput, parse_answer, parse_image_input
+from rectexport.exporter.frontend.arguments import arranged, forward_names, program_layout, read_arguments
+from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.source import Source, unwrapped
 from rectexport.exporter.passes import PassPipeline
 from rectexport.exporter.pipeline import run_export
@@ -27,7 +30,7 @@ _IN_FLOAT32 = "pass model.float() and float32 inputs, and fp16=True for half pre
 
 def export(
     model: nn.Module | torch.export.ExportedProgram | torch.jit.ScriptModule,
-    example_inputs: tuple[Tensor, ...],
+    example_inputs: tuple[Any, ...] | Mapping[str, Any],
     out: str | Path,
     dynamic_shapes: Any = None,
     *,
@@ -42,13 +45,19 @@ def export(
     report: bool = ExportOptions.report,
     passes: PassPipeline | None = ExportOptions.passes,
     output_names: Sequence[str] = ExportOptions.output_names,
+    image_input: str | ImageInput | None = None,
+    output: str | Answer | None = None,
+    preprocess: nn.Module | None = None,
+    postprocess: nn.Module | None = None,
     progress: Callable[[str], None] = silent,
 ) -> Package:
     """Export a model into the package folder `out` and check it against PyTorch in float64.
 
     model            a module (a copy is exported, in eval mode, on the CPU), an exported program or TorchScript,
                      with float32 weights
-    example_inputs   a tuple of tensors, as forward takes them: float32, usually [N, C, H, W], or integers
+    example_inputs   a tuple of tensors, as forward takes them: float32, usually [N, C, H, W], or integers; or a dict of
+                     keyword arguments. Tensors may stand in dicts, lists and tuples: their inputs are called
+                     batch.image, images.0. Numbers, texts and None are constants of the package
     dynamic_shapes   as torch.export.export takes it; None fixes every dimension
     rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes),
                      or "plugin" (nodes with function bodies, which a TensorRT plugin may replace)
@@ -62,12 +71,17 @@ def export(
     passes           which passes may run; None: PassPipeline.default()
     output_names     names of the outputs, in order; by default the keys and fields that forward returns them under,
                      with dots between nested ones
+    image_input      an 8-bit image in front of the model: "image:uint8,nhwc,rgb,resize=256,crop=224,mean=…,std=…";
+                     the example is then a uint8 image, or as before what the model takes, and a picture is drawn
+    output           "softmax", "sigmoid", "argmax" or "topk=5" behind the model, "NAME:softmax" for one of several
+    preprocess, postprocess  modules before and behind the model, exported with it; example_inputs are then those
+                     of preprocess, which returns what forward takes
     progress         called with a line of text for each step and what it found
 
     Returns the package that was written. Raises BadInput for a model that cannot be traced, UsageError for options
     that contradict each other, and ParityError when the package's outputs differ from PyTorch's.
     """
-    source = _source(model, example_inputs, dynamic_shapes)
+    source, front, free = _source(model, preprocess, example_inputs, dynamic_shapes)
     options = ExportOptions(
         opset=opset,
         rectify=rectify,
@@ -78,36 +92,80 @@ def export(
         rtol={} if rtol is None else {"": rtol},
         guard=guard,
         report=report,
-        dynamic_shapes=dynamic_shapes,
+        dynamic_shapes=free,
         passes=passes or PassPipeline.default(),
         output_names=tuple(output_names),
+        image_input=parse_image_input(image_input) if isinstance(image_input, str) else image_input,
+        answer=parse_answer(output) if isinstance(output, str) else output,
+        preprocess=front,
+        postprocess=None if postprocess is None else _copy(_module(postprocess, "postprocess"), "postprocess"),
     )
     return run_export(source, ShapeOptions(), Path(out), options, Log(Lines(progress))).package
 
 
-def _source(model: Any, example_inputs: tuple[Tensor, ...], dynamic_shapes: Any) -> Source:
-    if not isinstance(example_inputs, tuple):
-        raise UsageError(f"example_inputs: expected a tuple of tensors, got {type(example_inputs).__name__}")
-    for index, value in enumerate(example_inputs):
-        if not isinstance(value, Tensor):
-            raise UsageError(f"example_inputs[{index}]: expected a tensor, got {type(value).__name__}")
+def _source(
+    model: Any, preprocess: Any, example_inputs: Any, dynamic_shapes: Any
+) -> tuple[Source, nn.Module | None, Any]:
+    """The source, what stands before it, and dynamic_shapes for each of its inputs."""
+    if not isinstance(example_inputs, tuple | Mapping):
+        raise UsageError(
+            "example_inputs: expected a tuple of tensors, or a dict of keyword arguments, "
+            f"got {type(example_inputs).__name__}"
+        )
     model = unwrapped(model)
     if not isinstance(model, nn.Module | torch.export.ExportedProgram):
         raise UsageError(f"model: expected a torch.nn.Module or an ExportedProgram, got {type(model).__name__}")
-    if dynamic_shapes is not None and isinstance(model, torch.export.ExportedProgram | torch.jit.ScriptModule):
+    if isinstance(model, torch.export.ExportedProgram | torch.jit.ScriptModule) and preprocess is None:
+        return _fixed_source(model, example_inputs, dynamic_shapes), None, dynamic_shapes
+    front = model if preprocess is None else _module(preprocess, "preprocess")
+    layout, tensors = read_arguments(front, example_inputs)
+    arrays = tuple(_array(value, name) for name, value in zip(layout.names, tensors, strict=True))
+    free = dynamic_shapes if layout.plain else layout.shapes(dynamic_shapes, forward_names(front, len(layout.args)))
+    if preprocess is None:
+        whole = arranged(_copy(model), layout)
+        return Source("module", whole, type(model).__name__, None, list(layout.names), arrays), None, free
+    kind, source_model = _kind(model)
+    source = Source(kind, source_model, _description(model), None, list(layout.names), arrays)
+    return source, arranged(_copy(front, "preprocess"), layout), free
+
+
+def _kind(model: Any) -> tuple[str, Any]:
+    """The kind of a source, and the model for it."""
+    if isinstance(model, torch.export.ExportedProgram):
+        return "program", model
+    return ("torchscript" if isinstance(model, torch.jit.ScriptModule) else "module"), _copy(model)
+
+
+def _description(model: Any) -> str:
+    if isinstance(model, torch.export.ExportedProgram):
+        return "torch.export program"
+    return "TorchScript" if isinstance(model, torch.jit.ScriptModule) else type(model).__name__
+
+
+def _fixed_source(model: Any, example_inputs: Any, dynamic_shapes: Any) -> Source:
+    """A source from a program or TorchScript, which take tensors in an order of their own."""
+    if dynamic_shapes is not None:
         raise UsageError(
             "dynamic_shapes: for a torch.nn.Module only; an exported program keeps its own, and TorchScript is "
             "exported with the example's shapes"
         )
-    arrays = tuple(_array(value, f"example_inputs[{index}]") for index, value in enumerate(example_inputs))
-    if isinstance(model, torch.export.ExportedProgram):
-        names = list(model.graph_signature.user_inputs)
-        if len(names) != len(arrays):
-            raise UsageError(f"example_inputs: the program takes {len(names)} ({', '.join(names)}), got {len(arrays)}")
-        return Source("program", model, "torch.export program", None, names, arrays)
-    kind = "torchscript" if isinstance(model, torch.jit.ScriptModule) else "module"
-    description = "TorchScript" if kind == "torchscript" else type(model).__name__
-    return Source(kind, _copy(model), description, None, forward_names(model, len(arrays)), arrays)
+    values = [value for value in pytree.tree_leaves(example_inputs) if isinstance(value, Tensor)]
+    program = isinstance(model, torch.export.ExportedProgram)
+    for index, value in enumerate(() if program else example_inputs):
+        if not isinstance(value, Tensor):
+            raise UsageError(f"example_inputs[{index}]: expected a tensor, got {type(value).__name__}")
+    arrays = tuple(_array(value, f"example_inputs[{index}]") for index, value in enumerate(values))
+    names = list(program_layout(model).names) if program else forward_names(model, len(arrays))
+    if len(names) != len(arrays):
+        raise UsageError(f"example_inputs: the program takes {len(names)} ({', '.join(names)}), got {len(arrays)}")
+    kind, source_model = _kind(model)
+    return Source(kind, source_model, _description(model), None, names, arrays)
+
+
+def _module(value: Any, name: str) -> nn.Module:
+    if not isinstance(value, nn.Module):
+        raise UsageError(f"{name}: expected a torch.nn.Module, got {type(value).__name__}")
+    return value
 
 
 def _array(value: Tensor, name: str) -> Array:
@@ -116,11 +174,11 @@ def _array(value: Tensor, name: str) -> Array:
     return np.asarray(value.detach().cpu().numpy(), order="C")
 
 
-def _copy(model: nn.Module) -> nn.Module:
+def _copy(model: nn.Module, name: str = "model") -> nn.Module:
     other = {entry.dtype for entry in model.parameters()} & {torch.float16, torch.bfloat16, torch.float64}
     if other:
-        raise UsageError(f"model: has weights in {other.pop()}; {_IN_FLOAT32}")
+        raise UsageError(f"{name}: has weights in {other.pop()}; {_IN_FLOAT32}")
     try:
         return copy.deepcopy(model).cpu()
     except Exception as error:
-        raise BadInput(f"model: cannot be copied: {summary(error)}") from error
+        raise BadInput(f"{name}: cannot be copied: {summary(error)}") from error

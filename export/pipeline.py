@@ -26,6 +26,7 @@ from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, Pa
 from rectexport.exporter.passes.order import PRECISION
 from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.passes.summary import summarize
+from rectexport.exporter.preprocess.wrap import Processing, prepare
 from rectexport.exporter.tracing.randomness import random_calls
 from rectexport.exporter.tracing.trace import Traced, name_outputs, trace
 from rectexport.exporter.writing import package_writer
@@ -68,6 +69,11 @@ def pass_context(options: ExportOptions, feeds: Sequence[Mapping[str, Array]] = 
     return PassContext(options.target, options.rectify, options.precision, feeds=feeds)
 
 
+def processing(options: ExportOptions) -> Processing:
+    """What stands around the model."""
+    return Processing(options.image_input, options.answer, options.preprocess, options.postprocess)
+
+
 def _pipeline(options: ExportOptions) -> PassPipeline:
     return options.passes or PassPipeline.default()
 
@@ -80,6 +86,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     """
     if options.report:
         require("jinja2")
+    source = prepare(source, shapes, processing(options))
     plan = plan_inputs(source, shapes)
     with replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"):
@@ -132,7 +139,7 @@ def _add_report(package: Package, name: str) -> None:
 
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:
     """What run_export would do, without tracing or writing. Raises as it does for inputs that do not fit."""
-    plan = plan_inputs(source, shapes)
+    plan = plan_inputs(prepare(source, shapes, processing(options)), shapes)
     passes = ", ".join(entry.name for entry in all_passes(options))
     return [
         *(f"input {_describe(entry)}" for entry in plan.inputs),
@@ -301,6 +308,6 @@ def _write(
         options.recorded(),
         dict(log.steps),
         [proof.as_dict() for proof in report.proofs],
-        traced.structure,
+        {**({"structure": traced.structure} if traced.structure else {}), **processing(options).recorded()},
     )
     log.say(f"{MODEL} {(folder / MODEL).stat().st_size / 1e6:.1f} MB")

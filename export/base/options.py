@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from rectexport.exporter.base.processing import Answer, ImageInput
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import Option, UsageError
 
@@ -38,6 +39,9 @@ class ExportOptions:
     report          write report.html into the package
     dynamic_shapes  as torch.export.export takes it
     output_names    names of the outputs in order; empty: the keys and fields that forward returns them under
+    image_input     an 8-bit image in front of the model
+    answer          what becomes of an output
+    preprocess, postprocess  modules before and behind the model, in place of these two
     command         the words that export again, for reproduce.sh
     passes          a PassPipeline; None runs the default passes
 
@@ -55,6 +59,10 @@ class ExportOptions:
     report: bool = False
     dynamic_shapes: Any = None
     output_names: Sequence[str] = ()
+    image_input: ImageInput | None = None
+    answer: Answer | None = None
+    preprocess: Any = None
+    postprocess: Any = None
     command: Sequence[str] = ()
     passes: Any = None
 
@@ -64,6 +72,10 @@ class ExportOptions:
         check_target(self.target)
         if self.fp16 and self.bf16:
             raise UsageError(Option("fp16", True), " and ", Option("bf16", True), ": one precision at a time")
+        for one, other in (("image_input", "preprocess"), ("answer", "postprocess")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                shown = "output" if one == "answer" else one
+                raise UsageError(Option(shown), " and ", Option(other), ": one of the two")
         if not MIN_OPSET <= self.graph_opset <= MAX_OPSET:
             raise UsageError(
                 Option("opset", self.opset), f": expected {MIN_OPSET}..{MAX_OPSET}, what torch's exporter covers"

@@ -12,6 +12,7 @@ from onnx import ModelProto
 from torch import Tensor
 
 from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.arguments import inner_path, program_module
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.inner import run_inner
 from rectexport.exporter.tracing.trace import Traced
@@ -53,17 +54,8 @@ def make_reference(source: Source, traced: Traced) -> Reference:
     outputs = [value.name for value in traced.model.graph.output]
     if source.kind == "onnx":
         return OnnxReference(source.model, outputs)
-    model = _without_type_checks(source.model.module(check_guards=False)) if source.kind == "program" else source.model
+    model = program_module(source.model) if source.kind == "program" else source.model
     return TorchReference(model, traced.program, traced.structure, outputs)
-
-
-def _without_type_checks(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Remove a program's assertions about the types of tensors: they say float32, and the reference is float64."""
-    for node in list(module.graph.nodes):
-        if node.target is torch.ops.aten._assert_tensor_metadata.default:
-            module.graph.erase_node(node)
-    module.recompile()
-    return module
 
 
 class TorchReference:
@@ -195,9 +187,8 @@ def _inner_graph(program: Any) -> Any:
 def _layer_names(program: Any) -> dict[str, str]:
     names = {}
     for node in program.graph.nodes:
-        stack = node.meta.get("nn_module_stack")
-        path = list(stack.values())[-1][0] if stack else ""
-        names[node.name] = path or node.name
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        names[node.name] = inner_path(stack) or node.name
     return names
 
 

@@ -66,7 +66,9 @@ def program_outputs(model: str, program: ExportedProgram, inputs: Collection[str
             leaves.append(_Leaf(count))
             count += 1
         else:
-            raise BadInput(f"{model}: output {spec.arg.name} is no tensor, but computed from sizes; return it as a tensor")
+            raise BadInput(
+                f"{model}: output {spec.arg.name} is no tensor, but computed from sizes; return it as a tensor"
+            )
     result = pytree.tree_unflatten(leaves, program.call_spec.out_spec)
     return _outputs(model, result, count, inputs)
 
@@ -150,9 +152,7 @@ def _copied(specs: Sequence[InputSpec]) -> list[InputSpec]:
 
 def _size_tensor(graph: Any, output: Any, size: Any) -> Any:
     """A node that turns a size into an int64 tensor without axes."""
-    mode = next(
-        value.fake_mode for node in graph.nodes if hasattr(value := node.meta.get("val"), "fake_mode")
-    )
+    mode = next(value.fake_mode for node in graph.nodes if hasattr(value := node.meta.get("val"), "fake_mode"))
     with graph.inserting_before(output):
         node = graph.call_function(torch.ops.aten.scalar_tensor.default, (size,), {"dtype": torch.int64})
     with mode:

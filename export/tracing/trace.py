@@ -14,6 +14,7 @@ import torch
 from onnx import ModelProto
 
 from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.arguments import tensor_inputs
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph import dialect
@@ -30,7 +31,7 @@ from rectexport.exporter.tracing.outputs import (
 from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange, format_shape
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.base.texts import summary
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, RectexportError
 from rectexport.runtime.package.structure import renamed
 
 #: Axis names of an image batch, used for dynamic dimensions of rank-4 inputs.
@@ -83,7 +84,7 @@ def _trace_module(source: Source, inputs: tuple[InputPlan, ...], opset: int, dyn
         arguments = tuple(torch.from_numpy(_traceable(entry, index, asked)) for index, entry in enumerate(inputs))
         with torch.no_grad():
             program = _exported(source, arguments, asked)
-    except BadInput:
+    except RectexportError:
         raise
     except Exception as error:
         raise BadInput(_explain(source, inputs, error)) from error
@@ -214,7 +215,7 @@ def _axis_names(inputs: Sequence[InputPlan]) -> dict[str, dict[int, str]]:
     for entry in inputs:
         bounds, image, own = entry.range, len(entry.range.opt) == 4, _identifier(entry.name)
         for axis in bounds.dynamic_axes:
-            name = IMAGE_AXES[axis] if image else ("batch" if axis == 0 else f"{own}_{axis}")
+            name = (entry.axes or IMAGE_AXES)[axis] if image else ("batch" if axis == 0 else f"{own}_{axis}")
             sizes = (bounds.min[axis], bounds.opt[axis], bounds.max[axis])
             shared = ranges.setdefault(name, sizes) == sizes
             names[entry.name][axis] = name if shared else f"{own}_{name}"
@@ -251,7 +252,7 @@ def _user_shapes(program: Any) -> list[list[tuple[int, int] | int]]:
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     ranges = {str(symbol): bounds for symbol, bounds in program.range_constraints.items()}
     shapes: list[list[tuple[int, int] | int]] = []
-    for name in program.graph_signature.user_inputs:
+    for name in tensor_inputs(program):
         value = values.get(name)
         shape = value.shape if isinstance(value, torch.Tensor) else ()
         shapes.append([size if isinstance(size, int) else _bounds(size, ranges) for size in shape])
@@ -282,7 +283,7 @@ def _with_program_range(entry: InputPlan, shape: list[tuple[int, int] | int]) ->
             raise BadInput(f"input {entry.name}, axis {axis}: the model was exported for {allowed}, got {opt}")
         if isinstance(size, tuple) and low[axis] == high[axis]:
             low[axis], high[axis] = min(size[0], low[axis]), size[1]
-    return InputPlan(entry.name, entry.example, ShapeRange(tuple(low), entry.range.opt, tuple(high)))
+    return replace(entry, range=ShapeRange(tuple(low), entry.range.opt, tuple(high)))
 
 
 def _name_dimensions(model: ModelProto, inputs: Sequence[InputPlan]) -> None:

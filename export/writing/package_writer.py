@@ -84,9 +84,12 @@ def write_manifest(
     options: Mapping[str, Any],
     seconds: Mapping[str, float],
     proofs: Sequence[Mapping[str, Any]] = (),
-    structure: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md."""
+    """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md.
+
+    more    fields that only some packages have: structure, preprocessing, postprocessing
+    """
     ranges = {entry.name: entry.range for entry in inputs}
     stored = {entry.name for entry in model.graph.initializer}
     document = {
@@ -105,13 +108,11 @@ def write_manifest(
         "versions": {name: _version(name) for name in _LIBRARIES},
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != manifest.FILE_NAME},
     }
-    if structure is not None:
-        document["structure"] = dict(structure)
-    write_json(folder / manifest.FILE_NAME, document)
+    write_json(folder / manifest.FILE_NAME, {**document, **(more or {})})
 
 
 def _source_entry(source: Source) -> dict[str, Any]:
-    entry: dict[str, Any] = {"kind": KINDS[source.kind], "description": source.description}
+    entry: dict[str, Any] = {"kind": source.container or KINDS[source.kind], "description": source.description}
     if source.path is not None:
         entry.update(file=source.path.name, sha256=sha256(source.path))
     return entry

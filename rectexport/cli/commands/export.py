@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from rectexport.cli import engine, options
 from rectexport.cli.command import Command, Run, command_app
 from rectexport.cli.display import Progress, show_parity
 from rectexport.exporter.base.options import ExportOptions, LoadOptions, ShapeOptions
+from rectexport.exporter.base.processing import parse_answer, parse_image_input
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import UsageError
@@ -83,6 +85,27 @@ def export(
         bool,
         _option("--bf16", help="bfloat16 in the graph, for TensorRT; few CPUs run it.", panel=options.OUTPUT),
     ] = ExportOptions.bf16,
+    image_input: Annotated[
+        str | None,
+        _option(
+            "--image-input",
+            metavar="NAME:OPTIONS",
+            help="Take 8-bit images: NAME:uint8,nhwc,rgb,resize=256,crop=224,mean=0.485,0.456,0.406,std=0.229,0.224,0.225."
+            " Also nchw, bgr, gray, resize=HxW, interpolation=bicubic, raw (pixels not divided by 255).",
+            show_default=False,
+            panel=options.INPUTS,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        _option(
+            "--output",
+            metavar="[NAME:]ANSWER",
+            help="Answer in place of logits: softmax, sigmoid, argmax, or topk=5 for the best classes.",
+            show_default=False,
+            panel=options.OUTPUT,
+        ),
+    ] = None,
     output_names: Annotated[
         str | None,
         _option(
@@ -165,6 +188,8 @@ def export(
             guard=not no_guard,
             report=report,
             output_names=_listed(output_names),
+            image_input=None if image_input is None else parse_image_input(image_input),
+            answer=None if output is None else parse_answer(output),
             command=_without_out(run.again),
         )
         shapes = ShapeOptions(input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs)
@@ -202,7 +227,7 @@ def _without_out(words: list[str]) -> list[str]:
     kept = []
     skip = False
     for word in words:
-        if not skip and not word.startswith(("-o", "--out")):
+        if not skip and not (word in ("-o", "--out") or word.startswith("--out=") or re.match(r"-o[^-]", word)):
             kept.append(word)
         skip = not skip and word in ("-o", "--out")
     return kept
