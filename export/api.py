@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from rectexport.exporter.base.log import Lines, Log
-from rectexport.exporter.base.options import DEFAULT_RECTIFY, DEFAULT_TARGET, ExportOptions, RectifyForm, TargetName
+from rectexport.exporter.base.options import DEFAULT_RECTIFY, DEFAULT_TARGET, ExportOptions, RectifyForm
 from rectexport.exporter.base.processing import Answer, ImageInput, parse_answer, parse_image_input
 from rectexport.exporter.frontend.arguments import arranged, forward_names, program_layout, read_arguments
 from rectexport.exporter.frontend.inputs import ShapeOptions
@@ -36,7 +36,7 @@ def export(
     *,
     opset: int | None = ExportOptions.opset,
     rectify: RectifyForm = DEFAULT_RECTIFY,
-    target: TargetName = DEFAULT_TARGET,
+    target: str = DEFAULT_TARGET,
     fp16: bool = ExportOptions.fp16,
     bf16: bool = ExportOptions.bf16,
     atol: float | None = None,
@@ -57,12 +57,12 @@ def export(
                      with float32 weights
     example_inputs   a tuple of tensors, as forward takes them: float32, usually [N, C, H, W], or integers; or a dict of
                      keyword arguments. Tensors may stand in dicts, lists and tuples: their inputs are called
-                     batch.image, images.0. Numbers, texts and None are constants of the package
+                     batch.image, images.0. Numbers and None are constants of the package
     dynamic_shapes   as torch.export.export takes it; None fixes every dimension
     rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes),
                      or "plugin" (nodes with function bodies, which a TensorRT plugin may replace)
-    target           the engine that even kernels and CReLUs are lowered for: "onnxruntime", "openvino",
-                     "tensorrt" or "portable"
+    target           the engine that the graph is written for: "onnxruntime", "openvino", "tensorrt" or "portable";
+                     several joined by commas get a file each where they differ; "auto": the engines installed here
     fp16, bf16       float16 or bfloat16 in the graph, float32 inputs and outputs
     opset            None: 18, or 22 with bf16 (convolutions have bfloat16 since opset 22)
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
@@ -108,10 +108,8 @@ def _source(
 ) -> tuple[Source, nn.Module | None, Any]:
     """The source, what stands before it, and dynamic_shapes for each of its inputs."""
     if not isinstance(example_inputs, tuple | Mapping):
-        raise UsageError(
-            "example_inputs: expected a tuple of tensors, or a dict of keyword arguments, "
-            f"got {type(example_inputs).__name__}"
-        )
+        found = type(example_inputs).__name__
+        raise UsageError(f"example_inputs: expected a tuple of tensors, got {found}; a dict gives keyword arguments")
     model = unwrapped(model)
     if not isinstance(model, nn.Module | torch.export.ExportedProgram):
         raise UsageError(f"model: expected a torch.nn.Module or an ExportedProgram, got {type(model).__name__}")
@@ -119,7 +117,7 @@ def _source(
         return _fixed_source(model, example_inputs, dynamic_shapes), None, dynamic_shapes
     front = model if preprocess is None else _module(preprocess, "preprocess")
     layout, tensors = read_arguments(front, example_inputs)
-    arrays = tuple(_array(value, name) for name, value in zip(layout.names, tensors, strict=True))
+    arrays = tuple(_array(value, place) for place, value in tensors.items())
     free = dynamic_shapes if layout.plain else layout.shapes(dynamic_shapes, forward_names(front, len(layout.args)))
     if preprocess is None:
         whole = arranged(_copy(model), layout)

@@ -19,11 +19,14 @@ MIN_OPSET, MAX_OPSET, DEFAULT_OPSET = 18, 23, 18
 #: Convolutions and pools have bfloat16 since this opset.
 BFLOAT16_OPSET = 22
 RectifyForm = Literal["auto", "fold", "graph", "plugin"]
-TargetName = Literal["onnxruntime", "openvino", "tensorrt", "portable"]
 RECTIFY_FORMS: tuple[str, ...] = get_args(RectifyForm)
-TARGETS: tuple[str, ...] = get_args(TargetName)
 DEFAULT_RECTIFY: RectifyForm = "auto"
-DEFAULT_TARGET: TargetName = "onnxruntime"
+TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
+DEFAULT_TARGET = "onnxruntime"
+#: Stands for the engines that are installed on this machine.
+AUTO = "auto"
+#: The first target of a package that is among these gets model.onnx, which serves every engine without its own file.
+_ORDER = ("portable", "onnxruntime", "openvino", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class ExportOptions:
 
     opset           None: 18, or 22 with bf16; see graph_opset
     rectify         one of RECTIFY_FORMS
-    target          one of TARGETS
+    target          one of TARGETS, several of them joined by commas, or "auto": the engines installed here
     fp16, bf16      the graph's floats; inputs and outputs stay float32
     atol, rtol      elementwise bounds by output name, "" for every output, besides the relative L2 bound
     guard           compare the model around every pass
@@ -69,7 +72,7 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.rectify not in RECTIFY_FORMS:
             raise UsageError(Option("rectify", self.rectify), f": expected one of {', '.join(RECTIFY_FORMS)}")
-        check_target(self.target)
+        check_targets(self.target)
         if self.fp16 and self.bf16:
             raise UsageError(Option("fp16", True), " and ", Option("bf16", True), ": one precision at a time")
         for one, other in (("image_input", "preprocess"), ("answer", "postprocess")):
@@ -86,6 +89,12 @@ class ExportOptions:
         """The opset to export in."""
         default = BFLOAT16_OPSET if self.bf16 else DEFAULT_OPSET
         return default if self.opset is None else self.opset
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets, each once, the one that gets model.onnx first; ("auto",) where that was asked for."""
+        asked = self.target.split(",")
+        return (AUTO,) if asked == [AUTO] else tuple(name for name in _ORDER if name in asked)
 
     @property
     def precision(self) -> str:
@@ -148,3 +157,13 @@ def check_target(target: str) -> None:
     """Raises UsageError for a target that is not known."""
     if target not in TARGETS:
         raise UsageError(Option("target", target), f": expected one of {', '.join(TARGETS)}")
+
+
+def check_targets(targets: str) -> None:
+    """Raises UsageError unless it is "auto", a known target, or several known targets joined by commas."""
+    if targets == AUTO:
+        return
+    for name in targets.split(","):
+        if name not in TARGETS:
+            several = "; several are joined by commas, and auto stands for the engines installed here"
+            raise UsageError(Option("target", targets), f": expected one of {', '.join(TARGETS)}{several}")

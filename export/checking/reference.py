@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 from onnx import ModelProto
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from rectexport.exporter.base.quiet import quiet
-from rectexport.exporter.frontend.arguments import inner_path, program_module
+from rectexport.exporter.frontend.arguments import inner_path, program_layout, program_module
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.inner import run_inner
 from rectexport.exporter.tracing.trace import Traced
@@ -49,6 +51,54 @@ class Reference(Protocol):
         """The module that made an inner tensor, or the tensor's name."""
 
 
+class Remembered:
+    """A reference that computes outputs once for each set of inputs; inner tensors are computed at each call."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self._known: dict[tuple[str, bytes], list[Array] | None] = {}
+
+    @property
+    def description(self) -> str:
+        return self._reference.description
+
+    def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
+        found = self._recall("outputs", feeds, self._reference.outputs)
+        assert found is not None
+        return found
+
+    def trial(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        return self._recall("trial", feeds, self._reference.trial)
+
+    def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        return self._recall("rounded", feeds, self._reference.rounded)
+
+    def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+        return self._reference.tensors(feeds, names)
+
+    def inner_names(self) -> set[str]:
+        return self._reference.inner_names()
+
+    def layer(self, name: str) -> str:
+        return self._reference.layer(name)
+
+    def _recall(
+        self, kind: str, feeds: Mapping[str, Array], compute: Callable[[Mapping[str, Array]], list[Array] | None]
+    ) -> list[Array] | None:
+        key = (kind, _digest(feeds))
+        if key not in self._known:
+            self._known[key] = compute(feeds)
+        return self._known[key]
+
+
+def _digest(feeds: Mapping[str, Array]) -> bytes:
+    content = hashlib.sha256()
+    for name, array in feeds.items():
+        content.update(f"{name} {array.dtype} {array.shape} ".encode())
+        content.update(np.ascontiguousarray(array).tobytes())
+    return content.digest()
+
+
 def make_reference(source: Source, traced: Traced) -> Reference:
     """The reference for a source: PyTorch in float64, or ONNX Runtime for an ONNX file."""
     outputs = [value.name for value in traced.model.graph.output]
@@ -72,6 +122,7 @@ class TorchReference:
         with quiet():
             self._model = copy.deepcopy(model).double()
         self._graph = _inner_graph(program) if program is not None else None
+        self._layout = program_layout(program) if program is not None else None
         self._layers = _layer_names(program) if program is not None else {}
         self._structure, self._names = structure, list(outputs)
         self._dtype = torch.float64
@@ -95,7 +146,7 @@ class TorchReference:
         if self._graph is None:
             return {}
         recorder = _Recorder(self._graph, set(names) - set(self._names))
-        self._run(recorder.run, feeds)
+        self._run(lambda *tensors: recorder.run(*self._leaves(tensors), enable_io_processing=False), feeds)
         return recorder.found
 
     def inner_names(self) -> set[str]:
@@ -103,6 +154,10 @@ class TorchReference:
 
     def layer(self, name: str) -> str:
         return self._layers.get(name, name)
+
+    def _leaves(self, tensors: tuple[Tensor, ...]) -> list[Any]:
+        """What the exported graph takes: the tensors, and the constants among its inputs."""
+        return list(tensors) if self._layout is None else pytree.tree_leaves(self._layout.filled(tensors))
 
     def _run(self, call: Callable[..., Any], feeds: Mapping[str, Array]) -> Any:
         """Raises BadInput when the model does not take these feeds."""
@@ -126,8 +181,7 @@ class TorchReference:
 
     def _flat(self, results: Any) -> list[Array]:
         if self._structure is None:
-            leaves, _ = torch.utils._pytree.tree_flatten(results)
-            return [value.detach().numpy() for value in leaves if isinstance(value, Tensor)]
+            return [value.detach().numpy() for value in pytree.tree_leaves(results) if isinstance(value, Tensor)]
         found = collect(self._structure, results)
         return [torch.as_tensor(found[name]).detach().numpy() for name in self._names]
 

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 from rectexport.exporter.frontend.source import OUR_WRAPPERS
 from rectexport.runtime.errors import BadInput, UsageError
 
-_EXPECTED = "a tensor, a number, a text, None, or dicts, lists and tuples of these"
+_OTHERS = "numbers, None, and dicts, lists and tuples of tensors are taken, too"
 
 
 @dataclass(frozen=True)
@@ -106,26 +106,26 @@ def inner_path(stack: Sequence[tuple[str, Any]]) -> str:
     return path
 
 
-def read_arguments(model: Any, example_inputs: Any) -> tuple[Layout, tuple[Tensor, ...]]:
-    """The layout and the tensors of example inputs: a tuple of positional arguments, or a mapping of keywords.
+def read_arguments(model: Any, example_inputs: Any) -> tuple[Layout, dict[str, Tensor]]:
+    """The layout and the tensors of example inputs, a tuple of positional arguments or a mapping of keywords.
 
-    Raises UsageError for a value that is neither a tensor nor a constant, and where there is no tensor.
+    The tensors are in order, by their places for error messages: example_inputs[0]. Raises UsageError for a value that is neither a tensor nor a constant, and where there is no tensor.
     """
-    tensors: list[Tensor] = []
+    tensors: dict[str, Tensor] = {}
     names: list[str] = []
 
     def placed(value: Any, path: str, where: str) -> Any:
         if isinstance(value, Tensor):
-            tensors.append(value)
+            tensors[where] = value
             names.append(path)
-            return Slot(len(tensors) - 1)
+            return Slot(len(names) - 1)
         if isinstance(value, Mapping):
             return {key: placed(entry, f"{path}.{key}", f"{where}[{key!r}]") for key, entry in value.items()}
         if isinstance(value, list | tuple):
             return _sequence(value, [placed(v, f"{path}.{i}", f"{where}[{i}]") for i, v in enumerate(value)])
-        if value is None or isinstance(value, bool | int | float | str):
+        if value is None or isinstance(value, bool | int | float):
             return value
-        raise UsageError(f"{where}: expected {_EXPECTED}; got {type(value).__name__}")
+        raise UsageError(f"{where}: expected a tensor, got {type(value).__name__}; {_OTHERS}")
 
     if isinstance(example_inputs, Mapping):
         kwargs = {name: placed(value, name, f"example_inputs[{name!r}]") for name, value in example_inputs.items()}
@@ -140,7 +140,7 @@ def read_arguments(model: Any, example_inputs: Any) -> tuple[Layout, tuple[Tenso
         layout = Layout(args, {}, tuple(names))
     if not tensors:
         raise UsageError("example_inputs: expected at least one tensor")
-    return layout, tuple(tensors)
+    return layout, tensors
 
 
 def tensor_inputs(program: ExportedProgram) -> list[str]:

@@ -21,11 +21,10 @@ from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.files import create_executable, sha256
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.package import manifest
-from rectexport.runtime.package.folder import GOLDENS, MODEL
+from rectexport.runtime.package.folder import GOLDENS, MODEL, WEIGHTS
 
 #: protobuf's limit for one message; larger weights go to a file of their own.
 EXTERNAL_DATA_BYTES = 2**31 - 1
-WEIGHTS = "model.onnx.data"
 _LIBRARIES = ("rectexport", "torch", "onnx", "onnxscript", "onnx-graphsurgeon", "onnxruntime", "numpy")
 
 
@@ -88,7 +87,7 @@ def write_manifest(
 ) -> None:
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md.
 
-    more    fields that only some packages have: structure, preprocessing, postprocessing
+    more    fields that only some packages have: structure, preprocessing, postprocessing, models, passes_of
     """
     ranges = {entry.name: entry.range for entry in inputs}
     stored = {entry.name for entry in model.graph.initializer}
