@@ -109,7 +109,8 @@ def inner_path(stack: Sequence[tuple[str, Any]]) -> str:
 def read_arguments(model: Any, example_inputs: Any) -> tuple[Layout, dict[str, Tensor]]:
     """The layout and the tensors of example inputs, a tuple of positional arguments or a mapping of keywords.
 
-    The tensors are in order, by their places for error messages: example_inputs[0]. Raises UsageError for a value that is neither a tensor nor a constant, and where there is no tensor.
+    The tensors are in order, by their places for error messages: example_inputs[0]. Raises UsageError for a value that
+    is neither a tensor nor a constant, and where there is no tensor.
     """
     tensors: dict[str, Tensor] = {}
     names: list[str] = []
