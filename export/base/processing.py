@@ -81,7 +81,7 @@ class ImageInput:
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> ImageInput:
         """From a manifest's entry."""
-        fields = {
+        fields: dict[str, Any] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in entry.items() if key not in ("input", "dtype")
         }
         return cls(entry["input"], **fields)

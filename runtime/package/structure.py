@@ -159,7 +159,7 @@ def _is_identifier(name: Any) -> bool:
 
 @lru_cache(maxsize=256)
 def _class(name: str, fields: tuple[str, ...]) -> Any:
-    return namedtuple(name, fields)  # type: ignore[misc]
+    return namedtuple(name, fields)
 
 
 def _collected(node: Mapping[str, Any], result: Any, where: str) -> Iterator[tuple[str, Any]]:

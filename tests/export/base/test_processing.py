@@ -61,5 +61,5 @@ def test_images_that_are_refused(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "top", "topk", "topk=0", "softmax=2", ":softmax", "topk=1e3"])
 def test_answers_that_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="output=.*expected softmax, sigmoid, argmax or topk=5, or NAME:softmax"):
+    with pytest.raises(UsageError, match=r"output=.*expected softmax, sigmoid, argmax or topk=5, or NAME:softmax"):
         parse_answer(text)

@@ -149,17 +149,15 @@ def test_flags_give_other_sizes() -> None:
 
 
 def test_images_that_do_not_fit_the_model() -> None:
-    with pytest.raises(UsageError, match="gray images have 1 channels, net.pt takes 3"):
+    with pytest.raises(UsageError, match=r"gray images have 1 channels, net\.pt takes 3"):
         prepared("x:gray", example_inputs=(image(1, 3, 8, 8).numpy(),))
-    with pytest.raises(UsageError, match="no input 'photo'; net.pt takes a, b"):
+    with pytest.raises(UsageError, match=r"no input 'photo'; net\.pt takes a, b"):
         prepared(TEXT, input_names=["a", "b"])
 
 
 def test_an_onnx_file(tmp_path: Path) -> None:
     save_model(build("(float[1,3,4,4] x) => (float[1,3,4,4] y)", "y = Relu(x)"), tmp_path / "net.onnx")
-    with pytest.raises(
-        UsageError, match="image_input: .*net.onnx is an ONNX file; what stands around a model is traced"
-    ):
+    with pytest.raises(UsageError, match=r"image_input: .*net\.onnx is an ONNX file; what stands"):
         prepare(load_source(tmp_path / "net.onnx"), ShapeOptions(), Processing(parse_image_input(TEXT)))
 
 
@@ -207,5 +205,5 @@ def test_modules_of_the_user(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got["best"], wanted.argmax(1))
     with pytest.raises(UsageError, match="image_input and preprocess: one of the two"):
         rectexport.export(net, (photo,), tmp_path / "q", preprocess=Halves(), image_input=TEXT)
-    with pytest.raises(UsageError, match="which is not in it|does not hold"):
+    with pytest.raises(UsageError, match=r"around the model, which"):
         Processing.of(package.manifest.data)
