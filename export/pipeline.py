@@ -16,6 +16,7 @@ from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.checking.parity import ParityReport
 from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
+from rectexport.exporter.checking.windows import tiling_entries
 from rectexport.exporter.frontend.adapt import adapt_source
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
@@ -195,6 +196,7 @@ def _further(traced: Traced, models: Sequence[TargetModel], options: ExportOptio
         "structure": traced.structure,
         "models": engine_files(models),
         "passes_of": {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
+        "tiling": tiling_entries(traced.model),
         **processing(options).recorded(),
     }
     return {name: value for name, value in fields.items() if value}

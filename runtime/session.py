@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from types import TracebackType
@@ -12,12 +12,13 @@ from rectexport.runtime.arrays.feeds import check_feeds
 from rectexport.runtime.arrays.finite import check_finite
 from rectexport.runtime.arrays.placing import infer
 from rectexport.runtime.arrays.results import ResultCheck
-from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.base.runner import Runner, silent
 from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package, describe_tensors
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.package.structure import rebuild
+from rectexport.runtime.tiling.tiled import run_tiled
 
 #: Threads that serve `submit`. A few suffice: the engine uses threads of its own for each inference.
 WORKERS = 4
@@ -63,7 +64,10 @@ class Session:
         That is an array, a tuple, a dict, a named tuple (also for a dataclass), or these nested; constants stand where
         forward has them. Raises as `run` does, and BadInput for an input that is given twice or missing.
         """
-        results = self.run(self._feeds(arrays, named))
+        return self._returned(self.run(self._feeds(arrays, named)))
+
+    def _returned(self, results: Mapping[str, Any]) -> Any:
+        """What forward returns, with these outputs."""
         structure = self.package.manifest.structure
         if structure is not None:
             return rebuild(structure, results)
@@ -99,6 +103,27 @@ class Session:
         if self._check_finite:
             check_finite(library, feeds, results)
         return results
+
+    def tiled(
+        self,
+        image: Any,
+        tile: int | Sequence[int],
+        batch: int = 1,
+        out: Mapping[str, Any] | None = None,
+        progress: Callable[[str], None] = silent,
+    ) -> Any:
+        """The answer to an image of any size, computed tile by tile -> what a call returns.
+
+        It equals the answer to the whole image: tiles overlap by what each output depends on (see docs/tiling.md).
+        image and out are NumPy arrays, or anything that is sliced like them, such as memory maps; only `batch` tiles
+        are in memory besides them. tile is the size of a tile along the image's axes, or one for each axis, within the
+        package's range.
+
+        Raises BadInput for outputs that depend on the whole image, naming the node that makes them so, and UsageError
+        for a tile that is too small.
+        """
+        results = run_tiled(self.run, self.package, image, tile, batch, out, progress)
+        return self._returned(results)
 
     def submit(self, /, *arrays: Any, **named: Any) -> Future[Any]:
         """Call the session on another thread; the future holds the call's result or error.

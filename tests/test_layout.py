@@ -17,6 +17,7 @@ ROOMS = {
         "package",
         "arrays",
         "engines",
+        "tiling",
         "session",
         "verify",
         "api",

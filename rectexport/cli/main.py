@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "verify": Entry(CHECK, "Check a package on the machine where it is deployed."),
     "parity": Entry(CHECK, "Compare a package with a reference, by output, layer and region."),
     "doctor": Entry(CHECK, "Examine an ONNX file without running it."),
+    "run": Entry(SERVE, "Answer files with a package: images, arrays, folders; in tiles if they are large."),
     "serve": Entry(SERVE, "Serve packages over HTTP and gRPC."),
     "triton": Entry(SERVE, "Write a package into a Triton model repository, or check one."),
     "ray-config": Entry(SERVE, "Write a serve.yaml for Ray Serve."),
