@@ -11,8 +11,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,19 @@ class Layout:
         return tuple(found)
 
 
-class Arranged(nn.Module):
+class Wrapper(nn.Module):
+    """A module around others, of which an exported program's has one mode only."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules that have two."""
+        self.training = mode
+        for child in self.children():
+            with suppress(NotImplementedError):
+                child.train(mode)
+        return self
+
+
+class Arranged(Wrapper):
     """A model behind a forward that takes the tensors of a layout."""
 
     def __init__(self, model: nn.Module, layout: Layout) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rectexport.exporter.base.options import ShapeOptions
 from rectexport.exporter.base.processing import DTYPE, Answer, ImageInput
 from rectexport.exporter.frontend.arguments import (
+    Wrapper,
     arranged,
     forward_names,
     layout_of,
@@ -59,7 +60,7 @@ class Processing:
         return cls(ImageInput.of(before) if before else None, Answer.of(after) if after else None)
 
 
-class Processed(nn.Module):
+class Processed(Wrapper):
     """A model with a module before it and one behind it.
 
     What `preprocess` returns is what forward takes: a tensor, a tuple of arguments, or a dict of keywords.
