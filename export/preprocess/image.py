@@ -19,8 +19,7 @@ class ImagePreprocess(nn.Module):
     """uint8 [N, H, W, C] or [N, C, H, W] -> float [N, C, H', W'], as the model takes it.
 
     Run eagerly it calls torch.nn.functional.interpolate(antialias=True), as torchvision's Resize does on floats, and is
-    the reference. While it is exported it multiplies by the matrices of resize.py instead. TorchScript's exporter fixes
-    the size of the image.
+    the reference. While it is exported it multiplies by the matrices of resize.py instead.
     """
 
     def __init__(self, options: ImageInput) -> None:
@@ -43,7 +42,7 @@ class ImagePreprocess(nn.Module):
 
     def _cut(self, planes: Tensor, matrices: bool) -> Tensor:
         """Resized and cropped."""
-        sizes = [int(size) for size in planes.shape[2:]] if torch.jit.is_tracing() else planes.shape[2:]
+        sizes = planes.shape[2:]
         resized = _resized_sizes(sizes, self.options.resize)
         crop = self.options.crop or tuple(resized)
         for side, wanted in zip(resized, crop, strict=True):
@@ -75,7 +74,7 @@ class OnInput(nn.Module):
 
 
 def _exporting() -> bool:
-    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    return torch.compiler.is_exporting()
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

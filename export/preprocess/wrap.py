@@ -90,17 +90,18 @@ def processed(model: nn.Module, processing: Processing, names: Sequence[str], in
 def prepare(source: Source, shapes: ShapeOptions, processing: Processing) -> Source:
     """The source as it is traced: with its inputs in the order of their names, and inside its processing.
 
-    Raises UsageError for an input that forward lacks, and for processing around an ONNX file.
+    Raises UsageError for an input that forward lacks, and for processing around an ONNX file or TorchScript.
     """
     if not processing:
         return _in_order(source, shapes)
-    if source.kind == "onnx":
-        flag = (
-            Option("output", processing.answer.kind)
-            if processing.image is None and processing.answer
-            else (Option("image_input") if processing.image else Option("preprocess"))
+    if source.kind in ("onnx", "torchscript"):
+        names = ("image_input", "answer", "preprocess", "postprocess")
+        given = (processing.image, processing.answer, processing.preprocess, processing.postprocess)
+        name = next(name for name, value in zip(names, given, strict=True) if value is not None)
+        needed = "what stands around a model is traced with it: give a module, a checkpoint or a .pt2"
+        raise UsageError(
+            Option("output" if name == "answer" else name), f": {source.name} is {source.description}; {needed}"
         )
-        raise UsageError(flag, f": {source.name} is an ONNX file; what stands around a model is traced with PyTorch")
     names = _model_names(source, shapes, processing.image)
     image = processing.image
     index = 0 if image is None else _image_index(source, image, names)
@@ -110,7 +111,7 @@ def prepare(source: Source, shapes: ShapeOptions, processing: Processing) -> Sou
         inner = arranged(inner, layout_of(inner, names))
     wrapped = replace(
         source,
-        kind="torchscript" if source.kind == "torchscript" else "module",
+        kind="module",
         container=KINDS[source.kind],
         model=processed(inner, processing, outer, index),
         input_names=outer,

@@ -155,19 +155,20 @@ def test_images_that_do_not_fit_the_model() -> None:
         prepared(TEXT, input_names=["a", "b"])
 
 
-def test_an_onnx_file(tmp_path: Path) -> None:
+def test_files_that_cannot_be_wrapped(tmp_path: Path) -> None:
     save_model(build("(float[1,3,4,4] x) => (float[1,3,4,4] y)", "y = Relu(x)"), tmp_path / "net.onnx")
-    with pytest.raises(UsageError, match=r"image_input: .*net\.onnx is an ONNX file; what stands"):
+    with pytest.raises(UsageError, match=r"image_input: .*net\.onnx is ONNX file; what stands"):
         prepare(load_source(tmp_path / "net.onnx"), ShapeOptions(), Processing(parse_image_input(TEXT)))
+    torch.jit.script(seeded(Net())).save(tmp_path / "net.pt")
+    with pytest.raises(
+        UsageError, match=r"image_input: .*net\.pt is TorchScript; what stands around a model is traced"
+    ):
+        prepare(load_source(tmp_path / "net.pt"), ShapeOptions(), Processing(parse_image_input(TEXT)))
 
 
-@pytest.mark.parametrize("kind", ["program", "script"])
-def test_other_kinds_of_models(kind: str, tmp_path: Path) -> None:
+def test_an_exported_program(tmp_path: Path) -> None:
     net, photo = seeded(Net()), pixels(1, 13, 17, 3)
-    if kind == "program":
-        torch.export.save(torch.export.export(net, (image(1, 3, 8, 8),)), tmp_path / "net.pt2")
-    else:
-        torch.jit.script(net).save(tmp_path / "net.pt")
+    torch.export.save(torch.export.export(net, (image(1, 3, 8, 8),)), tmp_path / "net.pt2")
     found = load_source(next(tmp_path.glob("net.*")))
     from rectexport.exporter.base.log import Log
     from rectexport.exporter.base.processing import parse_answer
@@ -177,7 +178,7 @@ def test_other_kinds_of_models(kind: str, tmp_path: Path) -> None:
     shapes = ShapeOptions(input=["photo:1x13x17x3"])
     done = run_export(found, shapes, tmp_path / "p", options, Log()).package
     assert done.manifest.data["postprocessing"] == {"kind": "topk", "k": 2, "output": None}
-    assert done.manifest.data["source"]["kind"] != "torch.nn.Module"
+    assert done.manifest.data["source"]["kind"] == "torch.export.ExportedProgram"
     with rectexport.load(done.path, backend="onnxruntime", threads=1) as session:
         got = session(photo)
     wanted = net.double()(by_hand(photo, 10, 8)).topk(2)
