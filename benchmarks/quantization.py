@@ -24,7 +24,8 @@ import rectexport
 from benchmarks.common import DIGITS, machine, table, write_section
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import DEFAULT_OPSET, ExportOptions, Int8
-from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names, plan_inputs
+from rectexport.exporter.frontend.arguments import forward_names
+from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.quantize.calibration import Items, split
 from rectexport.exporter.quantize.measuring import model_outputs, snr_db

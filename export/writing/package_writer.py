@@ -83,15 +83,12 @@ def write_manifest(
     options: Mapping[str, Any],
     seconds: Mapping[str, float],
     proofs: Sequence[Mapping[str, Any]] = (),
-    models: Mapping[str, str] | None = None,
-    passes_of: Mapping[str, Any] | None = None,
-    tiling: Mapping[str, Any] | None = None,
-    int8: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md.
 
-    models names the file of each engine that does not take model.onnx; passes_of tells what the passes did in each;
-    tiling which input pixels each output depends on; int8 how the model was quantized, and what was measured.
+    more    fields that only some packages have: structure, preprocessing, postprocessing, models, passes_of, tiling,
+            int8
     """
     ranges = {entry.name: entry.range for entry in inputs}
     stored = {entry.name for entry in model.graph.initializer}
@@ -111,19 +108,11 @@ def write_manifest(
         "versions": {name: _version(name) for name in _LIBRARIES},
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != manifest.FILE_NAME},
     }
-    if models:
-        document["models"] = dict(models)
-    if tiling:
-        document["tiling"] = dict(tiling)
-    if passes_of:
-        document["passes_of"] = dict(passes_of)
-    if int8:
-        document["int8"] = dict(int8)
-    write_json(folder / manifest.FILE_NAME, document)
+    write_json(folder / manifest.FILE_NAME, {**document, **(more or {})})
 
 
 def _source_entry(source: Source) -> dict[str, Any]:
-    entry: dict[str, Any] = {"kind": KINDS[source.kind], "description": source.description}
+    entry: dict[str, Any] = {"kind": source.container or KINDS[source.kind], "description": source.description}
     if source.path is not None:
         entry.update(file=source.path.name, sha256=sha256(source.path))
     return entry
