@@ -32,7 +32,8 @@ class FakeSession:
         self.inputs = (TensorEntry("x", "float32", (batch, 1, 8, 8)),)
         outputs = (TensorEntry("logits", "float32", (batch, 10)),)
         data = {"options": {"precision": "fp32"}}
-        self.package = SimpleNamespace(manifest=SimpleNamespace(inputs=self.inputs, outputs=outputs, data=data))
+        manifest = SimpleNamespace(inputs=self.inputs, outputs=outputs, data=data, structure=None)
+        self.package = SimpleNamespace(manifest=manifest)
 
     def __enter__(self) -> FakeSession:
         return self
