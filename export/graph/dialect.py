@@ -48,10 +48,6 @@ RANDOM = (
 LEAST_OPSET = 18
 
 _WINDOW = "kernel_shape, strides, pads, dilations"
-_PASS_WINDOW = (
-    "kernel_shape: ints = @kernel_shape, strides: ints = @strides, pads: ints = @pads, "
-    "dilations: ints = @dilations, numerator: int = @numerator"
-)
 
 # Taps of an axis: tap i of output o reads start + i*d with start = o*stride - pad. ceil(-start/d) taps read below 0,
 # and floor((size - 1 - start)/d) + 1 read below `size`; both are clamped to 0..kernel. ONNX divides integers towards
@@ -78,8 +74,8 @@ _AXIS_TAPS = """
   taps_{a} = Max (inside_{a}, zero)
 """
 
-_RECTIFICATION_MAP = f"""
-RectificationMap <{_WINDOW}, numerator> (x, y) => (r) {{
+#: r, as `factors`. Part of both bodies, because TensorRT resolves attribute references of one level only.
+_FACTORS = f"""
   in_size = Shape <start = 2, end = 4> (x)
   out_size = Shape <start = 2, end = 4> (y)
   kernel = Constant <value_ints: ints = @kernel_shape> ()
@@ -103,13 +99,18 @@ RectificationMap <{_WINDOW}, numerator> (x, y) => (r) {{
   total_float = Cast <to = 1> (total)
   ratio = Div (total_float, taps_float)
   zero_float = Cast <to = 1> (zero)
-  r = Where (empty, zero_float, ratio)
+  factors = Where (empty, zero_float, ratio)
+"""
+
+_RECTIFICATION_MAP = f"""
+RectificationMap <{_WINDOW}, numerator> (x, y) => (r) {{
+{_FACTORS.replace("factors =", "r =")}
 }}
 """
 
 _RECTIFY = f"""
 Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
-  factors = rectexport.RectificationMap <{_PASS_WINDOW}> (x, y)
+{_FACTORS}
   r = CastLike (factors, y)
   scaled = Mul (y, r)
   channel_shape = Constant <value_ints = [1, -1, 1, 1]> ()
@@ -127,7 +128,7 @@ Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
 #: The same for y in half precision: factors are exact in float32 only (49/20), so it computes in float32.
 _RECTIFY_IN_FLOAT32 = f"""
 Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
-  factors = rectexport.RectificationMap <{_PASS_WINDOW}> (x, y)
+{_FACTORS}
   y_float = Cast <to = 1> (y)
   scaled = Mul (y_float, factors)
   channel_shape = Constant <value_ints = [1, -1, 1, 1]> ()
@@ -192,8 +193,6 @@ BODIES = {
     "CRelu": _CRELU,
     "NegConcat": _NEG_CONCAT,
 }
-#: The functions that a body calls.
-CALLS = {"Rectify": ("RectificationMap",)}
 
 _INTS: int = onnx.AttributeProto.INTS
 _INT: int = onnx.AttributeProto.INT
@@ -215,8 +214,11 @@ def function(name: str, opset: int) -> FunctionProto:
 
 
 def _parsed(body: str, opset: int) -> FunctionProto:
-    header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}]>'
-    return parser.parse_function(header + body)
+    """A body whose tensors are named after it: TensorRT 10.1 reads an outer tensor of the same name instead."""
+    found = parser.parse_function(f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}]>{body}')
+    for names in (found.input, found.output, *(entry for node in found.node for entry in (node.input, node.output))):
+        names[:] = [f"{DOMAIN}.{found.name}.{name}" for name in names]
+    return found
 
 
 def default_opset(model: ModelProto) -> int:
@@ -255,8 +257,7 @@ def _subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 def attach_functions(model: ModelProto) -> None:
     """Give the model exactly the function bodies that its dialect nodes need, and the opset import; in place."""
-    used = used_operators(model)
-    needed = dict.fromkeys(name for user in used for name in (*CALLS.get(user, ()), user))
+    needed = used_operators(model)
     others = [entry for entry in model.functions if entry.domain != DOMAIN]
     opset = default_opset(model)
     del model.functions[:]

@@ -35,11 +35,10 @@ def run(model: ModelProto, rectify: str = "auto") -> tuple[ModelProto, PassResul
             record.fire(f"{node.op_type} {node.name or node.output[0]}")
     if not record.fired:
         return model, record.result()
-    spared = {name for operator in left for name in (operator, *dialect.CALLS.get(operator, ()))}
     wanted = [
         (entry.domain, entry.name)
         for entry in model.functions
-        if entry.domain == dialect.DOMAIN and entry.name not in spared
+        if entry.domain == dialect.DOMAIN and entry.name not in left
     ]
     inlined: ModelProto = inliner.inline_selected_functions(model, wanted)
     dialect.attach_functions(inlined)

@@ -16,6 +16,7 @@ from rectexport.exporter.passes.engines import (
     narrow_arithmetic,
     resize_matrix,
     shared_weights,
+    whole_shape,
     wrap_pad,
 )
 from rectexport.exporter.passes.lowering import crelu as crelu_forms
@@ -91,6 +92,8 @@ PASSES: tuple[Pass, ...] = (
     Pass(cleanup.NAME, cleanup.run, FINISH),
     # After cleanup, which joins equal constants.
     Pass(shared_weights.NAME, shared_weights.run, FINISH, targets=("openvino",)),
+    # After the passes that add Shape nodes. TensorRT 8.6 ignores their attributes.
+    Pass(whole_shape.NAME, whole_shape.run, FINISH, targets=("tensorrt",)),
     # Last: all others keep values, and are compared in float32.
     Pass(half.NAME, half.run, PRECISION, takes=("feeds",), precision=("fp16",)),
     Pass(bfloat16.NAME, bfloat16.run, PRECISION, precision=("bf16",)),

@@ -21,7 +21,9 @@ from rectexport.runtime.errors import MissingDependency, RectexportError
 Version = tuple[int, int, int]
 
 OLDEST: Version = (8, 6, 0)
-#: The first version in which a loaded plugin takes precedence over an ONNX function of the same name.
+#: The first version that reads ONNX functions, and the first in which a loaded plugin takes precedence over an ONNX
+#: function of the same name; from 10.15 it does so only with the parser flag ENABLE_PLUGIN_OVERRIDE.
+LOCAL_FUNCTIONS: Version = (9, 0, 0)
 PLUGIN_FIRST: Version = (10, 7, 0)
 #: --hardware-compatibility -> TensorRT's name for it.
 HARDWARE = {"none": "NONE", "ampere+": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
@@ -52,8 +54,13 @@ class Api:
         return hasattr(self.module, "bfloat16")
 
     @property
+    def local_functions(self) -> bool:
+        """Whether the parser reads ONNX functions of the model."""
+        return self.version >= LOCAL_FUNCTIONS
+
+    @property
     def plugin_first(self) -> bool:
-        """Whether a loaded plugin replaces an ONNX function of the same name."""
+        """Whether a loaded plugin replaces an ONNX function of the same name, with the parser flags of a build."""
         return self.version >= PLUGIN_FIRST
 
     @property
@@ -76,6 +83,10 @@ class Api:
         if found is not None:
             config.set_preview_feature(found, True)
         return found is not None
+
+    def parser_flag(self, name: str) -> Any:
+        """The OnnxParserFlag of that name; None if this version lacks it."""
+        return getattr(self.module.OnnxParserFlag, name, None)
 
     def builder_flag(self, name: str) -> Any:
         """The BuilderFlag of that name; None if this version lacks it."""

@@ -46,7 +46,7 @@ def names(**context: str) -> list[str]:
 def test_order() -> None:
     assert [entry.name for entry in PASSES] == [
         *RAISED, "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_rectify", "rectify_fold", "rectify_graph",
-        "inline", "cleanup", "shared_weights", "float16", "bfloat16",
+        "inline", "cleanup", "shared_weights", "whole_shape", "float16", "bfloat16",
     ]  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_stages_stand_in_order() -> None:
         (
             {"target": "tensorrt"},
             set(),
-            {"global_mean", "wrap_pad", "resize_matrix", "narrow_arithmetic", "dft_matrix"},
+            {"global_mean", "wrap_pad", "resize_matrix", "narrow_arithmetic", "dft_matrix", "whole_shape"},
         ),
         ({"target": "openvino"}, set(), {*FAULTS, "shared_weights"}),
         ({"target": "portable"}, set(), {"wrap_pad"}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from rectexport.runtime.base.metrics import compare
+from rectexport.runtime.engines.tensorrt import cuda
 from rectexport.runtime.engines.tensorrt.profiles import choose
 from rectexport.runtime.engines.tensorrt.running.engine import Engine
 from rectexport.runtime.engines.tensorrt.running.lane import Lane
@@ -38,12 +39,13 @@ def accept(engine: Engine, package: Package, precision: str) -> dict[str, Any] |
     profile = choose(engine.profiles, shapes)
     if profile is None:
         return None
-    lane = Lane(engine, graphs=False)
-    try:
-        lane.bind(profile, shapes)
-        results = lane.run({spec.name: feeds[spec.name].astype(spec.dtype, order="C") for spec in engine.inputs})
-    finally:
-        lane.close()
+    with cuda.driver().active():
+        lane = Lane(engine, graphs=False)
+        try:
+            lane.bind(profile, shapes)
+            results = lane.run({spec.name: feeds[spec.name].astype(spec.dtype, order="C") for spec in engine.inputs})
+        finally:
+            lane.close()
     bound = allowed(package, precision)
     distances = {name: compare(value, results[name]).relative_l2 for name, value in wanted.items()}
     for name, distance in distances.items():

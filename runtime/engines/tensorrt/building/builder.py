@@ -12,10 +12,11 @@ from typing import Any
 from rectexport.runtime.engines.tensorrt import cuda
 from rectexport.runtime.engines.tensorrt.building.logger import LogMessages, explain, parser_error
 from rectexport.runtime.engines.tensorrt.building.monitor import Report, interruptible, make_monitor
+from rectexport.runtime.engines.tensorrt.building.registry import load_plugins
 from rectexport.runtime.engines.tensorrt.options import BuildOptions
 from rectexport.runtime.engines.tensorrt.profiles import Profile
 from rectexport.runtime.engines.tensorrt.versions import Api, require_builder
-from rectexport.runtime.errors import BadInput, RectexportError, UsageError
+from rectexport.runtime.errors import BadInput, Option, RectexportError, UsageError
 
 #: The first GPUs with bfloat16 and TF32 (Ampere).
 _AMPERE = (8, 0)
@@ -23,15 +24,25 @@ _AMPERE = (8, 0)
 
 @dataclass(frozen=True)
 class Model:
-    """An ONNX file, the precision of its graph, and the names of nodes that stay in float32 nevertheless."""
+    """An ONNX file, the precision of its graph, and the names of nodes that stay in float32 nevertheless.
+
+    functions: the graph calls ONNX functions of its own.
+    """
 
     path: Path
     precision: str = "fp32"
     kept: frozenset[str] = field(default_factory=frozenset)
+    functions: bool = False
 
 
 def check_support(model: Model, options: BuildOptions, api: Api, capability: tuple[int, int]) -> None:
     """Raise BadInput or UsageError for what this TensorRT or this GPU does not support, before a build of minutes."""
+    if model.functions and not api.local_functions:
+        raise BadInput(
+            f"{model.path}: was exported with rectify plugin, which TensorRT {api.text} cannot read: it supports no "
+            "ONNX functions, and the plugin needs 10.3; export again with ",
+            Option("rectify", "auto"),
+        )
     gpu = f"a GPU of compute capability {capability[0]}.{capability[1]}"
     if model.precision == "bf16" and not api.bfloat16:
         raise BadInput(
@@ -66,10 +77,10 @@ def build_engine(model: Model, options: BuildOptions, api: Api, report: Report =
     cancelled = threading.Event()
 
     def work() -> bytes:
-        cuda.driver().activate()  # each thread has its own current context
-        builder, network, parser = _parse(model, options, api, said)
-        report("building the engine")
-        return _serialize(builder, network, parser, model, options, api, make_monitor(api, report, cancelled))
+        with cuda.driver().active():  # each thread has its own current context
+            builder, network, parser = _parse(model, options, api, said)
+            report("building the engine")
+            return _serialize(builder, network, parser, model, options, api, make_monitor(api, report, cancelled))
 
     with LogMessages(api) as said:
         try:
@@ -86,6 +97,8 @@ def _parse(model: Model, options: BuildOptions, api: Api, said: LogMessages) -> 
     builder = trt.Builder(logger)
     network = builder.create_network(api.network_flags())
     parser = trt.OnnxParser(network, logger)
+    for flag in _parser_flags(options, api):
+        parser.set_flag(flag)
     if not parser.parse_from_file(os.fspath(model.path)):
         raise parser_error(model.path, api, parser, said.errors)
     if not api.strongly_typed:
@@ -93,21 +106,14 @@ def _parse(model: Model, options: BuildOptions, api: Api, said: LogMessages) -> 
     return builder, network, parser
 
 
-def load_plugins(paths: Collection[Path], api: Api, said: LogMessages) -> None:
-    """Load TensorRT's own plugins and those of the libraries, through the registry, which also calls getCreators.
-
-    Raises BadInput for a library that does not load.
-    """
-    api.module.init_libnvinfer_plugins(said.logger, "")
-    registry = api.module.get_plugin_registry()
-    for path in paths:
-        try:
-            handle = registry.load_library(os.fspath(path.resolve()))  # a bare name would be searched for
-        except Exception:
-            handle = None
-        if handle is None:
-            reason = said.errors[-1] if said.errors else "no reason given"
-            raise BadInput(f"{path}: TensorRT {api.text} cannot load this plugin library: {reason[:300]}")
+def _parser_flags(options: BuildOptions, api: Api) -> list[Any]:
+    """Flags of the parser, as trtexec sets them."""
+    names = []
+    if options.plugins:
+        names.append("ENABLE_PLUGIN_OVERRIDE")  # from 10.15; else an ONNX function is preferred to a plugin
+    if options.version_compatible or options.hardware_compatibility != "none":
+        names.append("NATIVE_INSTANCENORM")  # such plans cannot have the plugin that 8.6 uses; 10 has it always on
+    return [flag for flag in map(api.parser_flag, names) if flag is not None]
 
 
 def _keep_float32(network: Any, kept: Collection[str], api: Api) -> None:

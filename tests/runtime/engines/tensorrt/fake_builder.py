@@ -8,6 +8,14 @@ from typing import Any
 
 from tests.runtime.engines.tensorrt.fake_tensorrt import World, session
 
+#: The lines after the first of a parser's error, as TensorRT for RTX 1.7 has them without a GPU.
+REFUSAL = (
+    'creator && "Plugin not found, are the plugin name, version, and namespace correct?"',
+    "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (In catchCudaError at "
+    "/_src/common/dispatch/checkMacros.cpp:250 (cudaError 35: CUDA driver version is insufficient for CUDA runtime "
+    "version))",
+)
+
 
 def add_builder(world: World) -> None:
     """Add Builder, OnnxParser and, from 10 on, IProgressMonitor to the module."""
@@ -185,6 +193,8 @@ def add_builder(world: World) -> None:
             return memoryview(json.dumps(plan).encode())
 
     class ParserError:
+        _name = "/head/odd"
+
         def __init__(self, operator: str) -> None:
             self._operator = operator
 
@@ -192,7 +202,7 @@ def add_builder(world: World) -> None:
             return 8
 
         def desc(self) -> str:
-            return f"Assertion failed: creator && no plugin for {self._operator}\nmore"
+            return "\n".join((f"Invalid Node - {self._name}", *REFUSAL, f"(plugin {self._operator})"))
 
         def node(self) -> int:
             return 3
@@ -200,7 +210,7 @@ def add_builder(world: World) -> None:
         if strong:
 
             def node_name(self) -> str:
-                return "/head/odd"
+                return self._name
 
             def node_operator(self) -> str:
                 return self._operator
@@ -209,6 +219,11 @@ def add_builder(world: World) -> None:
         def __init__(self, network: Network, logger: Any) -> None:
             self.network, self.errors = network, []
             self.num_errors = 0
+            state.parser_flags = []
+
+        def set_flag(self, flag: Any) -> None:
+            assert isinstance(flag, trt.OnnxParserFlag)
+            state.parser_flags.append(flag.name)
 
         def parse_from_file(self, model: str) -> bool:
             if state.refused_operator:

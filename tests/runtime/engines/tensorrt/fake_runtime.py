@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.runtime.engines.tensorrt.fake_cuda import ALIGNMENT
 from tests.runtime.engines.tensorrt.fake_tensorrt import World, session
 
 
@@ -39,8 +40,11 @@ def add_runtime(world: World) -> None:
             return tuple(self.engine.session.run(None, feeds)[names.index(name)].shape)
 
         def set_tensor_address(self, name: str, memory: int) -> bool:
+            if memory == 0 or memory % ALIGNMENT:
+                complain(self.engine.logger, f"IExecutionContext::setTensorAddress: {name} is not aligned")
+                return False
             self.addresses[name] = memory
-            return memory != 0
+            return True
 
         def execute_async_v3(self, stream_handle: int) -> bool:
             shapes, addresses = dict(self.shapes), dict(self.addresses)  # what a captured graph keeps

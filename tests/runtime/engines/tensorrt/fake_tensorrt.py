@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,12 +31,23 @@ _FLAGS += ("VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME")
 _WEAK_FLAGS = ("FP16", "INT8", "FP8", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS")
 _DTYPES = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "int32": np.int32, "bool": np.bool_}
 
+#: What TensorRT for RTX 1.7 says to a second load of a library, without a GPU.
+SECOND_LOAD = (
+    "IPluginRegistry::loadLibrary: Error Code 4: API Usage Error (Cannot register the library as plugin creator of "
+    "Rectify exists already. In loadLibraryCommon at /_src/runtime/dispatch/pluginRegistry.cpp:573)",
+    "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (In catchCudaError at "
+    "/_src/common/dispatch/checkMacros.cpp:250 (cudaError 35: CUDA driver version is insufficient for CUDA runtime "
+    "version))",
+)
+
 
 @dataclass
 class State:
     """Settings of a test, and records for it."""
 
     refused_operator: str = ""
+    logger: Any = None
+    parser_flags: list[str] = field(default_factory=list)
     plugin_loads: bool = True
     layer_names: tuple[str, ...] = ()
     build: Callable[[], None] = lambda: None
@@ -93,6 +104,7 @@ def make_tensorrt(version: str, driver: FakeCuda, state: State) -> ModuleType:
     trt: Any = ModuleType("tensorrt")
     world = World(trt, version, driver, state)
     number, strong, eleven = world.number, world.strong, world.eleven
+    complain = world.complain
     trt.__version__ = version
 
     def enumeration(name: str, members: tuple[str, ...]) -> Any:
@@ -120,7 +132,9 @@ def make_tensorrt(version: str, driver: FakeCuda, state: State) -> ModuleType:
     enumeration("TensorIOMode", ("NONE", "INPUT", "OUTPUT"))
     enumeration("DeviceType", ("GPU", "DLA"))
     enumeration("LayerType", ("CONVOLUTION", "SHAPE"))
-    enumeration("OnnxParserFlag", ("NATIVE_INSTANCENORM",))
+    parser_flags = ("NATIVE_INSTANCENORM", "ENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA", "REPORT_CAPABILITY_DLA")
+    parser_flags += ("ENABLE_PLUGIN_OVERRIDE",)
+    enumeration("OnnxParserFlag", parser_flags[: 1 if not strong else 2 if number < (10, 11) else 4 if eleven else 3])
     dtypes = {**_DTYPES, **({"int64": np.int64} if strong else {})}
     kinds = enumeration("DataType", (*dtypes, *(("bfloat16",) if strong else ())))
     for kind in kinds:
@@ -142,10 +156,28 @@ def make_tensorrt(version: str, driver: FakeCuda, state: State) -> ModuleType:
     trt.ILogger = ILogger
 
     class Registry:
-        def load_library(self, plugin_path: str) -> Any:
-            return object() if state.plugin_loads else None
+        loaded: ClassVar[set[bytes]] = set()  # of the process
 
-    trt.init_libnvinfer_plugins = lambda logger, namespace: True
+        def load_library(self, plugin_path: str) -> Any:
+            with open(plugin_path, "rb") as stream:
+                content = stream.read()
+            if content in self.loaded:
+                for text in SECOND_LOAD:
+                    complain(state.logger, text)
+                return None
+            if not state.plugin_loads:
+                return None
+            self.loaded.add(content)
+            return [content]
+
+        def deregister_library(self, handle: Any) -> None:
+            self.loaded.remove(*handle)
+
+    def init_libnvinfer_plugins(logger: Any, namespace: str) -> bool:
+        state.logger = logger
+        return True
+
+    trt.init_libnvinfer_plugins = init_libnvinfer_plugins
     trt.get_plugin_registry = Registry
 
     from tests.runtime.engines.tensorrt.fake_builder import add_builder

@@ -199,7 +199,7 @@ def test_arrays_on_the_gpu_are_not_copied(
 
     def on_device(name: str, shape: tuple[int, ...], dtype: str) -> Any:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        made[name] = SimpleNamespace(pointer=driver.allocate(size), shape=shape, dtype=dtype, size=size)
+        made[name] = SimpleNamespace(pointer=driver_memory(driver, size), shape=shape, dtype=dtype, size=size)
         return made[name]
 
     array = on_device("x", x.shape, "float32")
@@ -211,6 +211,65 @@ def test_arrays_on_the_gpu_are_not_copied(
         np.testing.assert_allclose(found.run({"x": x})["y"], expected(x), rtol=1e-5, atol=1e-5)
     with pytest.raises(BadInput, match=r"input x: the engine takes float32 on the GPU, got float16"):
         found.run_on_device({"x": SimpleNamespace(pointer=1, shape=(2, 1, 8, 8), dtype="float16")}, on_device)
+    found.close()
+
+
+@pytest.mark.parametrize("moved", ["x", "y", "x and y"])
+def test_arrays_at_unaligned_addresses_are_copied(
+    machine: Machine, opened: Callable[..., TensorRTRunner], expected: Callable[[Any], Any], moved: str
+) -> None:
+    """As those of x[1:] are: TensorRT takes multiples of 256 only."""
+    found, driver, x = opened(), cuda.driver(), image(1, 1, 5, 5)
+    size = {"x": x.nbytes, "y": 2 * x.nbytes}
+    whole = {name: driver_memory(driver, 8 + size[name]) for name in size}
+    places = {name: address + 4 * (name in moved) for name, address in whole.items()}
+    machine.gpu.view(places["x"], size["x"])[:] = x.tobytes()
+
+    def target(name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        return SimpleNamespace(pointer=places[name], shape=shape, dtype=dtype)
+
+    for _ in range(2):
+        machine.gpu.view(whole["y"], size["y"] + 8)[:] = bytes(size["y"] + 8)
+        source = SimpleNamespace(pointer=places["x"], shape=x.shape, dtype="float32")
+        found.run_on_device({"x": source}, target)
+        got = np.frombuffer(machine.gpu.view(places["y"], size["y"]), np.float32).reshape(1, 2, 5, 5)
+        np.testing.assert_allclose(got, expected(x), rtol=1e-5, atol=1e-5)
+        assert bytes(machine.gpu.view(places["y"] + size["y"], 4)) == bytes(4)
+        np.testing.assert_allclose(found.run({"x": x})["y"], expected(x), rtol=1e-5, atol=1e-5)
+    found.close()
+
+
+def driver_memory(driver: cuda.Driver, size: int) -> int:
+    with driver.active():
+        return driver.allocate(size)
+
+
+def test_the_context_of_the_caller_is_kept(machine: Machine, opened: Callable[..., TensorRTRunner]) -> None:
+    """A caller that works on another GPU finds that GPU current after each call."""
+    machine.gpu.cuCtxSetCurrent(machine.gpu.others)
+    found = opened()
+    assert machine.gpu._threads.context == machine.gpu.others
+    found.run({"x": image(2, 1, 8, 8)})
+    assert machine.gpu._threads.context == machine.gpu.others
+    found.close()
+    assert machine.gpu._threads.context == machine.gpu.others
+
+
+def test_the_first_error_is_told(machine: Machine, opened: Callable[..., TensorRTRunner]) -> None:
+    """After some errors the driver refuses everything; freeing memory then must not replace the error."""
+    found, x = opened(), image(2, 1, 8, 8)
+    for _ in range(2):
+        found.run({"x": x})
+
+    def fail() -> None:
+        with found.lane({"x": x.shape}):
+            machine.gpu.broken = True
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with pytest.raises(DeviceError, match=r"cuStreamCreate failed: CUDA_ERROR_ILLEGAL_ADDRESS \(700\)"):
+        found.run({"x": x})
     found.close()
 
 
