@@ -69,7 +69,8 @@ def _logger(trt: Any) -> Any:
 
 def explain(what: str, api: Api, messages: Iterable[str]) -> RectexportError:
     """The error for a failed step: with a remedy for known causes, otherwise TensorRT's own message."""
-    text = "\n".join(messages)
+    lines = [line for entry in messages for line in entry.splitlines()]
+    text = "\n".join([line for line in lines if not _CONSEQUENCE.match(line)] or lines)
     said = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")[:400]
     version = f"TensorRT {api.text}"
     if _DRIVER.search(text):

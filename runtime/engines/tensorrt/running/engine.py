@@ -15,7 +15,7 @@ from rectexport.runtime.engines.tensorrt.building.logger import LogMessages, exp
 from rectexport.runtime.engines.tensorrt.building.registry import load_plugins
 from rectexport.runtime.engines.tensorrt.profiles import Profile
 from rectexport.runtime.engines.tensorrt.versions import Api
-from rectexport.runtime.errors import DeviceError
+from rectexport.runtime.errors import DeviceError, RectexportError
 
 
 @final
@@ -38,12 +38,14 @@ class Engine:
         self.profiles = [self._profile(index) for index in range(self._engine.num_optimization_profiles)]
 
     def _load(self, plan: bytes, plugins: Sequence[Path], host_code: bool) -> None:
-        load_plugins(plugins, self._api, self._said)
         try:
-            self._runtime: Any = self._api.module.Runtime(self._said.logger)
+            self._runtime: Any = self._api.module.Runtime(self._said.logger)  # before the plugins, as the Builder is
             if host_code:
                 self._runtime.engine_host_code_allowed = True
+            load_plugins(plugins, self._api, self._said)
             self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
+        except RectexportError:
+            raise
         except Exception as error:
             raise explain(self._name, self._api, [str(error), *self._said.errors]) from None
         if self._engine is None:

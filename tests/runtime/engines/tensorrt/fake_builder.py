@@ -45,9 +45,10 @@ def add_builder(world: World) -> None:
                 object.__setattr__(self, "precision_is_set", True)
             object.__setattr__(self, name, value)
 
-        def set_output_type(self, index: int, dtype: Any) -> None:
-            assert not eleven
-            self.types[index] = dtype
+        if not eleven:
+
+            def set_output_type(self, index: int, dtype: Any) -> None:
+                self.types[index] = dtype
 
     class Network:
         def __init__(self, flags: int) -> None:
@@ -85,7 +86,7 @@ def add_builder(world: World) -> None:
         def __init__(self, data: bytes) -> None:
             self.data = data
 
-        def combine(self, other: Any, ignore_mismatch: bool) -> bool:
+        def combine(self, input_cache: Any, ignore_mismatch: bool) -> bool:
             return True
 
         def serialize(self) -> Any:
@@ -117,8 +118,8 @@ def add_builder(world: World) -> None:
         def get_flag(self, flag: Any) -> bool:
             return flag.name in self.enabled
 
-        def set_memory_pool_limit(self, pool: Any, size: int) -> None:
-            self.pools[pool.name] = size
+        def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
+            self.pools[pool.name] = pool_size
 
         def get_memory_pool_limit(self, pool: Any) -> int:
             return self.pools.get(pool.name, 1 << 33)
@@ -127,12 +128,12 @@ def add_builder(world: World) -> None:
             self.profiles.append(profile)
             return len(self.profiles) - 1
 
-        def set_preview_feature(self, feature: Any, on: bool) -> None:
+        def set_preview_feature(self, feature: Any, enable: bool) -> None:
             assert isinstance(feature, trt.PreviewFeature)
-            (self.previews.add if on else self.previews.discard)(feature.name)
+            (self.previews.add if enable else self.previews.discard)(feature.name)
 
-        def create_timing_cache(self, data: bytes) -> TimingCache:
-            return TimingCache(bytes(data))
+        def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache:
+            return TimingCache(bytes(serialized_timing_cache))
 
         def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool:
             self.cache = cache
@@ -143,13 +144,13 @@ def add_builder(world: World) -> None:
 
     class Builder:
         def __init__(self, logger: Any) -> None:
-            self.logger = logger
+            self.logger = state.logger = logger
             if state.builder_fails:
                 complain(logger, state.builder_fails)
                 raise TypeError("pybind11::init(): factory function returned nullptr")
 
         def create_network(self, flags: int = 0) -> Network:
-            assert flags < 1 << len(trt.NetworkDefinitionCreationFlag), "unknown flags"
+            assert flags < 2 << max(trt.NetworkDefinitionCreationFlag), "unknown flags"
             return Network(flags)
 
         def create_builder_config(self) -> Config:

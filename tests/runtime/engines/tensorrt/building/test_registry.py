@@ -23,6 +23,7 @@ def load(machine: Machine) -> Callable[..., None]:
 
     def load(*paths: Path) -> None:
         with LogMessages(machine.api()) as said:
+            assert machine.api().module.Builder(said.logger)
             load_plugins(paths, machine.api(), said)
 
     return load
