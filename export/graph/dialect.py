@@ -7,7 +7,8 @@ operator          inputs      attributes              definition
 RectificationMap  x, y        window, numerator       r [1, 1, H_out, W_out] float32 = numerator / v, and 0 where v = 0;
                                                       v[h, w] counts the taps of y's window that lie inside x
 Rectify           y, x, bias  window, numerator,      z = r·y + bias, y = conv(x) with this window; without bias where
-                              empty_bias              v = 0 if empty_bias is 0
+                              empty_bias, biased      v = 0 if empty_bias is 0. biased (0 if left out): y has the bias
+                              already, z = r·(y − bias) + bias
 SymmetricPad      x           splits, pads            y [N, C, H + k − 1, W + k − 1]: four contiguous channel groups of
                                                       `splits` channels, zero-padded by (top, left, bottom, right) in
                                                       the 16 `pads`
@@ -109,7 +110,7 @@ RectificationMap <{_WINDOW}, numerator> (x, y) => (r) {{
 """
 
 _RECTIFY = f"""
-Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
+Rectify <{_WINDOW}, numerator, empty_bias, biased: int = 0> (y, x, bias) => (z) {{
 {_FACTORS}
   r = CastLike (factors, y)
   scaled = Mul (y, r)
@@ -120,14 +121,18 @@ Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
   covered = Cast <to = 9> (factors)
   shown = Or (everywhere, covered)
   mask = CastLike (shown, y)
-  masked = Mul (shift, mask)
+  held = Constant <value_int: int = @biased> ()
+  share = CastLike (held, y)
+  taken = Mul (r, share)
+  added = Sub (mask, taken)
+  masked = Mul (shift, added)
   z = Add (scaled, masked)
 }}
 """
 
 #: The same for y in half precision: factors are exact in float32 only (49/20), so it computes in float32.
 _RECTIFY_IN_FLOAT32 = f"""
-Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
+Rectify <{_WINDOW}, numerator, empty_bias, biased: int = 0> (y, x, bias) => (z) {{
 {_FACTORS}
   y_float = Cast <to = 1> (y)
   scaled = Mul (y_float, factors)
@@ -139,7 +144,11 @@ Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
   covered = Cast <to = 9> (factors)
   shown = Or (everywhere, covered)
   mask = Cast <to = 1> (shown)
-  masked = Mul (shift_float, mask)
+  held = Constant <value_int: int = @biased> ()
+  share = Cast <to = 1> (held)
+  taken = Mul (factors, share)
+  added = Sub (mask, taken)
+  masked = Mul (shift_float, added)
   sum = Add (scaled, masked)
   z = CastLike (sum, y)
 }}
@@ -200,11 +209,14 @@ _WINDOW_KINDS = {"kernel_shape": _INTS, "strides": _INTS, "pads": _INTS, "dilati
 #: Inputs, output and attribute kinds of each operator.
 SIGNATURES: dict[str, tuple[tuple[str, ...], str, dict[str, int]]] = {
     "RectificationMap": (("x", "y"), "r", _WINDOW_KINDS),
-    "Rectify": (("y", "x", "bias"), "z", {**_WINDOW_KINDS, "empty_bias": _INT}),
+    "Rectify": (("y", "x", "bias"), "z", {**_WINDOW_KINDS, "empty_bias": _INT, "biased": _INT}),
     "SymmetricPad": (("x",), "y", {"splits": _INTS, "pads": _INTS}),
     "CRelu": (("x",), "y", {"axis": _INT}),
     "NegConcat": (("x",), "y", {"axis": _INT}),
 }
+
+#: Attributes that a node may leave out, and their values then.
+DEFAULTS = {"biased": 0}
 
 
 @cache

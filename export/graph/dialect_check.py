@@ -47,7 +47,7 @@ def _node_fault(node: NodeProto) -> str | None:
     if len(node.input) != len(inputs) or len(node.output) != 1:
         return f"expected {len(inputs)} inputs and an output"
     found = {entry.name: entry.type for entry in node.attribute}
-    if found != kinds:
+    if {name: kinds[name] for name in dialect.DEFAULTS if name in kinds} | found != kinds:
         return f"expected attributes {', '.join(kinds)}"
     for name, value in dialect.attributes(node).items():
         values = value if isinstance(value, tuple) else (value,)

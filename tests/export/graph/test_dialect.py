@@ -159,7 +159,8 @@ def test_signatures_are_those_of_the_bodies(name: str) -> None:
     prefix = f"{dialect.DOMAIN}.{name}."
     assert tuple(body.input) == tuple(prefix + entry for entry in inputs)
     assert tuple(body.output) == (prefix + output,)
-    assert set(body.attribute) == set(kinds)
+    assert {*body.attribute, *(entry.name for entry in body.attribute_proto)} == set(kinds)
+    assert {entry.name: entry.i for entry in body.attribute_proto}.items() <= dialect.DEFAULTS.items()
     assert [(entry.domain, entry.version) for entry in body.opset_import] == [("", 18), ("rectexport", 1)]
 
 

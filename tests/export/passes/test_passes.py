@@ -45,7 +45,8 @@ def names(**context: str) -> list[str]:
 
 def test_order() -> None:
     assert [entry.name for entry in PASSES] == [
-        *RAISED, "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_rectify", "rectify_fold", "rectify_graph",
+        *RAISED, "rectify_unbiased", "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_rectify", "rectify_fold",
+        "rectify_graph", "rectify_border",
         "inline", "cleanup", "shared_weights", "whole_shape", "float16", "bfloat16",
     ]  # fmt: skip
 
@@ -60,7 +61,7 @@ def test_stages_stand_in_order() -> None:
     [
         ({"rectify": "fold"}, {"lower_rectify", "rectify_graph"}, set()),
         ({"rectify": "graph"}, {"lower_rectify", "rectify_fold"}, set()),
-        ({"rectify": "plugin"}, {"lower_rectify", "rectify_fold", "rectify_graph"}, set()),
+        ({"rectify": "plugin"}, {"lower_rectify", "rectify_fold", "rectify_graph"}, {"rectify_border"}),
         ({"precision": "fp16"}, set(), {"float16"}),
         ({"precision": "bf16"}, set(), {"bfloat16"}),
         (
