@@ -14,6 +14,7 @@ import pytest
 from rectexport.runtime.base.files import sha256
 from rectexport.runtime.base.runner import BackendOptions
 from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt.building import acceptance
 from rectexport.runtime.engines.tensorrt.building.building import default_options, ensure_plan
 from rectexport.runtime.engines.tensorrt.options import BuildOptions
 from rectexport.runtime.engines.tensorrt.profiles import make_profiles
@@ -80,6 +81,57 @@ def test_an_engine_with_wrong_outputs_is_not_stored(machine: Machine, flexible: 
     assert not list(flexible.glob("*.plan")) and not machine.gpu.memory
     elsewhere = BuildOptions(make_profiles(package.manifest.inputs, ["x:1x1x4x4"]))
     assert ensure_plan(flexible, elsewhere, machine.api()).plan.entry["parity"] is None
+
+
+def add_goldens(folder: Path, **cases: Any) -> None:
+    np.savez(folder / "goldens.npz", **cases)
+    edit_manifest(folder, lambda document: document["files"].update({"goldens.npz": sha256(folder / "goldens.npz")}))
+
+
+def test_every_profile_and_batch_is_compared(
+    machine: Machine, flexible: Path, expected: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the smallest, usual and largest batch, and every golden that a profile contains."""
+    small, large = image(1, 1, 4, 4), image(3, 1, 9, 9)
+    cases = {"input.x": small, "output.y": expected(small), "odd|input.x": large, "odd|output.y": expected(large)}
+    add_goldens(flexible, **cases)
+    bound: list[Any] = []
+    bind = acceptance.Lane.bind
+    monkeypatch.setattr(
+        acceptance.Lane,
+        "bind",
+        lambda lane, profile, shapes: (bound.append((profile, shapes["x"])), bind(lane, profile, shapes)),
+    )
+    inputs = Package.open(flexible).manifest.inputs
+    profiles = make_profiles(inputs, ["x:1x1x4x4..2x1x4x4..8x1x4x4", "x:1x1x4x4..4x1x9x9..8x1x16x16", "x:1x1x5x5"])
+    assert ensure_plan(flexible, BuildOptions(profiles), machine.api()).plan.entry["parity"]["relative_l2"] < 1e-5
+    assert bound == [
+        (0, (1, 1, 4, 4)), (0, (2, 1, 4, 4)), (0, (8, 1, 4, 4)),
+        (1, (1, 1, 4, 4)), (1, (4, 1, 4, 4)), (1, (8, 1, 4, 4)),
+        (1, (3, 1, 9, 9)), (1, (1, 1, 9, 9)), (1, (4, 1, 9, 9)), (1, (8, 1, 9, 9)),
+    ]  # fmt: skip
+
+
+def test_an_engine_that_is_wrong_at_another_batch_is_not_stored(
+    machine: Machine, flexible: Path, expected: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is right at the example's batch, and gives the last row another row's answer at larger ones."""
+    x = image(2, 1, 8, 8)
+    add_goldens(flexible, **{"input.x": x, "output.y": expected(x)})
+    run = acceptance.Lane.run
+
+    def wrong(lane: Any, feeds: Any) -> Any:
+        results = run(lane, feeds)
+        if len(feeds["x"]) > 2:
+            results["y"][-1] = results["y"][-2]
+        return results
+
+    monkeypatch.setattr(acceptance.Lane, "run", wrong)
+    with pytest.raises(ParityError, match=r"example 'example' in rows 0, 4, 7 of a batch of 8; no plan was stored"):
+        ensure_plan(flexible, default_options(Package.open(flexible)), machine.api())
+    assert not list(flexible.glob("*.plan"))
+    alone = BuildOptions(make_profiles(Package.open(flexible).manifest.inputs, ["x:2x1x8x8"]))
+    assert ensure_plan(flexible, alone, machine.api()).plan.entry["parity"] is not None
 
 
 def test_description_inputs_and_outputs(opened: Callable[..., TensorRTRunner]) -> None:
