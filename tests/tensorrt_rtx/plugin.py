@@ -47,8 +47,9 @@ print("parsed", parser.parse_from_file(sys.argv[1]))
 def said(api: Api) -> Iterator[LogMessages]:
     """TensorRT's messages, also those of its registry, which a builder connects."""
     with LogMessages(api) as found:
-        assert api.module.Builder(found.logger)
+        builder = api.module.Builder(found.logger)
         yield found
+        del builder  # with the last of them the registry's messages are lost
 
 
 @pytest.fixture(scope="module")

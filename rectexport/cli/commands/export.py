@@ -14,7 +14,7 @@ from rectexport.cli.display import Progress, show_parity
 from rectexport.exporter.base.options import ExportOptions, LoadOptions, ShapeOptions
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import RectexportError, UsageError
 
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
@@ -143,7 +143,7 @@ def export(
             plugins=tuple(plugins or ()),
             layers=layers,
         )
-        _check_engine(engine_flags, trt, dry_run, fp16 or bf16)
+        absent = _check_engine(engine_flags, trt, dry_run, fp16 or bf16)
         asked = ExportOptions(
             opset=opset,
             rectify=rectify,
@@ -159,6 +159,8 @@ def export(
         shapes = ShapeOptions(input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs)
         result = _run(progress, model, folder, LoadOptions(arch, trust_pickle, rectify_model), shapes, asked, dry_run)
         progress.stop()
+        if absent is not None:
+            raise engine.without_engine(absent, folder, engine_flags)
         built = engine.build_exported(run.console, folder, engine_flags) if trt and not dry_run else None
     if isinstance(result, list):
         _end_dry_run(run, result)
@@ -166,14 +168,15 @@ def export(
         _end(run, result, built)
 
 
-def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: bool) -> None:
-    """Find out before the export whether the engine's flags fit. Raises UsageError and MissingDependency."""
+def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: bool) -> RectexportError | None:
+    """What is missing for the engine, found before the export. Raises UsageError for flags that do not fit."""
     if flags.tf32 and half:
         raise UsageError("--tf32 is for float32: leave out --fp16 and --bf16, one precision at a time")
     if not trt:
         flags.check_unused()
     elif not dry_run:
-        flags.check_used()
+        return flags.check_used()
+    return None
 
 
 def _bounds(texts: Sequence[str] | None, flag: str) -> dict[str, float]:
