@@ -49,8 +49,8 @@ def export(
     dynamic_shapes   as torch.export.export takes it; None fixes every dimension
     rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes),
                      or "plugin" (nodes with function bodies, which a TensorRT plugin may replace)
-    target           the engine that even kernels and CReLUs are lowered for: "onnxruntime", "openvino",
-                     "tensorrt" or "portable"
+    target           the engine that the graph is written for: "onnxruntime", "openvino", "tensorrt" or "portable";
+                     several joined by commas get a file each where they differ; "auto": the engines installed here
     fp16, bf16       float16 or bfloat16 in the graph, float32 inputs and outputs
     opset            None: 18, or 22 with bf16 (convolutions have bfloat16 since opset 22)
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound

@@ -35,6 +35,7 @@ ROOMS = {
         "writing",
         "checking",
         "tools",
+        "targets",
         "pipeline",
         "optimize",
         "api",

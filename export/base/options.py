@@ -20,6 +20,10 @@ BFLOAT16_OPSET = 22
 RECTIFY_FORMS = ("auto", "fold", "graph", "plugin")
 TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
 DEFAULT_TARGET = "onnxruntime"
+#: Stands for the engines that are installed on this machine.
+AUTO = "auto"
+#: The first target of a package that is among these gets model.onnx, which serves every engine without its own file.
+_ORDER = ("portable", "onnxruntime", "openvino", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class ExportOptions:
 
     opset           None: 18, or 22 with bf16; see graph_opset
     rectify         one of RECTIFY_FORMS
-    target          one of TARGETS
+    target          one of TARGETS, several of them joined by commas, or "auto": the engines installed here
     fp16, bf16      the graph's floats; inputs and outputs stay float32
     atol, rtol      elementwise bounds by output name, "" for every output, besides the relative L2 bound
     guard           compare the model around every pass
@@ -56,7 +60,7 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.rectify not in RECTIFY_FORMS:
             raise UsageError(Option("rectify", self.rectify), f": expected one of {', '.join(RECTIFY_FORMS)}")
-        check_target(self.target)
+        check_targets(self.target)
         if self.fp16 and self.bf16:
             raise UsageError(Option("fp16", True), " and ", Option("bf16", True), ": one precision at a time")
         if not MIN_OPSET <= self.graph_opset <= MAX_OPSET:
@@ -69,6 +73,12 @@ class ExportOptions:
         """The opset to export in."""
         default = BFLOAT16_OPSET if self.bf16 else DEFAULT_OPSET
         return default if self.opset is None else self.opset
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets, each once, the one that gets model.onnx first; ("auto",) where that was asked for."""
+        asked = self.target.split(",")
+        return (AUTO,) if asked == [AUTO] else tuple(name for name in _ORDER if name in asked)
 
     @property
     def precision(self) -> str:
@@ -131,3 +141,13 @@ def check_target(target: str) -> None:
     """Raises UsageError for a target that is not known."""
     if target not in TARGETS:
         raise UsageError(Option("target", target), f": expected one of {', '.join(TARGETS)}")
+
+
+def check_targets(targets: str) -> None:
+    """Raises UsageError unless it is "auto", a known target, or several known targets joined by commas."""
+    if targets == AUTO:
+        return
+    for name in targets.split(","):
+        if name not in TARGETS:
+            several = "; several are joined by commas, and auto stands for the engines installed here"
+            raise UsageError(Option("target", targets), f": expected one of {', '.join(TARGETS)}{several}")

@@ -44,8 +44,8 @@ class InnerReference(Protocol):
 class MarkedLayers:
     """Marks tensors as outputs, as many at a time as fit into `memory` bytes, and compares them.
 
-    open_session opens any package; counts_nodes is set where the session is on ONNX Runtime's CPU provider, whose
-    optimized graph can be saved.
+    open_session opens any package on the backend `engine`; counts_nodes is set where that is ONNX Runtime's CPU
+    provider, whose optimized graph can be saved.
     """
 
     def __init__(
@@ -56,10 +56,12 @@ class MarkedLayers:
         tolerance: Tolerance,
         memory: int,
         counts_nodes: bool,
+        engine: str,
     ) -> None:
         self._package, self._open, self._reference = package, open_session, reference
         self._allowed, self._memory = LAYER_FACTOR * tolerance.relative_l2, memory
-        self._model = onnx.load(package.model_file)
+        self._file = package.model_for(engine)
+        self._model = onnx.load(self._file)
         self._fusion = FusionWatch(counts_nodes)
         self._oversized: dict[str, None] = {}
         self._shapeless: list[str] = []
@@ -112,7 +114,7 @@ class MarkedLayers:
             marked = write_marked(self._package, self._model, names, folder)
             actual = self._run(marked, feeds)
             same = all(same_bits(plain[name], actual[name]) for name in plain)
-            self._fusion.note(self._package.model_file, marked.model_file, same)
+            self._fusion.note(self._file, marked.model_file, same)
         return actual
 
     def _run(self, package: Package, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -71,7 +71,7 @@ def write_marked(package: Package, model: ModelProto, names: Sequence[str], fold
     package_writer.write_model(folder, with_outputs(model, names), notes)
     added = [{"name": name, "dtype": "float32", "shape": []} for name in names]
     document = {
-        **package.manifest.data,
+        **{key: value for key, value in package.manifest.data.items() if key != "models"},
         "outputs": [*package.manifest.data["outputs"], *added],
         "files": {path.name: sha256(path) for path in folder.iterdir()},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.proving import judge
+from rectexport.runtime.package.folder import MODEL
 from rectexport.runtime.package.proofs import Proof
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, judge_layers
 from rectexport.runtime.parity.sweep import MAX_ELEMENTS, UNBOUNDED_FACTOR, odd_size
@@ -33,7 +34,10 @@ ROUNDING_FACTOR = 8
 
 @dataclass
 class ParityReport:
-    """All cases; goldens: feeds and expected outputs of the first case; kept: tensors of the first failing case."""
+    """All cases; goldens: feeds and expected outputs of the first case; kept: tensors of the first failing case.
+
+    others holds the cases of model files besides model.onnx, by file name.
+    """
 
     reference: str
     tolerance: Tolerance
@@ -43,11 +47,18 @@ class ParityReport:
     backend: str = "onnxruntime CPU"
     more_goldens: dict[str, tuple[dict[str, Array], dict[str, Array]]] = field(default_factory=dict)
     proofs: list[Proof] = field(default_factory=list)
+    others: dict[str, list[CaseReport]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         """Whether no case failed."""
-        return not any(case.failures for case in self.cases)
+        return not any(case.failures for _, case in self.all_cases())
+
+    def all_cases(self) -> Iterator[tuple[str, CaseReport]]:
+        """Every case of every model, with its file."""
+        for file, cases in {MODEL: self.cases, **self.others}.items():
+            for case in cases:
+                yield file, case
 
     def proof_of(self, engine: str) -> Proof | None:
         """What an engine answered; None where it was not compared."""
@@ -62,7 +73,11 @@ class ParityReport:
             "tolerances": self.tolerance.as_dict(),
             "cases": [case.as_dict() for case in self.cases],
             "proofs": [proof.as_dict() for proof in self.proofs],
+            **({"models": self._others()} if self.others else {}),
         }
+
+    def _others(self) -> dict[str, Any]:
+        return {file: [case.as_dict() for case in cases] for file, cases in self.others.items()}
 
 
 def check_parity(

@@ -21,11 +21,10 @@ from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.files import create_executable, sha256
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.package import manifest
-from rectexport.runtime.package.folder import GOLDENS, MODEL
+from rectexport.runtime.package.folder import GOLDENS, MODEL, WEIGHTS
 
 #: protobuf's limit for one message; larger weights go to a file of their own.
 EXTERNAL_DATA_BYTES = 2**31 - 1
-WEIGHTS = "model.onnx.data"
 _LIBRARIES = ("rectexport", "torch", "onnx", "onnxscript", "onnx-graphsurgeon", "onnxruntime", "numpy")
 
 
@@ -84,8 +83,13 @@ def write_manifest(
     options: Mapping[str, Any],
     seconds: Mapping[str, float],
     proofs: Sequence[Mapping[str, Any]] = (),
+    models: Mapping[str, str] | None = None,
+    passes_of: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md."""
+    """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md.
+
+    models names the file of each engine that does not take model.onnx; passes_of tells what the passes did in each.
+    """
     ranges = {entry.name: entry.range for entry in inputs}
     stored = {entry.name for entry in model.graph.initializer}
     document = {
@@ -104,6 +108,10 @@ def write_manifest(
         "versions": {name: _version(name) for name in _LIBRARIES},
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != manifest.FILE_NAME},
     }
+    if models:
+        document["models"] = dict(models)
+    if passes_of:
+        document["passes_of"] = dict(passes_of)
     write_json(folder / manifest.FILE_NAME, document)
 
 

@@ -121,6 +121,12 @@ def target(help: str = "", **settings: Any) -> Any:
     return _option("--target", metavar="NAME", help=text, panel=ENGINE, **settings)
 
 
+def targets(help: str = "", **settings: Any) -> Any:
+    """--target where a package may have several."""
+    several = " Several joined by commas get a file each where they differ; auto: the engines installed here."
+    return target(several + help, **settings)
+
+
 NoGuard = Annotated[
     bool, _option("--no-guard", help="Do not compare the model's outputs around every pass.", panel=CHECKS)
 ]

@@ -23,6 +23,8 @@ from rectexport.runtime.package.archives import check_archive
 from rectexport.runtime.package.manifest import FILE_NAME, Manifest, read_manifest
 
 MODEL = "model.onnx"
+#: Weights of models that exceed 2 GB, or that several models share.
+WEIGHTS = "model.onnx.data"
 GOLDENS = "goldens.npz"
 PARITY = "parity.json"
 REWRITES = "rewrites.json"
@@ -54,9 +56,13 @@ class Package:
         """The ONNX file that serves every engine without one of its own."""
         return self.path / MODEL
 
+    def model_name(self, engine: str) -> str:
+        """Name of the ONNX file for an engine: "onnxruntime", "openvino", "tensorrt"; "cuda" is ONNX Runtime's."""
+        return self.manifest.models.get("onnxruntime" if engine == "cuda" else engine, MODEL)
+
     def model_for(self, engine: str) -> Path:
-        """The ONNX file for an engine: "onnxruntime", "openvino" or "tensorrt"."""
-        return self.path / self.manifest.models.get(engine, MODEL)
+        """The ONNX file for an engine, named as `model_name` takes it."""
+        return self.path / self.model_name(engine)
 
     def verify_files(self, but: Collection[str] = ()) -> None:
         """Compare every file, except those in `but`, with its sha256 in the manifest.

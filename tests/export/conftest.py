@@ -14,7 +14,7 @@ from torch import nn
 from torch._export import utils as torch_export
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from rectexport.exporter import pipeline
+from rectexport.exporter import pipeline, targets
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.tracing.trace import Traced, trace
@@ -70,5 +70,5 @@ def _digest(model: nn.Module) -> str:
 def _onnxruntime_alone() -> Iterator[None]:
     """Exports are compared on ONNX Runtime only, which saves time; test_engines.py compares on both engines."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "installed_engines", lambda: ["onnxruntime"])
+        patch.setattr(targets, "installed_engines", lambda: ["onnxruntime"])
         yield

@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto
 
 import rectexport
-from rectexport.exporter import pipeline
+from rectexport.exporter import pipeline, targets
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions
@@ -138,9 +138,9 @@ def stop(error: type[BaseException]) -> Callable[..., Any]:
     ("module", "function"),
     [
         (pipeline, "trace"),
-        (pipeline, "run_passes"),
+        (targets, "run_passes"),
         (package_writer, "write_model"),
-        (pipeline, "check_parity"),
+        (targets, "check_parity"),
         (package_writer, "write_goldens"),
         (package_writer, "write_manifest"),
     ],
@@ -287,13 +287,13 @@ def test_what_the_guard_feeds(
 ) -> None:
     """The example, or where sizes vary the smallest and odd ones."""
     seen = []
-    right = pipeline.run_passes
+    right = targets.run_passes
 
     def record(model: Any, passes: Any, feeds: Any, *rest: Any) -> Any:
         seen.extend(feed["x"].shape for feed in feeds)
         return right(model, passes, feeds, *rest)
 
-    monkeypatch.setattr(pipeline, "run_passes", record)
+    monkeypatch.setattr(targets, "run_passes", record)
     exported(source(seeded(Small()), image(2, 2, 8, 8)), tmp_path / "p", shapes)
     assert seen == fed
 

@@ -87,7 +87,7 @@ def export(
         bool, _option("--report", help="Also write report.html into the package.", panel=options.OUTPUT)
     ] = ExportOptions.report,
     target: Annotated[
-        str | None, options.target(" [default: onnxruntime, or tensorrt with --trt]", show_default=False)
+        str | None, options.targets(" [default: onnxruntime, or tensorrt with --trt]", show_default=False)
     ] = None,
     trt: engine.Trt = False,
     profile: engine.Profiles = None,

@@ -89,6 +89,7 @@ def make_layers(
     memory: int,
     counts_nodes: bool,
     required: bool,
+    engine: str,
 ) -> Layers | None:
     libraries = ("onnx", "onnx_graphsurgeon")
     if required:
@@ -100,7 +101,7 @@ def make_layers(
     from rectexport.exporter.checking.stored_tensors import StoredTensors
 
     tensors: InnerReference = StoredTensors(reference, package) if isinstance(reference, StoredReference) else reference
-    return MarkedLayers(package, opened, tensors, tolerance, memory, counts_nodes)
+    return MarkedLayers(package, opened, tensors, tolerance, memory, counts_nodes, engine)
 
 
 def allowed(against: Against, package: Package) -> Tolerance:

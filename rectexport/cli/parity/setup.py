@@ -16,7 +16,7 @@ from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import Runner
 from rectexport.runtime.base.tolerance import Tolerance
-from rectexport.runtime.engines.backends import open_backend
+from rectexport.runtime.engines.backends import choose_backend, open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.package.folder import Package, check_outside
@@ -51,8 +51,8 @@ def compare_package(request: Request, progress: Progress) -> Finished:
         with log.step("load"):
             package = Package.open(request.package)
             package.verify_files()
-            runner = open_backend(package, request.backend, prove=False)
-            engine = stack.enter_context(Session(package, runner))
+            runner, choice = choose_backend(package, request.backend, prove=False)
+            engine = stack.enter_context(Session(package, runner, choice))
             reference, inner = open_reference(request.against, package, log)
             stack.callback(reference.close)
             log.say(f"package: {package.path} on {runner.description}")
@@ -85,7 +85,7 @@ def _setup(
         rebuilt=_rebuilt_bound(plain, tolerance),
         reference=reference,
         tolerance=tolerance,
-        layers=make_layers(package, opened, inner, tolerance, memory, plain, request.per_layer),
+        layers=make_layers(package, opened, inner, tolerance, memory, plain, request.per_layer, engine.backend.name),
         per_layer=request.per_layer,
         no_layers=_NO_ONNX,
     )

@@ -107,7 +107,7 @@ class CudaRunner:
             more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
             count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
             raise BadInput(
-                f"{package.model_file}: {self._description}: {count} would run on the CPU: {named}{more}; "
+                f"{package.model_for('cuda')}: {self._description}: {count} would run on the CPU: {named}{more}; "
                 "the CUDA provider has no kernel for them: export with another target or precision, or load with "
                 "backend='onnxruntime' for the CPU"
             )
@@ -121,12 +121,12 @@ def _open(ort: Any, package: Package, options: BackendOptions, profile: str) -> 
     settings.profile_file_prefix = profile
     providers = [(PROVIDER, _provider_options(package, options)), "CPUExecutionProvider"]
     try:
-        session = ort.InferenceSession(str(package.model_file), settings, providers=providers, enable_fallback=0)
+        session = ort.InferenceSession(str(package.model_for("cuda")), settings, providers=providers, enable_fallback=0)
     except Exception as error:
         reason = cuda_libraries.provider_fault(ort)
         if reason:
             raise MissingDependency(_not_loaded(ort, reason)) from None
-        name = f"{package.model_file}: ONNX Runtime {ort.__version__}, CUDA"
+        name = f"{package.model_for('cuda')}: ONNX Runtime {ort.__version__}, CUDA"
         raise BadInput(f"{name}, refuses it: {first_line(error)}") from None
     session.disable_fallback()
     if PROVIDER not in session.get_providers():

@@ -19,7 +19,7 @@ from rectexport.runtime.engines.tensorrt import cuda
 from rectexport.runtime.engines.tensorrt.profiles import Profile, from_dict
 from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.package.folder import MODEL, Package
+from rectexport.runtime.package.folder import WEIGHTS, Package
 from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.package.schema import field_faults
 
@@ -59,6 +59,15 @@ class Machine:
         }
 
 
+def model_hashes(package: Package) -> dict[str, str]:
+    """What a plan is built from: the sha256 of TensorRT's model file, and of the weights where they lie beside it."""
+    files = package.manifest.files
+    found = {"model": files[package.model_name("tensorrt")]}
+    if WEIGHTS in files:
+        found["weights"] = files[WEIGHTS]
+    return found
+
+
 def this_machine(api: Api) -> Machine:
     """The machine that this process runs on. Raises as `cuda.driver` does."""
     driver = cuda.driver()
@@ -90,8 +99,9 @@ class Plan:
             found.append(f"it was built for {built}, but this is {machine.gpu} ({_join(machine.compute_capability)})")
         if not self._runs_in(machine.tensorrt):
             found.append(f"it was built by TensorRT {entry['tensorrt']}, but this is {_join(machine.tensorrt)}")
-        if entry["model"] != package.manifest.files[MODEL]:
-            found.append(f"it was built from another {MODEL}")
+        hashes = model_hashes(package)
+        if any(entry.get(key) != digest for key, digest in hashes.items()):
+            found.append(f"it was built from another {package.model_name('tensorrt')}")
         present = {path.name: path for path in plugins}
         for plugin in entry["plugins"]:
             path = present.get(plugin["file"])

@@ -77,7 +77,7 @@ class _Check:
 
     def _backend(self) -> Iterator[str]:
         config = self._config
-        platforms = {platform: backend for backend, (platform, _) in BACKENDS.items()}
+        platforms = {platform: backend for backend, (platform, _) in BACKENDS.items() if platform}
         backend = config.backend or platforms.get(config.platform, "")
         if backend not in BACKENDS:
             yield f"backend {backend or config.platform!r}: expected one of {', '.join(BACKENDS)}"

@@ -9,14 +9,20 @@ from typing import Any
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.serving.signature import ServedTensor, Signature
 
-#: Backend -> (platform, file in the version's folder).
-BACKENDS = {"onnxruntime": ("onnxruntime_onnx", "model.onnx"), "tensorrt": ("tensorrt_plan", "model.plan")}
+#: Backend -> (platform, file in the version's folder). OpenVINO's has no name of a platform.
+BACKENDS = {
+    "onnxruntime": ("onnxruntime_onnx", "model.onnx"),
+    "openvino": ("", "model.onnx"),
+    "tensorrt": ("tensorrt_plan", "model.plan"),
+}
 WARM_UP_FOLDER = "warmup"
 
 
 @dataclass(frozen=True)
 class Deployment:
     """Settings that the signature lacks: backend, instances, batching delay in microseconds, warm-up files.
+
+    file is the model's name in the version's folder, "" for the backend's usual one.
 
     warm_up maps each input to a file in the model's warmup/ folder and the sample's shape; rows is its batch size.
     """
@@ -27,6 +33,7 @@ class Deployment:
     max_delay_us: int = 500
     warm_up: Mapping[str, tuple[str, Sequence[int]]] | None = None
     rows: int = 1
+    file: str = ""
 
 
 def model_config(name: str, signature: Signature, deployment: Deployment | None = None) -> Any:
@@ -43,7 +50,7 @@ def model_config(name: str, signature: Signature, deployment: Deployment | None 
         platform=platform,
         backend=chosen.backend,
         max_batch_size=signature.max_batch,
-        default_model_filename=file,
+        default_model_filename=chosen.file or file,
     )
     for tensor in signature.inputs.values():
         config.input.add(name=tensor.name, data_type=data_type(pb, tensor), dims=dims(tensor, signature))

@@ -45,6 +45,8 @@ def write_model(
     package = Package.open(served.path)
     package.verify_files()
     needed = BACKENDS[deployment.backend][1]
+    if needed.endswith(".onnx"):
+        needed = package.model_name(deployment.backend)
     if needed not in package.manifest.files:
         raise BadInput(f"{served.path}: has no {needed}, which Triton's {deployment.backend} backend reads")
     signature = Signature.of(package.manifest.inputs, package.manifest.outputs, max_batch or MAX_BATCH)
@@ -59,7 +61,7 @@ def write_model(
         for name in (FILE_NAME, *package.manifest.files):
             copy_file(served.path / name, home / name)
         goldens, _ = package.goldens()
-        chosen = _write_warm_up(goldens, signature, work / WARM_UP_FOLDER, deployment)
+        chosen = _write_warm_up(goldens, signature, work / WARM_UP_FOLDER, replace(deployment, file=needed))
         (work / CONFIG).write_text(as_text(model_config(served.name, signature, chosen)), encoding="utf-8")
     return [out / served.version / name for name in package.manifest.files if name.endswith(".so")]
 

@@ -413,9 +413,9 @@ def test_a_package_that_disagrees_is_not_written(
     """A wrong weight in the graph: exit 3, the layer is named, the tensors are kept, and the old package stays."""
     from onnx import numpy_helper
 
-    from rectexport.exporter import pipeline
+    from rectexport.exporter import targets
 
-    lower = pipeline._lower
+    lower = targets._lower
 
     def spoil(*arguments: Any) -> Any:
         model, results = lower(*arguments)
@@ -427,7 +427,7 @@ def test_a_package_that_disagrees_is_not_written(
     words = [tiny, "-o", "net", "--input", "x:2x1x8x8"]
     assert command(*words).code == 0
     before = {path.name: path.read_bytes() for path in Path("net").iterdir()}
-    monkeypatch.setattr(pipeline, "_lower", spoil)
+    monkeypatch.setattr(targets, "_lower", spoil)
     ran = command(*words, *extra)
     cause = failed(ran, 3, [*words, *extra])
     assert cause.startswith("the package disagrees with ")
@@ -489,7 +489,7 @@ def test_a_machine_without_the_exporters(tmp_path: Path) -> None:
     assert helped.returncode == 0
 
 
-@pytest.mark.parametrize("step", ["trace", "_lower", "check_parity", "_write"])
+@pytest.mark.parametrize("step", ["trace", "lower_for_targets", "compare_models", "_write"])
 def test_an_interrupt_leaves_nothing(
     command: Command, tiny: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -560,7 +560,7 @@ def test_an_unexpected_error_is_one_line(
     from rectexport.exporter import pipeline
 
     monkeypatch.delenv("RECTEXPORT_DEBUG", raising=False)
-    monkeypatch.setattr(pipeline, "check_parity", stopping(error))
+    monkeypatch.setattr(pipeline, "compare_models", stopping(error))
     words = [tiny, "-o", "net", "--input", "x:2x1x8x8"]
     assert failed(command(*words), 1, words).startswith(said)
     assert names(folder) == []

@@ -20,6 +20,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from rectexport.cli.parity import keep as parity_keep
 from rectexport.cli.parity import reference as parity_reference
 from rectexport.cli.parity import setup as parity_setup
+from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.package.folder import Package
 from tests.cli.conftest import Command, Ran
@@ -204,7 +205,9 @@ def test_a_fault_of_the_engine_is_located_without_the_source(
         wrong_corner(model)
         return OnnxRuntimeRunner(model.SerializeToString())
 
+    choice = Choice("onnxruntime", "a faulty engine")
     monkeypatch.setattr(parity_setup, "open_backend", faulty)
+    monkeypatch.setattr(parity_setup, "choose_backend", lambda *given, **named: (faulty(*given, **named), choice))
     found = document(command("parity", package, "--json"))
     assert found["first_divergence"]["tensor"] == "scaled" and found["first_divergence"]["worst"]["index"][2:] == [0, 7]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rectexport import RectexportError, export, load
-from rectexport.exporter import pipeline
+from rectexport.exporter import targets
 from rectexport.exporter.checking import engines
 from rectexport.exporter.checking.engines import EngineCheck, installed_engines
 from rectexport.runtime.base.processor import processor
@@ -81,7 +81,7 @@ class Wide(nn.Module):
 @pytest.fixture
 def openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(pipeline, "installed_engines", installed_engines)
+    monkeypatch.setattr(targets, "installed_engines", installed_engines)
     return pytest.importorskip("openvino")
 
 

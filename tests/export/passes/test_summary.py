@@ -8,7 +8,7 @@ from rectexport.exporter.base.options import TARGETS, ExportOptions
 from rectexport.exporter.graph.results import PassResult
 from rectexport.exporter.passes.precision import bfloat16, half
 from rectexport.exporter.passes.summary import LEFT_OUT, WORDS, summarize
-from rectexport.exporter.pipeline import all_passes
+from rectexport.exporter.targets import all_passes
 
 
 def result(name: str, count: int) -> PassResult:

@@ -17,7 +17,7 @@ import onnxruntime as ort
 import pytest
 from onnx import ModelProto, checker
 
-from rectexport.exporter import pipeline
+from rectexport.exporter import targets
 from rectexport.exporter.checking.engines import installed_engines
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.load import load_source
@@ -244,7 +244,7 @@ def test_two_exports_are_equal(
     package: Package, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Byte by byte, but for the time in the manifest, the command, and what is said about loading."""
-    monkeypatch.setattr(pipeline, "installed_engines", installed_engines)  # as in the other process
+    monkeypatch.setattr(targets, "installed_engines", installed_engines)  # as in the other process
     second = exported(load_source(checkpoint), tmp_path / "again", RANGE).package
     for name in ("model.onnx", "goldens.npz", "parity.json"):
         assert (second.path / name).read_bytes() == (package.path / name).read_bytes(), name

@@ -18,12 +18,20 @@ from rectexport.runtime.engines.tensorrt.building.builder import Model, build_en
 from rectexport.runtime.engines.tensorrt.building.inspector import Layer, Share, check_share, measure_share, read_layers
 from rectexport.runtime.engines.tensorrt.building.monitor import Report
 from rectexport.runtime.engines.tensorrt.options import BuildOptions
-from rectexport.runtime.engines.tensorrt.plans import FIELD, Machine, Plan, find_plan, plans_of, this_machine
+from rectexport.runtime.engines.tensorrt.plans import (
+    FIELD,
+    Machine,
+    Plan,
+    find_plan,
+    model_hashes,
+    plans_of,
+    this_machine,
+)
 from rectexport.runtime.engines.tensorrt.profiles import make_profiles
 from rectexport.runtime.engines.tensorrt.running.engine import Engine
 from rectexport.runtime.engines.tensorrt.versions import Api
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.package.folder import MODEL, Package, add_files, changing
+from rectexport.runtime.package.folder import Package, add_files, changing
 
 #: Passes that lower precision; nodes that they refuse stay in float32.
 _PRECISION_PASSES = ("float16", "bfloat16")
@@ -88,16 +96,16 @@ def default_options(package: Package) -> BuildOptions:
 
 def model_of(package: Package) -> Model:
     """The package's ONNX file, with its precision and its float32 nodes from the manifest."""
-    data = package.manifest.data
+    data, name = package.manifest.data, package.model_name("tensorrt")
     refused = (
         entry["node"]
-        for result in data.get("passes", ())
+        for result in data.get("passes_of", {}).get(name, data.get("passes", ()))
         if result["name"] in _PRECISION_PASSES
         for entry in result["refused"]
     )
     options = data.get("options", {})
     functions = options.get("rectify") == "plugin"
-    return Model(package.model_file, options.get("precision", "fp32"), frozenset(refused), functions)
+    return Model(package.path / name, options.get("precision", "fp32"), frozenset(refused), functions)
 
 
 def _present(package: Package, options: BuildOptions, machine: Machine) -> Plan | None:
@@ -136,7 +144,7 @@ def _build(
         check_share(share, str(package.path))
         report("comparing with the goldens")
         if options.strip_plan:
-            engine.refit(package.model_file)
+            engine.refit(package.model_for("tensorrt"))
         parity = accept(engine, package, precision)
     finally:
         engine.close()
@@ -144,7 +152,7 @@ def _build(
         "file": machine.plan_name,
         "backend": "tensorrt",
         **machine.as_dict(),
-        "model": package.manifest.files[MODEL],
+        **model_hashes(package),
         "precision": model.precision,
         "options": options.recorded(),
         "plugins": [{"file": path.name, "sha256": sha256(path)} for path in options.plugins],
@@ -153,7 +161,9 @@ def _build(
         "parity": parity,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - begin, 1),
-        "trtexec": trtexec.build_command(MODEL, machine.plan_name, options, model.precision, api),
+        "trtexec": trtexec.build_command(
+            package.model_name("tensorrt"), machine.plan_name, options, model.precision, api
+        ),
     }
     return Built(*_store(package, data, entry), layers, share)
 

@@ -67,7 +67,7 @@ class TensorRTRunner:
         name = f"{package.path / plan.file}"
         self._engine: Engine | None = Engine(data, api, name, plugins, options["version_compatible"])
         if options["strip_plan"]:
-            self._engine.refit(package.model_file)
+            self._engine.refit(package.model_for("tensorrt"))
         self._graphs = graphs
         self._idle: list[Lane] = []
         self._lock = threading.Lock()

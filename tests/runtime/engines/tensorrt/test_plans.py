@@ -180,3 +180,19 @@ def test_adding_a_plan_changes_no_other_file(flexible: Path) -> None:
     assert after["files"].pop(H100.plan_name) and after.pop("plans")
     assert after == before
     assert sorted(path.name for path in flexible.iterdir()) == ["manifest.json", H100.plan_name, "model.onnx"]
+
+
+def test_a_plan_follows_the_model_of_its_engine_and_the_weights_beside_it(flexible: Path) -> None:
+    """With several models in a package, only TensorRT's own and the shared weights decide."""
+    add(flexible)
+    own = Package.open(flexible).manifest.files["model.onnx"]
+
+    def several(document: dict[str, Any]) -> None:
+        document["files"].update({"model.tensorrt.onnx": own, "model.onnx": "0" * 64})
+        document["models"] = {"tensorrt": "model.tensorrt.onnx"}
+
+    edit_manifest(flexible, several)
+    assert find_plan(Package.open(flexible), H100).entry["model"] == own
+    edit_manifest(flexible, lambda document: document["files"].update({"model.onnx.data": "1" * 64}))
+    with pytest.raises(BadInput, match=r"it was built from another model\.tensorrt\.onnx"):
+        find_plan(Package.open(flexible), H100)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.package.folder import add_files
 from rectexport.runtime.serving.served_packages import ServedPackage, find_packages
 from rectexport.runtime.serving.triton.check import check_repository
 from rectexport.runtime.serving.triton.config import Deployment
@@ -124,7 +125,7 @@ def test_a_fault_is_found(repository: Path, fault: str) -> None:
 def test_unknown_backends_and_incomplete_packages_are_refused(trouble: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"has no model\.plan"):
         write_model(ServedPackage("t", "1", trouble), tmp_path / "repo", Deployment("tensorrt"))
-    with pytest.raises(UsageError, match="expected one of onnxruntime, tensorrt"):
+    with pytest.raises(UsageError, match="expected one of onnxruntime, openvino, tensorrt"):
         write_model(ServedPackage("t", "1", trouble), tmp_path / "repo", Deployment("onnx"))
     (tmp_path / "repo" / "t").mkdir(parents=True)
     (tmp_path / "repo" / "t" / "thesis.tex").touch()
@@ -149,3 +150,16 @@ def test_permissions_follow_the_umask(trouble: Path, tmp_path: Path, umask: int,
     written = [tmp_path / "repo", *(tmp_path / "repo").rglob("*")]
     assert len(written) > 10
     assert [path for path in written if path.stat().st_mode & closed] == []
+
+
+def test_triton_gets_the_model_of_its_backend(trouble: Path, tmp_path: Path) -> None:
+    package = tmp_path / "several"
+    shutil.copytree(trouble, package)
+    own = "model.openvino.onnx"
+    add_files(package, {own: (package / "model.onnx").read_bytes()}, {"models": {"openvino": own}})
+    for backend, file in (("openvino", own), ("onnxruntime", "model.onnx")):
+        repository = tmp_path / backend
+        write_model(ServedPackage("t", "1", package), repository, Deployment(backend))
+        text = (repository / "t" / CONFIG).read_text()
+        assert f'default_model_filename: "{file}"' in text and f'backend: "{backend}"' in text
+        assert check_repository(repository) == (["t"], [])
