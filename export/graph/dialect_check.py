@@ -31,6 +31,7 @@ def _is_ours(body: FunctionProto, opset: int) -> bool:
         return False
     wanted = dialect.function(body.name, opset)
     same = (list(body.input), list(body.output)) == (list(wanted.input), list(wanted.output))
+    same = same and list(body.attribute_proto) == list(wanted.attribute_proto)
     return same and [_bare(node) for node in body.node] == [_bare(node) for node in wanted.node]
 
 
