@@ -281,6 +281,23 @@ def attach_functions(model: ModelProto) -> None:
         model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
 
 
+def with_defaults(model: ModelProto) -> ModelProto:
+    """The model with every attribute that its dialect nodes leave out: onnx's inliner leaves a default out too."""
+    missing = [
+        (position, name)
+        for position, node in enumerate(dialect_nodes(model.graph))
+        for name in DEFAULTS.keys() & SIGNATURES.get(node.op_type, ((), "", {}))[2].keys() - attributes(node).keys()
+    ]
+    if not missing:
+        return model
+    filled = ModelProto()
+    filled.CopyFrom(model)
+    nodes = list(dialect_nodes(filled.graph))
+    for position, name in missing:
+        nodes[position].attribute.append(helper.make_attribute(name, DEFAULTS[name]))
+    return filled
+
+
 def compute_in_float32(model: ModelProto) -> None:
     """Make the bodies of Rectify compute in float32, for a model in half precision; in place."""
     for entry in model.functions:

@@ -30,6 +30,7 @@ def plugin_operators(rectify: str) -> tuple[str, ...]:
 def run(model: ModelProto, rectify: str = "auto") -> tuple[ModelProto, PassResult]:
     """Inline every dialect function, but those of plugins where rectify is "plugin"."""
     left, record = plugin_operators(rectify), PassRecord(NAME)
+    model = dialect.with_defaults(model)
     for node in dialect.dialect_nodes(model.graph):
         if node.op_type not in left:
             record.fire(f"{node.op_type} {node.name or node.output[0]}")
