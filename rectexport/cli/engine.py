@@ -121,7 +121,9 @@ class EngineFlags:
     def command(self, folder: Path) -> str:
         """The command that builds this engine into a package."""
         words = ["rectexport", "build", str(folder), "--trt"]
-        named = dict(zip(("min-shapes", "opt-shapes", "max-shapes"), self.shapes, strict=True))
+        named: dict[str, Sequence[object]] = dict(
+            zip(("min-shapes", "opt-shapes", "max-shapes"), self.shapes, strict=True)
+        )
         named |= {"profile": self.profiles, "plugins": self.plugins}
         words += [word for name, values in named.items() for value in values for word in (f"--{name}", str(value))]
         for name, value in vars(self).items():
