@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models test-tensorrt engine-probe fuzz test-min audit sbom modules \
+  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min audit sbom modules \
   figures zoo bench costs selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
@@ -105,6 +105,12 @@ test-tensorrt: .venv/.stamp ## parse and build in NVIDIA's own TensorRT, which n
 
 engine-probe: .venv/.stamp ## run every operator on ONNX Runtime and OpenVINO, compare with the table of faults (1 minute)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.probe
+
+SEED ?= 0
+COUNT ?= 1000
+differential: .venv/.stamp ## export COUNT random graphs and modules from SEED on, judge what the packages promise (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.drawn.run --seed $(SEED) --count $(COUNT) \
+	  --modules $$(($(COUNT) / 10))
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes http_request grpc_request

@@ -36,11 +36,16 @@ class Deployment:
     file: str = ""
 
 
+#: Prefix of the parameter that gives an input's whole shape; dims have no place for steps.
+SHAPE_OF = "rectexport.shape."
+
+
 def model_config(name: str, signature: Signature, deployment: Deployment | None = None) -> Any:
     """A tritonclient.grpc.model_config_pb2.ModelConfig.
 
     With a dynamic batch dimension, dims leave it out, as Triton requires; with a fixed batch, max_batch_size is 0 and
-    dims hold all axes. Raises MissingDependency when tritonclient is not installed.
+    dims hold all axes. Where an input takes only some sizes, such as multiples of 32, a parameter says which; a client
+    may read it, and Triton itself does not check it. Raises MissingDependency when tritonclient is not installed.
     """
     pb = require("tritonclient.grpc.model_config_pb2")
     chosen = deployment or Deployment()
@@ -54,6 +59,8 @@ def model_config(name: str, signature: Signature, deployment: Deployment | None 
     )
     for tensor in signature.inputs.values():
         config.input.add(name=tensor.name, data_type=data_type(pb, tensor), dims=dims(tensor, signature))
+        if any(step > 1 for step in tensor.steps):
+            config.parameters[f"{SHAPE_OF}{tensor.name}"].string_value = tensor.expected
     for tensor in signature.outputs.values():
         config.output.add(name=tensor.name, data_type=data_type(pb, tensor), dims=dims(tensor, signature))
     kind = pb.ModelInstanceGroup.KIND_GPU if chosen.gpu else pb.ModelInstanceGroup.KIND_CPU
