@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rectexport.cli.options import image_scaling
 from rectexport.exporter.base.options import Int8
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.base.reading import check_regular
+from rectexport.runtime.errors import BadInput, UsageError
 
 #: Panel of the help page.
 INT8 = "int8"
@@ -29,7 +30,10 @@ class Int8Flags:
     portable_int8: bool = Int8.portable
 
     def options(self, int8: bool) -> Int8 | None:
-        """What they ask for; None without --int8. Raises UsageError for flags that are missing or do not parse."""
+        """What they ask for; None without --int8. Raises UsageError for flags that are missing or do not parse.
+
+        Raises BadInput for data that is not there: an export finds out here, and not after it has traced the model.
+        """
         if not int8:
             for entry in fields(self):
                 if getattr(self, entry.name) != entry.default:
@@ -40,6 +44,10 @@ class Int8Flags:
                 "--int8: takes ranges from data as the network sees it in use; give --calibrate with a folder of "
                 "images or an .npz, see docs/quantization.md"
             )
+        if not self.calibrate.exists():
+            raise BadInput(f"{self.calibrate}: no such file or folder (--calibrate)")
+        if not self.calibrate.is_dir():
+            check_regular(self.calibrate)
         scaling = image_scaling(self.mean, self.std)
         return Int8(
             self.calibrate,

@@ -68,7 +68,7 @@ def open_examples(
 
         return open_folder(path, entries, None if labels is None else Path(labels), scaling or ImageScaling())
     if not path.exists():
-        raise BadInput(f"{path}: no such file or folder (", Option("data"), ")")
+        raise BadInput(f"{path}: no such file or folder of data")
     if labels is not None:
         raise BadInput(Option("labels"), f": for a folder of images; {path} holds its labels as an array `{LABELS}`")
     return ArrayExamples(str(path), _read(path, entries), entries)

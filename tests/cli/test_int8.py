@@ -9,7 +9,7 @@ import pytest
 
 from rectexport.cli.int8 import Int8Flags
 from rectexport.exporter.base.options import Int8
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import BadInput, UsageError
 
 
 def test_without_int8_there_are_no_options() -> None:
@@ -36,17 +36,22 @@ def test_int8_needs_data() -> None:
 
 
 @pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.2", 0.2), ("0", 0.0), ("100%", 1.0)])
-def test_a_share_is_percent_or_a_fraction(text: str, share: float) -> None:
-    found = Int8Flags(Path("d"), float_budget=text, keep_float=("a*",), std="0.5", mean="1,2,3").options(True)
-    assert found == Int8(Path("d"), keep_float=("a*",), float_budget=share, mean=(1, 2, 3), std=(0.5,))
+def test_a_share_is_percent_or_a_fraction(tmp_path: Path, text: str, share: float) -> None:
+    found = Int8Flags(tmp_path, float_budget=text, keep_float=("a*",), std="0.5", mean="1,2,3").options(True)
+    assert found == Int8(tmp_path, keep_float=("a*",), float_budget=share, mean=(1, 2, 3), std=(0.5,))
 
 
 @pytest.mark.parametrize("text", ["5", "-1%", "five"])
-def test_another_share_is_refused(text: str) -> None:
+def test_another_share_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match="--float-budget"):
-        Int8Flags(Path("d"), float_budget=text).options(True)
+        Int8Flags(tmp_path, float_budget=text).options(True)
 
 
-def test_an_unknown_method_is_refused() -> None:
+def test_data_that_is_not_there_is_found_before_the_export(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"absent: no such file or folder \(--calibrate\)"):
+        Int8Flags(tmp_path / "absent").options(True)
+
+
+def test_an_unknown_method_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="calibration_method='percentile': expected one of mse, minmax, entropy"):
-        Int8Flags(Path("d"), calibration_method="percentile").options(True)
+        Int8Flags(tmp_path, calibration_method="percentile").options(True)
