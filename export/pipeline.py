@@ -40,7 +40,7 @@ from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.errors import Option, ParityError, UsageError
 from rectexport.runtime.package.folder import MODEL, REWRITES, WEIGHTS, Package, add_files
-from rectexport.runtime.package.manifest import FILE_NAME
+from rectexport.runtime.package.manifest import DEPENDENT, FILE_NAME
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
 
@@ -90,6 +90,8 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             report = compare_models(folder, models, reference, traced.inputs, tolerance, options)
             for proof in report.proofs:
                 log.say(proof.describe())
+        if report.rows.verdict == DEPENDENT:
+            log.say(f"rows dependent: {report.rows.reason}; servers run each request alone")
         if not report.passed:
             raise ParityError(_failure(report, out) + _randomness(traced))
         require_targets(targets, report, out)
@@ -200,6 +202,7 @@ def _write(
         [proof.as_dict() for proof in report.proofs],
         engine_files(models),
         {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
+        report.rows.verdict,
     )
     for name in (*(entry.file for entry in models), WEIGHTS):
         if (folder / name).is_file():

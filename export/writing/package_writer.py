@@ -22,6 +22,7 @@ from rectexport.runtime.base.files import create_executable, sha256
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.package import manifest
 from rectexport.runtime.package.folder import GOLDENS, MODEL, WEIGHTS
+from rectexport.runtime.package.manifest import NOT_SHOWN
 
 #: protobuf's limit for one message; larger weights go to a file of their own.
 EXTERNAL_DATA_BYTES = 2**31 - 1
@@ -85,10 +86,12 @@ def write_manifest(
     proofs: Sequence[Mapping[str, Any]] = (),
     models: Mapping[str, str] | None = None,
     passes_of: Mapping[str, Any] | None = None,
+    rows: str = NOT_SHOWN,
 ) -> None:
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md.
 
-    models names the file of each engine that does not take model.onnx; passes_of tells what the passes did in each.
+    models names the file of each engine that does not take model.onnx; passes_of tells what the passes did in each;
+    rows is a verdict of rectexport.runtime.parity.rows.
     """
     ranges = {entry.name: entry.range for entry in inputs}
     stored = {entry.name for entry in model.graph.initializer}
@@ -104,6 +107,7 @@ def write_manifest(
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         "passes": [result.as_dict() for result in passes],
         "proofs": list(proofs),
+        "rows": rows,
         "tolerances": dict(tolerances),
         "versions": {name: _version(name) for name in _LIBRARIES},
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != manifest.FILE_NAME},

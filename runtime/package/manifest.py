@@ -22,6 +22,8 @@ VERSION = 2
 READABLE = (1, 2)
 FILE_NAME = "manifest.json"
 MAX_BYTES = 16 << 20
+#: Whether a row's outputs depend on the other rows of its batch.
+ROWS = INDEPENDENT, DEPENDENT, NOT_SHOWN = "independent", "dependent", "not shown"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPE = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 
@@ -38,7 +40,10 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest; `data` is the whole document. models maps an engine to its file, where not model.onnx."""
+    """A checked manifest; `data` is the whole document. models maps an engine to its file, where not model.onnx.
+
+    rows is independent, dependent or not shown; empty in packages of before that was recorded.
+    """
 
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
@@ -46,6 +51,7 @@ class Manifest:
     files: dict[str, str]
     data: dict[str, Any]
     models: dict[str, str] = field(default_factory=dict)
+    rows: str = ""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -92,7 +98,13 @@ class _Reader:
             files=self._files(document),
             data=document,
             models=self._models(document),
+            rows=self._rows(document),
         )
+
+    def _rows(self, document: dict[str, Any]) -> str:
+        rows = document.get("rows", "")
+        self._expect(rows in ("", *ROWS) and isinstance(rows, str), "rows", " or ".join(ROWS), rows)
+        return str(rows)
 
     def _models(self, document: dict[str, Any]) -> dict[str, str]:
         models = self._typed(document.get("models", {}), dict, "models")

@@ -74,6 +74,13 @@ class Batcher:
         self._pump()
         return answer
 
+    def refuse(self, reason: str) -> None:
+        """Answer the requests that wait with 503: no worker will take them."""
+        for queue in (self._retries, *list(self._groups.values())):
+            for pending in list(queue):
+                if not pending.answer.done():
+                    pending.answer.set_exception(RequestError(503, reason))
+
     async def idle(self) -> None:
         """Wait until no request is queued or running."""
         while self.waiting or self._running:

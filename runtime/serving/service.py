@@ -38,7 +38,7 @@ class Service:
     ) -> None:
         self.repository, self.limits, self.log = repository, limits, log
         self.admission = Admission(limits.requests)
-        self.metrics = Metrics(repository)
+        self.metrics = Metrics(repository, log)
         self.repository_api = repository_api
         self.draining = False
         self.answered = 0
@@ -47,7 +47,7 @@ class Service:
 
     def reset_counts(self) -> None:
         """Set all metrics and statistics to zero."""
-        self.metrics, self.answered = Metrics(self.repository), 0
+        self.metrics, self.answered = Metrics(self.repository, self.log), 0
         for model in self.repository.served():
             model.statistics.clear()
 

@@ -100,7 +100,7 @@ class HttpApp:
                     return as_dict(model_config(name, model.signature))
                 if what == "ready":
                     if not model.ready:
-                        raise RequestError(503, f"model {name} is not ready")
+                        raise RequestError(503, f"model {name} is not ready: {model.why_not_ready}")
                     return {"name": name, "ready": True}
         raise RequestError(404, "no such path")
 
