@@ -90,7 +90,7 @@ def as_dict(config: Any) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for item in config.DESCRIPTOR.fields:
-        if item.message_type is not None and item.label != item.LABEL_REPEATED and not config.HasField(item.name):
+        if item.message_type is not None and not _repeated(item) and not config.HasField(item.name):
             continue
         if item.containing_oneof is not None and config.WhichOneof(item.containing_oneof.name) != item.name:
             continue
@@ -102,9 +102,15 @@ def _as_value(item: Any, value: Any) -> Any:
     if item.message_type is not None and item.message_type.GetOptions().map_entry:
         entry = item.message_type.fields_by_name["value"]
         return {str(key): _single(entry, value[key]) for key in value}
-    if item.label == item.LABEL_REPEATED:
+    if _repeated(item):
         return [_single(item, one) for one in value]
     return _single(item, value)
+
+
+def _repeated(item: Any) -> bool:
+    """Whether a field holds a list or a map; older protobuf libraries have only the label."""
+    found = getattr(item, "is_repeated", None)
+    return bool(item.label == item.LABEL_REPEATED if found is None else found)
 
 
 def _single(item: Any, value: Any) -> Any:
