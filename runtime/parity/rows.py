@@ -19,6 +19,8 @@ from rectexport.runtime.package.manifest import DEPENDENT, INDEPENDENT, NOT_SHOW
 
 #: Factors of floating-point inputs, one for each request that is made up; the first request is the example itself.
 SCALES = (1.0, 1.0, -1.0, 30.0, 0.01, 100.0, -10.0, 3.0)
+#: The same for a model that was proven at export, where only the engine is in question: values near the example's.
+GENTLE = (1.0, 1.0, 0.5, 2.0, 1.5, 0.25)
 #: Requests in one run, besides as many as fit.
 SIZES = (2, 3, 5, 7)
 #: Bytes of inputs in one run, and of all answers that are kept.
@@ -50,7 +52,14 @@ def batch_axis(shapes: Sequence[Sequence[object]]) -> bool:
     return len(first) == 1 and isinstance(next(iter(first)), str)
 
 
-def judge_rows(run: Run, examples: Sequence[Feeds], unit: int, largest: int, tolerance: float) -> RowVerdict:
+def judge_rows(
+    run: Run,
+    examples: Sequence[Feeds],
+    unit: int,
+    largest: int,
+    tolerance: float,
+    scales: Sequence[float] = SCALES,
+) -> RowVerdict:
     """Run requests alone and together, and compare.
 
     run        inputs by name -> outputs by name
@@ -58,6 +67,7 @@ def judge_rows(run: Run, examples: Sequence[Feeds], unit: int, largest: int, tol
     unit       rows of one request: the smallest batch
     largest    most rows of one run
     tolerance  relative L2 that the model's outputs may be off by; twice that is allowed between two batch sizes
+    scales     factors of floating-point inputs, one for each request
 
     A made-up request that the engine refuses, or that has NaN or infinity in an output, is left out.
     """
@@ -65,7 +75,7 @@ def judge_rows(run: Run, examples: Sequence[Feeds], unit: int, largest: int, tol
         return RowVerdict(NOT_SHOWN, f"a run takes at most {largest} rows, and a request has {unit}")
     requests, answers = [], []
     room = ANSWER_BYTES
-    for feeds in _unlike(examples, unit):
+    for feeds in _unlike(examples, unit, scales):
         answer = _answer(run, feeds)
         if answer is None:
             continue
@@ -96,11 +106,11 @@ def _sizes(request: Feeds, unit: int, largest: int) -> list[int]:
     return sorted({*(size for size in SIZES if size <= most), most})
 
 
-def _unlike(examples: Sequence[Feeds], unit: int) -> list[dict[str, Array]]:
+def _unlike(examples: Sequence[Feeds], unit: int, scales: Sequence[float]) -> list[dict[str, Array]]:
     generator = np.random.default_rng(SEED)
     return [
         {name: _made_up(array, unit, turn, scale, generator) for name, array in examples[turn % len(examples)].items()}
-        for turn, scale in enumerate(SCALES)
+        for turn, scale in enumerate(scales)
     ]
 
 

@@ -23,6 +23,8 @@ from rectexport.runtime.serving.workers.protocol import Worker
 
 #: Largest batch when neither the package nor the command line gives one.
 MAX_BATCH = 64
+#: Attempts to start a worker after which the requests that wait for one are answered with 503.
+HOPELESS = 3
 
 
 @dataclass
@@ -132,14 +134,16 @@ class Repository:
             del self._newest[name]
             await self._retire(list(gone.values()), "unloaded")
 
-    def index(self) -> list[dict[str, str]]:
-        """The protocol's repository index: every package with its state."""
+    def index(self, only_ready: bool = False) -> list[dict[str, str]]:
+        """The protocol's repository index: every package with its state, and the reason where it is not ready."""
         entries = []
         for package in self._packages:
             model = self._loaded.get(package.name, {}).get(package.version)
             reason = self._reasons.get((package.name, package.version), "") or (model.why_not_ready if model else "")
             state = "READY" if model and model.ready else "UNAVAILABLE"
-            entries.append({"name": package.name, "version": package.version, "state": state, "reason": reason})
+            entry = {"name": package.name, "version": package.version, "state": state}
+            if state == "READY" or not only_ready:
+                entries.append({**entry, "reason": reason} if reason else entry)
         return entries
 
     async def probe(self) -> None:
@@ -194,7 +198,7 @@ class Repository:
 
         def told(line: str) -> None:
             self._log.event("worker", **names, text=line)
-            if pool.trouble and not pool.workers:
+            if pool.failed >= HOPELESS and not pool.workers:
                 batcher.refuse(f"model {package.name} has no worker: {pool.trouble}")
 
         pool.on_trouble = told

@@ -17,6 +17,7 @@ from rectexport.runtime.base.environment import require, usable_cores
 from rectexport.runtime.base.reading import read_bounded
 from rectexport.runtime.engines.backends import AUTO
 from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.serving.grpc.health import health_handlers
 from rectexport.runtime.serving.grpc.service import GrpcService
 from rectexport.runtime.serving.http.app import HttpApp
 from rectexport.runtime.serving.http.protocol import protocol_with_timeout
@@ -31,6 +32,8 @@ from rectexport.runtime.serving.workers.process import ProcessWorker
 from rectexport.runtime.serving.workers.thread import ThreadWorker
 
 BACKLOG = 1024
+#: Seconds before the end of draining when requests in progress are answered with 503.
+GIVE_UP = 0.5
 #: Fewest characters of a token, and most bytes of its file.
 LEAST_TOKEN, MAX_TOKEN_BYTES = 16, 16 << 10
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -146,8 +149,12 @@ class _Host:
         """First signal: refuse new requests and finish the open ones. Second signal: end now."""
         if self._service.draining:
             self._web.force_exit = True
+            self._service.give_up()
+        else:  # before the transports cancel what is left: a client must see 503 or UNAVAILABLE
+            drain = self._settings.limits.drain
+            asyncio.get_running_loop().call_later(max(drain - GIVE_UP, drain / 2), self._service.give_up)
         self._log.event("draining", inside=self._service.admission.inside)
-        self._service.draining = True
+        self._service.leave()
         self._web.should_exit = True
 
     async def _start_grpc(self) -> tuple[Any, int | None]:
@@ -161,7 +168,7 @@ class _Host:
             ("grpc.so_reuseport", 0),
         ]
         server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers((GrpcService(self._service).handlers(),))
+        server.add_generic_rpc_handlers((GrpcService(self._service).handlers(), health_handlers(self._service)))
         address = f"{self._bracketed}:{self._settings.grpc_port}"
         try:
             port = server.add_insecure_port(address)

@@ -19,7 +19,7 @@ from rectexport.runtime.serving.repository import Repository, ServedModel
 from rectexport.runtime.serving.request import InferRequest
 from rectexport.runtime.serving.request_error import RequestError
 
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
+EXTENSIONS = ("classification", "binary_tensor_data", "model_configuration", "model_repository", "statistics")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -41,6 +41,8 @@ class Service:
         self.metrics = Metrics(repository, log)
         self.repository_api = repository_api
         self.draining = False
+        #: Set when the server begins to end: streams that wait for a request end too.
+        self.leaving = asyncio.Event()
         self.answered = 0
         self._token = None if token is None else token.encode()
         self._ids = map(f"{os.urandom(4).hex()}-{{}}".format, itertools.count(1))
@@ -50,6 +52,16 @@ class Service:
         self.metrics, self.answered = Metrics(self.repository, self.log), 0
         for model in self.repository.served():
             model.statistics.clear()
+
+    def leave(self) -> None:
+        """Refuse new requests from now on; those that are in progress are finished."""
+        self.draining = True
+        self.leaving.set()
+
+    def give_up(self) -> None:
+        """Answer the requests that are still in progress with 503."""
+        for model in self.repository.served():
+            model.batcher.refuse("the server is going down", running=True)
 
     @property
     def ready(self) -> bool:
@@ -103,6 +115,13 @@ class Service:
         if self.log.requests or (fault and fault.status >= 500):
             fields = {"id": id, "model": name, "version": number, "protocol": protocol, "outcome": outcome}
             self.log.event("request", **fields, ms=round(seconds * 1e3, 3))
+
+    def require_loaded(self, name: str, number: str) -> None:
+        """Raise RequestError 400 for a model that is not loaded: what Triton answers about statistics and readiness."""
+        try:
+            self.repository.get(name, number)
+        except RequestError as fault:
+            raise RequestError(400, str(fault)) from None
 
     def check_repository_api(self) -> None:
         """Raise RequestError 404 unless the server was started with the repository API."""

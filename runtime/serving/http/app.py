@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, final
 
 from rectexport.runtime.serving.batcher import Outputs
 from rectexport.runtime.serving.http.codec import Codec
-from rectexport.runtime.serving.http.compression import decompressed
+from rectexport.runtime.serving.http.compression import accepted, compressed, decompressed
 from rectexport.runtime.serving.http.protocol import LEFT
 from rectexport.runtime.serving.repository import ServedModel
 from rectexport.runtime.serving.request_error import RequestError
@@ -25,6 +25,13 @@ Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
 _JSON = [(b"content-type", b"application/json")]
 _BYTES = (b"content-type", b"application/octet-stream")
 _HEADER_LENGTH = b"inference-header-content-length"
+#: Headers that must not be repeated.
+_SINGLE = frozenset(
+    (_HEADER_LENGTH, b"authorization", b"content-encoding", b"content-length", b"content-type", b"host")
+)
+#: Messages of 405, and the methods that the Allow header names.
+READ, SEND = "expected GET", "expected POST"
+ALLOWED = {READ: b"GET, HEAD", SEND: b"POST"}
 
 
 @final
@@ -44,11 +51,14 @@ class HttpApp:
         headers: Headers = dict(scope["headers"])
         id = self._service.request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         try:
+            _refuse_twice(scope["headers"])
             status, body, extra = await self._route(scope, receive, headers, id)
         except RequestError as fault:
             if fault.status == 499:
                 return
             status, body, extra = fault.status, self._codec.dumps({"error": str(fault)}), _refused(fault)
+            if allowed := ALLOWED.get(str(fault)) if status == 405 else None:
+                extra.append((b"allow", allowed))
         except Exception as error:
             self._service.log.event("internal_error", id=id, error=type(error).__name__)
             status, body, extra = 500, b'{"error":"internal error"}', _JSON
@@ -66,8 +76,10 @@ class HttpApp:
                 return await self._infer(scope, receive, headers, id, name, number)
             case ["v2", "repository", *rest]:
                 return await self._repository(scope, receive, headers, rest)
+        if not _known(path):
+            raise RequestError(404, "no such path")
         if scope["method"] not in ("GET", "HEAD"):
-            raise RequestError(405, "expected GET")
+            raise RequestError(405, READ)
         if path[:2] == ["v2", "health"]:
             return self._health(path[2:])
         self._authorize(headers)
@@ -76,8 +88,6 @@ class HttpApp:
         return 200, self._codec.dumps(self._describe(path)), _JSON
 
     def _health(self, path: list[str]) -> Answer:
-        if path not in (["live"], ["ready"]):
-            raise RequestError(404, "no such path")
         good = path == ["live"] or self._service.ready
         return 200 if good else 503, b"", _JSON
 
@@ -91,6 +101,8 @@ class HttpApp:
                 return {"model_stats": service.statistics()}
             case ["v2", "models", name, *rest]:
                 number, what = _version(rest)
+                if what in ("stats", "ready"):
+                    service.require_loaded(name, number)
                 if what == "stats":
                     return {"model_stats": service.statistics(name, number)}
                 model = repository.get(name, number)
@@ -109,7 +121,7 @@ class HttpApp:
     ) -> Answer:
         service, began = self._service, time.perf_counter()
         if scope["method"] != "POST":
-            raise RequestError(405, "expected POST")
+            raise RequestError(405, SEND)
         self._authorize(headers)
         service.enter("http")
         model: ServedModel | None = None
@@ -119,7 +131,8 @@ class HttpApp:
             body = await self._body(receive, headers)
             request = self._codec.parse(body, _header_length(headers), model.signature)
             outputs = await _unless_left(scope, receive, service.begin(model, request))
-            content, length = self._codec.answer(request, outputs, model.name, model.version)
+            batched = model.signature.max_batch > 0
+            content, length = self._codec.answer(request, outputs, model.name, model.version, batched)
         except RequestError as error:
             fault = error
             raise
@@ -128,19 +141,25 @@ class HttpApp:
             raise
         finally:
             service.ended(model, "http", fault, began, id)
-        if length is None:
-            return 200, content, _JSON
-        return 200, content, [_BYTES, (_HEADER_LENGTH, str(length).encode())]
+        fields = list(_JSON) if length is None else [_BYTES, (_HEADER_LENGTH, str(length).encode())]
+        encoding = accepted(headers[b"accept-encoding"]) if b"accept-encoding" in headers else b""
+        if encoding:
+            content = compressed(content, encoding)
+            fields += [(b"content-encoding", encoding), (b"vary", b"accept-encoding")]
+        return 200, content, fields
 
     async def _repository(self, scope: Message, receive: Receive, headers: Headers, path: list[str]) -> Answer:
         service = self._service
+        if path != ["index"] and not (len(path) == 3 and path[0] == "models" and path[2] in ("load", "unload")):
+            raise RequestError(404, "no such path")
         if scope["method"] != "POST":
-            raise RequestError(405, "expected POST")
+            raise RequestError(405, SEND)
         self._authorize(headers)
         body = await self._body(receive, headers)
         match path:
             case ["index"]:
-                return 200, self._codec.dumps(service.repository.index()), _JSON
+                only_ready = bool(body) and self._codec.document(body).get("ready") is True
+                return 200, self._codec.dumps(service.repository.index(only_ready)), _JSON
             case ["models", name, ("load" | "unload") as action]:
                 service.check_repository_api()
                 if action == "load":
@@ -208,6 +227,24 @@ def _header_length(headers: Headers) -> int | None:
     if not value.isdigit() or len(value) > 18:
         raise RequestError(400, "Inference-Header-Content-Length: expected a number of bytes")
     return int(value)
+
+
+def _known(path: list[str]) -> bool:
+    """Whether a path that answers GET has this form; the model that it names may be unknown."""
+    match path:
+        case ["metrics"] | ["v2"] | ["v2", "health", "live" | "ready"] | ["v2", "models", "stats"]:
+            return True
+        case ["v2", "models", _, *rest]:
+            return rest[-1:] != ["infer"] and (len(rest) < 2 or rest[0] == "versions") and len(rest) < 4
+    return False
+
+
+def _refuse_twice(fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise RequestError 400 for a header that decides something and is there twice: either could be the one meant."""
+    names = [name for name, _ in fields if name in _SINGLE]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RequestError(400, f"header {twice.decode()} is given twice")
 
 
 def _version(rest: list[str]) -> tuple[str, str]:

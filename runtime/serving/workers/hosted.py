@@ -15,7 +15,7 @@ from rectexport.runtime.engines.backends import AUTO
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import DEPENDENT, INDEPENDENT, NOT_SHOWN
-from rectexport.runtime.parity.rows import RowVerdict, judge_rows
+from rectexport.runtime.parity.rows import GENTLE, SCALES, RowVerdict, judge_rows
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.session import Session
 
@@ -113,7 +113,8 @@ class HostedModel:
         alike = [feeds for feeds in cases if _row_shapes(feeds) == _row_shapes(cases[0])]
         least = max(tensor.bounds[0][0] for tensor in self.signature.inputs.values())
         tolerance = package.manifest.tolerances.get("relative_l2", 0.0)
-        return judge_rows(self._session.run, alike, least, self.signature.max_batch, tolerance)
+        scales = GENTLE if package.manifest.rows == INDEPENDENT else SCALES
+        return judge_rows(self._session.run, alike, least, self.signature.max_batch, tolerance, scales)
 
     def _warm(self, feeds: Feeds) -> None:
         """Run the goldens, the smallest and the largest batch, so that no client waits for first runs."""
