@@ -44,20 +44,27 @@ class Log:
         if self._untold:
             fields["dropped"] = self._untold
         data = next((line for most in MOST if len(line := self._line(name, fields, most)) <= LINE_BYTES), b"")
-        try:
-            written = bool(data) and self._write(data)
-        except (OSError, ValueError):  # ValueError: the stream is closed
-            written = False
-        if written:
+        if self._try(data):
             self._untold = 0
         else:
             self.dropped += 1
             self._untold += 1
 
+    def lines(self, *texts: str) -> None:
+        """Write lines as they are; for a terminal."""
+        for text in texts:
+            self._try(printable(text).encode(errors="replace") + b"\n")
+
     def _line(self, name: str, fields: dict[str, object], most: int) -> bytes:
         fields = {key: value[:most] if isinstance(value, str) else value for key, value in fields.items()}
         line = _for_people(name, fields) if self.for_people else _as_json(name, fields)
         return line.encode(errors="replace") + b"\n"
+
+    def _try(self, data: bytes) -> bool:
+        try:
+            return bool(data) and self._write(data)
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            return False
 
     def _write(self, data: bytes) -> bool:
         if self._stream is None:  # Python was started with stderr closed

@@ -23,6 +23,7 @@ from rectexport.runtime.serving.http.app import HttpApp
 from rectexport.runtime.serving.http.protocol import protocol_with_timeout
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import LibraryLines, Log
+from rectexport.runtime.serving.page.page import overview
 from rectexport.runtime.serving.repository import Repository
 from rectexport.runtime.serving.served_packages import find_packages
 from rectexport.runtime.serving.service import Service
@@ -54,6 +55,7 @@ class Settings:
     repository_api: bool = False
     token: str | None = None
     insecure: bool = False
+    page: bool = True
     limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
@@ -137,13 +139,23 @@ class _Host:
         while not self._web.started and not serving.done():
             await asyncio.sleep(0.01)
         await warm_up(self._service, host, port, self._settings.token)
-        self._log.event("serving", http=f"{host}:{port}", grpc=rpc_port and f"{host}:{rpc_port}")
+        self._announce(f"{self._bracketed}:{port}", rpc_port and f"{host}:{rpc_port}", f"{host}:{port}")
         await serving
         if rpc is not None:
             await rpc.stop(self._settings.limits.drain)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._service.repository.drain(), self._settings.limits.drain)
         self._log.event("stopped", answered=self._service.answered)
+
+    def _announce(self, address: str, grpc: str | None, http: str) -> None:
+        """Log where the server listens, with the page's address and a command that works."""
+        model = overview(self._service, address)["models"][0]
+        page = f"http://{address}/" if self._settings.page else None
+        if not self._log.for_people:
+            self._log.event("serving", http=http, grpc=grpc, page=page, curl=model["curl"])
+            return
+        self._log.event("serving", http=http, grpc=grpc)
+        self._log.lines(*([f"Open {page} in a browser, or try:"] if page else ["Try:"]), f"  {model['curl']}")
 
     def _stop(self) -> None:
         """First signal: refuse new requests and finish the open ones. Second signal: end now."""
@@ -191,7 +203,7 @@ def _web_server(service: Service, settings: Settings, log: Log) -> Any:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [LibraryLines(log)], False
     config = uvicorn.Config(
-        HttpApp(service),
+        HttpApp(service, page=settings.page),
         http=protocol_with_timeout(settings.limits.receive),
         ws="none",
         lifespan="off",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import itertools
 import os
@@ -68,11 +69,21 @@ class Service:
         """Whether an inference would succeed: not draining, and each model has a live worker."""
         return not self.draining and self.repository.ready
 
-    def authorize(self, header: str | None) -> None:
-        """Check `Bearer TOKEN` in constant time. Raises RequestError 401."""
+    @property
+    def needs_token(self) -> bool:
+        """Whether clients must send a token."""
+        return self._token is not None
+
+    def authorize(self, header: str | None, *, basic: bool = False) -> None:
+        """Check `Bearer TOKEN` in constant time; with basic also `Basic`, the token as password.
+
+        Raises RequestError 401.
+        """
         if self._token is None:
             return
         scheme, _, given = (header or "").partition(" ")
+        if basic and scheme.lower() == "basic":
+            scheme, given = "bearer", _password(given)
         if not hmac.compare_digest(given.strip().encode(), self._token) or scheme.lower() != "bearer":
             raise RequestError(401, "expected the header Authorization: Bearer TOKEN")
 
@@ -141,3 +152,11 @@ class Service:
     def metadata(self) -> dict[str, Any]:
         """The protocol's server metadata."""
         return {"name": "rectexport", "version": version("rectexport") or "", "extensions": list(EXTENSIONS)}
+
+
+def _password(given: str) -> str:
+    """The password in the credentials of Basic; empty where there is none."""
+    try:
+        return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""

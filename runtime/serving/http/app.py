@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, final
@@ -11,6 +12,7 @@ from rectexport.runtime.serving.batcher import Outputs
 from rectexport.runtime.serving.http.codec import Codec
 from rectexport.runtime.serving.http.compression import accepted, compressed, decompressed
 from rectexport.runtime.serving.http.protocol import LEFT
+from rectexport.runtime.serving.page.page import HEADERS, MARK, OVERVIEW, overview, read_files
 from rectexport.runtime.serving.repository import ServedModel
 from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.service import Service
@@ -29,6 +31,7 @@ _HEADER_LENGTH = b"inference-header-content-length"
 _SINGLE = frozenset(
     (_HEADER_LENGTH, b"authorization", b"content-encoding", b"content-length", b"content-type", b"host")
 )
+_ADDRESS = re.compile(r"[A-Za-z0-9.\[\]:_-]{1,255}")
 #: Messages of 405, and the methods that the Allow header names.
 READ, SEND = "expected GET", "expected POST"
 ALLOWED = {READ: b"GET, HEAD", SEND: b"POST"}
@@ -36,11 +39,15 @@ ALLOWED = {READ: b"GET, HEAD", SEND: b"POST"}
 
 @final
 class HttpApp:
-    """The ASGI callable. With a token set, every path but /v2/health requires it: health probes send none."""
+    """The ASGI callable, with the page at GET / if it is asked for.
 
-    def __init__(self, service: Service) -> None:
+    With a token set, every path but /v2/health requires it: health probes send none.
+    """
+
+    def __init__(self, service: Service, *, page: bool = False) -> None:
         self._service = service
         self._codec = Codec()
+        self._files = read_files() if page else {}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -76,6 +83,8 @@ class HttpApp:
                 return await self._infer(scope, receive, headers, id, name, number)
             case ["v2", "repository", *rest]:
                 return await self._repository(scope, receive, headers, rest)
+        if self._files and len(path) == 1 and path[0] in (*self._files, OVERVIEW):
+            return self._show(path[0], scope["method"], headers)
         if not _known(path):
             raise RequestError(404, "no such path")
         if scope["method"] not in ("GET", "HEAD"):
@@ -86,6 +95,24 @@ class HttpApp:
         if path == ["metrics"]:
             return 200, self._service.metrics.text(), [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
         return 200, self._codec.dumps(self._describe(path)), _JSON
+
+    def _show(self, name: str, method: str, headers: Headers) -> Answer:
+        """A file of the page, or the document that it shows."""
+        if method not in ("GET", "HEAD"):
+            raise RequestError(405, READ)
+        try:
+            self._authorize(headers, from_page=True)
+        except RequestError as fault:
+            if MARK in headers:
+                raise
+            words = b"this page needs the server's token, as the password; any name will do\n"
+            return fault.status, words, [(b"www-authenticate", b'Basic realm="rectexport"'), *HEADERS]
+        if name == OVERVIEW:
+            address = headers.get(b"host", b"").decode("latin-1")
+            known = address if _ADDRESS.fullmatch(address) else "localhost"
+            return 200, self._codec.dumps(overview(self._service, known)), [*_JSON, *HEADERS]
+        content, kind = self._files[name]
+        return 200, content, [(b"content-type", kind), *HEADERS]
 
     def _health(self, path: list[str]) -> Answer:
         good = path == ["live"] or self._service.ready
@@ -191,9 +218,11 @@ class HttpApp:
         encoding = headers.get(b"content-encoding")
         return body if encoding is None else decompressed(body, encoding.lower(), limit)
 
-    def _authorize(self, headers: Headers) -> None:
+    def _authorize(self, headers: Headers, *, from_page: bool = False) -> None:
+        """Check the token. A browser sends it as the password of Basic, for the page and the page's own requests."""
         given = headers.get(b"authorization")
-        self._service.authorize(None if given is None else given.decode("latin-1"))
+        basic = bool(self._files) and (from_page or MARK in headers)
+        self._service.authorize(None if given is None else given.decode("latin-1"), basic=basic)
 
 
 async def _unless_left(scope: Message, receive: Receive, answer: asyncio.Future[Outputs]) -> Outputs:
