@@ -217,10 +217,10 @@ function view(output, image) {
 function table(output) {
   const width = output.shape.length > 1 ? product(output.shape.slice(1)) : output.data.length;
   const values = Array.from(output.data.subarray(0, width)), order = values.map((_, k) => k).sort((a, b) => values[b] - values[a]).slice(0, TOP);
-  const top = values[order[0]], low = Math.min(...order.map(k => values[k]), 0), made = make("table"), head = made.createTHead().insertRow();
+  const top = values[order[0]], low = Math.min(...order.map(k => values[k]), 0), made = make("table"), head = made.createTHead().insertRow(), body = made.createTBody();
   for (const text of ["index", "value", ""]) head.append(make("th", text, text === "value" ? "number" : ""));
   for (const k of order) {
-    const row = made.insertRow(), bar = document.createElement("meter");
+    const row = body.insertRow(), bar = document.createElement("meter");
     row.insertCell().textContent = k;
     Object.assign(row.insertCell(), { textContent: rounded(values[k]), className: "number" });
     Object.assign(bar, { min: 0, max: 1, value: top > low ? (values[k] - low) / (top - low) : 1 });
