@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models engine-probe fuzz test-min test-triton audit sbom modules \
+  hostile faults backend-models engine-probe differential fuzz test-min test-triton audit sbom modules \
   figures zoo bench costs selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
@@ -96,6 +96,12 @@ backend-models: .venv/.stamp ## run every pass on the onnx package's models and 
 
 engine-probe: .venv/.stamp ## run every operator on ONNX Runtime and OpenVINO, compare with the table of faults (1 minute)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.probe
+
+SEED ?= 0
+COUNT ?= 1000
+differential: .venv/.stamp ## export COUNT random graphs and modules from SEED on, judge what the packages promise (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.drawn.run --seed $(SEED) --count $(COUNT) \
+	  --modules $$(($(COUNT) / 10))
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes http_request grpc_request

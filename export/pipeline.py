@@ -12,10 +12,13 @@ from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
+from rectexport.exporter.base.quiet import kept_in
 from rectexport.exporter.checking.parity import ParityReport
 from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
+from rectexport.exporter.checking.windows import tiling_entries
 from rectexport.exporter.frontend.adapt import adapt_source
+from rectexport.exporter.frontend.by_name import called_by_name
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
@@ -49,7 +52,8 @@ from rectexport.runtime.report import write_report
 class Exported:
     """A finished export. passes and nodes are those of model.onnx.
 
-    unproven says why a target is not proven; empty where a proof on each passed.
+    unproven says why a target is not proven; empty where a proof on each passed. remarks say what was taken or assumed
+    when the model was loaded.
     """
 
     package: Package
@@ -57,6 +61,7 @@ class Exported:
     parity: ParityReport
     nodes: tuple[int, int]
     unproven: str = ""
+    remarks: Sequence[str] = ()
 
 
 def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions, log: Log) -> Exported:
@@ -67,15 +72,23 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     """
     if options.report:
         require("jinja2")
-    plan = plan_inputs(source, shapes)
+    plan, remarks = plan_inputs(source, shapes), source.remarks
     targets = chosen_targets(options)
     options = replace(options, target=",".join(targets))
     with replaced_directory(out, FILE_NAME) as folder:
-        with log.step("trace"):
-            source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
-            for swap in swaps:
-                log.say(f"adapted {swap}")
-            traced = trace(source, plan.inputs, options.graph_opset, options.dynamic_shapes)
+        with log.step("trace"), kept_in(out.with_name(f"{out.name}.failed.log")):
+            source = called_by_name(source, [entry.name for entry in plan.inputs])
+            source, lines = adapt_source(source, [entry.example for entry in plan.inputs])
+            for line in lines:
+                log.say(line)
+            traced = trace(
+                source,
+                plan.inputs,
+                options.graph_opset,
+                options.dynamic_shapes,
+                timeout=options.trace_timeout,
+                say=log.detail,
+            )
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
@@ -87,7 +100,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             if options.bf16:
                 log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
             reference, tolerance = make_reference(source, traced), _tolerance(source, options)
-            report = compare_models(folder, models, reference, traced.inputs, tolerance, options)
+            report = compare_models(folder, models, reference, traced, tolerance, options)
             for proof in report.proofs:
                 log.say(proof.describe())
         if report.rows.verdict == DEPENDENT:
@@ -99,12 +112,12 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             first = models[0]
             changes = first.changes.as_dict(traced.model, first.model, source.parameters)
             package_writer.write_json(folder / REWRITES, changes)
-            _write(folder, models, source, traced.inputs, report, options, log)
+            _write(folder, models, source, traced, report, options, log)
             written = Package.open(folder)  # a package that cannot be read must not replace one that can
             if options.report:
                 _add_report(written, out.resolve().name)
     nodes = (len(traced.model.graph.node), len(first.model.graph.node))
-    return Exported(Package.open(out), first.results, report, nodes, unproven(targets, report))
+    return Exported(Package.open(out), first.results, report, nodes, unproven(targets, report), remarks)
 
 
 def _add_report(package: Package, name: str) -> None:
@@ -137,7 +150,8 @@ def _describe(entry: InputPlan) -> str:
     bounds = entry.range
     if not bounds.dynamic_axes:
         return f"{entry.name} {format_shape(bounds.opt)} {entry.example.dtype}"
-    return f"{entry.name} {format_shape(bounds.min)} .. {format_shape(bounds.max)} {entry.example.dtype}"
+    steps = f" in steps of {format_shape(bounds.step)}" if bounds.step else ""
+    return f"{entry.name} {format_shape(bounds.min)} .. {format_shape(bounds.max)}{steps} {entry.example.dtype}"
 
 
 def _tolerance(source: Source, options: ExportOptions) -> Tolerance:
@@ -178,7 +192,7 @@ def _write(
     folder: Path,
     models: Sequence[TargetModel],
     source: Source,
-    inputs: Sequence[InputPlan],
+    traced: Traced,
     report: ParityReport,
     options: ExportOptions,
     log: Log,
@@ -194,7 +208,7 @@ def _write(
         folder,
         models[0].model,
         source,
-        inputs,
+        traced.inputs,
         models[0].results,
         report.tolerance.as_dict(),
         options.recorded(),
@@ -203,6 +217,7 @@ def _write(
         engine_files(models),
         {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
         report.rows.verdict,
+        tiling_entries(traced.model),
     )
     for name in (*(entry.file for entry in models), WEIGHTS):
         if (folder / name).is_file():

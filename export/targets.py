@@ -15,7 +15,6 @@ from rectexport.exporter.checking.engines import CPU_ENGINES, ONNXRUNTIME, PRECI
 from rectexport.exporter.checking.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.checking.reference import Reference, Remembered
 from rectexport.exporter.checking.tolerance import Tolerance
-from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
@@ -115,6 +114,7 @@ def _lower(
     passes = select_passes(context, _pipeline(options).passes)
     exact, rounding = _split([changes.watched(entry) for entry in passes])
     model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
+    changes.keep(results)
     _check_fold(options, results)
     check_finished(model, context, results)
     for entry in rounding:
@@ -151,7 +151,7 @@ def compare_models(
     folder: Path,
     models: Sequence[TargetModel],
     reference: Reference,
-    inputs: Sequence[InputPlan],
+    traced: Traced,
     tolerance: Tolerance,
     options: ExportOptions,
 ) -> ParityReport:
@@ -163,10 +163,10 @@ def compare_models(
     own, reports = engine_files(models), []
     for entry in models:
         if options.bf16:
-            report = _check_emulated(entry.model, shared, inputs, tolerance)
+            report = _check_emulated(entry.model, shared, traced, tolerance)
         else:
             engines = [name for name in installed_engines() if own.get(name, MODEL) == entry.file]
-            report = _check_on_engines(entry.model, folder / entry.file, shared, inputs, tolerance, options, engines)
+            report = _check_on_engines(entry.model, folder / entry.file, shared, traced, tolerance, options, engines)
         reports.append(report)
     first = reports[0]
     for entry, report in zip(models[1:], reports[1:], strict=True):
@@ -182,7 +182,7 @@ def _check_on_engines(
     model: ModelProto,
     path: Path,
     reference: Reference,
-    inputs: Sequence[InputPlan],
+    traced: Traced,
     tolerance: Tolerance,
     options: ExportOptions,
     engines: Sequence[str],
@@ -195,7 +195,7 @@ def _check_on_engines(
         if check.name != ONNXRUNTIME:
             check.open(path, outputs)
     try:
-        report = check_parity(model, path, reference, inputs, tolerance, engines=checks)
+        report = check_parity(model, path, reference, traced.inputs, tolerance, engines=checks, judge=traced.judge)
     finally:
         for check in checks:
             check.close()
@@ -203,13 +203,11 @@ def _check_on_engines(
     return report
 
 
-def _check_emulated(
-    model: ModelProto, reference: Reference, inputs: Sequence[InputPlan], tolerance: Tolerance
-) -> ParityReport:
+def _check_emulated(model: ModelProto, reference: Reference, traced: Traced, tolerance: Tolerance) -> ParityReport:
     with scratch_folder() as folder:
         emulated = bfloat16.emulate(model)
         path = package_writer.write_model(folder, emulated, {})
-        report = check_parity(emulated, path, reference, inputs, tolerance)
+        report = check_parity(emulated, path, reference, traced.inputs, tolerance, judge=traced.judge)
     report.backend = "onnxruntime CPU, bfloat16 emulated in float32"
     return report
 

@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["Package", "PassPipeline", "RectexportError", "Session", "export", "load", "optimize", "register_adapter"]
+__all__ = [
+    "Package",
+    "PassPipeline",
+    "RectexportError",
+    "Session",
+    "export",
+    "load",
+    "load_model",
+    "optimize",
+    "register_adapter",
+]
 
 _HOME = {
     "export": "rectexport.exporter.api",
     "Package": "rectexport.runtime.api",
     "Session": "rectexport.runtime.api",
     "load": "rectexport.runtime.api",
+    "load_model": "rectexport.exporter.api",
     "optimize": "rectexport.exporter.optimize",
     "PassPipeline": "rectexport.exporter.passes",
     "register_adapter": "rectexport.exporter.frontend.adapt",
@@ -22,7 +33,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from rectexport.exporter.api import export
+    from rectexport.exporter.api import export, load_model
     from rectexport.exporter.frontend.adapt import register_adapter
     from rectexport.exporter.optimize import optimize
     from rectexport.exporter.passes import PassPipeline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from types import TracebackType
@@ -12,11 +12,12 @@ from rectexport.runtime.arrays.feeds import check_feeds
 from rectexport.runtime.arrays.finite import check_finite
 from rectexport.runtime.arrays.placing import infer
 from rectexport.runtime.arrays.results import ResultCheck
-from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.base.runner import Runner, silent
 from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.tiling.tiled import run_tiled
 
 #: Threads that serve `submit`. A few suffice: the engine uses threads of its own for each inference.
 WORKERS = 4
@@ -85,6 +86,28 @@ class Session:
         if self._check_finite:
             check_finite(library, feeds, results)
         return results
+
+    def tiled(
+        self,
+        image: Any,
+        tile: int | Sequence[int],
+        batch: int = 1,
+        out: Mapping[str, Any] | None = None,
+        progress: Callable[[str], None] = silent,
+    ) -> Any:
+        """The answer to an image of any size, computed tile by tile -> the only output, or a tuple of all outputs.
+
+        It equals the answer to the whole image: tiles overlap by what each output depends on (see docs/tiling.md).
+        image and out are NumPy arrays, or anything that is sliced like them, such as memory maps; only `batch` tiles
+        are in memory besides them. tile is the size of a tile along the image's axes, or one for each axis, within the
+        package's range.
+
+        Raises BadInput for outputs that depend on the whole image, naming the node that makes them so, and UsageError
+        for a tile that is too small.
+        """
+        results = run_tiled(self.run, self.package, image, tile, batch, out, progress)
+        outputs = tuple(results[entry.name] for entry in self.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
 
     def submit(self, *arrays: Any) -> Future[Any]:
         """Call the session on another thread; the future holds the call's result or error.

@@ -17,6 +17,7 @@ ROOMS = {
         "package",
         "arrays",
         "engines",
+        "tiling",
         "session",
         "verify",
         "api",
@@ -63,7 +64,6 @@ PREFIXES = {
 }
 #: Modules without a test file of their own, by module or folder, and the test files that run them.
 TESTED_THROUGH = {
-    "export/base/quiet.py": "tests/export/tracing/test_trace.py",
     "export/checking/against.py": "tests/cli/commands/test_parity.py",
     "export/checking/layers.py": "tests/cli/commands/test_parity.py",
     "export/engine_facts/": "tests/export/engine_facts/test_facts.py",

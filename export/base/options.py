@@ -20,6 +20,8 @@ BFLOAT16_OPSET = 22
 RECTIFY_FORMS = ("auto", "fold", "graph", "plugin")
 TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
 DEFAULT_TARGET = "onnxruntime"
+#: Most seconds that a trace may take; ordinary networks need a few, the largest a minute or two.
+TRACE_TIMEOUT = 600.0
 #: Stands for the engines that are installed on this machine.
 AUTO = "auto"
 #: The first target of a package that is among these gets model.onnx, which serves every engine without its own file.
@@ -38,6 +40,7 @@ class ExportOptions:
     guard           compare the model around every pass
     report          write report.html into the package
     dynamic_shapes  as torch.export.export takes it
+    trace_timeout   most seconds that a trace may take
     command         the words that export again, for reproduce.sh
     passes          a PassPipeline; None runs the default passes
 
@@ -54,6 +57,7 @@ class ExportOptions:
     guard: bool = True
     report: bool = False
     dynamic_shapes: Any = None
+    trace_timeout: float = TRACE_TIMEOUT
     command: Sequence[str] = ()
     passes: Any = None
 
@@ -61,6 +65,8 @@ class ExportOptions:
         if self.rectify not in RECTIFY_FORMS:
             raise UsageError(Option("rectify", self.rectify), f": expected one of {', '.join(RECTIFY_FORMS)}")
         check_targets(self.target)
+        if not self.trace_timeout > 0:
+            raise UsageError(Option("trace_timeout", self.trace_timeout), ": expected seconds, more than 0")
         if self.fp16 and self.bf16:
             raise UsageError(Option("fp16", True), " and ", Option("bf16", True), ": one precision at a time")
         if not MIN_OPSET <= self.graph_opset <= MAX_OPSET:
@@ -103,22 +109,48 @@ class LoadOptions:
     arch            name of the zoo's network that a state_dict belongs to
     trust_pickle    unpickle the file, and load archives that could run code
     rectify_model   replace every zero-padded convolution by a rectified one
+    model           the user's own network that a state_dict belongs to: as mynets.py:UNet or package.module:build, or
+                    the class, function or module itself
+    model_args      arguments for it: a mapping, or words as they are typed, "width=8"
+    weights         which weights of a file that has several: "raw", "ema", or the name of a set; None prefers raw ones
+    rectified       with arch: whether the weights are those of the rectified or of the plain network; None assumes the
+                    zoo's
     """
 
     arch: str | None = None
     trust_pickle: bool = False
     rectify_model: bool = False
+    model: Any = None
+    model_args: Sequence[str] | Mapping[str, Any] = ()
+    weights: str | None = None
+    rectified: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.model is not None and self.arch is not None:
+            raise UsageError(Option("arch", self.arch), " and ", Option("model"), ": give one of them")
+        if self.model_args and self.model is None:
+            raise UsageError(Option("model_args"), ": are for ", Option("model"))
+        if self.rectified is not None and self.arch is None:
+            flag = "rectified" if self.rectified else "plain"
+            raise UsageError(
+                Option(flag), ": says what the weights of ", Option("arch"), " are; any network is rectified by ",
+                Option("rectify_model"),
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ShapeOptions:
-    """Shapes of the inputs as they are typed, NAME:SHAPE, unparsed; `load` is an .npz of example inputs by name."""
+    """Shapes of the inputs as they are typed, NAME:SHAPE, unparsed; `load` is an .npz of example inputs by name.
+
+    multiple    what the sizes of each axis must be multiples of
+    """
 
     input: Sequence[str] = ()
     min: Sequence[str] = ()
     opt: Sequence[str] = ()
     max: Sequence[str] = ()
     load: Path | None = None
+    multiple: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.checking.reference import Reference, make_reference
 from rectexport.exporter.frontend.adapt import adapt_source
+from rectexport.exporter.frontend.by_name import called_by_name
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.load import LoadOptions, load_source
 from rectexport.exporter.frontend.source import Source
@@ -33,9 +34,12 @@ class SourceReference:
     """
 
     def __init__(self, path: Path, package: Package, options: LoadOptions) -> None:
-        source, _ = adapt_source(load_source(path, options))
-        self._source, self._package = source, package
+        source = load_source(path, options)
+        self.remarks = source.remarks
         self._inputs = _plan(source, package)
+        source = called_by_name(source, [entry.name for entry in self._inputs])
+        source, _ = adapt_source(source, [entry.example for entry in self._inputs])
+        self._source, self._package = source, package
         self._outer = make_reference(source, Traced(ModelProto(), self._inputs))
         self._inner: Reference | None = None
         self.traced: ModelProto | None = None

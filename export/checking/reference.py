@@ -13,7 +13,7 @@ from onnx import ModelProto
 from torch import Tensor
 
 from rectexport.exporter.base.quiet import quiet
-from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.frontend.source import Source, independent_copy
 from rectexport.exporter.graph.inner import run_inner
 from rectexport.exporter.tracing.trace import Traced
 from rectexport.runtime.base.runner import Array
@@ -100,8 +100,9 @@ def make_reference(source: Source, traced: Traced) -> Reference:
     """The reference for a source: PyTorch in float64, or ONNX Runtime for an ONNX file."""
     if source.kind == "onnx":
         return OnnxReference(source.model)
-    model = _without_type_checks(source.model.module(check_guards=False)) if source.kind == "program" else source.model
-    return TorchReference(model, traced.program)
+    if source.kind == "program":
+        return TorchReference(_without_type_checks(source.model.module(check_guards=False)), traced.program)
+    return TorchReference(source.model if source.reference is None else source.reference, traced.program)
 
 
 def _without_type_checks(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
@@ -121,7 +122,7 @@ class TorchReference:
 
     def __init__(self, model: Any, program: Any) -> None:
         with quiet():
-            self._model = copy.deepcopy(model).double()
+            self._model = independent_copy(model).double()
         self._graph = _inner_graph(program) if program is not None else None
         self._layers = _layer_names(program) if program is not None else {}
         self._dtype = torch.float64

@@ -23,6 +23,7 @@ from rectexport.runtime.base.shapes import (
     format_shape,
     parse_shape_flags,
     resolve_names,
+    with_multiples,
 )
 from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput, UsageError
@@ -66,7 +67,8 @@ def plan_inputs(source: Source, options: ShapeOptions) -> ModelInputs:
     inputs that does not fit the model.
     """
     flags = {
-        name: parse_shape_flags(getattr(options, name), flag_name(name)) for name in ("input", "min", "opt", "max")
+        name: parse_shape_flags(getattr(options, name), flag_name(name))
+        for name in ("input", "min", "opt", "max", "multiple")
     }
     loaded = load_npz(options.load) if options.load else None
     names = _names(source, flags, loaded)
@@ -80,7 +82,7 @@ def plan_inputs(source: Source, options: ShapeOptions) -> ModelInputs:
 
 def flag_name(option: str) -> str:
     """The flag that sets a field of ShapeOptions, for error messages."""
-    return "--input" if option == "input" else f"--{option}-shapes"
+    return {"input": "--input", "multiple": "--multiple-of"}.get(option, f"--{option}-shapes")
 
 
 def random_input(shape: Shape, dtype: str, seed: int = SEED) -> Array:
@@ -144,6 +146,8 @@ def _plan_one(
     opt = wanted.shape if wanted else example.shape  # type: ignore[union-attr]
     low, high = flags["min"], flags["max"]
     bounds = check_range(name, low.shape if low else opt, opt, high.shape if high else opt)
+    if flags["multiple"]:
+        bounds = with_multiples(name, bounds, flags["multiple"].shape, flag_name("multiple"))
     if example is None:
         example = random_input(opt, wanted.dtype if wanted else "float32", SEED + index)
     elif len(example.shape) != len(opt):

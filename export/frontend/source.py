@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from rectexport.runtime.base.runner import Array
 
@@ -19,14 +22,36 @@ KINDS = {
 
 
 #: Attribute of the model inside, by the class that wraps it.
-_WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+_WRAPPERS = {
+    **dict.fromkeys(("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "AveragedModel"), "module"),
+    "OptimizedModule": "_orig_mod",
+}
 
 
 def unwrapped(model: Any) -> Any:
-    """The module inside the wrappers of training: DataParallel, DistributedDataParallel, torch.compile."""
-    while type(model).__name__ in _WRAPPERS:
+    """The module inside the wrappers of training: DataParallel and its relatives, AveragedModel, torch.compile."""
+    while type(model).__name__ in _WRAPPERS and hasattr(model, _WRAPPERS[type(model).__name__]):
         model = getattr(model, _WRAPPERS[type(model).__name__])
     return model
+
+
+def in_eval_mode(model: Any) -> Any:
+    """The module itself, in eval mode: its own train() may return nothing, which eval() then passes on."""
+    model.eval()
+    return model
+
+
+def independent_copy(model: Any) -> Any:
+    """A deep copy, also of a module that keeps a result of its last call, which PyTorch refuses to copy as it is."""
+    known = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in torch.utils._pytree.tree_leaves(
+            {name: entry for name, entry in vars(module).items() if not name.startswith("_")}
+        )
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(model, known)
 
 
 @dataclass
@@ -39,6 +64,8 @@ class Source:
     example_inputs   NumPy arrays in the order of input_names, or None if unknown
     default_shape    shape of the only input, if the network's native size is known
     tolerances       bounds that a checkpoint recorded, by metric
+    remarks          what was taken or assumed where the file left a choice, in phrases for people
+    reference        the module that answers are compared with, where it is another one than model
     """
 
     kind: str
@@ -49,6 +76,8 @@ class Source:
     example_inputs: tuple[Array, ...] | None = None
     default_shape: tuple[int, ...] | None = None
     tolerances: Mapping[str, float] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    reference: Any = None
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ from onnx import ModelProto, inliner
 from onnxscript import optimizer
 
 from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.carried import copy_header
 from rectexport.exporter.graph.results import PassRecord, PassResult
 
 NAME = "inline"
@@ -43,7 +44,9 @@ def run(model: ModelProto, rectify: str = "auto") -> tuple[ModelProto, PassResul
     ]
     inlined: ModelProto = inliner.inline_selected_functions(model, wanted)
     dialect.attach_functions(inlined)
-    return _fold_constants(inlined), record.result()
+    folded = _fold_constants(inlined)
+    copy_header(model, folded)
+    return folded, record.result()
 
 
 def _fold_constants(model: ModelProto) -> ModelProto:

@@ -13,6 +13,7 @@ from rectexport.exporter.passes import batch_norm, cleanup, global_mean, inline,
 from rectexport.exporter.passes.engines import (
     ceil_pool,
     dft_matrix,
+    lrn_bias,
     narrow_arithmetic,
     resize_matrix,
     shared_weights,
@@ -69,6 +70,7 @@ PASSES: tuple[Pass, ...] = (
     Pass(resize_matrix.NAME, resize_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
     Pass(ceil_pool.NAME, ceil_pool.run, PREPARE, targets=("openvino",)),
     Pass(narrow_arithmetic.NAME, narrow_arithmetic.run, PREPARE, targets=("openvino", "tensorrt")),
+    Pass(lrn_bias.NAME, lrn_bias.run, PREPARE, targets=("openvino",)),
     Pass(dft_matrix.NAME, dft_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
     # First of its stage: it puts convolutions next to each other.
     _lower(norm.OPERATOR),

@@ -87,11 +87,13 @@ def write_manifest(
     models: Mapping[str, str] | None = None,
     passes_of: Mapping[str, Any] | None = None,
     rows: str = NOT_SHOWN,
+    tiling: Mapping[str, Any] | None = None,
 ) -> None:
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md.
 
     models names the file of each engine that does not take model.onnx; passes_of tells what the passes did in each;
-    rows is a verdict of rectexport.runtime.parity.rows.
+    rows is a verdict of rectexport.runtime.parity.rows;
+    tiling which input pixels each output depends on.
     """
     ranges = {entry.name: entry.range for entry in inputs}
     stored = {entry.name for entry in model.graph.initializer}
@@ -114,6 +116,8 @@ def write_manifest(
     }
     if models:
         document["models"] = dict(models)
+    if tiling:
+        document["tiling"] = dict(tiling)
     if passes_of:
         document["passes_of"] = dict(passes_of)
     write_json(folder / manifest.FILE_NAME, document)
@@ -136,7 +140,8 @@ def _tensor(value: onnx.ValueInfoProto, ranges: Mapping[str, Any]) -> dict[str, 
     }
     bounds = ranges.get(value.name)
     if bounds is not None:
-        entry["range"] = {side: list(getattr(bounds, side)) for side in ("min", "opt", "max")}
+        sides = ("min", "opt", "max", "step") if bounds.step else ("min", "opt", "max")
+        entry["range"] = {side: list(getattr(bounds, side)) for side in sides}
     return entry
 
 

@@ -45,6 +45,45 @@ Arch = Annotated[
         panel=MODEL,
     ),
 ]
+OwnModel = Annotated[
+    str | None,
+    _option(
+        "--model",
+        metavar="FILE.py:NAME",
+        help="Your own network that the state_dict belongs to: a class or function, also as package.module:NAME. Its "
+        "code runs.",
+        panel=MODEL,
+    ),
+]
+ModelArgs = Annotated[
+    list[str] | None,
+    _option(
+        "--model-args",
+        metavar="NAME=VALUE",
+        help="Argument for --model, as in width=8 or blocks=(2,2); repeatable.",
+        panel=MODEL,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    _option(
+        "--weights",
+        metavar="raw|ema|NAME",
+        help="Which weights of a file that holds several: raw, ema (averaged ones), or the name of a set. [default: "
+        "raw ones where there are any]",
+        panel=MODEL,
+    ),
+]
+Rectified = Annotated[
+    bool | None,
+    _option(
+        "--rectified/--plain",
+        help="With --arch: whether the weights were trained with rectified convolutions; the keys do not say. "
+        "[default: as in the zoo, which is said]",
+        show_default=False,
+        panel=MODEL,
+    ),
+]
 TrustPickle = Annotated[
     bool, _option("--trust-pickle", help="Unpickle MODEL, which runs code from the file.", panel=MODEL)
 ]
@@ -108,6 +147,14 @@ def backend(help: str, metavar: str = "NAME") -> Any:
 
 Backend = Annotated[str, backend(f"Engine: {', '.join(BACKENDS)}, or auto, the first of these that works here.")]
 Backends = Annotated[str, backend(f"Engines: {', '.join(BACKENDS)}.", "NAME[,NAME]")]
+AllowUnproven = Annotated[
+    bool,
+    _option(
+        "--allow-unproven",
+        help="Run an engine although its answers disagree with the source model's.",
+        panel=ENGINE,
+    ),
+]
 Device = Annotated[int, _option("--device", metavar="N", min=0, help="Index of the GPU.", panel=ENGINE)]
 Threads = Annotated[
     int,

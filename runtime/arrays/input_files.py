@@ -114,7 +114,7 @@ def _images(folder: Path, entries: Sequence[TensorEntry], scaling: ImageScaling)
     size, fixed = _batch(entry)
     pending: list[tuple[Path, NDArray[Any]]] = []
     for file in files:
-        image = _image(file, entry, scaling)
+        image = read_image(file, entry, scaling)
         if pending and (len(pending) == size or pending[-1][1].shape != image.shape):
             yield _stack(entry.name, pending, size if fixed else 0)
             pending = []
@@ -135,10 +135,15 @@ def _stack(name: str, images: Sequence[tuple[Path, NDArray[Any]]], rows: int) ->
     return (first if len(images) == 1 else f"{first} … {last}"), {name: np.stack(chosen)}
 
 
-def _image(file: Path, entry: TensorEntry, scaling: ImageScaling) -> NDArray[Any]:
-    """An image as [C, H, W] in the input's dtype: pixels unchanged for integers, scaled for floats."""
+def read_image(file: Path, entry: TensorEntry, scaling: ImageScaling, any_size: bool = False) -> NDArray[Any]:
+    """An image as [C, H, W] in the input's dtype: pixels unchanged for integers, scaled for floats.
+
+    Raises BadInput for an image that cannot be read, or, unless any_size, one that the package does not take.
+    """
+    if len(entry.shape) != 4 or entry.shape[1] not in _MODES:
+        raise BadInput(f"{file}: images need an input [N, 1 or 3, H, W], but {entry.name} is {list(entry.shape)}")
     channels, dtype = int(entry.shape[1]), np.dtype(entry.dtype)
-    pixels = _pixels(file, entry, channels)
+    pixels = _pixels(file, entry, channels, any_size)
     planes = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
     if dtype.kind != "f":
         return np.ascontiguousarray(planes.astype(dtype))
@@ -146,7 +151,7 @@ def _image(file: Path, entry: TensorEntry, scaling: ImageScaling) -> NDArray[Any
     return np.ascontiguousarray(((planes / 255.0 - mean) / std).astype(dtype))
 
 
-def _pixels(file: Path, entry: TensorEntry, channels: int) -> NDArray[Any]:
+def _pixels(file: Path, entry: TensorEntry, channels: int, any_size: bool) -> NDArray[Any]:
     """The pixels as [H, W] or [H, W, 3], unpacked once the image's header shows a size that the package takes."""
     pillow = require("PIL.Image")
     with open_regular(file) as stream:
@@ -154,7 +159,7 @@ def _pixels(file: Path, entry: TensorEntry, channels: int) -> NDArray[Any]:
             raise BadInput(f"{file}: {size} bytes, more than the {MAX_IMAGE_BYTES} that an image may have")
         try:
             with pillow.open(stream, formats=_FORMATS) as image:
-                _check_image(file, entry, image.size, image.mode)
+                _check_image(file, entry, image.size, image.mode, any_size)
                 return np.asarray(image.convert(_MODES[channels]))
         except BadInput:
             raise
@@ -162,7 +167,7 @@ def _pixels(file: Path, entry: TensorEntry, channels: int) -> NDArray[Any]:
             raise BadInput(f"{file}: not a readable image: {error}") from None
 
 
-def _check_image(file: Path, entry: TensorEntry, size: tuple[int, int], mode: str) -> None:
+def _check_image(file: Path, entry: TensorEntry, size: tuple[int, int], mode: str, any_size: bool) -> None:
     """Raise BadInput unless the package takes an image of this size, [W, H] in pixels, and of this mode of Pillow's."""
     if mode not in _EIGHT_BIT:
         raise BadInput(f"{file}: an image of mode {mode}, expected 8 bits per channel; give an .npz")
@@ -170,7 +175,8 @@ def _check_image(file: Path, entry: TensorEntry, size: tuple[int, int], mode: st
     rows = entry.range.min[0] if entry.range else 1
     shape = (entry.shape[0] if isinstance(entry.shape[0], int) else rows, int(entry.shape[1]), height, width)
     try:
-        check_shape(entry, shape, {})
+        if not any_size:
+            check_shape(entry, shape, {})
     except BadInput as error:
         raise BadInput(f"{file}: {error}, an image {width} pixels wide and {height} high") from None
     if width * height > MAX_PIXELS:

@@ -24,6 +24,8 @@ EXTRAS = {
     "polygraphy": "gpu",
     "matplotlib": "parity",
     "PIL": "parity",
+    "tifffile": "images",
+    "zarr": "images",
     "jinja2": "report",
     "google": "serve",
     "grpc": "serve",

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from rectexport.runtime.base.shapes import Shape, ShapeRange
+from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape, ShapeRange
 from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput
 
@@ -145,7 +146,19 @@ class _Reader:
             whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes)
             self._expect(whole and len(sizes) == rank, f"{field}.{side}", f"{rank} positive sizes", sizes)
             sides.append(tuple(sizes))
-        return ShapeRange(*sides)
+        low, opt, high = sides
+        return ShapeRange(low, opt, high, self._steps(bounds, sides, f"{field}.step", rank))
+
+    def _steps(self, bounds: dict[str, Any], sides: Sequence[Shape], field: str, rank: int) -> Shape:
+        if "step" not in bounds:
+            return ()
+        steps = self._typed(bounds["step"], list, field)
+        whole = all(isinstance(step, int) and not isinstance(step, bool) and step > 0 for step in steps)
+        self._expect(whole and len(steps) == rank, field, f"{rank} positive steps", steps)
+        for low, opt, high, step in zip(*sides, steps, strict=True):
+            fit = (opt - low) % step == 0 and (high == MAX_DIMENSION or (high - low) % step == 0)
+            self._expect(fit, field, f"steps that lead from min to opt and max ({low}, {opt}, {high})", steps)
+        return tuple(steps)
 
     def _tolerances(self, document: dict[str, Any]) -> dict[str, float]:
         entries = self._typed(document.get("tolerances"), dict, "tolerances")

@@ -165,4 +165,4 @@ def _close(alone: Array, found: Array, usual: Array, allowed: float) -> bool:
         return float((alone != found).mean()) <= TIES
     wide = alone.astype(np.float64)
     largest = max(float(np.abs(wide).max()), FLOOR * float(np.abs(usual.astype(np.float64)).max()))
-    return float(np.abs(wide - found).max()) <= allowed * largest
+    return float(np.abs(wide - found.astype(np.float64)).max()) <= allowed * largest

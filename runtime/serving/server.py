@@ -48,6 +48,7 @@ class Settings:
     port: int = 8000
     grpc_port: int | None = 8001
     backend: str = AUTO
+    allow_unproven: bool = False
     max_batch: int | None = None
     instances: int = 1
     threads: int = 0
@@ -84,7 +85,7 @@ def make_repository(words: Sequence[str], settings: Settings, log: Log) -> Repos
     Call it in the event loop that will use it.
     """
     threads = settings.threads or max(1, usable_cores() // settings.instances)
-    spec = ModelSpec("", settings.backend, threads, settings.max_batch)
+    spec = ModelSpec("", settings.backend, threads, settings.max_batch, settings.allow_unproven)
     make = ThreadWorker if settings.in_process else ProcessWorker
     return Repository(
         lambda: find_packages(words), make, spec=spec, instances=settings.instances, limits=settings.limits, log=log

@@ -23,7 +23,7 @@ VERDICT = r"FAILED after \d+\.\d s · again: rectexport net\.pt"
 PANELS = {
     "Make a package": ["export", "optimize", "build", "sign", "keygen", "models"],
     "Check": ["verify", "parity", "doctor"],
-    "Serve": ["serve", "triton", "ray-config"],
+    "Serve": ["run", "serve", "triton", "ray-config"],
     "Look": ["report", "bench"],
 }
 

@@ -66,6 +66,12 @@ def test_a_package_is_called_package_everywhere() -> None:
     assert set(found.values()) == {"PACKAGE"}
 
 
+def test_commands_that_open_an_engine_can_allow_an_unproven_one() -> None:
+    found = {name for name, entry in parameters() if "--allow-unproven" in entry.opts}
+    assert found == {"verify", "parity", "serve", "ray-config", "bench", "run"}
+    assert as_flag(Option("allow_unproven", True)) == "--allow-unproven"
+
+
 @pytest.mark.parametrize("name", ["export", "optimize", "build", "sign", "keygen", "verify", "parity", "doctor"])
 def test_commands_can_be_quiet(name: str) -> None:
     assert any("--quiet" in entry.opts for command, entry in parameters() if command == name)

@@ -32,16 +32,21 @@ def _option(*flags: str, panel: str, **settings: Any) -> Any:
 @app.command(cls=Command)
 def export(
     context: typer.Context,
-    model: Annotated[
-        Path,
+    file: Annotated[
+        Path | None,
         typer.Argument(
             metavar="MODEL",
-            help="A rectexport checkpoint, .pt2, TorchScript, ONNX file, state_dict or .safetensors (with --arch), or "
-            "pickled module (with --trust-pickle).",
+            help="A rectexport checkpoint, .pt2, TorchScript, ONNX file, state_dict, training checkpoint, .safetensors "
+            "or a folder with them (with --model or --arch), or pickled module (with --trust-pickle). May be left out "
+            "with --model, whose own weights are then taken.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    own_model: options.OwnModel = LoadOptions.model,
+    model_args: options.ModelArgs = None,
     arch: options.Arch = LoadOptions.arch,
+    weights: options.Weights = LoadOptions.weights,
+    rectified: options.Rectified = LoadOptions.rectified,
     trust_pickle: options.TrustPickle = LoadOptions.trust_pickle,
     rectify_model: options.RectifyModel = LoadOptions.rectify_model,
     inputs: Annotated[
@@ -51,6 +56,17 @@ def export(
     min_shapes: options.MinShapes = None,
     opt_shapes: options.OptShapes = None,
     max_shapes: options.MaxShapes = None,
+    multiple_of: Annotated[
+        list[str] | None,
+        _option(
+            "--multiple-of",
+            metavar="[NAME:]SHAPE",
+            help="What the sizes of each axis are multiples of, as in x:1x1x32x32 for a network that halves its input "
+            "five times.",
+            show_default=False,
+            panel=options.INPUTS,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, options.out("FOLDER", "Folder of the package. [default: out/NAME for a model NAME.pt]")
     ] = None,
@@ -108,6 +124,10 @@ def export(
         _option("--rtol", metavar="[OUTPUT:]VALUE", help="Relative bound of every element.", panel=options.CHECKS),
     ] = None,
     no_guard: options.NoGuard = not ExportOptions.guard,
+    trace_timeout: Annotated[
+        float,
+        _option("--trace-timeout", metavar="SECONDS", help="Longest time that the trace may take.", panel=options.RUN),
+    ] = ExportOptions.trace_timeout,
     dry_run: Annotated[
         bool,
         _option("--dry-run", help="Load the model and print what would be done; write nothing.", panel=options.RUN),
@@ -125,12 +145,13 @@ def export(
     **Examples**
 
     - `rectexport net.pt` — a rectexport checkpoint
-    - `rectexport weights.pth --arch resnet50 --input x:1x3x224x224 -o out/net`
+    - `rectexport weights.ckpt --model mynets.py:UNet --model-args width=8 --input x:1x3x256x256`
+    - `rectexport weights.pth --arch resnet50 --plain --input x:1x3x224x224 -o out/net`
     - `rectexport net.pt --trt --fp16` — with a TensorRT engine for this machine
     - `rectexport net.pt2 --min-shapes x:1x3x160x160 --opt-shapes x:1x3x224x224 --max-shapes x:32x3x320x320`
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
-    folder = out or Path("out") / model.stem
+    folder = out or Path("out") / _name(file, own_model)
     with run.reported(), Progress(run.console, verbose) as progress:
         engine_flags = engine.EngineFlags(
             profiles=tuple(profile or ()),
@@ -154,16 +175,29 @@ def export(
             rtol=_bounds(rtol, "--rtol"),
             guard=not no_guard,
             report=report,
+            trace_timeout=trace_timeout,
             command=_without_out(run.again),
         )
-        shapes = ShapeOptions(input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs)
-        result = _run(progress, model, folder, LoadOptions(arch, trust_pickle, rectify_model), shapes, asked, dry_run)
+        shapes = ShapeOptions(
+            input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs, multiple_of or ()
+        )
+        load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
+        result = _run(progress, file, folder, load, shapes, asked, dry_run)
         progress.stop()
         built = engine.build_exported(run.console, folder, engine_flags) if trt and not dry_run else None
     if isinstance(result, list):
         _end_dry_run(run, result)
     else:
         _end(run, result, built)
+
+
+def _name(file: Path | None, own_model: str | None) -> str:
+    """Name of the package: the file's, the folder's, or that of the user's own network."""
+    if file is None:
+        return (own_model or "model").rpartition(":")[2].rpartition("/")[2].removesuffix(".py") or "model"
+    if file.name.endswith(".index.json"):
+        return file.resolve().parent.name
+    return file.resolve().name if file.is_dir() else file.stem
 
 
 def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: bool) -> None:
@@ -195,7 +229,7 @@ def _without_out(words: list[str]) -> list[str]:
 
 def _run(
     progress: Progress,
-    model: Path,
+    file: Path | None,
     out: Path,
     load: LoadOptions,
     shapes: ShapeOptions,
@@ -205,7 +239,10 @@ def _run(
     """Export, or describe the export. The heavy libraries are imported here, so that help and usage errors are fast."""
     from rectexport.exporter.frontend.model_file import check_inputs_file, check_model_file
 
-    check_model_file(model, load.arch)
+    if file is not None:
+        file = check_model_file(file, load.arch)
+    elif load.model is None:
+        raise UsageError("give MODEL, or --model with a network of your own")
     check_inputs_file(shapes.load)
     from rectexport.exporter.base.log import Log
 
@@ -217,8 +254,10 @@ def _run(
         from rectexport.exporter.pipeline import describe_export, run_export
 
     with log.step("load"):
-        source = load_source(model, load)
-        log.say(f"{model}: {source.description}")
+        source = load_source(file, load)
+        log.say(f"{file or load.model}: {source.description}")
+        for remark in source.remarks:
+            log.say(remark)
     if not dry_run:
         return run_export(source, shapes, out, asked, log)
     with log.step("plan"):
@@ -248,12 +287,14 @@ def _proven(result: Exported, built: Built | None) -> str:
     """For the last line: the engines that agree with the source model, and why the target is not among them."""
     engines = [f"{entry.engine} {entry.version}" for entry in result.parity.proofs if entry.verdict == "agrees"]
     proven = f" on {', '.join(engines)}" if engines else ""
-    return f"{proven}, {result.unproven}" if result.unproven and built is None else proven
+    proven = f"{proven}, {result.unproven}" if result.unproven and built is None else proven
+    return "; ".join([proven, *result.remarks])
 
 
 def _document(result: Exported, built: Built | None, seconds: float) -> dict[str, Any]:
     document = {
         "passed": True,
+        "remarks": list(result.remarks),
         "unproven": result.unproven,
         "seconds": round(seconds, 3),
         "package": str(result.package.path),

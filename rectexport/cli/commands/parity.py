@@ -15,6 +15,7 @@ from rectexport.cli.parity.display import show_outcome
 from rectexport.cli.parity.keep import Finished, Request
 from rectexport.cli.parity.reference import Against
 from rectexport.cli.parity.setup import compare_package
+from rectexport.exporter.base.options import LoadOptions
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.errors import ParityError
 
@@ -47,7 +48,11 @@ def parity(
             rich_help_panel=REFERENCE,
         ),
     ] = None,
+    own_model: options.OwnModel = None,
+    model_args: options.ModelArgs = None,
     arch: options.Arch = None,
+    weights: options.Weights = None,
+    rectified: options.Rectified = None,
     trust_pickle: options.TrustPickle = False,
     rectify_model: options.RectifyModel = False,
     inputs: Annotated[
@@ -76,6 +81,7 @@ def parity(
         str, typer.Option(metavar="S[,S,S]", help="For images, see --mean.", rich_help_panel=options.INPUTS)
     ] = "1",
     backend: options.Backend = options.DEFAULT_BACKEND,
+    allow_unproven: options.AllowUnproven = False,
     per_layer: Annotated[
         bool,
         typer.Option(
@@ -119,10 +125,13 @@ def parity(
     - `rectexport parity out/net --inputs photos --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
+    with run.reported():
+        load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
     request = Request(
         package=package,
-        against=Against(against, arch, trust_pickle, rectify_model, tolerance),
+        against=Against(against, load, tolerance),
         backend=backend,
+        allow_unproven=allow_unproven,
         inputs=inputs,
         mean=mean,
         std=std,

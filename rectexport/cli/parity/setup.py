@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from rectexport.cli.parity.keep import Finished, Request, keep
 from rectexport.cli.parity.reference import allowed, make_layers, open_reference
 from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.base.runner import BackendOptions, Runner
 from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.engines.backends import choose_backend, open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
@@ -51,13 +52,15 @@ def compare_package(request: Request, progress: Progress) -> Finished:
         with log.step("load"):
             package = Package.open(request.package)
             package.verify_files()
-            runner, choice = choose_backend(package, request.backend, prove=False)
+            options = BackendOptions(allow_unproven=request.allow_unproven)
+            runner, choice = choose_backend(package, request.backend, options, prove=False)
             engine = stack.enter_context(Session(package, runner, choice))
             reference, inner = open_reference(request.against, package, log)
             stack.callback(reference.close)
             log.say(f"package: {package.path} on {runner.description}")
             log.say(f"reference: {reference.description}")
-        setup = _setup(request, package, engine, runner, reference, inner)
+        opened = partial(open_backend, name=request.backend, options=options, prove=False)
+        setup = _setup(request, opened, package, engine, runner, reference, inner)
         with log.step("compare"):
             cases = make_cases(package, request.inputs, request.shapes, scaling)
             outcome = run_parity(setup, cases, progress.named)
@@ -68,6 +71,7 @@ def compare_package(request: Request, progress: Progress) -> Finished:
 
 def _setup(
     request: Request,
+    opened: Callable[[Package], Runner],
     package: Package,
     engine: Session,
     runner: Runner,
@@ -76,7 +80,6 @@ def _setup(
 ) -> Setup:
     plain = isinstance(runner, OnnxRuntimeRunner)
     tolerance = allowed(request.against, package)
-    opened = partial(open_backend, name=request.backend, prove=False)
     memory = parse_bytes(request.memory)
     return Setup(
         package=package,

@@ -107,7 +107,10 @@ function connect(section, model) {
   section.querySelector("select").onchange = () => { if (last && !last.name.endsWith(".npz")) send(last); };
 }
 
-function clamp(size, [low, high]) { return Math.max(low, Math.min(size, high ?? size)); }
+function nearest(size, input, axis) {  // the largest allowed size that is not above the picture's
+  const [low, high] = input.bounds[axis], step = input.steps[axis], within = Math.max(low, Math.min(size, high ?? size));
+  return within - (within - low) % step;
+}
 
 async function fromImage(file, model, section) {
   const [input] = model.inputs;
@@ -116,8 +119,8 @@ async function fromImage(file, model, section) {
   try { picture = await createImageBitmap(file); } catch { throw new Error("no image that this browser can read"); }
   const [rows, channels] = input.example;
   if (![1, 3, 4].includes(channels)) throw new Error(`the input has ${channels} channels; use an .npz`);
-  const height = clamp(input.shape[2] < 0 ? picture.height : input.shape[2], input.bounds[2]);
-  const width = clamp(input.shape[3] < 0 ? picture.width : input.shape[3], input.bounds[3]);
+  const height = nearest(picture.height, input, 2);
+  const width = nearest(picture.width, input, 3);
   const image = Object.assign(document.createElement("canvas"), { width, height });
   const pen = image.getContext("2d");
   pen.drawImage(picture, 0, 0, width, height);

@@ -78,8 +78,13 @@ def _rows(model: ServedModel) -> int | None:
 
 
 def _tensor(tensor: ServedTensor) -> dict[str, Any]:
-    bounds = [[low, None if high == UNBOUNDED else high] for low, high in tensor.bounds]
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), "bounds": bounds}
+    return {
+        "name": tensor.name,
+        "datatype": tensor.datatype,
+        "shape": list(tensor.shape),
+        "bounds": [[low, None if high == UNBOUNDED else high] for low, high in tensor.bounds],
+        "steps": list(tensor.steps),
+    }
 
 
 def curl_line(address: str, path: str, inputs: list[dict[str, Any]], token: bool) -> str:

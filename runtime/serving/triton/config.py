@@ -39,12 +39,17 @@ class Deployment:
     profiles: int = 1
 
 
+#: Prefix of the parameter that gives an input's whole shape; dims have no place for steps.
+SHAPE_OF = "rectexport.shape."
+
+
 def model_config(name: str, signature: Signature, deployment: Deployment | None = None) -> Any:
     """A tritonclient.grpc.model_config_pb2.ModelConfig.
 
     Where requests are batched, dims leave the batch axis out, as Triton requires; elsewhere max_batch_size is 0 and
     dims hold all axes. Triton has no empty dims: a number for each row is dims [1] with an empty reshape, and a single
-    number dims [1]. Raises MissingDependency when tritonclient is not installed.
+    number dims [1]. Where an input takes only some sizes, such as multiples of 32, a parameter says which; a client may
+    read it, and Triton itself does not check it. Raises MissingDependency when tritonclient is not installed.
     """
     pb = require("tritonclient.grpc.model_config_pb2")
     chosen = deployment or Deployment()
@@ -61,6 +66,9 @@ def model_config(name: str, signature: Signature, deployment: Deployment | None 
             entry = side.add(name=tensor.name, data_type=data_type(pb, tensor), dims=dims(tensor, signature) or [1])
             if signature.max_batch and len(tensor.shape) == 1:
                 entry.reshape.SetInParent()
+    for tensor in signature.inputs.values():
+        if any(step > 1 for step in tensor.steps):
+            config.parameters[f"{SHAPE_OF}{tensor.name}"].string_value = tensor.expected
     config.cc_model_filenames.update(chosen.files)
     kind = pb.ModelInstanceGroup.KIND_GPU if chosen.gpu else pb.ModelInstanceGroup.KIND_CPU
     group = config.instance_group.add(kind=kind, count=chosen.instances)

@@ -25,7 +25,8 @@ from rectexport.cli.commands import export
 Command = Callable[..., Any]
 
 FLAGS = (
-    *("--arch", "--trust-pickle", "--rectify-model", "--inputs"),
+    *("--model", "--model-args", "--arch", "--weights", "--rectified", "--plain"),
+    *("--trust-pickle", "--rectify-model", "--inputs"),
     *("--input", "--min-shapes", "--minShapes", "--opt-shapes", "--optShapes", "--max-shapes", "--maxShapes"),
     *("--out", "--opset", "--rectify", "--target", "--fp16", "--bf16", "--report"),
     *("--trt", "--profile", "--tf32", "--workspace", "--timing-cache", "--version-compatible"),
@@ -73,7 +74,8 @@ def test_help_has_every_flag(page: str, flag: str) -> None:
 def test_the_list_above_has_every_flag() -> None:
     import typer.main
 
-    options = [word for option in typer.main.get_command(export.app).params for word in option.opts]
+    flags = typer.main.get_command(export.app).params
+    options = [word for option in flags for word in (*option.opts, *option.secondary_opts)]
     assert sorted(word for word in options if word.startswith("--")) == sorted(set(FLAGS) - {"--help"})
     assert "-o" in options
 
@@ -242,6 +244,57 @@ def test_options_reach_the_export(command: Command, tiny: Path, folder: Path, mo
     assert (options.graph_opset, options.rectify, options.fp16, options.guard) == (18, "auto", False, True)
     assert (options.atol, options.rtol) == ({}, {})
     assert (seen["load"].arch, seen["load"].trust_pickle) == (None, False)
+
+
+NET = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, width):
+        super().__init__(nn.Conv2d(1, width, 3, padding=1), nn.ReLU())
+"""
+
+
+def test_a_network_of_ones_own(command: Command, folder: Path) -> None:
+    import torch
+
+    Path("mynets.py").write_text(NET)
+    own = ("--model", "mynets.py:Net", "--model-args", "width=3", "--input", "x:1x1x6x6")
+    weight = {"0.weight": torch.ones(3, 1, 3, 3), "0.bias": torch.zeros(3)}
+    averaged = {key: 2 * value for key, value in weight.items()}
+    torch.save({"state_dict": {f"net.{key}": value for key, value in weight.items()}, "ema": averaged}, "run.ckpt")
+    ran = command("run.ckpt", *own, "--weights", "ema")
+    assert ran.code == 0, ran.err
+    taken = "averaged weights ema taken; the file also has state_dict.net (--weights chooses)"
+    assert f"  {taken}" in ran.out and f"; {taken} · again: " in ran.last
+    assert "run.ckpt: weights of Net of mynets.py" in ran.out
+    with rectexport.load("out/run", backend="onnxruntime") as session:
+        assert session(np.ones((1, 1, 6, 6), np.float32))[0, 0, 2, 2] == 18
+    against = ("--against", "run.ckpt", *own[:4], "--backend", "onnxruntime")
+    assert command("parity", "out/run", *against, "--weights", "ema").code == 0
+    assert command("parity", "out/run", *against, "--weights", "raw").code == 3
+    ran = command(*own, "--json")
+    assert ran.code == 0 and "no file of weights was given" in json.loads(ran.out)["remarks"][0]
+    assert {"Net", "run"} <= set(names(folder / "out"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["tiny.onnx", "--model", "a.py:A", "--arch", "digits"], 2, "--arch digits and --model: give one of them"),
+        (["tiny.onnx", "--model-args", "width=8"], 2, "--model-args: are for --model"),
+        (["tiny.onnx", "--plain"], 2, "--plain: says what the weights of --arch are"),
+        (["--input", "x:1x1x6x6"], 2, "give MODEL, or --model with a network of your own"),
+        (["--model", "absent.py:Net"], 1, "--model absent.py:Net: absent.py: no such file in"),
+    ],
+)
+def test_networks_that_are_not_named_well(
+    command: Command, tiny: Path, folder: Path, words: list[str], code: int, said: str
+) -> None:
+    shutil.copy(tiny, "tiny.onnx")
+    ran = command("export", *words)
+    assert ran.code == code and said in ran.err, ran.err
+    assert "Traceback" not in ran.err
 
 
 # --dry-run, --json and reproduce.sh.

@@ -243,3 +243,10 @@ def test_fit_example(data: st.DataObject, shape: list[int]) -> None:
 
 def test_fit_a_single_number() -> None:
     assert fit_example(np.array(3.0), ()).shape == ()
+
+
+def test_multiples_of() -> None:
+    flags = {"min": ["1x3x32x32"], "opt": ["1x3x64x32"], "max": ["1x3x96x32"], "multiple": ["1x1x32x32"]}
+    assert plan(module(One()), **flags)["picture"].range.step == (1, 1, 32, 1)
+    with pytest.raises(UsageError, match=r"max is 90, which is no multiple of 32 .--multiple-of.; give 64, 96"):
+        plan(module(One()), **{**flags, "max": ["1x3x90x32"]})

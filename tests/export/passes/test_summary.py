@@ -26,6 +26,7 @@ def test_what_fired_is_counted_in_words() -> None:
     ("results", "line"),
     [
         ([result("cleanup", 2)], "1 pass: nothing to rewrite"),
+        ([result("raise_avr", 2), result("raise_crelu", 1)], "2 passes: 3 operators found"),
         (
             [result("rectify_graph", 1), result("mine", 2)],
             "2 passes: 1 rectification computed from the shapes, 2 by mine",
