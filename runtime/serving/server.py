@@ -140,7 +140,7 @@ class _Host:
         while not self._web.started and not serving.done():
             await asyncio.sleep(0.01)
         await warm_up(self._service, host, port, self._settings.token)
-        self._announce(f"{self._bracketed}:{port}", rpc_port and f"{host}:{rpc_port}", f"{host}:{port}")
+        self._announce(f"{self._bracketed}:{port}", f"{host}:{rpc_port}" if rpc_port else None, f"{host}:{port}")
         await serving
         if rpc is not None:
             await rpc.stop(self._settings.limits.drain)

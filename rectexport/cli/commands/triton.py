@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from click.core import ParameterSource
 
 from rectexport.cli import options
 from rectexport.cli.command import Command, Run, command_app
@@ -61,7 +60,7 @@ def triton(
         from rectexport.runtime.serving.triton.repository import write_model
 
         repository = Path(places[-1])
-        given = {name for name in EDITED if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+        given = {name for name in EDITED if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
         plugins: list[Path] = []
         remarks: list[str] = []
         if not check:

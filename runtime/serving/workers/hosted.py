@@ -36,8 +36,8 @@ class ModelSpec:
     backend: str = AUTO
     threads: int = 0
     max_batch: int | None = None
-    identity: str = ""
     allow_unproven: bool = False
+    identity: str = ""
 
 
 def open_session(spec: ModelSpec) -> Session:
