@@ -182,7 +182,6 @@ class Repository:
             found = Package.open(package.path.resolve())
             spec = replace(self._spec, path=str(found.path), max_batch=limit, identity=found.identity)
             signature = Signature.of(found.manifest.inputs, found.manifest.outputs, limit)
-            goldens, _ = found.goldens()
             pool = Pool(lambda: self._make(spec), self._instances)
             facts = await pool.start()
         except RectexportError as error:
@@ -202,7 +201,7 @@ class Repository:
                 batcher.refuse(f"model {package.name} has no worker: {pool.trouble}")
 
         pool.on_trouble = told
-        probe = assemble(signature, goldens)
+        probe = assemble(signature, found.goldens()[0])  # the workers have checked the files' hashes
         return ServedModel(*key, signature, pool, batcher, statistics, probe)
 
     async def _retire(self, models: Sequence[ServedModel], reason: str) -> None:
