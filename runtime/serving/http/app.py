@@ -32,6 +32,8 @@ _SINGLE = frozenset(
     (_HEADER_LENGTH, b"authorization", b"content-encoding", b"content-length", b"content-type", b"host")
 )
 _ADDRESS = re.compile(r"[A-Za-z0-9.\[\]:_-]{1,255}")
+#: Bytes of an answer that is compressed in the event loop.
+SMALL = 64 << 10
 #: Messages of 405, and the methods that the Allow header names.
 READ, SEND = "expected GET", "expected POST"
 ALLOWED = {READ: b"GET, HEAD", SEND: b"POST"}
@@ -171,7 +173,8 @@ class HttpApp:
         fields = list(_JSON) if length is None else [_BYTES, (_HEADER_LENGTH, str(length).encode())]
         encoding = accepted(headers[b"accept-encoding"]) if b"accept-encoding" in headers else b""
         if encoding:
-            content = compressed(content, encoding)
+            small = len(content) <= SMALL  # a large one would hold up every other request
+            content = compressed(content, encoding) if small else await asyncio.to_thread(compressed, content, encoding)
             fields += [(b"content-encoding", encoding), (b"vary", b"accept-encoding")]
         return 200, content, fields
 
