@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
-from rectexport.exporter.base.log import Log
-from rectexport.exporter.base.options import ExportOptions, LoadOptions
-from rectexport.exporter.frontend.by_name import by_name, named_parameters
-from rectexport.exporter.frontend.inputs import ShapeOptions, forward_names
+from rectexport.exporter.base.log import Lines, Log
+from rectexport.exporter.base.options import DEFAULT_RECTIFY, DEFAULT_TARGET, ExportOptions, LoadOptions, RectifyForm
+from rectexport.exporter.base.processing import Answer, ImageInput, parse_answer, parse_image_input
+from rectexport.exporter.frontend.arguments import arranged, forward_names, program_layout, read_arguments
+from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.frontend.load import load_source
 from rectexport.exporter.frontend.source import Source, independent_copy, unwrapped
 from rectexport.exporter.passes import PassPipeline
 from rectexport.exporter.pipeline import run_export
-from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.runner import Array, silent
 from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
@@ -30,14 +31,14 @@ _IN_FLOAT32 = "pass model.float() and float32 inputs, and fp16=True for half pre
 
 def export(
     model: nn.Module | torch.export.ExportedProgram | torch.jit.ScriptModule,
-    example_inputs: Tensor | tuple[Tensor, ...],
+    example_inputs: Tensor | tuple[Any, ...] | Mapping[str, Any],
     out: str | Path,
     dynamic_shapes: Any = None,
     *,
     kwargs: Mapping[str, Any] | None = None,
     opset: int | None = ExportOptions.opset,
-    rectify: str = ExportOptions.rectify,
-    target: str = ExportOptions.target,
+    rectify: RectifyForm = DEFAULT_RECTIFY,
+    target: str = DEFAULT_TARGET,
     fp16: bool = ExportOptions.fp16,
     bf16: bool = ExportOptions.bf16,
     atol: float | None = None,
@@ -46,14 +47,22 @@ def export(
     trace_timeout: float = ExportOptions.trace_timeout,
     report: bool = ExportOptions.report,
     passes: PassPipeline | None = ExportOptions.passes,
+    output_names: Sequence[str] = ExportOptions.output_names,
+    image_input: str | ImageInput | None = None,
+    output: str | Answer | None = None,
+    preprocess: nn.Module | None = None,
+    postprocess: nn.Module | None = None,
+    progress: Callable[[str], None] = silent,
 ) -> Package:
     """Export a model into the package folder `out` and check it against PyTorch in float64.
 
     model            a module (a copy is exported, in eval mode, on the CPU), an exported program or TorchScript,
                      with float32 weights
-    example_inputs   a tensor or a tuple of tensors, as forward takes them: float32, usually [N, C, H, W], or integers
+    example_inputs   a tensor or a tuple, as forward takes them: float32, usually [N, C, H, W], or integers; or a dict
+                     of keyword arguments. Tensors may stand in dicts, lists and tuples: their inputs are called
+                     batch.image, images.0. Numbers and None are constants of the package
     dynamic_shapes   as torch.export.export takes it; None fixes every dimension; `32 * Dim("h")` is for multiples of 32
-    kwargs           keyword arguments of forward: tensors, which become inputs after example_inputs, and constants
+    kwargs           keyword arguments of forward besides example_inputs
     rectify          "auto", "fold" (constants, static H and W) or "graph" (factors computed from the shapes),
                      or "plugin" (nodes with function bodies, which a TensorRT plugin may replace)
     target           the engine that the graph is written for: "onnxruntime", "openvino", "tensorrt" or "portable";
@@ -65,6 +74,14 @@ def export(
     trace_timeout    most seconds that the trace may take
     report           also write report.html into the package; needs jinja2
     passes           which passes may run; None: PassPipeline.default()
+    output_names     names of the outputs, in order; by default the keys and fields that forward returns them under,
+                     with dots between nested ones
+    image_input      an 8-bit image in front of the model: "image:uint8,nhwc,rgb,resize=256,crop=224,mean=…,std=…";
+                     the example is then a uint8 image, or as before what the model takes, and a picture is drawn
+    output           "softmax", "sigmoid", "argmax" or "topk=5" behind the model, "NAME:softmax" for one of several
+    preprocess, postprocess  modules before and behind the model, exported with it; example_inputs are then those
+                     of preprocess, which returns what forward takes
+    progress         called with a line of text for each step and what it found
 
     Returns the package that was written. Raises BadInput for a model that cannot be traced, UsageError for options
     that contradict each other, and ParityError when the package's outputs differ from PyTorch's.
@@ -73,9 +90,7 @@ def export(
         example_inputs = (example_inputs,)
         if isinstance(dynamic_shapes, Mapping) and all(isinstance(axis, int) for axis in dynamic_shapes):
             dynamic_shapes = (dynamic_shapes,)
-    source = _source(model, example_inputs, dynamic_shapes)
-    if kwargs:
-        source, dynamic_shapes = _with_keywords(source, kwargs, dynamic_shapes)
+    source, front, free = _source(model, preprocess, example_inputs, kwargs or {}, dynamic_shapes)
     options = ExportOptions(
         opset=opset,
         rectify=rectify,
@@ -86,11 +101,16 @@ def export(
         rtol={} if rtol is None else {"": rtol},
         guard=guard,
         report=report,
-        dynamic_shapes=dynamic_shapes,
+        dynamic_shapes=free,
         trace_timeout=trace_timeout,
         passes=passes or PassPipeline.default(),
+        output_names=tuple(output_names),
+        image_input=parse_image_input(image_input) if isinstance(image_input, str) else image_input,
+        answer=parse_answer(output) if isinstance(output, str) else output,
+        preprocess=front,
+        postprocess=None if postprocess is None else _copy(_module(postprocess, "postprocess"), "postprocess"),
     )
-    return run_export(source, ShapeOptions(), Path(out), options, Log()).package
+    return run_export(source, ShapeOptions(), Path(out), options, Log(Lines(progress))).package
 
 
 def load_model(
@@ -133,51 +153,72 @@ def load_model(
     return loaded
 
 
-def _source(model: Any, example_inputs: tuple[Tensor, ...], dynamic_shapes: Any) -> Source:
-    if not isinstance(example_inputs, tuple):
-        got = type(example_inputs).__name__
-        hint = "; keyword arguments of forward go into kwargs" if isinstance(example_inputs, dict) else ""
-        raise UsageError(f"example_inputs: expected a tensor or a tuple of tensors, got {got}{hint}")
-    for index, value in enumerate(example_inputs):
-        if not isinstance(value, Tensor):
-            raise UsageError(f"example_inputs[{index}]: expected a tensor, got {type(value).__name__}")
+def _source(
+    model: Any, preprocess: Any, example_inputs: Any, kwargs: Mapping[str, Any], dynamic_shapes: Any
+) -> tuple[Source, nn.Module | None, Any]:
+    """The source, what stands before it, and dynamic_shapes for each of its inputs."""
+    if not isinstance(example_inputs, tuple | Mapping):
+        found = type(example_inputs).__name__
+        raise UsageError(
+            f"example_inputs: expected a tensor, a tuple of arguments, or a dict of keyword arguments, got {found}"
+        )
     model = unwrapped(model)
     if not isinstance(model, nn.Module | torch.export.ExportedProgram):
         raise UsageError(f"model: expected a torch.nn.Module or an ExportedProgram, got {type(model).__name__}")
-    if dynamic_shapes is not None and isinstance(model, torch.export.ExportedProgram | torch.jit.ScriptModule):
+    if isinstance(model, torch.export.ExportedProgram | torch.jit.ScriptModule) and preprocess is None:
+        if kwargs:
+            raise UsageError("kwargs: for a torch.nn.Module only; other models take their inputs in order")
+        return _fixed_source(model, example_inputs, dynamic_shapes), None, dynamic_shapes
+    module: Any = model
+    front = module if preprocess is None else _module(preprocess, "preprocess")
+    layout, tensors = read_arguments(front, example_inputs, kwargs)
+    arrays = tuple(_array(value, place) for place, value in tensors.items())
+    free = dynamic_shapes if layout.plain else layout.shapes(dynamic_shapes, forward_names(front, len(layout.args)))
+    if preprocess is None:
+        whole = arranged(_copy(module), layout)
+        return Source("module", whole, type(model).__name__, None, list(layout.names), arrays), None, free
+    kind, source_model = _kind(model)
+    source = Source(kind, source_model, _description(model), None, list(layout.names), arrays)
+    return source, arranged(_copy(front, "preprocess"), layout), free
+
+
+def _kind(model: Any) -> tuple[str, Any]:
+    """The kind of a source, and the model for it."""
+    if isinstance(model, torch.export.ExportedProgram):
+        return "program", model
+    return ("torchscript" if isinstance(model, torch.jit.ScriptModule) else "module"), _copy(model)
+
+
+def _description(model: Any) -> str:
+    if isinstance(model, torch.export.ExportedProgram):
+        return "torch.export program"
+    return "TorchScript" if isinstance(model, torch.jit.ScriptModule) else type(model).__name__
+
+
+def _fixed_source(model: Any, example_inputs: Any, dynamic_shapes: Any) -> Source:
+    """A source from a program or TorchScript, which take tensors in an order of their own."""
+    if dynamic_shapes is not None:
         raise UsageError(
             "dynamic_shapes: for a torch.nn.Module only; an exported program keeps its own, and TorchScript is "
             "exported with the example's shapes"
         )
-    arrays = tuple(_array(value, f"example_inputs[{index}]") for index, value in enumerate(example_inputs))
-    if isinstance(model, torch.export.ExportedProgram):
-        names = list(model.graph_signature.user_inputs)
-        if len(names) != len(arrays):
-            raise UsageError(f"example_inputs: the program takes {len(names)} ({', '.join(names)}), got {len(arrays)}")
-        return Source("program", model, "torch.export program", None, names, arrays)
-    kind = "torchscript" if isinstance(model, torch.jit.ScriptModule) else "module"
-    description = "TorchScript" if kind == "torchscript" else type(model).__name__
-    return Source(kind, _copy(model), description, None, forward_names(model, len(arrays)), arrays)
+    values = [value for value in pytree.tree_leaves(example_inputs) if isinstance(value, Tensor)]
+    program = isinstance(model, torch.export.ExportedProgram)
+    for index, value in enumerate(() if program else example_inputs):
+        if not isinstance(value, Tensor):
+            raise UsageError(f"example_inputs[{index}]: expected a tensor, got {type(value).__name__}")
+    arrays = tuple(_array(value, f"example_inputs[{index}]") for index, value in enumerate(values))
+    names = list(program_layout(model).names) if program else forward_names(model, len(arrays))
+    if len(names) != len(arrays):
+        raise UsageError(f"example_inputs: the program takes {len(names)} ({', '.join(names)}), got {len(arrays)}")
+    kind, source_model = _kind(model)
+    return Source(kind, source_model, _description(model), None, names, arrays)
 
 
-def _with_keywords(source: Source, kwargs: Mapping[str, Any], dynamic_shapes: Any) -> tuple[Source, Any]:
-    """The source with keyword arguments as further inputs, and dynamic_shapes by the names of all inputs."""
-    if source.kind != "module":
-        raise UsageError("kwargs: for a torch.nn.Module only; other models take their inputs in order")
-    names, arrays = source.input_names or [], source.example_inputs or ()
-    known = named_parameters(source.model)
-    strangers = [name for name in kwargs if name not in {entry.name for entry in known} - set(names)]
-    if strangers and not any(entry.kind is entry.VAR_KEYWORD for entry in known):
-        takes = ", ".join(entry.name for entry in known[len(names) :]) or "nothing else"
-        raise UsageError(f"kwargs: forward takes no {strangers[0]!r} besides example_inputs; it takes {takes}")
-    tensors = {name: _array(value, f"kwargs[{name!r}]") for name, value in kwargs.items() if isinstance(value, Tensor)}
-    constants = {name: value for name, value in kwargs.items() if name not in tensors}
-    model = by_name(source.model, [*names, *tensors], constants, len(names))
-    if dynamic_shapes is not None:
-        given = dynamic_shapes if isinstance(dynamic_shapes, Mapping) else dict(zip(names, dynamic_shapes, strict=True))
-        dynamic_shapes = {name: given.get(name) for name in (*names, *tensors)}
-    inputs = [*names, *tensors]
-    return replace(source, model=model, input_names=inputs, example_inputs=(*arrays, *tensors.values())), dynamic_shapes
+def _module(value: Any, name: str) -> nn.Module:
+    if not isinstance(value, nn.Module):
+        raise UsageError(f"{name}: expected a torch.nn.Module, got {type(value).__name__}")
+    return value
 
 
 def _array(value: Tensor, name: str) -> Array:
@@ -186,11 +227,11 @@ def _array(value: Tensor, name: str) -> Array:
     return np.asarray(value.detach().cpu().numpy(), order="C")
 
 
-def _copy(model: nn.Module) -> nn.Module:
+def _copy(model: nn.Module, name: str = "model") -> nn.Module:
     other = {entry.dtype for entry in model.parameters()} & {torch.float16, torch.bfloat16, torch.float64}
     if other:
-        raise UsageError(f"model: has weights in {other.pop()}; {_IN_FLOAT32}")
+        raise UsageError(f"{name}: has weights in {other.pop()}; {_IN_FLOAT32}")
     try:
         return independent_copy(model).cpu()
     except Exception as error:
-        raise BadInput(f"model: cannot be copied: {summary(error)}") from error
+        raise BadInput(f"{name}: cannot be copied: {summary(error)}") from error

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto
@@ -18,11 +19,11 @@ from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.checking.windows import tiling_entries
 from rectexport.exporter.frontend.adapt import adapt_source
-from rectexport.exporter.frontend.by_name import called_by_name
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
 from rectexport.exporter.passes import PassResult
+from rectexport.exporter.preprocess.wrap import Processing, prepare
 from rectexport.exporter.targets import (
     TargetModel,
     all_passes,
@@ -34,7 +35,7 @@ from rectexport.exporter.targets import (
     unproven,
 )
 from rectexport.exporter.tracing.randomness import random_calls
-from rectexport.exporter.tracing.trace import Traced, trace
+from rectexport.exporter.tracing.trace import Traced, name_outputs, trace
 from rectexport.exporter.writing import package_writer
 from rectexport.exporter.writing.shared_data import write_models
 from rectexport.runtime.base.environment import require
@@ -44,11 +45,12 @@ from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.errors import Option, ParityError, UsageError
 from rectexport.runtime.package.folder import MODEL, REWRITES, WEIGHTS, Package, add_files
 from rectexport.runtime.package.manifest import DEPENDENT, FILE_NAME
+from rectexport.runtime.package.structure import constants
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
 
 
-@dataclass
+@dataclass(repr=False)
 class Exported:
     """A finished export. passes and nodes are those of model.onnx.
 
@@ -63,6 +65,14 @@ class Exported:
     unproven: str = ""
     remarks: Sequence[str] = ()
 
+    def __repr__(self) -> str:
+        return f"<Exported {self.package!r}, {self.nodes[0]} → {self.nodes[1]} nodes, {self.parity!r}>"
+
+
+def processing(options: ExportOptions) -> Processing:
+    """What stands around the model."""
+    return Processing(options.image_input, options.answer, options.preprocess, options.postprocess)
+
 
 def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions, log: Log) -> Exported:
     """Export `source` into the folder `out`, which appears whole or not at all.
@@ -72,12 +82,13 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     """
     if options.report:
         require("jinja2")
-    plan, remarks = plan_inputs(source, shapes), source.remarks
+    remarks = source.remarks
+    source = prepare(source, shapes, processing(options))
+    plan = plan_inputs(source, shapes)
     targets = chosen_targets(options)
     options = replace(options, target=",".join(targets))
     with replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"), kept_in(out.with_name(f"{out.name}.failed.log")):
-            source = called_by_name(source, [entry.name for entry in plan.inputs])
             source, lines = adapt_source(source, [entry.example for entry in plan.inputs])
             for line in lines:
                 log.say(line)
@@ -89,10 +100,15 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
                 timeout=options.trace_timeout,
                 say=log.detail,
             )
+            if options.output_names:
+                traced = name_outputs(traced, options.output_names)
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
             log.say(", ".join(_describe(entry) for entry in traced.inputs))
+            log.say(f"outputs {', '.join(value.name for value in traced.model.graph.output)}")
+            for path, value in constants(traced.structure) if traced.structure else ():
+                log.say(f"{path} is {value!r}: no output of the package, but recorded in its manifest")
         with log.step("passes"):
             models = lower_for_targets(traced, targets, options, log)
         with log.step("parity"):
@@ -128,7 +144,7 @@ def _add_report(package: Package, name: str) -> None:
 
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:
     """What run_export would do, without tracing or writing. Raises as it does for inputs that do not fit."""
-    plan = plan_inputs(source, shapes)
+    plan = plan_inputs(prepare(source, shapes, processing(options)), shapes)
     passes = ", ".join(entry.name for entry in all_passes(options))
     targets = ", ".join(chosen_targets(options))
     return [
@@ -188,6 +204,21 @@ def _randomness(traced: Traced) -> str:
     )
 
 
+def _further(
+    traced: Traced, models: Sequence[TargetModel], report: ParityReport, options: ExportOptions
+) -> dict[str, Any]:
+    """Fields of the manifest that only some packages have."""
+    fields = {
+        "structure": traced.structure,
+        "models": engine_files(models),
+        "passes_of": {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
+        "tiling": tiling_entries(traced.model),
+        "rows": report.rows.verdict,
+        **processing(options).recorded(),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
 def _write(
     folder: Path,
     models: Sequence[TargetModel],
@@ -214,10 +245,7 @@ def _write(
         options.recorded(),
         dict(log.steps),
         [proof.as_dict() for proof in report.proofs],
-        engine_files(models),
-        {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
-        report.rows.verdict,
-        tiling_entries(traced.model),
+        _further(traced, models, report, options),
     )
     for name in (*(entry.file for entry in models), WEIGHTS):
         if (folder / name).is_file():

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+from rectexport.exporter.base.processing import Answer, ImageInput
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import Option, UsageError
 
@@ -17,7 +18,9 @@ from rectexport.runtime.errors import Option, UsageError
 MIN_OPSET, MAX_OPSET, DEFAULT_OPSET = 18, 23, 18
 #: Convolutions and pools have bfloat16 since this opset.
 BFLOAT16_OPSET = 22
-RECTIFY_FORMS = ("auto", "fold", "graph", "plugin")
+RectifyForm = Literal["auto", "fold", "graph", "plugin"]
+RECTIFY_FORMS: tuple[str, ...] = get_args(RectifyForm)
+DEFAULT_RECTIFY: RectifyForm = "auto"
 TARGETS = ("onnxruntime", "openvino", "tensorrt", "portable")
 DEFAULT_TARGET = "onnxruntime"
 #: Most seconds that a trace may take; ordinary networks need a few, the largest a minute or two.
@@ -41,6 +44,10 @@ class ExportOptions:
     report          write report.html into the package
     dynamic_shapes  as torch.export.export takes it
     trace_timeout   most seconds that a trace may take
+    output_names    names of the outputs in order; empty: the keys and fields that forward returns them under
+    image_input     an 8-bit image in front of the model
+    answer          what becomes of an output
+    preprocess, postprocess  modules before and behind the model, in place of these two
     command         the words that export again, for reproduce.sh
     passes          a PassPipeline; None runs the default passes
 
@@ -48,7 +55,7 @@ class ExportOptions:
     """
 
     opset: int | None = None
-    rectify: str = "auto"
+    rectify: str = DEFAULT_RECTIFY
     target: str = DEFAULT_TARGET
     fp16: bool = False
     bf16: bool = False
@@ -58,6 +65,11 @@ class ExportOptions:
     report: bool = False
     dynamic_shapes: Any = None
     trace_timeout: float = TRACE_TIMEOUT
+    output_names: Sequence[str] = ()
+    image_input: ImageInput | None = None
+    answer: Answer | None = None
+    preprocess: Any = None
+    postprocess: Any = None
     command: Sequence[str] = ()
     passes: Any = None
 
@@ -69,6 +81,10 @@ class ExportOptions:
             raise UsageError(Option("trace_timeout", self.trace_timeout), ": expected seconds, more than 0")
         if self.fp16 and self.bf16:
             raise UsageError(Option("fp16", True), " and ", Option("bf16", True), ": one precision at a time")
+        for one, other in (("image_input", "preprocess"), ("answer", "postprocess")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                shown = "output" if one == "answer" else one
+                raise UsageError(Option(shown), " and ", Option(other), ": one of the two")
         if not MIN_OPSET <= self.graph_opset <= MAX_OPSET:
             raise UsageError(
                 Option("opset", self.opset), f": expected {MIN_OPSET}..{MAX_OPSET}, what torch's exporter covers"

@@ -36,7 +36,7 @@ GOLDEN_BYTES = 1 << 20
 ROUNDING_FACTOR = 8
 
 
-@dataclass
+@dataclass(repr=False)
 class ParityReport:
     """All cases; goldens: feeds and expected outputs of the first case; kept: tensors of the first failing case.
 
@@ -53,6 +53,11 @@ class ParityReport:
     proofs: list[Proof] = field(default_factory=list)
     others: dict[str, list[CaseReport]] = field(default_factory=dict)
     rows: RowVerdict = field(default_factory=lambda: RowVerdict(NOT_SHOWN))
+
+    def __repr__(self) -> str:
+        verdict = "agrees with" if self.passed else "differs from"
+        engines = ", ".join(proof.describe() for proof in self.proofs) or self.backend
+        return f"<ParityReport: {verdict} {self.reference} in {len(self.cases)} cases; {engines}>"
 
     @property
     def passed(self) -> bool:

@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import rectexport.models.layers.ops  # noqa: F401  a saved program may call our ops
 from rectexport.exporter.base.options import LoadOptions
 from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.arguments import program_layout, tensor_types
 from rectexport.exporter.frontend.inputs import random_input
 from rectexport.exporter.frontend.model_file import check_model_file
 from rectexport.exporter.frontend.onnx_file import numeric_type, read_onnx
@@ -224,12 +226,16 @@ def _load_program(path: Path, options: LoadOptions) -> Source:
             program = torch.export.load(path)
     except Exception as error:
         raise BadInput(f"{path}: not a .pt2 that torch {torch.__version__} loads: {summary(error)}") from None
-    examples = program.example_inputs[0] if program.example_inputs else None
-    names = list(program.graph_signature.user_inputs)
-    if examples is not None and not all(isinstance(value, Tensor) for value in examples):
-        raise BadInput(f"{path}: every input must be a tensor")
+    try:
+        names, dtypes = list(program_layout(program).names), tensor_types(program)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+    examples = program.example_inputs and [
+        v for v in pytree.tree_leaves(program.example_inputs) if isinstance(v, Tensor)
+    ]
     arrays = None if examples is None else tuple(value.detach().numpy() for value in examples)
-    return Source("program", program, "torch.export program", path, names, arrays)
+    types = dict(zip(names, dtypes, strict=True))
+    return Source("program", program, "torch.export program", path, names, arrays, input_dtypes=types)
 
 
 def _load_torchscript(path: Path, options: LoadOptions) -> Source:
@@ -256,7 +262,9 @@ def _load_onnx(path: Path, options: LoadOptions) -> Source:
     examples = None
     if known:
         examples = tuple(random_input(tuple(shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
-    return Source("onnx", model, "ONNX file", path, [value.name for value in values], examples)
+    names = [value.name for value in values]
+    types = dict(zip(names, dtypes, strict=True))
+    return Source("onnx", model, "ONNX file", path, names, examples, input_dtypes=types)
 
 
 def _unpickle(path: Path) -> Any:

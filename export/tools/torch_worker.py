@@ -21,6 +21,7 @@ from typing import Any, final
 import torch
 
 from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.arguments import program_module
 from rectexport.exporter.frontend.load import LoadOptions, load_source
 from rectexport.exporter.frontend.source import Source, in_eval_mode
 from rectexport.runtime.base.runner import Array, TensorSpec
@@ -96,11 +97,11 @@ def open_model(spec: Mapping[str, Any]) -> TorchModel:
 def _callable(source: Source) -> Any:
     if source.kind == "onnx":
         raise BadInput(f"{source.name} is an ONNX file, which PyTorch does not run; export it and use --vs PACKAGE")
-    return source.model.module() if source.kind == "program" else in_eval_mode(source.model)
+    return program_module(source.model) if source.kind == "program" else in_eval_mode(source.model)
 
 
 def _on_host(results: Any) -> Any:
-    return torch.utils._pytree.tree_map(lambda value: value.cpu(), results)
+    return torch.utils._pytree.tree_map_only(torch.Tensor, lambda value: value.cpu(), results)
 
 
 def _explained(error: Exception) -> Exception:

@@ -34,7 +34,8 @@ def axis_names(inputs: Sequence[InputPlan]) -> dict[str, dict[int, str]]:
     for entry in inputs:
         bounds, own = entry.range, identifier(entry.name)
         for axis in bounds.dynamic_axes:
-            name = image_axis(bounds, axis) or ("batch" if axis == 0 else f"{own}_{axis}")
+            named = entry.axes[axis] if entry.axes else image_axis(bounds, axis)
+            name = named or ("batch" if axis == 0 else f"{own}_{axis}")
             sizes = (bounds.min[axis], bounds.opt[axis], bounds.max[axis], bounds.step_of(axis))
             shared = ranges.setdefault(name, sizes) == sizes
             names[entry.name][axis] = name if shared else f"{own}_{name}"

@@ -20,6 +20,7 @@ from torch.export import Dim
 from rectexport.exporter.frontend.source import in_eval_mode, independent_copy
 from rectexport.exporter.tracing.axes import AskedAxis
 from rectexport.exporter.tracing.guards import Axis, Guard, drop_unused_sizes, take_guards
+from rectexport.exporter.tracing.outputs import register_dataclasses
 from rectexport.runtime.base.shapes import MAX_DIMENSION
 
 
@@ -103,14 +104,20 @@ def _attempts(request: Request) -> list[Callable[[], Exported]]:
 
 
 def _export(request: Request, dynamic_shapes: Any, strict: bool = False, deferred: bool = False) -> Any:
+    model = in_eval_mode(independent_copy(request.model))  # it may keep tensors of the trace
+    options: dict[str, Any] = {
+        "dynamic_shapes": dynamic_shapes,
+        "strict": strict,
+        "prefer_deferred_runtime_asserts_over_guards": deferred,
+    }
     with torch.no_grad():
-        return torch.export.export(
-            in_eval_mode(independent_copy(request.model)),  # it may keep tensors of the trace
-            request.arguments,
-            dynamic_shapes=dynamic_shapes,
-            strict=strict,
-            prefer_deferred_runtime_asserts_over_guards=deferred,
-        )
+        try:
+            return torch.export.export(model, request.arguments, **options)
+        except RuntimeError as error:
+            if "is not a known type" not in str(error):
+                raise
+            register_dataclasses(type(request.model).__name__, model(*request.arguments))
+            return torch.export.export(model, request.arguments, **options)
 
 
 def _deferred(request: Request, dynamic_shapes: Any, strict: bool) -> Exported:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from rectexport.exporter.frontend.arguments import tensor_inputs
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.runtime.base.shapes import MAX_DIMENSION
 
@@ -53,7 +54,7 @@ class Guard:
 
 def take_guards(program: Any) -> list[Guard]:
     """Remove the assertions on sizes from a program, and return those that depend on sizes of its inputs alone."""
-    inputs = {name: index for index, name in enumerate(program.graph_signature.user_inputs)}
+    inputs = {name: index for index, name in enumerate(tensor_inputs(program))}
     found: dict[str, Guard] = {}
     graph = program.graph_module.graph
     for node in list(graph.nodes):

@@ -6,37 +6,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from onnx import ModelProto
 
 from rectexport.exporter.frontend.inputs import InputPlan
-from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.tracing.axes import axis_names, identifier
-from rectexport.runtime.errors import BadInput
 
 
 def rename(values: Sequence[Any], names: Sequence[str]) -> None:
     """Give values their names, in order."""
     for value, name in zip(values, names, strict=True):
         value.name = name
-
-
-def output_names(source: Source, program: Any, inputs: Sequence[InputPlan]) -> list[str]:
-    """Names of the outputs. Raises BadInput for an output that is no tensor, and where there is none."""
-    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    outputs = program.graph_signature.user_outputs
-    found = [values.get(name) if isinstance(name, str) else name for name in outputs]
-    strangers = {index: value for index, value in enumerate(found) if not isinstance(value, torch.Tensor | None)}
-    for index, value in strangers.items():
-        kind = type(value).__name__
-        raise BadInput(
-            f"{source.name}: output {index} is of type {kind}, expected a tensor; let forward return only tensors"
-        )
-    if all(value is None for value in found):
-        raise BadInput(f"{source.name}: forward returns no tensor")
-    stem = "result" if any(entry.name.startswith("output") for entry in inputs) else "output"
-    count = sum(value is not None for value in found)  # torch.onnx leaves None out
-    return [stem] if count == 1 else [f"{stem}_{index}" for index in range(count)]
 
 
 def name_dimensions(model: ModelProto, inputs: Sequence[InputPlan]) -> None:

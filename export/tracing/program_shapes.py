@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from onnx import ModelProto
 
+from rectexport.exporter.frontend.arguments import tensor_inputs
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.tracing.axes import step_shape
 from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange
@@ -26,7 +27,7 @@ def user_shapes(program: Any) -> list[list[Size]]:
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     ranges = {str(symbol): bounds for symbol, bounds in program.range_constraints.items()}
     shapes: list[list[Size]] = []
-    for name in program.graph_signature.user_inputs:
+    for name in tensor_inputs(program):
         value = values.get(name)
         shape = value.shape if isinstance(value, torch.Tensor) else ()
         shapes.append([size if isinstance(size, int) else _bounds(size, ranges) for size in shape])

@@ -14,12 +14,21 @@ import torch
 from onnx import ModelProto
 
 from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.arguments import program_module
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
 from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.renaming import rename_outputs
 from rectexport.exporter.tracing import messages, naming, near_constants, program_shapes, translation
 from rectexport.exporter.tracing.axes import axis_names
 from rectexport.exporter.tracing.operators import prepare
+from rectexport.exporter.tracing.outputs import (
+    Outputs,
+    asked_names,
+    program_outputs,
+    result_outputs,
+    tensor_outputs,
+)
 from rectexport.exporter.tracing.places import line_of_frame, module_of_frame
 from rectexport.exporter.tracing.ranges import trace_range
 from rectexport.exporter.tracing.time_limit import TooLong, frame_of, limited
@@ -27,6 +36,7 @@ from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput, Option
+from rectexport.runtime.package.structure import renamed
 
 
 @dataclass
@@ -34,12 +44,15 @@ class Traced:
     """A traced model before lowering; program is the torch graph whose node names the tensors have, or None.
 
     judge    shapes of all inputs, by name, at which the trace is least certain: parity compares the package there
+    structure is what forward returns around its tensors (rectexport.runtime.package.structure); None for a tensor, a
+    tuple of tensors and an ONNX file.
     """
 
     model: ModelProto
     inputs: tuple[InputPlan, ...]
     program: Any = None
     judge: tuple[dict[str, Shape], ...] = ()
+    structure: dict[str, Any] | None = None
 
 
 def trace(
@@ -86,6 +99,14 @@ def trace(
     return traced
 
 
+def name_outputs(traced: Traced, names: Sequence[str]) -> Traced:
+    """The traced model with these names for its outputs, in order. Raises UsageError for names that do not fit."""
+    found = [value.name for value in traced.model.graph.output]
+    new = asked_names(found, names, [entry.name for entry in traced.inputs])
+    structure = None if traced.structure is None else renamed(traced.structure, new)
+    return replace(traced, model=rename_outputs(traced.model, names), structure=structure)
+
+
 def _place(source: Source, thread: int) -> str:
     frame = frame_of(thread)
     module, line = module_of_frame(source.model, frame), line_of_frame(frame)
@@ -103,7 +124,7 @@ def _trace_program(source: Source, inputs: tuple[InputPlan, ...], opset: int, dy
     if not program_shapes.has_steps(source.model):
         return _convert(source, source.model, inputs, opset)
     inputs = _program_inputs(source.model, inputs)
-    module = replace(source, kind="module", model=source.model.module(check_guards=False))
+    module = replace(source, kind="module", model=program_module(source.model))
     ranged = trace_range(module, inputs, None)
     return replace(_convert(source, ranged.program, ranged.inputs, opset), judge=ranged.judge)
 
@@ -115,11 +136,12 @@ def _program_inputs(program: Any, inputs: Sequence[InputPlan]) -> tuple[InputPla
 
 def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset: int) -> Traced:
     inputs = _program_inputs(program, inputs)
-    output_names = naming.output_names(source, program, inputs)
+    input_names = [entry.name for entry in inputs]
+    outputs = program_outputs(source.name, program, input_names)
     try:
         program = prepare(program)
         converted: Any = torch.onnx.export(
-            program,
+            tensor_outputs(program),
             opset_version=opset,
             dynamo=True,
             custom_translation_table=translation.table(),
@@ -127,15 +149,17 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
             verbose=False,
         )
         near_constants.optimize(converted)
-        naming.rename(converted.model.graph.inputs, [entry.name for entry in inputs])
-        naming.rename(converted.model.graph.outputs, output_names)  # after the inputs, one of which may be an output
+        made = [value for value in converted.model.graph.outputs if value.producer() is not None]
+        temporary = [f"rectexport_output_{index}" for index in range(len(made))]  # one may be called as an input is
+        naming.rename(made, temporary)
+        naming.rename(converted.model.graph.inputs, input_names)
     except Exception as error:
         fault = f"torch.onnx could not convert the model: {summary(messages.root(error))}"
         raise BadInput(f"{source.name}: {fault}{messages.conversion_advice(program, error)}") from error
-    model = converted.model_proto
+    model = rename_outputs(converted.model_proto, outputs.names)
     naming.name_dimensions(model, inputs)
     naming.strip_notes(model)
-    return Traced(model, inputs, converted.exported_program)
+    return Traced(model, inputs, converted.exported_program, structure=outputs.structure)
 
 
 def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
@@ -159,7 +183,15 @@ def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int
             raise BadInput(f"{source.name}: {fault}") from error
         model = onnx.load(path)
         naming.strip_notes(model)
+        outputs = _script_outputs(source, arguments, [entry.name for entry in inputs])
+        if len(outputs.names) == len(model.graph.output):
+            return Traced(rename_outputs(model, outputs.names), inputs, structure=outputs.structure)
         return Traced(model, inputs)
+
+
+def _script_outputs(source: Source, arguments: tuple[Any, ...], inputs: Sequence[str]) -> Outputs:
+    with torch.no_grad():
+        return result_outputs(source.name, source.model(*arguments), inputs)
 
 
 @contextmanager

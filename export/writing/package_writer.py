@@ -22,7 +22,6 @@ from rectexport.runtime.base.files import create_executable, sha256
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.package import manifest
 from rectexport.runtime.package.folder import GOLDENS, MODEL, WEIGHTS
-from rectexport.runtime.package.manifest import NOT_SHOWN
 
 #: protobuf's limit for one message; larger weights go to a file of their own.
 EXTERNAL_DATA_BYTES = 2**31 - 1
@@ -84,16 +83,12 @@ def write_manifest(
     options: Mapping[str, Any],
     seconds: Mapping[str, float],
     proofs: Sequence[Mapping[str, Any]] = (),
-    models: Mapping[str, str] | None = None,
-    passes_of: Mapping[str, Any] | None = None,
-    rows: str = NOT_SHOWN,
-    tiling: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md.
 
-    models names the file of each engine that does not take model.onnx; passes_of tells what the passes did in each;
-    rows is a verdict of rectexport.runtime.parity.rows;
-    tiling which input pixels each output depends on.
+    more    fields that only some packages have: structure, preprocessing, postprocessing, models, passes_of, tiling,
+            rows
     """
     ranges = {entry.name: entry.range for entry in inputs}
     stored = {entry.name for entry in model.graph.initializer}
@@ -109,22 +104,15 @@ def write_manifest(
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         "passes": [result.as_dict() for result in passes],
         "proofs": list(proofs),
-        "rows": rows,
         "tolerances": dict(tolerances),
         "versions": {name: _version(name) for name in _LIBRARIES},
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != manifest.FILE_NAME},
     }
-    if models:
-        document["models"] = dict(models)
-    if tiling:
-        document["tiling"] = dict(tiling)
-    if passes_of:
-        document["passes_of"] = dict(passes_of)
-    write_json(folder / manifest.FILE_NAME, document)
+    write_json(folder / manifest.FILE_NAME, {**document, **(more or {})})
 
 
 def _source_entry(source: Source) -> dict[str, Any]:
-    entry: dict[str, Any] = {"kind": KINDS[source.kind], "description": source.description}
+    entry: dict[str, Any] = {"kind": source.container or KINDS[source.kind], "description": source.description}
     if source.path is not None:
         entry.update(file=source.path.name, sha256=sha256(source.path))
     return entry

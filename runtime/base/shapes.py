@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rectexport.runtime.errors import UsageError
 
@@ -22,11 +22,12 @@ _ENTRY = re.compile(r"(?:(?P<name>.+?)\s*:\s*)?(?P<dims>\[[^\]]*\]|[0-9][0-9xX]*
 
 @dataclass(frozen=True)
 class ShapeFlag:
-    """One parsed entry; name is None when the option gave only a shape."""
+    """One parsed entry; name is None when the option gave only a shape, typed tells whether it gave the dtype."""
 
     name: str | None
     shape: Shape
     dtype: str = "float32"
+    typed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
         raise UsageError(f"{flag} {text!r:.200}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
-    return ShapeFlag(match["name"], shape, dtype)
+    return ShapeFlag(match["name"], shape, dtype, match["dtype"] is not None)
 
 
 def parse_shape_flags(texts: Iterable[str], flag: str) -> dict[str | None, ShapeFlag]:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape, ShapeRange
 from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.package.structure import StructureError, check_structure
 
 FORMAT = "rectexport-package"
 VERSION = 2
@@ -41,9 +42,11 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest; `data` is the whole document. models maps an engine to its file, where not model.onnx.
+    """A checked manifest; `data` is the whole document.
 
-    rows is independent, dependent or not shown; empty in packages of before that was recorded.
+    models      engine -> its file, where not model.onnx
+    structure   what a session returns around the outputs (structure.py); None for one array, or a tuple of several
+    rows        independent, dependent or not shown; empty in packages of before that was recorded
     """
 
     inputs: tuple[TensorEntry, ...]
@@ -52,6 +55,7 @@ class Manifest:
     files: dict[str, str]
     data: dict[str, Any]
     models: dict[str, str] = field(default_factory=dict)
+    structure: dict[str, Any] | None = None
     rows: str = ""
 
 
@@ -92,15 +96,27 @@ class _Reader:
                 f"{self._path}: package version {brief(found)}, this rectexport reads {readable}: "
                 "export the model again, or install the rectexport that wrote it"
             )
+        outputs = self._tensors(document, "outputs")
         return Manifest(
             inputs=self._tensors(document, "inputs"),
-            outputs=self._tensors(document, "outputs"),
+            outputs=outputs,
             tolerances=self._tolerances(document),
             files=self._files(document),
             data=document,
             models=self._models(document),
+            structure=self._structure(document, outputs),
             rows=self._rows(document),
         )
+
+    def _structure(self, document: dict[str, Any], outputs: tuple[TensorEntry, ...]) -> dict[str, Any] | None:
+        structure = document.get("structure")
+        if structure is None:
+            return None
+        try:
+            check_structure(structure, {entry.name for entry in outputs})
+        except StructureError as error:
+            raise BadInput(f"{self._path}: structure: {error}") from None
+        return self._typed(structure, dict, "structure")
 
     def _rows(self, document: dict[str, Any]) -> str:
         rows = document.get("rows", "")

@@ -160,10 +160,11 @@ def test_views_and_strides_do_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
-        ([image(1, 2)], "example_inputs: expected a tensor or a tuple of tensors, got list"),
-        ({"x": image(1, 2)}, "got dict; keyword arguments of forward go into kwargs"),
+        ([image(1, 2)], "example_inputs: expected a tensor, a tuple of arguments, or a dict .*, got list"),
+        ({"y": image(1, 2)}, "example_inputs: no parameter 'y'; forward takes x"),
+        ({}, "example_inputs: expected at least one tensor"),
         (("x",), r"example_inputs\[0\]: expected a tensor, got str"),
-        ((image(1, 2), [image(1, 2)]), r"example_inputs\[1\]: expected a tensor, got list"),
+        ((image(1, 2), [None, "x"]), r"example_inputs\[1\]\[1\]: expected a tensor, got str"),
     ],
 )
 def test_examples_that_are_no_tuple_of_tensors(examples: Any, message: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from rectexport.cli import engine, options
 from rectexport.cli.command import Command, Run, command_app
 from rectexport.cli.display import Progress, show_parity
 from rectexport.exporter.base.options import ExportOptions, LoadOptions, ShapeOptions
+from rectexport.exporter.base.processing import parse_answer, parse_image_input
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import UsageError
@@ -99,6 +101,37 @@ def export(
         bool,
         _option("--bf16", help="bfloat16 in the graph, for TensorRT; few CPUs run it.", panel=options.OUTPUT),
     ] = ExportOptions.bf16,
+    image_input: Annotated[
+        str | None,
+        _option(
+            "--image-input",
+            metavar="NAME:OPTIONS",
+            help="Take 8-bit images, as in x:uint8,nhwc,rgb,resize=256,crop=224,mean=0.485,0.456,0.406,"
+            "std=0.229,0.224,0.225. Also nchw, bgr, gray, resize=HxW, interpolation=bicubic, raw (0..255 as it is).",
+            show_default=False,
+            panel=options.INPUTS,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        _option(
+            "--output",
+            metavar="[NAME:]ANSWER",
+            help="Answer in place of logits: softmax, sigmoid, argmax, or topk=5 for the best classes.",
+            show_default=False,
+            panel=options.OUTPUT,
+        ),
+    ] = None,
+    output_names: Annotated[
+        str | None,
+        _option(
+            "--output-names",
+            metavar="NAME[,NAME]",
+            help="Names of the outputs, in order. [default: the keys and fields that forward returns them under]",
+            show_default=False,
+            panel=options.OUTPUT,
+        ),
+    ] = None,
     report: Annotated[
         bool, _option("--report", help="Also write report.html into the package.", panel=options.OUTPUT)
     ] = ExportOptions.report,
@@ -176,6 +209,9 @@ def export(
             guard=not no_guard,
             report=report,
             trace_timeout=trace_timeout,
+            output_names=_listed(output_names),
+            image_input=None if image_input is None else parse_image_input(image_input),
+            answer=None if output is None else parse_answer(output),
             command=_without_out(run.again),
         )
         shapes = ShapeOptions(
@@ -210,6 +246,10 @@ def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: boo
         flags.check_used()
 
 
+def _listed(names: str | None) -> tuple[str, ...]:
+    return () if names is None else tuple(name.strip() for name in names.split(","))
+
+
 def _bounds(texts: Sequence[str] | None, flag: str) -> dict[str, float]:
     from rectexport.exporter.checking.tolerance import parse_bounds
 
@@ -221,7 +261,7 @@ def _without_out(words: list[str]) -> list[str]:
     kept = []
     skip = False
     for word in words:
-        if not skip and not word.startswith(("-o", "--out")):
+        if not skip and not (word in ("-o", "--out") or word.startswith("--out=") or re.match(r"-o[^-]", word)):
             kept.append(word)
         skip = not skip and word in ("-o", "--out")
     return kept

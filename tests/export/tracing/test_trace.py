@@ -192,7 +192,8 @@ class Returns(nn.Module):
     [
         (lambda y, x: y, ["output"]),
         (lambda y, x: (y, x), ["output_0", "output_1"]),
-        (lambda y, x: {"a": y, "b": [y.mean(), x]}, ["output_0", "output_1", "output_2"]),
+        (lambda y, x: {"a": y, "b": [y.mean(), x]}, ["a", "b.0", "b.1"]),
+        (lambda y, x: {"x": x, "add": y * 2, "mul": y + 1}, ["x_output", "add", "mul"]),
         (lambda y, x: (y, y), ["output_0", "output_1"]),
         (lambda y, x: (y, None, x + 1), ["output_0", "output_1"]),
         (lambda y, x: (y, None), ["output"]),
@@ -217,8 +218,9 @@ def test_an_input_called_output() -> None:
 @pytest.mark.parametrize(
     ("pick", "message"),
     [
-        (lambda y, x: (y, 3), "Returns: output 1 is of type int, expected a tensor; let forward return only tensors"),
-        (lambda y, x: (y.shape[2], y), "Returns: output 0 is of type int, expected a tensor"),
+        (lambda y, x: (y, object()), "Returns: forward returns a object; return tensors in dicts, tuples"),
+        (lambda y, x: (y.shape[2], 1.5), "Returns: forward returns no tensor"),
+        (lambda y, x: (y, float("inf")), "Returns: forward returns inf beside its tensors"),
         (lambda y, x: None, "Returns: forward returns no tensor"),
     ],
 )
