@@ -8,8 +8,11 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
+# The extra trt-check of pyproject.toml.
+TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
+
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models engine-probe differential fuzz test-min test-triton audit sbom modules \
+  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton audit sbom modules \
   figures zoo bench costs selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
@@ -93,6 +96,12 @@ faults: .venv/.stamp ## interrupt every command at hundreds of moments, fill the
 
 backend-models: .venv/.stamp ## run every pass on the onnx package's models and on torch layers (10 minutes)
 	$(BIN)/python -m tests.foreign.run
+
+# 0.4 GB. Whoever cannot install it learns why, and nothing fails.
+test-tensorrt: .venv/.stamp ## parse and build in NVIDIA's own TensorRT, which needs no GPU (2 minutes)
+	@said=$$($(BIN)/python -m pip install -q -c constraints.txt $(TRT_CHECK) 2>&1) || { \
+	  echo "test-tensorrt: skipped, TensorRT for RTX cannot be installed here:"; echo "$$said" | tail -3; exit 0; }; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tensorrt_rtx/*.py tests/plugins/rectify/test_library.py
 
 engine-probe: .venv/.stamp ## run every operator on ONNX Runtime and OpenVINO, compare with the table of faults (1 minute)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.probe

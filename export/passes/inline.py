@@ -31,16 +31,16 @@ def plugin_operators(rectify: str) -> tuple[str, ...]:
 def run(model: ModelProto, rectify: str = "auto") -> tuple[ModelProto, PassResult]:
     """Inline every dialect function, but those of plugins where rectify is "plugin"."""
     left, record = plugin_operators(rectify), PassRecord(NAME)
+    model = dialect.with_defaults(model)
     for node in dialect.dialect_nodes(model.graph):
         if node.op_type not in left:
             record.fire(f"{node.op_type} {node.name or node.output[0]}")
     if not record.fired:
         return model, record.result()
-    spared = {name for operator in left for name in (operator, *dialect.CALLS.get(operator, ()))}
     wanted = [
         (entry.domain, entry.name)
         for entry in model.functions
-        if entry.domain == dialect.DOMAIN and entry.name not in spared
+        if entry.domain == dialect.DOMAIN and entry.name not in left
     ]
     inlined: ModelProto = inliner.inline_selected_functions(model, wanted)
     dialect.attach_functions(inlined)

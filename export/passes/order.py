@@ -9,7 +9,16 @@ from __future__ import annotations
 from functools import partial
 
 from rectexport.exporter.graph.results import Pass
-from rectexport.exporter.passes import batch_norm, cleanup, global_mean, inline, rectify_fold, rectify_graph
+from rectexport.exporter.passes import (
+    batch_norm,
+    cleanup,
+    global_mean,
+    inline,
+    rectify_border,
+    rectify_fold,
+    rectify_graph,
+    rectify_unbiased,
+)
 from rectexport.exporter.passes.engines import (
     ceil_pool,
     dft_matrix,
@@ -17,6 +26,7 @@ from rectexport.exporter.passes.engines import (
     narrow_arithmetic,
     resize_matrix,
     shared_weights,
+    whole_shape,
     wrap_pad,
 )
 from rectexport.exporter.passes.lowering import crelu as crelu_forms
@@ -60,6 +70,8 @@ PASSES: tuple[Pass, ...] = (
     Pass(crelu.NAME, crelu.run, RAISE),
     # Last of its stage: it renames the outputs of convolutions.
     Pass(rectification.NAME, rectification.run, RAISE),
+    # Before every pass that reads Rectify nodes and follows.
+    Pass(rectify_unbiased.NAME, rectify_unbiased.run, PREPARE),
     # Before lowering: a shift must join the bias before the bias becomes a plain Add, and a convolution's weights
     # must be final before forms are made of them.
     Pass(batch_norm.NAME, batch_norm.run, PREPARE),
@@ -87,12 +99,16 @@ PASSES: tuple[Pass, ...] = (
     Pass(rectify_fold.NAME, rectify_fold.run, RECTIFY, rectify=("auto", "fold")),
     # Takes what rectify_fold refused, so that no Rectify is left.
     Pass(rectify_graph.NAME, rectify_graph.run, RECTIFY, rectify=("auto", "graph")),
+    # Last to change a Rectify node: it makes nodes that the others do not know.
+    Pass(rectify_border.NAME, rectify_border.run, RECTIFY, rectify=("plugin",)),
     # After every pass that matches dialect nodes.
     Pass(inline.NAME, inline.run, FINISH, takes=("rectify",)),
     # After inline: tidies what the others leave.
     Pass(cleanup.NAME, cleanup.run, FINISH),
     # After cleanup, which joins equal constants.
     Pass(shared_weights.NAME, shared_weights.run, FINISH, targets=("openvino",)),
+    # After the passes that add Shape nodes. TensorRT 8.6 ignores their attributes.
+    Pass(whole_shape.NAME, whole_shape.run, FINISH, targets=("tensorrt",)),
     # Last: all others keep values, and are compared in float32.
     Pass(half.NAME, half.run, PRECISION, takes=("feeds",), precision=("fp16",)),
     Pass(bfloat16.NAME, bfloat16.run, PRECISION, precision=("bf16",)),

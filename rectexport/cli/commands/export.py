@@ -16,7 +16,7 @@ from rectexport.exporter.base.options import ExportOptions, LoadOptions, ShapeOp
 from rectexport.exporter.base.processing import parse_answer, parse_image_input
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import RectexportError, UsageError
 
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
@@ -197,7 +197,7 @@ def export(
             plugins=tuple(plugins or ()),
             layers=layers,
         )
-        _check_engine(engine_flags, trt, dry_run, fp16 or bf16)
+        absent = _check_engine(engine_flags, trt, dry_run, fp16 or bf16)
         asked = ExportOptions(
             opset=opset,
             rectify=rectify,
@@ -220,6 +220,8 @@ def export(
         load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
         result = _run(progress, file, folder, load, shapes, asked, dry_run)
         progress.stop()
+        if absent is not None:
+            raise engine.without_engine(absent, folder, engine_flags)
         built = engine.build_exported(run.console, folder, engine_flags) if trt and not dry_run else None
     if isinstance(result, list):
         _end_dry_run(run, result)
@@ -236,14 +238,15 @@ def _name(file: Path | None, own_model: str | None) -> str:
     return file.resolve().name if file.is_dir() else file.stem
 
 
-def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: bool) -> None:
-    """Find out before the export whether the engine's flags fit. Raises UsageError and MissingDependency."""
+def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: bool) -> RectexportError | None:
+    """What is missing for the engine, found before the export. Raises UsageError for flags that do not fit."""
     if flags.tf32 and half:
         raise UsageError("--tf32 is for float32: leave out --fp16 and --bf16, one precision at a time")
     if not trt:
         flags.check_unused()
     elif not dry_run:
-        flags.check_used()
+        return flags.check_used()
+    return None
 
 
 def _listed(names: str | None) -> tuple[str, ...]:

@@ -38,5 +38,6 @@ def test_nothing_and_a_pass_without_words(results: list[PassResult], line: str) 
 
 
 def test_every_pass_has_words() -> None:
-    names = {entry.name for target in TARGETS for entry in all_passes(ExportOptions(target=target))}
+    options = [ExportOptions(target=target, rectify=form) for target in TARGETS for form in ("auto", "plugin")]
+    names = {entry.name for chosen in options for entry in all_passes(chosen)}
     assert names | {half.NAME, bfloat16.NAME} == WORDS.keys() | set(LEFT_OUT)
