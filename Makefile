@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min audit sbom modules \
+  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton audit sbom modules \
   figures zoo bench costs quantization selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
@@ -124,6 +124,18 @@ fuzz: .venv/.stamp ## coverage-guided fuzzing, 10 minutes per target (FUZZ_SECON
 # The oldest versions that pyproject.toml allows, in an environment of their own.
 test-min: .venv-min/.stamp ## the tests of the runtime, the export and the command line with the oldest dependencies
 	OMP_NUM_THREADS=1 .venv-min/bin/pytest tests/runtime tests/export tests/cli
+
+# PyPI's nvidia-pytriton has a tritonserver for Linux on x86-64. Its Python backend needs NumPy 1, so it gets an
+# environment of its own.
+TRITON := nvidia-pytriton==0.7.0 'numpy<2' onnxruntime
+test-triton: .venv/.stamp ## load what `rectexport triton` writes into a real tritonserver, if PyPI has one (2 minutes)
+	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then $(MAKE) --no-print-directory .venv-triton/.stamp; fi
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tritonserver -rs
+
+.venv-triton/.stamp: Makefile
+	@rm -rf .venv-triton && $(PYTHON) -m venv .venv-triton
+	.venv-triton/bin/python -m pip install -q $(TRITON)
+	@touch $@
 
 # For Linux on x86-64, PyPI has PyTorch 2.9.0 only as a CUDA build: 0.9 GB, and 2.5 GB of NVIDIA's libraries. test-min
 # installs the CPU build where pip is configured to find one, else the version in constraints.txt, and says so.

@@ -47,7 +47,7 @@ from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.errors import Option, ParityError, UsageError
 from rectexport.runtime.package.folder import MODEL, REWRITES, WEIGHTS, Package, add_files
-from rectexport.runtime.package.manifest import FILE_NAME
+from rectexport.runtime.package.manifest import DEPENDENT, FILE_NAME
 from rectexport.runtime.package.structure import constants
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
@@ -123,6 +123,8 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             report = compare_models(place, models, reference, traced, tolerance, floating)
             for proof in report.proofs:
                 log.say(proof.describe())
+        if report.rows.verdict == DEPENDENT:
+            log.say(f"rows dependent: {report.rows.reason}; servers run each request alone")
         if not report.passed:
             raise ParityError(_failure(report, out) + _randomness(traced))
         if options.int8 is not None:
@@ -227,13 +229,16 @@ def _randomness(traced: Traced) -> str:
     )
 
 
-def _further(traced: Traced, models: Sequence[TargetModel], options: ExportOptions) -> dict[str, Any]:
+def _further(
+    traced: Traced, models: Sequence[TargetModel], report: ParityReport, options: ExportOptions
+) -> dict[str, Any]:
     """Fields of the manifest that only some packages have."""
     fields = {
         "structure": traced.structure,
         "models": engine_files(models),
         "passes_of": {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
         "tiling": tiling_entries(traced.model),
+        "rows": report.rows.verdict,
         **processing(options).recorded(),
     }
     return {name: value for name, value in fields.items() if value}
@@ -266,7 +271,7 @@ def _write(
         options.recorded(),
         dict(log.steps),
         [proof.as_dict() for proof in report.proofs],
-        {**_further(traced, models, options), **({"int8": strict(quantization)} if quantization else {})},
+        {**_further(traced, models, report, options), **({"int8": strict(quantization)} if quantization else {})},
     )
     for name in (*(entry.file for entry in models), WEIGHTS):
         if (folder / name).is_file():

@@ -30,6 +30,7 @@ from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.engines.backends import BACKENDS
 from rectexport.runtime.errors import BadInput, Option, ParityError
 from rectexport.runtime.package.folder import MODEL
+from rectexport.runtime.package.manifest import INDEPENDENT
 from rectexport.runtime.package.proofs import AGREES
 
 #: A target that is no engine: its file is for any of them.
@@ -176,6 +177,8 @@ def compare_models(
     for entry, report in zip(models[1:], reports[1:], strict=True):
         first.others[entry.file] = report.cases
         first.kept = first.kept or report.kept
+        if first.rows.verdict == INDEPENDENT:
+            first.rows = report.rows
         first.proofs.extend(report.proofs)
     return first
 

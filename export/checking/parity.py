@@ -13,6 +13,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.checking.engines import ONNXRUNTIME, EngineCheck
 from rectexport.exporter.checking.reference import Reference
+from rectexport.exporter.checking.rows import show_rows
 from rectexport.exporter.checking.tolerance import Tolerance
 from rectexport.exporter.checking.values import nudged, value_cases
 from rectexport.exporter.frontend.inputs import InputPlan, fit_example
@@ -23,8 +24,10 @@ from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.proving import judge
 from rectexport.runtime.package.folder import MODEL
+from rectexport.runtime.package.manifest import NOT_SHOWN
 from rectexport.runtime.package.proofs import Proof
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, judge_layers
+from rectexport.runtime.parity.rows import RowVerdict
 from rectexport.runtime.parity.sweep import MAX_ELEMENTS, UNBOUNDED_FACTOR, odd_size
 
 #: Goldens besides the first case are kept up to this many bytes each.
@@ -37,7 +40,7 @@ ROUNDING_FACTOR = 8
 class ParityReport:
     """All cases; goldens: feeds and expected outputs of the first case; kept: tensors of the first failing case.
 
-    others holds the cases of model files besides model.onnx, by file name.
+    others holds the cases of model files besides model.onnx, by file name; rows says whether rows are independent.
     """
 
     reference: str
@@ -49,6 +52,7 @@ class ParityReport:
     more_goldens: dict[str, tuple[dict[str, Array], dict[str, Array]]] = field(default_factory=dict)
     proofs: list[Proof] = field(default_factory=list)
     others: dict[str, list[CaseReport]] = field(default_factory=dict)
+    rows: RowVerdict = field(default_factory=lambda: RowVerdict(NOT_SHOWN))
 
     def __repr__(self) -> str:
         verdict = "agrees with" if self.passed else "differs from"
@@ -125,6 +129,8 @@ def check_parity(
             report.kept = _kept(feeds, answers, actual)
     if engines and cases is None:
         _compare_values(report, runner, main, others, reference, inputs)
+    if cases is None and report.passed:
+        report.rows = show_rows(runner, inputs, tolerance.relative_l2)
     report.reference = reference.description  # final only now: it may have fallen back to float32
     runner.close()
     report.proofs = [check.proof() for check in engines]

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.arguments import inner_path, program_layout, program_module
-from rectexport.exporter.frontend.source import Source, independent_copy
+from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
 from rectexport.exporter.graph.inner import run_inner
 from rectexport.exporter.tracing.trace import Traced
 from rectexport.runtime.base.runner import Array
@@ -104,7 +104,9 @@ def make_reference(source: Source, traced: Traced) -> Reference:
     outputs = [value.name for value in traced.model.graph.output]
     if source.kind == "onnx":
         return OnnxReference(source.model, outputs)
+    # Tracing sets a copy of its own to eval mode.
     model = program_module(source.model) if source.kind == "program" else source.reference or source.model
+    model = model if source.kind == "program" else in_eval_mode(model)
     return TorchReference(model, traced.program, traced.structure, outputs)
 
 

@@ -88,7 +88,7 @@ def write_manifest(
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md.
 
     more    fields that only some packages have: structure, preprocessing, postprocessing, models, passes_of, tiling,
-            int8
+            int8, rows
     """
     ranges = {entry.name: entry.range for entry in inputs}
     stored = {entry.name for entry in model.graph.initializer}

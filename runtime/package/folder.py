@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
@@ -69,6 +70,11 @@ class Package:
     def model_name(self, engine: str) -> str:
         """Name of the ONNX file for an engine: "onnxruntime", "openvino", "tensorrt"; "cuda" is ONNX Runtime's."""
         return self.manifest.models.get("onnxruntime" if engine == "cuda" else engine, MODEL)
+
+    @property
+    def identity(self) -> str:
+        """sha256 of the manifest's content, which holds the hashes of all other files; equal for equal packages."""
+        return hashlib.sha256(json.dumps(self.manifest.data, sort_keys=True).encode()).hexdigest()
 
     def model_for(self, engine: str) -> Path:
         """The ONNX file for an engine, named as `model_name` takes it."""

@@ -24,6 +24,8 @@ VERSION = 2
 READABLE = (1, 2)
 FILE_NAME = "manifest.json"
 MAX_BYTES = 16 << 20
+#: Whether a row's outputs depend on the other rows of its batch.
+ROWS = INDEPENDENT, DEPENDENT, NOT_SHOWN = "independent", "dependent", "not shown"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPE = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 
@@ -44,6 +46,7 @@ class Manifest:
 
     models      engine -> its file, where not model.onnx
     structure   what a session returns around the outputs (structure.py); None for one array, or a tuple of several
+    rows        independent, dependent or not shown; empty in packages of before that was recorded
     """
 
     inputs: tuple[TensorEntry, ...]
@@ -53,6 +56,7 @@ class Manifest:
     data: dict[str, Any]
     models: dict[str, str] = field(default_factory=dict)
     structure: dict[str, Any] | None = None
+    rows: str = ""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -101,6 +105,7 @@ class _Reader:
             data=document,
             models=self._models(document),
             structure=self._structure(document, outputs),
+            rows=self._rows(document),
         )
 
     def _structure(self, document: dict[str, Any], outputs: tuple[TensorEntry, ...]) -> dict[str, Any] | None:
@@ -112,6 +117,11 @@ class _Reader:
         except StructureError as error:
             raise BadInput(f"{self._path}: structure: {error}") from None
         return self._typed(structure, dict, "structure")
+
+    def _rows(self, document: dict[str, Any]) -> str:
+        rows = document.get("rows", "")
+        self._expect(rows in ("", *ROWS) and isinstance(rows, str), "rows", " or ".join(ROWS), rows)
+        return str(rows)
 
     def _models(self, document: dict[str, Any]) -> dict[str, str]:
         models = self._typed(document.get("models", {}), dict, "models")

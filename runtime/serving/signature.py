@@ -100,7 +100,11 @@ class Signature:
 
     def unbatched(self) -> Signature:
         """The same model without batching: each request runs alone."""
-        return Signature(self.inputs, self.outputs, 0)
+        return self.limited(0)
+
+    def limited(self, rows: int) -> Signature:
+        """The same model with runs of at most that many rows."""
+        return Signature(self.inputs, self.outputs, min(rows, self.max_batch))
 
 
 def _range(entry: TensorEntry, axis: int, unbounded: int) -> tuple[int, int]:
