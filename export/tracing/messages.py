@@ -10,11 +10,11 @@ from typing import Any
 
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source
-from rectexport.exporter.tracing.axes import image_axis
-from rectexport.exporter.tracing.exporting import Request
-from rectexport.exporter.tracing.guards import Axis
 from rectexport.exporter.tracing.places import is_model_code, module_of_error
-from rectexport.exporter.tracing.sizes import Failure, Working
+from rectexport.exporter.tracing.sizes.axes import image_axis
+from rectexport.exporter.tracing.sizes.exporting import Request
+from rectexport.exporter.tracing.sizes.guards import Axis
+from rectexport.exporter.tracing.sizes.trials import Failure, Working
 from rectexport.runtime.base.shapes import MAX_DIMENSION, format_shape
 from rectexport.runtime.base.texts import summary
 

@@ -9,7 +9,7 @@ from typing import Any
 from onnx import ModelProto
 
 from rectexport.exporter.frontend.inputs import InputPlan
-from rectexport.exporter.tracing.axes import axis_names, identifier
+from rectexport.exporter.tracing.sizes.axes import axis_names, identifier
 
 
 def rename(values: Sequence[Any], names: Sequence[str]) -> None:

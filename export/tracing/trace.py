@@ -19,8 +19,7 @@ from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.renaming import rename_outputs
-from rectexport.exporter.tracing import messages, naming, near_constants, program_shapes, translation
-from rectexport.exporter.tracing.axes import axis_names
+from rectexport.exporter.tracing import messages, naming, near_constants, translation
 from rectexport.exporter.tracing.operators import prepare
 from rectexport.exporter.tracing.outputs import (
     Outputs,
@@ -30,7 +29,9 @@ from rectexport.exporter.tracing.outputs import (
     tensor_outputs,
 )
 from rectexport.exporter.tracing.places import line_of_frame, module_of_frame
-from rectexport.exporter.tracing.ranges import trace_range
+from rectexport.exporter.tracing.sizes import program_shapes
+from rectexport.exporter.tracing.sizes.axes import axis_names
+from rectexport.exporter.tracing.sizes.ranges import trace_range
 from rectexport.exporter.tracing.time_limit import TooLong, frame_of, limited
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.base.temporary import scratch_folder

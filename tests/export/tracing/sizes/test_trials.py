@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.exporter.frontend.inputs import InputPlan
-from rectexport.exporter.tracing.sizes import Trial, corner_failure, narrowed, working_sizes
+from rectexport.exporter.tracing.sizes.trials import Trial, corner_failure, narrowed, working_sizes
 from rectexport.runtime.base.shapes import ShapeRange
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from rectexport.exporter.frontend.inputs import InputPlan, fit_example
-from rectexport.exporter.tracing.axes import step_shape
-from rectexport.exporter.tracing.guards import Axis, Sizes
 from rectexport.exporter.tracing.places import module_of_error
+from rectexport.exporter.tracing.sizes.axes import step_shape
+from rectexport.exporter.tracing.sizes.guards import Axis, Sizes
 from rectexport.runtime.base.shapes import Shape, ShapeRange
 from rectexport.runtime.base.texts import summary
 

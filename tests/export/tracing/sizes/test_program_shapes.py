@@ -14,7 +14,7 @@ from torch.export import Dim
 
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source
-from rectexport.exporter.tracing.program_shapes import has_steps, user_shapes, with_file_steps, with_program_range
+from rectexport.exporter.tracing.sizes.program_shapes import has_steps, user_shapes, with_file_steps, with_program_range
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput
 from tests.export.nets import image, traced

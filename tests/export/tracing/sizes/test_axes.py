@@ -7,7 +7,14 @@ import pytest
 from torch.export import Dim
 
 from rectexport.exporter.frontend.inputs import InputPlan
-from rectexport.exporter.tracing.axes import AskedAxis, asked_axis, asked_dims, asked_ranges, axis_names, image_axis
+from rectexport.exporter.tracing.sizes.axes import (
+    AskedAxis,
+    asked_axis,
+    asked_dims,
+    asked_ranges,
+    axis_names,
+    image_axis,
+)
 from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape, ShapeRange
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from rectexport.exporter.frontend.inputs import InputPlan
-from rectexport.exporter.tracing import guards as module
-from rectexport.exporter.tracing.guards import broken, drop_unused_sizes, take_guards
+from rectexport.exporter.tracing.sizes import guards as module
+from rectexport.exporter.tracing.sizes.guards import broken, drop_unused_sizes, take_guards
 from rectexport.runtime.base.shapes import ShapeRange
 
 

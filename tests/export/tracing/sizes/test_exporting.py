@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rectexport.exporter.tracing.axes import AskedAxis
-from rectexport.exporter.tracing.exporting import Request, concerns_sizes, export_range
+from rectexport.exporter.tracing.sizes.axes import AskedAxis
+from rectexport.exporter.tracing.sizes.exporting import Request, concerns_sizes, export_range
 
 
 class Pads(nn.Module):

@@ -18,9 +18,9 @@ import torch
 from torch.export import Dim
 
 from rectexport.exporter.frontend.source import in_eval_mode, independent_copy
-from rectexport.exporter.tracing.axes import AskedAxis
-from rectexport.exporter.tracing.guards import Axis, Guard, drop_unused_sizes, take_guards
 from rectexport.exporter.tracing.outputs import register_dataclasses
+from rectexport.exporter.tracing.sizes.axes import AskedAxis
+from rectexport.exporter.tracing.sizes.guards import Axis, Guard, drop_unused_sizes, take_guards
 from rectexport.runtime.base.shapes import MAX_DIMENSION
 
 

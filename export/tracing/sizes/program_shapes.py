@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.frontend.arguments import tensor_inputs
 from rectexport.exporter.frontend.inputs import InputPlan
-from rectexport.exporter.tracing.axes import step_shape
+from rectexport.exporter.tracing.sizes.axes import step_shape
 from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange
 from rectexport.runtime.errors import BadInput
 

@@ -12,7 +12,7 @@ from torch.export import Dim
 
 from rectexport.exporter.base.options import ShapeOptions
 from rectexport.exporter.frontend.inputs import plan_inputs
-from rectexport.exporter.tracing.ranges import trace_range
+from rectexport.exporter.tracing.sizes.ranges import trace_range
 from rectexport.runtime.errors import BadInput
 from tests.export.nets import image, seeded, source, traced
 

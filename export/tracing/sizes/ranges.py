@@ -16,10 +16,10 @@ import torch
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.tracing import messages
-from rectexport.exporter.tracing.axes import AskedAxis, asked_ranges, axis_names
-from rectexport.exporter.tracing.exporting import Exported, Request, concerns_sizes, export_range
-from rectexport.exporter.tracing.guards import Axis, Guard, Sizes, broken
-from rectexport.exporter.tracing.sizes import Failure, Trial, corner_failure, narrowed, working_sizes
+from rectexport.exporter.tracing.sizes.axes import AskedAxis, asked_ranges, axis_names
+from rectexport.exporter.tracing.sizes.exporting import Exported, Request, concerns_sizes, export_range
+from rectexport.exporter.tracing.sizes.guards import Axis, Guard, Sizes, broken
+from rectexport.exporter.tracing.sizes.trials import Failure, Trial, corner_failure, narrowed, working_sizes
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import BadInput
