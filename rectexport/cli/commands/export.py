@@ -169,8 +169,8 @@ def export(
         _option(
             "--image-input",
             metavar="NAME:OPTIONS",
-            help="Take 8-bit images, as in x:uint8,nhwc,rgb,resize=256,crop=224,mean=0.485,0.456,0.406,"
-            "std=0.229,0.224,0.225. Also nchw, bgr, gray, resize=HxW, interpolation=bicubic, raw (0..255 as it is).",
+            help="Take 8-bit images, as in x:uint8,nhwc,rgb with resize=256, crop=224, mean=0.5, std=0.25 behind it, "
+            "joined by commas. Also nchw, bgr, gray, resize=HxW, interpolation=bicubic, raw (0..255 as it is).",
             show_default=False,
             panel=options.INPUTS,
         ),

@@ -52,7 +52,7 @@ def run_package(
     ] = None,
     batch: Annotated[
         int,
-        typer.Option("--batch", metavar="N", min=1, help="Tiles in one run.", rich_help_panel=options.INPUTS),
+        typer.Option("--tile-batch", metavar="N", min=1, help="Tiles in one run.", rich_help_panel=options.INPUTS),
     ] = 1,
     labels: Annotated[
         Path | None,
@@ -73,7 +73,7 @@ def run_package(
 
     - `rectexport run out/digits five.png -o answers`
     - `rectexport run out/upscale photos -o large --mean 0.5 --std 0.5`
-    - `rectexport run out/segment scan.tif -o mask.tif --tile 512 --batch 4` — a scan of any size
+    - `rectexport run out/segment scan.tif -o mask.tif --tile 512 --tile-batch 4` — a scan of any size
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
     with run.reported(), Progress(run.console, verbose) as progress:

@@ -31,6 +31,9 @@ FLAGS = (
     *("--out", "--opset", "--rectify", "--target", "--fp16", "--bf16", "--report"),
     *("--trt", "--profile", "--tf32", "--workspace", "--timing-cache", "--version-compatible"),
     *("--hardware-compatibility", "--strip-plan", "--plugins", "--layers"),
+    *("--int8", "--calibrate", "--calibration-method", "--calibration-images", "--labels", "--mean", "--std"),
+    *("--keep-float", "--min-snr", "--float-budget", "--portable-int8"),
+    *("--multiple-of", "--image-input", "--output", "--output-names", "--trace-timeout"),
     *("--atol", "--rtol", "--no-guard"),
     *("--dry-run", "--quiet", "--verbose", "--json", "--help"),
 )
@@ -85,7 +88,7 @@ def test_help_says_what_the_command_does_and_returns(page: str) -> None:
         assert text in page
     flat = " ".join(page.split())
     assert "3 outputs differ from the reference" in flat
-    titles = ["Arguments", "Model", "Inputs", "Output", "Engine", "TensorRT", "Checks", "Run"]
+    titles = ["Arguments", "Model", "Inputs", "Output", "int8", "Engine", "TensorRT", "Checks", "Run"]
     assert re.findall(r"╭─ ([\w ]+?) ─", page) == titles
 
 
@@ -144,7 +147,7 @@ def test_the_steps_add_up_to_the_total(passed: tuple[Any, Path]) -> None:
 
 def test_passes_are_one_line_and_details_with_verbose(command: Command, tiny: Path, folder: Path) -> None:
     brief = command(tiny, "-o", "net", "--input", "x:2x1x8x8")
-    assert "  12 passes: nothing to rewrite; 3 nodes before, 3 after" in brief.out.splitlines()
+    assert "  13 passes: nothing to rewrite; 3 nodes before, 3 after" in brief.out.splitlines()
     assert "batch_norm: fired" not in brief.out
     full = command(tiny, "-o", "net", "--input", "x:2x1x8x8", "--verbose")
     assert "  batch_norm: fired 0" in full.out.splitlines()
@@ -259,7 +262,7 @@ def test_a_network_of_ones_own(command: Command, folder: Path) -> None:
     import torch
 
     Path("mynets.py").write_text(NET)
-    own = ("--model", "mynets.py:Net", "--model-args", "width=3", "--input", "x:1x1x6x6")
+    own = ("--model", "mynets.py:Net", "--model-args", "width=3", "--input", "input:1x1x6x6")
     weight = {"0.weight": torch.ones(3, 1, 3, 3), "0.bias": torch.zeros(3)}
     averaged = {key: 2 * value for key, value in weight.items()}
     torch.save({"state_dict": {f"net.{key}": value for key, value in weight.items()}, "ema": averaged}, "run.ckpt")
@@ -305,7 +308,7 @@ def test_a_dry_run_writes_nothing(command: Command, tiny: Path, folder: Path) ->
     assert (ran.code, ran.err) == (0, "")
     for text in (
         "input x 1x1x8x8 .. 4x1x8x8 float32",
-        "opset 18, fp32, for onnxruntime, passes: raise, batch_norm",
+        "opset 18, fp32, for onnxruntime, passes: raise, rectify_unbiased, batch_norm",
         "would write some/net",
     ):
         assert f"  {text}" in ran.out

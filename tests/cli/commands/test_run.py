@@ -70,7 +70,7 @@ def expected(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def test_an_image_of_any_size_in_tiles(command: Command, filter_package: Path, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 37), np.uint8)
     pillow.fromarray(pixels).save(tmp_path / "scan.png")
-    words = [filter_package, tmp_path / "scan.png", "-o", tmp_path / "y.npy", "--tile", "16", "--batch", "3"]
+    words = [filter_package, tmp_path / "scan.png", "-o", tmp_path / "y.npy", "--tile", "16", "--tile-batch", "3"]
     ran = command("run", *words, "--mean", "0.5", "--std", "0.25", "--json")
     assert ran.code == 0, ran.err
     found = np.load(tmp_path / "y.npy")
