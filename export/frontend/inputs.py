@@ -132,9 +132,16 @@ def _names(
     if given and not source.example_inputs:
         if parameters is None or any(entry.kind in (entry.VAR_POSITIONAL, entry.VAR_KEYWORD) for entry in parameters):
             return list(given)
+        if len(given) == len(parameters) == 1 and _is_torchs_own(source.model):
+            return list(given)
         return _chosen(source, given, parameters)
     count = len(source.example_inputs) if source.example_inputs else 1
     return forward_names(source.model, count)
+
+
+def _is_torchs_own(model: Any) -> bool:
+    """Whether forward is one of torch's, as a Sequential's: then the name of its parameter is not the user's."""
+    return str(getattr(type(model).forward, "__module__", "")).startswith("torch.")
 
 
 def _chosen(source: Source, given: Mapping[str, str], parameters: Sequence[inspect.Parameter]) -> list[str]:

@@ -101,7 +101,7 @@ def _callable(source: Source) -> Any:
 
 
 def _on_host(results: Any) -> Any:
-    return torch.utils._pytree.tree_map_only(torch.Tensor, lambda value: value.cpu(), results)
+    return torch.utils._pytree.tree_map(lambda value: value.cpu() if hasattr(value, "cpu") else value, results)
 
 
 def _explained(error: Exception) -> Exception:

@@ -46,10 +46,14 @@ def is_model_code(path: str) -> bool:
 
 
 def _innermost(model: Any, frames: Iterable[FrameType]) -> str:
+    """Path of the last module in `frames`, in the model or in a copy of it, whose own frame comes first."""
     if not isinstance(model, nn.Module):
         return ""
-    names = {id(module): name for name, module in model.named_modules()}
+    names: dict[int, str] = {}
     found = ""
     for frame in frames:
-        found = names.get(id(frame.f_locals.get("self")), "") or found
+        holder = frame.f_locals.get("self")
+        if not names and type(holder) is type(model):
+            names = {id(module): name for name, module in holder.named_modules()}
+        found = names.get(id(holder), "") or found
     return found

@@ -79,7 +79,11 @@ def _asked(inputs: Sequence[InputPlan]) -> list[dict[int, AskedAxis]]:
 def _request(
     source: Source, inputs: Sequence[InputPlan], asked: Sequence[Mapping[int, AskedAxis]], own: Any = None
 ) -> Request:
-    arguments = tuple(torch.from_numpy(_traceable(entry, dims)) for entry, dims in zip(inputs, asked, strict=True))
+    examples = [_traceable(entry, dims) for entry, dims in zip(inputs, asked, strict=True)]
+    try:
+        arguments = tuple(torch.from_numpy(example) for example in examples)
+    except TypeError as error:  # PyTorch lacks the dtype
+        raise BadInput(messages.not_traced(source, inputs, error)) from error
     return Request(source.model, tuple(entry.name for entry in inputs), arguments, asked, own)
 
 

@@ -262,7 +262,7 @@ def test_a_network_of_ones_own(command: Command, folder: Path) -> None:
     import torch
 
     Path("mynets.py").write_text(NET)
-    own = ("--model", "mynets.py:Net", "--model-args", "width=3", "--input", "input:1x1x6x6")
+    own = ("--model", "mynets.py:Net", "--model-args", "width=3", "--input", "x:1x1x6x6")
     weight = {"0.weight": torch.ones(3, 1, 3, 3), "0.bias": torch.zeros(3)}
     averaged = {key: 2 * value for key, value in weight.items()}
     torch.save({"state_dict": {f"net.{key}": value for key, value in weight.items()}, "ema": averaged}, "run.ckpt")
