@@ -53,7 +53,7 @@ def _innermost(model: Any, frames: Iterable[FrameType]) -> str:
     found = ""
     for frame in frames:
         holder = frame.f_locals.get("self")
-        if not names and type(holder) is type(model):
+        if not names and isinstance(holder, nn.Module) and type(holder) is type(model):
             names = {id(module): name for name, module in holder.named_modules()}
         found = names.get(id(holder), "") or found
     return found
