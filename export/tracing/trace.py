@@ -39,6 +39,9 @@ from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput, Option
 from rectexport.runtime.package.structure import renamed
 
+#: Pad has the mode "wrap" since this opset.
+WRAP_OPSET = 19
+
 
 @dataclass
 class Traced:
@@ -160,7 +163,23 @@ def _convert(source: Source, program: Any, inputs: tuple[InputPlan, ...], opset:
     model = rename_outputs(converted.model_proto, outputs.names)
     naming.name_dimensions(model, inputs)
     naming.strip_notes(model)
+    _raise_for_wrap(model)
     return Traced(model, inputs, converted.exported_program, structure=outputs.structure)
+
+
+def _raise_for_wrap(model: ModelProto) -> None:
+    """Set opset 19 where circular padding needs it: torch.onnx writes Pad's mode "wrap" at 18, too.
+
+    19 only adds to what the operators of 18 do, so nothing else changes.
+    """
+    wraps = any(
+        node.op_type == "Pad" and entry.name == "mode" and entry.s == b"wrap"
+        for node in model.graph.node
+        for entry in node.attribute
+    )
+    for entry in model.opset_import:
+        if wraps and entry.domain == "" and entry.version < WRAP_OPSET:
+            entry.version = WRAP_OPSET
 
 
 def _trace_torchscript(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:

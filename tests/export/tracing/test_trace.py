@@ -427,3 +427,12 @@ def test_torchscript_that_returns_a_dict_is_refused_without_printing_its_graph(c
     loaded.model = torch.jit.trace(seeded(Small()), image(2, 2, 8, 8))
     loaded.example_inputs = (image(2, 2, 8, 8).numpy(),)
     assert traced(loaded).model.graph.node  # the exporter works as before
+
+
+def test_circular_padding_gets_the_opset_that_has_it() -> None:
+    net = seeded(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"))
+    model = traced(source(net, image(1, 2, 6, 7))).model
+    assert any(node.op_type == "Pad" for node in model.graph.node) and model.opset_import[0].version == 19
+    agrees(model, net, image(1, 2, 6, 7))
+    plain = traced(source(seeded(nn.Conv2d(2, 3, 3, padding=1)), image(1, 2, 6, 7))).model
+    assert plain.opset_import[0].version == 18
