@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -91,12 +92,17 @@ def optimize(
     return done.model, done.passes
 
 
-def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optimized:
-    """`optimize` with a log and the decisions. Raises as it does."""
+def run_optimize(
+    model: ModelProto, options: OptimizeOptions, log: Log, stored: Mapping[str, Array] = MappingProxyType({})
+) -> Optimized:
+    """`optimize` with a log and the decisions; stored has the arrays of inputs that stand for weights.
+
+    Raises as it does.
+    """
     context = PassContext(options.target)
     load_costs(options.target)  # an unknown target is told before any work
     with log.step("read"):
-        feeds = _feeds(model, options)
+        feeds = _feeds(model, options, stored)
         log.say(f"{len(model.graph.node)} nodes, opset {dialect.default_opset(model)}")
         try:
             ready, kept = prepare(model), ""
@@ -200,20 +206,24 @@ def _copied(model: ModelProto) -> ModelProto:
     return copy
 
 
-def _feeds(model: ModelProto, options: OptimizeOptions) -> Sequence[Mapping[str, Array]] | str:
+def _feeds(
+    model: ModelProto, options: OptimizeOptions, stored: Mapping[str, Array]
+) -> Sequence[Mapping[str, Array]] | str:
     """Inputs to compare on: those given, or random ones and their magnitudes; the reason why none can be made.
 
     Raises BadInput for given sizes or inputs that the model does not take.
     """
     if options.feeds is not None:
-        return [options.feeds]
+        return [{**options.feeds, **stored}]
     try:
-        feeds = example_feeds(model, options.shapes)
+        feeds = example_feeds(model, options.shapes, stored)
     except BadInput as error:
         if options.shapes:
             raise
         return str(error)
-    return [feeds, {name: np.abs(value) if value.dtype.kind == "f" else value for name, value in feeds.items()}]
+    drawn = {name: value for name, value in feeds.items() if name not in stored}
+    magnitudes = {name: np.abs(value) for name, value in drawn.items() if value.dtype.kind == "f"}
+    return [feeds, {**feeds, **magnitudes}]
 
 
 def _pipeline(options: OptimizeOptions) -> PassPipeline:
@@ -261,9 +271,14 @@ def input_names(model: ModelProto) -> list[str]:
     return [entry.name for entry in model.graph.input if entry.name not in stored]
 
 
-def example_feeds(model: ModelProto, shapes: Mapping[str, Shape]) -> dict[str, Array]:
-    """One random array an input. Raises BadInput for an input whose sizes are neither given nor guessable."""
-    names, feeds = input_names(model), {}
+def example_feeds(
+    model: ModelProto, shapes: Mapping[str, Shape], stored: Mapping[str, Array] = MappingProxyType({})
+) -> dict[str, Array]:
+    """One random array an input, but for those that are `stored`.
+
+    Raises BadInput for an input whose sizes are neither given nor guessable.
+    """
+    names, feeds = set(input_names(model)) - stored.keys(), dict(stored)
     for index, value in enumerate(entry for entry in model.graph.input if entry.name in names):
         shape = shapes.get(value.name) or _guess(value.name, value.type.tensor_type.shape)
         feeds[value.name] = random_input(shape, numeric_type(value), index)

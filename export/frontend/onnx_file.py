@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, checker, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor, uses_external_data
 
+from rectexport.exporter.frontend.outside import KEPT, Outside, take_out
 from rectexport.exporter.graph.dialect_check import dialect_faults
 from rectexport.runtime.base.reading import check_regular, read_bounded
 from rectexport.runtime.base.texts import summary
@@ -34,8 +35,20 @@ MAX_INLINED = 1_000_000
 def read_onnx(path: Path, check: bool = True) -> ModelProto:
     """Read an ONNX file with its external data; without `check`, also one that ONNX's checker refuses.
 
-    Raises BadInput when the file is missing or not ONNX, when weights are stored outside its folder, or when
-    functions call themselves, on which libraries recurse without end.
+    Raises BadInput when the file is missing or not ONNX, when weights are stored outside its folder or take more than
+    protobuf's 2 GB, or when functions call themselves, on which libraries recurse without end.
+    """
+    model, outside = read_large(path, check, MAX_BYTES)
+    if outside.tensors:
+        size = f"more than 2 GB of weights, {outside.size / 1e9:.1f} GB of them in large tensors"
+        raise BadInput(f"{path}: {size}; rectexport optimize and doctor take such files")
+    return model
+
+
+def read_large(path: Path, check: bool = True, kept: int = KEPT) -> tuple[ModelProto, Outside]:
+    """Read an ONNX file of any size: of its external data, the largest tensors stay outside (see `outside`).
+
+    kept is how many bytes of external data are read at most. Raises BadInput as `read_onnx` does.
     """
     try:
         model = onnx.load_model_from_string(_content(path))
@@ -51,6 +64,8 @@ def read_onnx(path: Path, check: bool = True) -> ModelProto:
     for fault in (*_recursions(model), *_external_faults(path.parent, tensors), *dialect_faults(model, nodes)):
         raise BadInput(f"{path}: {fault}")
     try:
+        outside = take_out(model, path.parent, kept)
+        tensors = list(_tensors(model))
         _load_external(path.parent, tensors)
         if check:
             checker.check_model(model)
@@ -58,7 +73,7 @@ def read_onnx(path: Path, check: bool = True) -> ModelProto:
         raise BadInput(f"{path}: not a valid ONNX model: {summary(error)}") from None
     for fault in _misshapen(tensors):
         raise BadInput(f"{path}: not a valid ONNX model: {fault}")
-    return model
+    return model, outside
 
 
 def numeric_type(value: onnx.ValueInfoProto, path: Path | str = "model") -> str:

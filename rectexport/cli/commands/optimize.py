@@ -93,17 +93,22 @@ def _run(
         for library in LIBRARIES:
             require(library)
         from rectexport.exporter.frontend.inputs import load_npz
-        from rectexport.exporter.frontend.onnx_file import read_onnx
+        from rectexport.exporter.frontend.onnx_file import read_large
         from rectexport.exporter.optimize import input_names, run_optimize, write_model
 
     with log.step("load"):
-        loaded = read_onnx(model)
-    given = resolve_names(shapes, input_names(loaded), "--input")
+        loaded, outside = read_large(model)
+        if outside.tensors:
+            log.say(f"{len(outside.tensors)} large tensors, {outside.size / 1e9:.1f} GB, stay in their files")
+    given = resolve_names(shapes, [name for name in input_names(loaded) if name not in outside.tensors], "--input")
     feeds = None if inputs is None else load_npz(inputs)
     asked = replace(asked, shapes={name: flag.shape for name, flag in given.items()}, feeds=feeds)
-    done = run_optimize(loaded, asked, log)
+    done = run_optimize(loaded, asked, log, outside.feeds())
     with log.step("write"):
-        write_model(done.model, out)
+        if outside.tensors:
+            outside.put_back(done.model, out)
+        else:
+            write_model(done.model, out)
     return done
 
 
