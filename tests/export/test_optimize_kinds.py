@@ -109,8 +109,8 @@ def test_what_a_subgraph_reads_keeps_its_value(name: str, target: str, kind: str
     read = data.draw(st.sampled_from(["x", *made]))
     shape = "float[a1,a2,a3,a4]"
     bodies = {
-        "If": f"If<then_branch = t () => ({shape} p) {{ p = Exp({read}) }}, "
-        f"else_branch = e () => ({shape} q) {{ q = Neg({read}) }}>(flag)",
+        "If": f"If<then_branch = t () => ({shape} grown) {{ grown = Exp({read}) }}, "
+        f"else_branch = e () => ({shape} turned) {{ turned = Neg({read}) }}>(flag)",
         "Loop": f"Loop<body = l (int64 i, bool on, {shape} state) => (bool go, {shape} next) "
         f"{{ go = Identity(on)\n next = Mul(state, {read}) }}>(times, , {read})",
         "Scan": f"Scan<num_scan_inputs=1, body = l (float step) => ({shape} f) {{ f = Mul(step, {read}) }}>(scales)",
