@@ -54,9 +54,10 @@ clang-format: .venv/.stamp ## formatting of C++ and CUDA
 mypy: .venv/.stamp ## types
 	$(BIN)/mypy
 
-# One thread per worker: with more, the two workers' PyTorch threads compete for the same cores.
+# One thread per worker: with more, the two workers' PyTorch threads compete for the same cores. The examples of
+# Hypothesis are the same in every run; HYPOTHESIS_PROFILE=default draws new ones.
 unit: .venv/.stamp ## the Python tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 # As on a deployment machine: the built wheel and an engine, without PyTorch and ONNX. The package under test is
 # exported in the development environment.

@@ -18,9 +18,15 @@ def _load_hypothesis_profile() -> None:
     """
     if find_spec("hypothesis") is None:  # the runtime's tests also run with an engine and NumPy alone
         return
-    from hypothesis import HealthCheck, settings
+    from hypothesis import HealthCheck, Phase, settings
 
-    slow = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+    phases = [phase for phase in Phase if phase is not Phase.explain]  # it may take ten minutes for one failure
+    slow = {
+        "deadline": None,
+        "suppress_health_check": [HealthCheck.too_slow],
+        "print_blob": True,
+        "phases": phases,
+    }
     settings.register_profile("default", **slow)
     settings.register_profile("ci", **slow, derandomize=True, database=None)
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if "CI" in os.environ else "default"))
