@@ -21,6 +21,7 @@ from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.checking.windows import tiling_entries
 from rectexport.exporter.frontend.adapt import adapt_source
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
+from rectexport.exporter.frontend.outside import without_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
 from rectexport.exporter.int8 import Int8Stage
@@ -106,6 +107,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             if options.output_names:
                 traced = name_outputs(traced, options.output_names)
             _check_bounds(options, traced.model)
+            _check_size(options, traced)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
             log.say(", ".join(_describe(entry) for entry in traced.inputs))
@@ -116,7 +118,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             models = lower_for_targets(traced, targets, options, log)
         reference, quantization = make_reference(source, traced), None
         with log.step("parity"), _compared_in(folder, options) as place:
-            write_models(place, {entry.file: entry.model for entry in models}, _notes(source, options))
+            _write_models(place, models, source, options)
             if options.bf16:
                 log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
             floating, tolerance = replace(options, int8=None), _tolerance(source, options)
@@ -147,6 +149,10 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     return Exported(Package.open(out), first.results, report, nodes, unproven(targets, report), remarks)
 
 
+def _write_models(folder: Path, models: Sequence[TargetModel], source: Source, options: ExportOptions) -> None:
+    write_models(folder, {entry.file: entry.model for entry in models}, _notes(source, options), source.outside)
+
+
 def _add_report(package: Package, name: str) -> None:
     with scratch_folder() as folder:
         write_report(package, folder / REPORT, name)
@@ -163,6 +169,13 @@ def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: Ex
         f"opset {options.graph_opset}, {options.precision}, for {targets}, passes: {passes}",
         f"would write {out}",
     ]
+
+
+def _check_size(options: ExportOptions, traced: Traced) -> None:
+    """Lower precision rewrites every weight, and those beyond 2 GB are not read."""
+    if traced.stored and (options.int8 is not None or options.precision != "fp32"):
+        name = "int8" if options.int8 is not None else options.precision
+        raise UsageError(Option(name, True), ": not for a model with more than 2 GB of weights; export it in float32")
 
 
 def _check_bounds(options: ExportOptions, model: ModelProto) -> None:
@@ -263,7 +276,7 @@ def _write(
     )
     package_writer.write_manifest(
         folder,
-        models[0].model,
+        without_inputs(models[0].model, traced.stored),
         source,
         traced.inputs,
         models[0].results,

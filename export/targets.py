@@ -110,7 +110,7 @@ def _lower(
     traced: Traced, target: str, options: ExportOptions, changes: Rewrites, log: Log
 ) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
-    feeds = [cases[label] for label in ("example", "min", "odd") if label in cases]
+    feeds = [{**cases[label], **traced.stored} for label in ("example", "min", "odd") if label in cases]
     context = _context(options, target, feeds[:1])
     passes = select_passes(context, _pipeline(options).passes)
     exact, rounding = _split([changes.watched(entry) for entry in passes])
@@ -202,7 +202,15 @@ def _check_on_engines(
             check.open(path, outputs)
     try:
         report = check_parity(
-            model, path, reference, traced.inputs, tolerance, cases, engines=checks, judge=traced.judge
+            model,
+            path,
+            reference,
+            traced.inputs,
+            tolerance,
+            cases,
+            engines=checks,
+            judge=traced.judge,
+            stored=traced.stored,
         )
     finally:
         for check in checks:

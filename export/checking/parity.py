@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -99,14 +100,15 @@ def check_parity(
     cases: Mapping[str, Mapping[str, Array]] | None = None,
     engines: Sequence[EngineCheck] = (),
     judge: Sequence[Mapping[str, Shape]] = (),
+    stored: Mapping[str, Array] = MappingProxyType({}),
 ) -> ParityReport:
     """Compare at every case; a miss adds the first layer that diverges and its region.
 
     The cases are by default those of `parity_cases`, with the shapes in `judge`.
 
     ONNX Runtime is compared tensor by tensor; other engines by their outputs, with a note on inner tensors at the first
-    case. With engines, and where cases are not
-    given, both are also compared at `value_cases`.
+    case. With engines, and where cases are not given, both are also compared at `value_cases`. stored are arrays of the
+    model's inputs that stand for weights; the file has them stored.
     """
     report = ParityReport(reference.description, tolerance)
     runner = OnnxRuntimeRunner(model_path)
@@ -120,8 +122,9 @@ def check_parity(
         _add_to(main, label, expected, actual, tolerance)
         for check in others:
             check.compare(label, feeds, expected, tolerance)
-        first = others if not report.cases else []
-        case.layers = _compare_layers(model, reference, _one_row(feeds, inputs), tolerance, first)
+        first = others if not report.cases and not stored else []
+        row = {**_one_row(feeds, inputs), **stored}
+        case.layers = _compare_layers(model, reference, row, tolerance, first)
         judge_layers(case, tolerance)
         _keep_goldens(report, label, feeds, expected)
         report.cases.append(case)

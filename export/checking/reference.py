@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,7 +104,7 @@ def make_reference(source: Source, traced: Traced) -> Reference:
     """The reference for a source: PyTorch in float64, or ONNX Runtime for an ONNX file."""
     outputs = [value.name for value in traced.model.graph.output]
     if source.kind == "onnx":
-        return OnnxReference(source.model, outputs)
+        return OnnxReference(source.model, outputs, source.stored)
     # Tracing sets a copy of its own to eval mode.
     model = program_module(source.model) if source.kind == "program" else source.reference or source.model
     model = model if source.kind == "program" else in_eval_mode(model)
@@ -203,14 +204,19 @@ class OnnxReference:
 
     description = "ONNX Runtime on the source file, as stored"
 
-    def __init__(self, model: ModelProto, outputs: Collection[str] = ()) -> None:
-        """outputs are the traced model's, which may have been given the names of inner tensors of the file."""
-        self._model = model
+    def __init__(
+        self, model: ModelProto, outputs: Collection[str] = (), stored: Mapping[str, Array] = MappingProxyType({})
+    ) -> None:
+        """outputs are the traced model's, which may have been given the names of inner tensors of the file.
+
+        stored are arrays of inputs that stand for weights.
+        """
+        self._model, self._stored = model, stored
         self._renamed = set(outputs) - {value.name for value in model.graph.output}
         self._runner = OnnxRuntimeRunner(model.SerializeToString(), optimize=False)
 
     def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
-        return list(self._runner.run(feeds).values())
+        return list(self._runner.run({**feeds, **self._stored}).values())
 
     def trial(self, feeds: Mapping[str, Array]) -> list[Array] | None:
         try:
@@ -225,7 +231,7 @@ class OnnxReference:
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         known = self.inner_names()
         wanted = [name for name in names if name in known]
-        return run_inner(self._model, feeds, wanted, optimize=False)
+        return run_inner(self._model, {**feeds, **self._stored}, wanted, optimize=False)
 
     def inner_names(self) -> set[str]:
         return {name for node in self._model.graph.node for name in node.output} - self._renamed

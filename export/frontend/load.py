@@ -19,7 +19,7 @@ from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.frontend.arguments import program_layout, tensor_types
 from rectexport.exporter.frontend.inputs import random_input
 from rectexport.exporter.frontend.model_file import check_model_file
-from rectexport.exporter.frontend.onnx_file import numeric_type, read_onnx
+from rectexport.exporter.frontend.onnx_file import MAX_BYTES, numeric_type, read_onnx
 from rectexport.exporter.frontend.program_archive import check_program_archive
 from rectexport.exporter.frontend.source import Source, in_eval_mode, unwrapped
 from rectexport.exporter.frontend.torchscript_archive import check_torchscript_archive
@@ -251,8 +251,8 @@ def _load_torchscript(path: Path, options: LoadOptions) -> Source:
 
 
 def _load_onnx(path: Path, options: LoadOptions) -> Source:
-    model = read_onnx(path)
-    stored = {entry.name for entry in model.graph.initializer}
+    model, outside = read_onnx(path, whole=MAX_BYTES)
+    stored = {entry.name for entry in model.graph.initializer} | outside.tensors.keys()
     values = [value for value in model.graph.input if value.name not in stored]
     if not values:
         raise BadInput(f"{path}: the model has no input")
@@ -264,7 +264,7 @@ def _load_onnx(path: Path, options: LoadOptions) -> Source:
         examples = tuple(random_input(tuple(shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
     names = [value.name for value in values]
     types = dict(zip(names, dtypes, strict=True))
-    return Source("onnx", model, "ONNX file", path, names, examples, input_dtypes=types)
+    return Source("onnx", model, "ONNX file", path, names, examples, input_dtypes=types, outside=outside)
 
 
 def _unpickle(path: Path) -> Any:

@@ -32,23 +32,13 @@ _WITHOUT_TENSORS = (onnx.ValueInfoProto, onnx.StringStringEntryProto, onnx.Opera
 MAX_INLINED = 1_000_000
 
 
-def read_onnx(path: Path, check: bool = True) -> ModelProto:
+def read_onnx(path: Path, check: bool = True, whole: int = KEPT) -> tuple[ModelProto, Outside]:
     """Read an ONNX file with its external data; without `check`, also one that ONNX's checker refuses.
 
-    Raises BadInput when the file is missing or not ONNX, when weights are stored outside its folder or take more than
-    protobuf's 2 GB, or when functions call themselves, on which libraries recurse without end.
-    """
-    model, outside = read_large(path, check, MAX_BYTES)
-    if outside.tensors:
-        size = f"more than 2 GB of weights, {outside.size / 1e9:.1f} GB of them in large tensors"
-        raise BadInput(f"{path}: {size}; rectexport optimize and doctor take such files")
-    return model
+    Of a model with more than `whole` bytes of external data, the largest tensors stay outside: see `outside`.
 
-
-def read_large(path: Path, check: bool = True, kept: int = KEPT) -> tuple[ModelProto, Outside]:
-    """Read an ONNX file of any size: of its external data, the largest tensors stay outside (see `outside`).
-
-    kept is how many bytes of external data are read at most. Raises BadInput as `read_onnx` does.
+    Raises BadInput when the file is missing or not ONNX, when weights are stored outside its folder, or when
+    functions call themselves, on which libraries recurse without end.
     """
     try:
         model = onnx.load_model_from_string(_content(path))
@@ -64,7 +54,7 @@ def read_large(path: Path, check: bool = True, kept: int = KEPT) -> tuple[ModelP
     for fault in (*_recursions(model), *_external_faults(path.parent, tensors), *dialect_faults(model, nodes)):
         raise BadInput(f"{path}: {fault}")
     try:
-        outside = take_out(model, path.parent, kept)
+        outside = take_out(model, path.parent, whole)
         tensors = list(_tensors(model))
         _load_external(path.parent, tensors)
         if check:

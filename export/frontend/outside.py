@@ -8,7 +8,7 @@ tensors again, and their bytes are copied from file to file.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,19 +45,24 @@ class Outside:
         info, dtype = ExternalDataInfo(tensor), np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
         return np.memmap(self.folder / info.location, dtype, "r", info.offset or 0, tuple(tensor.dims))
 
-    def put_back(self, model: ModelProto, out: Path) -> None:
-        """Write `model` to `out` with these tensors stored again, in OUT.data beside it; both appear whole."""
-        for index in reversed(range(len(model.graph.input))):
-            if model.graph.input[index].name in self.tensors:
-                del model.graph.input[index]
-        data = out.with_name(f"{out.name}.data")
-        with replaced_file(data) as weights, replaced_file(out) as graph:
-            with weights.open("wb") as stream:
-                for tensor in self.tensors.values():
-                    offset = stream.tell()
-                    self._copy(tensor, stream)
-                    model.graph.initializer.append(_referring(tensor, data.name, offset))
-            graph.write_bytes(model.SerializeToString())
+    def put_back(self, models: Mapping[Path, ModelProto]) -> None:
+        """Write models by their paths, all in one folder, with these tensors stored again.
+
+        The tensors go to FIRST.data beside the first file. Every file appears whole or not at all.
+        """
+        first = next(iter(models))
+        data = first.with_name(f"{first.name}.data")
+        offsets = {}
+        with replaced_file(data) as weights, weights.open("wb") as stream:
+            for name, tensor in self.tensors.items():
+                offsets[name] = stream.tell()
+                self._copy(tensor, stream)
+        for path, model in models.items():
+            stored = without_inputs(model, self.tensors)
+            for name, tensor in self.tensors.items():
+                stored.graph.initializer.append(_referring(tensor, data.name, offsets[name]))
+            with replaced_file(path) as graph:
+                graph.write_bytes(stored.SerializeToString())
 
     def _copy(self, tensor: TensorProto, stream: BinaryIO) -> None:
         info = ExternalDataInfo(tensor)
@@ -69,17 +74,30 @@ class Outside:
                 left -= len(part)
 
 
-def take_out(model: ModelProto, folder: Path, kept: int = KEPT) -> Outside:
-    """Turn the largest tensors in files beside the model into inputs, until at most `kept` bytes are left to read.
+def without_inputs(model: ModelProto, names: Collection[str]) -> ModelProto:
+    """A copy of the model that lacks these inputs."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for index in reversed(range(len(copy.graph.input))):
+        if copy.graph.input[index].name in names:
+            del copy.graph.input[index]
+    return copy
 
-    The places of the files must have been checked. The model is changed.
+
+def take_out(model: ModelProto, folder: Path, whole: int = KEPT) -> Outside:
+    """Turn the largest tensors in files beside the model into inputs, until at most KEPT bytes are left to read.
+
+    A model with at most `whole` bytes in such files stays whole. The places of the files must have been checked. The
+    model is changed.
     """
     found = Outside(folder)
     stored = {value.name for value in model.graph.input}  # a default value of an input stays
     large = [t for t in model.graph.initializer if uses_external_data(t) and t.name not in stored and _mappable(t)]
     left = sum(_length(tensor) for tensor in model.graph.initializer if uses_external_data(tensor))
+    if left <= whole:
+        return found
     for tensor in sorted(large, key=_length, reverse=True):
-        if left <= kept:
+        if left <= min(whole, KEPT):
             break
         left -= _length(tensor)
         found.tensors[tensor.name] = TensorProto()

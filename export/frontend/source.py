@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from rectexport.exporter.frontend.outside import Outside
 from rectexport.runtime.base.runner import Array
 
 #: Type of Source.model, by kind.
@@ -72,6 +73,7 @@ class Source:
     container        kind of the file, where the model was taken out of it to be wrapped
     tolerances       bounds that a checkpoint recorded, by metric
     remarks          what was taken or assumed where the file left a choice, in phrases for people
+    outside          weights of an ONNX file beyond 2 GB that were not read
     reference        the module that answers are compared with, where it is another one than model
     """
 
@@ -90,6 +92,12 @@ class Source:
     tolerances: Mapping[str, float] = field(default_factory=dict)
     remarks: Sequence[str] = ()
     reference: Any = None
+    outside: Outside | None = None
+
+    @property
+    def stored(self) -> Mapping[str, Array]:
+        """Arrays of the inputs of an ONNX model that stand for weights, by name."""
+        return {} if self.outside is None else self.outside.feeds()
 
     @property
     def name(self) -> str:

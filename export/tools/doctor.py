@@ -11,7 +11,7 @@ import onnx
 from onnx import ModelProto, checker
 
 from rectexport.exporter.engine_facts.facts import engines
-from rectexport.exporter.frontend.onnx_file import read_large
+from rectexport.exporter.frontend.onnx_file import read_onnx
 from rectexport.exporter.graph.dialect import BODIES, DOMAIN, default_opset
 from rectexport.exporter.graph.results import Refusal
 from rectexport.exporter.graph.surgeon import open_graph
@@ -94,7 +94,7 @@ class PackageDiagnosis:
 
 def load_model(path: Path) -> ModelProto:
     """Read an ONNX file, valid or not. Raises BadInput when it is missing, not ONNX, or has no nodes."""
-    model, _ = read_large(path, check=False)  # what large tensors hold does not matter here
+    model, _ = read_onnx(path, check=False)  # what large tensors hold does not matter here
     if not model.graph.node:
         raise BadInput(f"{path}: has no nodes; it may not be an ONNX file")
     return model

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx
@@ -33,6 +33,7 @@ from rectexport.exporter.tracing.sizes import program_shapes
 from rectexport.exporter.tracing.sizes.axes import axis_names
 from rectexport.exporter.tracing.sizes.ranges import trace_range
 from rectexport.exporter.tracing.time_limit import TooLong, frame_of, limited
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.base.texts import summary
@@ -50,6 +51,7 @@ class Traced:
     judge    shapes of all inputs, by name, at which the trace is least certain: parity compares the package there
     structure is what forward returns around its tensors (rectexport.runtime.package.structure); None for a tensor, a
     tuple of tensors and an ONNX file.
+    stored are arrays of the model's inputs that stand for weights (see frontend/outside.py).
     """
 
     model: ModelProto
@@ -57,6 +59,7 @@ class Traced:
     program: Any = None
     judge: tuple[dict[str, Shape], ...] = ()
     structure: dict[str, Any] | None = None
+    stored: Mapping[str, Array] = field(default_factory=dict)
 
 
 def trace(
@@ -236,7 +239,8 @@ def _hint(error: Exception) -> str:
 
 def _take_onnx(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
     inputs = program_shapes.with_file_steps(inputs, source.model)
-    return Traced(copy.deepcopy(source.model), inputs)  # the reference runs the original, which passes must not change
+    model = copy.deepcopy(source.model)
+    return Traced(model, inputs, stored=source.stored)  # the reference runs the original, which passes must not change
 
 
 def _check_dynamic(source: Source, traced: Traced) -> None:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import onnx
 from onnx import ModelProto, TensorProto, external_data_helper, numpy_helper
 
+from rectexport.exporter.frontend.outside import Outside
 from rectexport.exporter.writing import package_writer
 from rectexport.runtime.package.folder import WEIGHTS
 
@@ -22,12 +23,20 @@ ALIGNMENT = 64
 _Place = tuple[int, int]
 
 
-def write_models(folder: Path, models: Mapping[str, ModelProto], notes: Mapping[str, str]) -> None:
-    """Write each model under its file name.
+def write_models(
+    folder: Path, models: Mapping[str, ModelProto], notes: Mapping[str, str], outside: Outside | None = None
+) -> None:
+    """Write each model under its file name. `outside` has weights that were not read; they are copied.
 
     One model is written as `package_writer.write_model` does. The tensors of several go to model.onnx.data, where equal
     bytes stand once: two models of the same weights take little more room than one.
     """
+    if outside is not None and outside.tensors:
+        for model in models.values():
+            del model.metadata_props[:]
+            onnx.helper.set_model_props(model, dict(notes))
+        outside.put_back({folder / name: model for name, model in models.items()})
+        return
     if len(models) == 1:
         (model,) = models.values()
         package_writer.write_model(folder, model, notes)

@@ -93,11 +93,11 @@ def _run(
         for library in LIBRARIES:
             require(library)
         from rectexport.exporter.frontend.inputs import load_npz
-        from rectexport.exporter.frontend.onnx_file import read_large
+        from rectexport.exporter.frontend.onnx_file import read_onnx
         from rectexport.exporter.optimize import input_names, run_optimize, write_model
 
     with log.step("load"):
-        loaded, outside = read_large(model)
+        loaded, outside = read_onnx(model)
         if outside.tensors:
             log.say(f"{len(outside.tensors)} large tensors, {outside.size / 1e9:.1f} GB, stay in their files")
     given = resolve_names(shapes, [name for name in input_names(loaded) if name not in outside.tensors], "--input")
@@ -106,7 +106,7 @@ def _run(
     done = run_optimize(loaded, asked, log, outside.feeds())
     with log.step("write"):
         if outside.tensors:
-            outside.put_back(done.model, out)
+            outside.put_back({out: done.model})
         else:
             write_model(done.model, out)
     return done

@@ -17,11 +17,18 @@ from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions, ShapeOptions
 from rectexport.exporter.frontend import onnx_file
 from rectexport.exporter.frontend.load import load_source
-from rectexport.exporter.frontend.onnx_file import numeric_type, read_onnx
+from rectexport.exporter.frontend.onnx_file import numeric_type
 from rectexport.exporter.graph.dialect import function
 from rectexport.exporter.pipeline import run_export
 from rectexport.runtime.errors import BadInput
 from tests.export.helper import build
+
+
+def read(path: Path, check: bool = True) -> ModelProto:
+    """The whole model."""
+    model, outside = onnx_file.read_onnx(path, check)
+    assert not outside.tensors
+    return model
 
 
 def plain() -> ModelProto:
@@ -35,9 +42,9 @@ def saved(model: ModelProto, folder: Path, **options: object) -> Path:
 
 def test_honest(tmp_path: Path) -> None:
     external = {"save_as_external_data": True, "location": "m.data", "size_threshold": 0}
-    read = read_onnx(saved(plain(), tmp_path, **external))
-    np.testing.assert_array_equal(onnx.numpy_helper.to_array(read.graph.initializer[0]), np.ones(2))
-    assert numeric_type(read.graph.input[0]) == "float32"
+    found = read(saved(plain(), tmp_path, **external))
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(found.graph.initializer[0]), np.ones(2))
+    assert numeric_type(found.graph.input[0]) == "float32"
 
 
 @pytest.mark.parametrize("place", ["../secret", "/etc/passwd", "a/../../secret", "link", "linked/secret", "no", "."])
@@ -52,7 +59,7 @@ def test_weights_elsewhere(tmp_path: Path, place: str) -> None:
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=place)
     with pytest.raises(BadInput, match=r"weights of w are stored in"):
-        read_onnx(saved(model, tmp_path / "inner"))
+        read(saved(model, tmp_path / "inner"))
 
 
 def called(*names: str) -> ModelProto:
@@ -69,22 +76,22 @@ def called(*names: str) -> ModelProto:
 
 def test_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_file, "MAX_INLINED", 8)
-    read_onnx(saved(called("A", "B", "C", "Neg"), tmp_path))
+    read(saved(called("A", "B", "C", "Neg"), tmp_path))
     with pytest.raises(BadInput, match="have 16 nodes once inlined"):
-        read_onnx(saved(called("A", "B", "C", "D", "Neg"), tmp_path))
+        read(saved(called("A", "B", "C", "D", "Neg"), tmp_path))
     for names in (("A", "A"), ("A", "B", "A")):
         with pytest.raises(BadInput, match="calls itself"):
-            read_onnx(saved(called(*names), tmp_path))
+            read(saved(called(*names), tmp_path))
 
 
 def test_other_definitions_of_the_dialect_are_refused(tmp_path: Path) -> None:
     ours = build("(float[1,2,3,3] x) => (float[1,4,3,3] y)", "y = rectexport.CRelu <axis = 1> (x)")
-    read_onnx(saved(ours, tmp_path))
+    read(saved(ours, tmp_path))
     other = ModelProto()
     other.CopyFrom(ours)
     other.functions[0].node[0].op_type = "Neg"
     with pytest.raises(BadInput, match=r"function rectexport\.CRelu of its own"):
-        read_onnx(saved(other, tmp_path))
+        read(saved(other, tmp_path))
     for change, said in (
         (lambda node: node.input.append("x"), "expected 1 inputs"),
         (lambda node: node.attribute.pop(), "expected attributes axis"),
@@ -94,7 +101,7 @@ def test_other_definitions_of_the_dialect_are_refused(tmp_path: Path) -> None:
         other.CopyFrom(ours)
         change(other.graph.node[0])
         with pytest.raises(BadInput, match=said):
-            read_onnx(saved(other, tmp_path))
+            read(saved(other, tmp_path))
     assert function("CRelu", 18).name == "CRelu"
 
 
@@ -105,7 +112,7 @@ def test_weights_of_another_length_than_their_shape(tmp_path: Path, check: bool,
     model = plain()
     model.graph.initializer[0].raw_data = bytes(size)
     with pytest.raises(BadInput, match=r"not a valid ONNX model: .*w"):
-        read_onnx(saved(model, tmp_path), check)
+        read(saved(model, tmp_path), check)
 
 
 @pytest.mark.parametrize("kind", [onnx.TensorProto.BFLOAT16, onnx.TensorProto.INT4, onnx.TensorProto.FLOAT8E4M3FN])
@@ -113,7 +120,7 @@ def test_types_that_numpy_lacks_are_read(tmp_path: Path, kind: int) -> None:
     model = plain()
     model.graph.initializer.append(helper.make_tensor("odd", kind, [3], [1, 0, 1]))
     model.graph.initializer.append(helper.make_tensor("text", onnx.TensorProto.STRING, [1], [b"a"]))
-    assert len(read_onnx(saved(model, tmp_path)).graph.initializer) == 3
+    assert len(read(saved(model, tmp_path)).graph.initializer) == 3
 
 
 def external(values: np.ndarray, folder: Path, location: str = "w.data", name: str = "w") -> TensorProto:
@@ -193,7 +200,7 @@ def test_weights_stored_outside_the_file_are_read_wherever_the_model_has_them(
     tmp_path: Path, make: Callable[[TensorProto], ModelProto]
 ) -> None:
     path = saved(make(external(np.array([3, 5], np.float32), tmp_path)), tmp_path)
-    model = read_onnx(path)
+    model = read(path)
     assert b"w.data" not in model.SerializeToString()
     (tmp_path / "w.data").unlink()
     session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -209,7 +216,7 @@ def test_weights_outside_the_folder_are_refused_wherever_the_model_has_them(
     tensor = external(np.array([3, 5], np.float32), tmp_path, "secret")
     tensor.external_data[0].value = location
     with pytest.raises(BadInput, match=f"weights of w are stored in '{location}', {said}"):
-        read_onnx(saved(make(tensor), tmp_path / "inner"))
+        read(saved(make(tensor), tmp_path / "inner"))
 
 
 @pytest.mark.parametrize("make", EVERYWHERE)
@@ -227,7 +234,7 @@ def test_weights_of_another_length_are_refused_before_they_are_read(tmp_path: Pa
     tensor.dims[:] = [2]
     tensor.external_data[2].value = str(length)
     with pytest.raises(BadInput, match=rf"{length} bytes at offset 0 of 'w\.data', expected 8 for its shape \[2\]"):
-        read_onnx(saved(in_an_attribute(tensor), tmp_path))
+        read(saved(in_an_attribute(tensor), tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -247,11 +254,11 @@ def test_types_of_every_width_are_read_from_files(tmp_path: Path, kind: int, len
     stored = external(np.zeros(length, np.uint8), tmp_path, name="odd")
     stored.data_type, stored.dims[:] = kind, [3]
     model.graph.initializer.append(stored)
-    assert len(read_onnx(saved(model, tmp_path)).graph.initializer[1].raw_data) == length
+    assert len(read(saved(model, tmp_path)).graph.initializer[1].raw_data) == length
     stored.external_data[2].value = str(length - 1)
     model.graph.initializer[1].CopyFrom(stored)
     with pytest.raises(BadInput, match=rf"expected {length} for its shape \[3\]"):
-        read_onnx(saved(model, tmp_path))
+        read(saved(model, tmp_path))
 
 
 def test_many_weights_in_one_place_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +270,7 @@ def test_many_weights_in_one_place_are_bounded(tmp_path: Path, monkeypatch: pyte
         tensor.name = f"w{index}"
         model.graph.initializer.append(tensor)
     with pytest.raises(BadInput, match="its weights take 264 bytes, more than the 256 that files of this size"):
-        read_onnx(saved(model, tmp_path))
+        read(saved(model, tmp_path))
 
 
 def test_a_sparse_giant_of_weights_is_refused(tmp_path: Path) -> None:
@@ -271,4 +278,4 @@ def test_a_sparse_giant_of_weights_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "w.data").open("r+b") as stream:
         stream.truncate(1 << 40)
     with pytest.raises(BadInput, match=r"w\.data: .* a sparse file is not read"):
-        read_onnx(saved(in_a_function(tensor), tmp_path))
+        read(saved(in_a_function(tensor), tmp_path))
