@@ -116,7 +116,7 @@ def test_requests_of_disconnected_clients_are_not_computed(served: Running) -> N
         (found,) = json.loads(ask(served.http, "/v2/models/trouble/stats").body)["model_stats"]
         return found
 
-    busy = threading.Thread(target=ask, args=(served.http, INFER, json_body([[2, 1, 3e5]])))
+    busy = threading.Thread(target=ask, args=(served.http, INFER, json_body([[2, 1, 1.5e6]])))
     before = stats()["inference_count"]
     busy.start()
     time.sleep(0.1)

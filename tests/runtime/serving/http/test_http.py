@@ -221,7 +221,9 @@ def test_a_header_that_is_there_twice_is_refused(served: Running, header: str) -
     with socket.create_connection((host, int(port)), 20) as link:
         lines = ["GET /v2 HTTP/1.1", "Host: here", header, *([] if "Host" in header else [header]), "\r\n"]
         link.sendall("\r\n".join(lines).encode())
-        answer = link.recv(1000).decode()
+        answer = ""
+        while "}" not in answer and (part := link.recv(1000)):  # head and body may come apart
+            answer += part.decode()
     assert answer.startswith("HTTP/1.1 400") and "is given twice" in answer
 
 
