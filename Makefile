@@ -8,9 +8,12 @@ DIGITS := models/checkpoints/digits.pt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
+# The extra trt-check of pyproject.toml.
+TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
+
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models engine-probe fuzz test-min audit sbom modules \
-  figures zoo bench costs selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
+  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton audit sbom modules \
+  figures zoo bench costs quantization selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,9 +33,12 @@ help: ## list the targets
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,cpu,serve,sign,dev]'
 	@touch $@
 
-demo: .venv/.stamp ## export the digits network, compare it with PyTorch, measure its accuracy
+demo: .venv/.stamp ## export the digits network in float32 and int8, compare with PyTorch, measure the accuracy
 	$(BIN)/rectexport $(DIGITS) -o out/digits
-	$(BIN)/python -m rectexport.models.digits.accuracy $(DIGITS) out/digits
+	$(BIN)/python -m rectexport.models.digits.data out/data
+	$(BIN)/rectexport $(DIGITS) -o out/digits-int8 --int8 --calibrate out/data/train.npz --target onnxruntime,openvino
+	$(BIN)/python -m rectexport.models.digits.accuracy $(DIGITS) out/digits out/digits-int8 \
+	  --backend onnxruntime,openvino
 
 test: lint unit test-py310 native ## everything that a change must pass
 
@@ -94,8 +100,20 @@ faults: .venv/.stamp ## interrupt every command at hundreds of moments, fill the
 backend-models: .venv/.stamp ## run every pass on the onnx package's models and on torch layers (10 minutes)
 	$(BIN)/python -m tests.foreign.run
 
+# 0.4 GB. Whoever cannot install it learns why, and nothing fails.
+test-tensorrt: .venv/.stamp ## parse and build in NVIDIA's own TensorRT, which needs no GPU (2 minutes)
+	@said=$$($(BIN)/python -m pip install -q -c constraints.txt $(TRT_CHECK) 2>&1) || { \
+	  echo "test-tensorrt: skipped, TensorRT for RTX cannot be installed here:"; echo "$$said" | tail -3; exit 0; }; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tensorrt_rtx/*.py tests/plugins/rectify/test_library.py
+
 engine-probe: .venv/.stamp ## run every operator on ONNX Runtime and OpenVINO, compare with the table of faults (1 minute)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.probe
+
+SEED ?= 0
+COUNT ?= 1000
+differential: .venv/.stamp ## export COUNT random graphs and modules from SEED on, judge what the packages promise (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.drawn.run --seed $(SEED) --count $(COUNT) \
+	  --modules $$(($(COUNT) / 10))
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= manifest shape_flags bounds checkpoint checkpoint_fields passes http_request grpc_request
@@ -106,6 +124,18 @@ fuzz: .venv/.stamp ## coverage-guided fuzzing, 10 minutes per target (FUZZ_SECON
 # The oldest versions that pyproject.toml allows, in an environment of their own.
 test-min: .venv-min/.stamp ## the tests of the runtime, the export and the command line with the oldest dependencies
 	OMP_NUM_THREADS=1 .venv-min/bin/pytest tests/runtime tests/export tests/cli
+
+# PyPI's nvidia-pytriton has a tritonserver for Linux on x86-64. Its Python backend needs NumPy 1, so it gets an
+# environment of its own.
+TRITON := nvidia-pytriton==0.7.0 'numpy<2' onnxruntime
+test-triton: .venv/.stamp ## load what `rectexport triton` writes into a real tritonserver, if PyPI has one (2 minutes)
+	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then $(MAKE) --no-print-directory .venv-triton/.stamp; fi
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tritonserver -rs
+
+.venv-triton/.stamp: Makefile
+	@rm -rf .venv-triton && $(PYTHON) -m venv .venv-triton
+	.venv-triton/bin/python -m pip install -q $(TRITON)
+	@touch $@
 
 # For Linux on x86-64, PyPI has PyTorch 2.9.0 only as a CUDA build: 0.9 GB, and 2.5 GB of NVIDIA's libraries. test-min
 # installs the CPU build where pip is configured to find one, else the version in constraints.txt, and says so.
@@ -149,6 +179,9 @@ bench: .venv/.stamp ## time all forms; writes docs/benchmarks.md and plots (15 m
 
 costs: .venv/.stamp ## the same, and replace the cost tables from which forms are chosen
 	$(BIN)/python -m benchmarks.forms --write-costs
+
+quantization: .venv/.stamp ## train a rectified ResNet-20, measure int8; writes docs/quantization.md (10 minutes)
+	$(BIN)/python -m benchmarks.quantization
 
 selftest: .venv/.stamp ## check that bench finds equal models equal; writes docs/latency.md (10 minutes)
 	$(BIN)/python -m benchmarks.selftest --anew

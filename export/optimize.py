@@ -26,12 +26,15 @@ from rectexport.exporter.passes import (
     PassResult,
     Refusal,
     check_finished,
+    cleanup,
     select_passes,
 )
 from rectexport.exporter.passes.lowering import Decision, load_costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.exporter.passes.lowering.machinery.tuning import tuned_costs
 from rectexport.exporter.passes.order import PREPARE, RAISE
+from rectexport.exporter.passes.raising import tidy
+from rectexport.exporter.passes.raising.prepare import MIN_OPSET as RAISED_OPSET
 from rectexport.exporter.passes.summary import summarize
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.runner import Array
@@ -41,6 +44,8 @@ from rectexport.runtime.errors import BadInput, Option
 
 #: How far a pass may move an output (relative L2, float32): rounding, and nothing else.
 RELATIVE_L2 = 1e-6
+#: Name of the result that says why a model stays at its opset.
+OPSET = "opset"
 #: What an open dimension of an input is taken to be, where no shape is given: batch, channels, then plane.
 _OPEN_SIZES = (1, 3, 224, 224)
 
@@ -75,7 +80,9 @@ def optimize(
     feeds    inputs by name to compare on, for a model whose inputs cannot be drawn; None: random ones
 
     Returns a new model and what each pass did. The outputs are those of the model as it is given: a pass that changes
-    them is skipped, and its result says so. A model that no pass rewrites comes back as it is.
+    them is skipped, and its result says so. A model that no pass rewrites, or in which the default passes find only
+    identities and constants to tidy, comes back as it is. One whose conversion to a newer opset changes its outputs
+    keeps its own: only the passes that can run there do, and the first result says why.
     Raises UsageError for an unknown target, or tuning on one that does not run here; BadInput for shapes that the
     model does not take.
     """
@@ -92,16 +99,18 @@ def run_optimize(model: ModelProto, options: OptimizeOptions, log: Log) -> Optim
         feeds = _feeds(model, options)
         log.say(f"{len(model.graph.node)} nodes, opset {dialect.default_opset(model)}")
         try:
-            ready = prepare(model)
+            ready, kept = prepare(model), ""
         except BadInput as error:
-            return _untouched(model, str(error), log)
-    strict = bool(options.shapes) or options.feeds is not None  # what the user gives must fit
-    watch = Watch(model, feeds, RELATIVE_L2, strict) if options.guard and model.ByteSize() < MAX_BYTES else None
-    try:
-        return _run(model, ready, context, options, feeds, watch, log)
-    except ChangedByPreparation as error:
-        old, new = dialect.default_opset(model), dialect.default_opset(ready)
-        return _untouched(model, f"converting it from opset {old} to {new} changes what it computes: {error}", log)
+            ready, kept = infer_shapes(model), str(error)
+    for candidate in (ready, infer_shapes(model)):
+        try:
+            return _run(model, candidate, replace(context, decisions=[]), options, feeds, log, kept)
+        except ChangedByPreparation as error:
+            old, new = dialect.default_opset(model), dialect.default_opset(candidate)
+            if old != new:
+                kept = f"converting it from opset {old} to {new} changes what it computes: {error}"
+    # Shape inference alone makes some models invalid, such as those with sparse initializers.
+    return _run(model, model, replace(context, decisions=[]), options, feeds, log, kept)
 
 
 def _run(
@@ -110,12 +119,21 @@ def _run(
     context: PassContext,
     options: OptimizeOptions,
     feeds: Sequence[Mapping[str, Array]] | str,
-    watch: Watch | None,
     log: Log,
+    kept: str,
 ) -> Optimized:
-    """Run the passes on the prepared model; the model as it was read when none fires."""
+    """Run the passes on the prepared model; the model as it was read when none fires.
+
+    kept is the reason why the model stays at its old opset, empty where it does not: then the result begins with a
+    refusal, and below RAISED_OPSET the passes that find our operators do not run.
+    """
+    strict = bool(options.shapes) or options.feeds is not None  # what the user gives must fit
+    watch = Watch(model, feeds, RELATIVE_L2, strict) if options.guard and model.ByteSize() < MAX_BYTES else None
     known = [] if isinstance(feeds, str) else feeds
-    early, _ = _split(select_passes(context, _pipeline(options).passes))
+    passes = _pipeline(options).passes
+    if kept and dialect.default_opset(model) < RAISED_OPSET:
+        passes = tuple(entry for entry in passes if entry.stage != RAISE)
+    early, _ = _split(select_passes(context, passes))
     with log.step("raise"):
         current, results = run_passes(ready, early, known, log, options.guard, RELATIVE_L2, watch)
         log.say(summarize(results))
@@ -127,29 +145,53 @@ def _run(
             context = replace(context, measured=tuned_costs(current, options.target, feeds[0], log))
     with log.step("lower"):
         log.say(f"costs: {context.costs.description}")
-        _, late = _split(select_passes(context, _pipeline(options).passes))
+        _, late = _split(select_passes(context, passes))
         current, lowered = run_passes(current, late, known, log, options.guard, RELATIVE_L2, watch)
         log.say(summarize(lowered))
-    results = [*results, *lowered]
-    skipped = {entry.name for entry in results if any(refusal.code is Code.GUARD for refusal in entry.refused)}
+    results = [*_opset_kept(model, kept, log), *results, *lowered]
+    skipped = {entry.name for entry in results if entry.skipped}
     decisions = [
         replace(entry, taken=AS_WRITTEN) if f"lower_{entry.operator}" in skipped else entry
         for entry in context.decisions
     ]
     if not any(result.fired for result in results):
         return Optimized(_copied(model), results, decisions)
+    fallen = [PassResult(entry.name, (), entry.refused) for entry in results]
+    if _only_tidied(results, options) and not _spares_padding(model, current):
+        log.say("the model stays as it is: there is only something to tidy, which engines do themselves")
+        return Optimized(_copied(model), fallen, decisions)
     if skipped and dialect.used_operators(current) and not dialect.used_operators(model):
-        fallen = [PassResult(entry.name, (), entry.refused) for entry in results]
         log.say(f"the model stays as it is: it takes {', '.join(sorted(skipped))}, skipped above")
         return Optimized(_copied(model), fallen, [])
     check_finished(current, context, results)
     return Optimized(current, results, decisions)
 
 
-def _untouched(model: ModelProto, reason: str, log: Log) -> Optimized:
-    """The model as it was read, with the reason why no pass ran."""
-    log.say(f"the model stays as it is: {reason}")
-    return Optimized(_copied(model), [PassResult(RAISE, refused=(Refusal(model.graph.name, reason, Code.OPSET),))], [])
+def _only_tidied(results: Sequence[PassResult], options: OptimizeOptions) -> bool:
+    """Whether nothing has fired but the passes that tidy; a pipeline of the caller's own is taken at its word."""
+    if _pipeline(options).passes != PassPipeline.default().passes:
+        return False
+    return all(
+        not result.fired
+        or result.name in (cleanup.NAME, tidy.NAME)
+        or (result.name == RAISE and all(entry.startswith(f"{tidy.NAME}: ") for entry in result.fired))
+        for result in results
+    )
+
+
+def _spares_padding(before: ModelProto, after: ModelProto) -> bool:
+    """Whether convolutions or pools took over explicit padding, which spares ONNX Runtime a change of layout."""
+    windows = ("Conv", "AveragePool", "MaxPool")
+    pads = [sum(node.op_type == "Pad" for node in model.graph.node) for model in (before, after)]
+    return pads[1] < pads[0] and any(node.op_type in windows for node in after.graph.node)
+
+
+def _opset_kept(model: ModelProto, reason: str, log: Log) -> list[PassResult]:
+    """The refusal of a model that stays at its opset, if there is a reason; it is logged."""
+    if not reason:
+        return []
+    log.say(f"the model stays at opset {dialect.default_opset(model)}: {reason}")
+    return [PassResult(OPSET, refused=(Refusal(model.graph.name, reason, Code.OPSET),))]
 
 
 def _copied(model: ModelProto) -> ModelProto:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
+from rectexport.exporter.base.quiet import kept_in
 from rectexport.exporter.checking.parity import ParityReport
 from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
+from rectexport.exporter.checking.windows import tiling_entries
 from rectexport.exporter.frontend.adapt import adapt_source
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
+from rectexport.exporter.int8 import Int8Stage
 from rectexport.exporter.passes import PassResult
+from rectexport.exporter.preprocess.wrap import Processing, prepare
 from rectexport.exporter.targets import (
     TargetModel,
     all_passes,
@@ -31,25 +37,28 @@ from rectexport.exporter.targets import (
     unproven,
 )
 from rectexport.exporter.tracing.randomness import random_calls
-from rectexport.exporter.tracing.trace import Traced, trace
+from rectexport.exporter.tracing.trace import Traced, name_outputs, trace
 from rectexport.exporter.writing import package_writer
 from rectexport.exporter.writing.shared_data import write_models
+from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import replaced_directory, replaced_file
 from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.errors import Option, ParityError, UsageError
 from rectexport.runtime.package.folder import MODEL, REWRITES, WEIGHTS, Package, add_files
-from rectexport.runtime.package.manifest import FILE_NAME
+from rectexport.runtime.package.manifest import DEPENDENT, FILE_NAME
+from rectexport.runtime.package.structure import constants
 from rectexport.runtime.report import FILE_NAME as REPORT
 from rectexport.runtime.report import write_report
 
 
-@dataclass
+@dataclass(repr=False)
 class Exported:
     """A finished export. passes and nodes are those of model.onnx.
 
-    unproven says why a target is not proven; empty where a proof on each passed.
+    unproven says why a target is not proven; empty where a proof on each passed. remarks say what was taken or assumed
+    when the model was loaded.
     """
 
     package: Package
@@ -57,6 +66,15 @@ class Exported:
     parity: ParityReport
     nodes: tuple[int, int]
     unproven: str = ""
+    remarks: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return f"<Exported {self.package!r}, {self.nodes[0]} → {self.nodes[1]} nodes, {self.parity!r}>"
+
+
+def processing(options: ExportOptions) -> Processing:
+    """What stands around the model."""
+    return Processing(options.image_input, options.answer, options.preprocess, options.postprocess)
 
 
 def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions, log: Log) -> Exported:
@@ -67,42 +85,66 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     """
     if options.report:
         require("jinja2")
+    remarks = source.remarks
+    source = prepare(source, shapes, processing(options))
     plan = plan_inputs(source, shapes)
     targets = chosen_targets(options)
     options = replace(options, target=",".join(targets))
     with replaced_directory(out, FILE_NAME) as folder:
-        with log.step("trace"):
-            source, swaps = adapt_source(source)  # the reference, too, is what we put for third-party modules
-            for swap in swaps:
-                log.say(f"adapted {swap}")
-            traced = trace(source, plan.inputs, options.graph_opset, options.dynamic_shapes)
+        with log.step("trace"), kept_in(out.with_name(f"{out.name}.failed.log")):
+            source, lines = adapt_source(source, [entry.example for entry in plan.inputs])
+            for line in lines:
+                log.say(line)
+            traced = trace(
+                source,
+                plan.inputs,
+                options.graph_opset,
+                options.dynamic_shapes,
+                timeout=options.trace_timeout,
+                say=log.detail,
+            )
+            if options.output_names:
+                traced = name_outputs(traced, options.output_names)
             _check_bounds(options, traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
             log.say(", ".join(_describe(entry) for entry in traced.inputs))
+            log.say(f"outputs {', '.join(value.name for value in traced.model.graph.output)}")
+            for path, value in constants(traced.structure) if traced.structure else ():
+                log.say(f"{path} is {value!r}: no output of the package, but recorded in its manifest")
         with log.step("passes"):
             models = lower_for_targets(traced, targets, options, log)
-        with log.step("parity"):
-            write_models(folder, {entry.file: entry.model for entry in models}, _notes(source, options))
+        reference, quantization = make_reference(source, traced), None
+        with log.step("parity"), _compared_in(folder, options) as place:
+            write_models(place, {entry.file: entry.model for entry in models}, _notes(source, options))
             if options.bf16:
                 log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
-            reference, tolerance = make_reference(source, traced), _tolerance(source, options)
-            report = compare_models(folder, models, reference, traced.inputs, tolerance, options)
+            floating, tolerance = replace(options, int8=None), _tolerance(source, options)
+            report = compare_models(place, models, reference, traced, tolerance, floating)
             for proof in report.proofs:
                 log.say(proof.describe())
+        if report.rows.verdict == DEPENDENT:
+            log.say(f"rows dependent: {report.rows.reason}; servers run each request alone")
         if not report.passed:
             raise ParityError(_failure(report, out) + _randomness(traced))
+        if options.int8 is not None:
+            with log.step("int8"):
+                given = source.example_inputs is not None or shapes.load is not None
+                stage = Int8Stage(folder, reference, traced, options, _notes(source, options), given, log)
+                models, report, quantization = stage.run(models)
+            if not report.passed:
+                raise ParityError(_failure(report, out))
         require_targets(targets, report, out)
         with log.step("package"):
             first = models[0]
             changes = first.changes.as_dict(traced.model, first.model, source.parameters)
             package_writer.write_json(folder / REWRITES, changes)
-            _write(folder, models, source, traced.inputs, report, options, log)
+            _write(folder, models, source, traced, report, options, quantization, log)
             written = Package.open(folder)  # a package that cannot be read must not replace one that can
             if options.report:
                 _add_report(written, out.resolve().name)
     nodes = (len(traced.model.graph.node), len(first.model.graph.node))
-    return Exported(Package.open(out), first.results, report, nodes, unproven(targets, report))
+    return Exported(Package.open(out), first.results, report, nodes, unproven(targets, report), remarks)
 
 
 def _add_report(package: Package, name: str) -> None:
@@ -113,7 +155,7 @@ def _add_report(package: Package, name: str) -> None:
 
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:
     """What run_export would do, without tracing or writing. Raises as it does for inputs that do not fit."""
-    plan = plan_inputs(source, shapes)
+    plan = plan_inputs(prepare(source, shapes, processing(options)), shapes)
     passes = ", ".join(entry.name for entry in all_passes(options))
     targets = ", ".join(chosen_targets(options))
     return [
@@ -135,13 +177,28 @@ def _describe(entry: InputPlan) -> str:
     bounds = entry.range
     if not bounds.dynamic_axes:
         return f"{entry.name} {format_shape(bounds.opt)} {entry.example.dtype}"
-    return f"{entry.name} {format_shape(bounds.min)} .. {format_shape(bounds.max)} {entry.example.dtype}"
+    steps = f" in steps of {format_shape(bounds.step)}" if bounds.step else ""
+    return f"{entry.name} {format_shape(bounds.min)} .. {format_shape(bounds.max)}{steps} {entry.example.dtype}"
+
+
+@contextmanager
+def _compared_in(folder: Path, options: ExportOptions) -> Iterator[Path]:
+    """Where models are written to be compared: the package, or elsewhere where they are quantized afterwards."""
+    if options.int8 is None:
+        yield folder
+        return
+    with scratch_folder() as scratch:
+        yield scratch
 
 
 def _tolerance(source: Source, options: ExportOptions) -> Tolerance:
-    default = RELATIVE_L2[options.precision]
+    """Of the floating-point graph; elementwise bounds are for the package, so not for what is quantized afterwards."""
+    precision = "fp32" if options.int8 is not None else options.precision
+    default = RELATIVE_L2[precision]
     asked = source.tolerances.get("relative_l2", default)
-    return Tolerance(asked if options.precision == "fp32" else max(asked, default), options.atol, options.rtol)
+    if options.int8 is not None:
+        return Tolerance(asked)
+    return Tolerance(asked if precision == "fp32" else max(asked, default), options.atol, options.rtol)
 
 
 def _notes(source: Source, options: ExportOptions) -> dict[str, str]:
@@ -172,13 +229,29 @@ def _randomness(traced: Traced) -> str:
     )
 
 
+def _further(
+    traced: Traced, models: Sequence[TargetModel], report: ParityReport, options: ExportOptions
+) -> dict[str, Any]:
+    """Fields of the manifest that only some packages have."""
+    fields = {
+        "structure": traced.structure,
+        "models": engine_files(models),
+        "passes_of": {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
+        "tiling": tiling_entries(traced.model),
+        "rows": report.rows.verdict,
+        **processing(options).recorded(),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
 def _write(
     folder: Path,
     models: Sequence[TargetModel],
     source: Source,
-    inputs: Sequence[InputPlan],
+    traced: Traced,
     report: ParityReport,
     options: ExportOptions,
+    quantization: Mapping[str, Any] | None,
     log: Log,
 ) -> None:
     package_writer.write_goldens(folder, report.goldens, report.more_goldens)
@@ -192,14 +265,13 @@ def _write(
         folder,
         models[0].model,
         source,
-        inputs,
+        traced.inputs,
         models[0].results,
         report.tolerance.as_dict(),
         options.recorded(),
         dict(log.steps),
         [proof.as_dict() for proof in report.proofs],
-        engine_files(models),
-        {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
+        {**_further(traced, models, report, options), **({"int8": strict(quantization)} if quantization else {})},
     )
     for name in (*(entry.file for entry in models), WEIGHTS):
         if (folder / name).is_file():

@@ -15,7 +15,6 @@ from rectexport.exporter.checking.engines import CPU_ENGINES, ONNXRUNTIME, PRECI
 from rectexport.exporter.checking.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.checking.reference import Reference, Remembered
 from rectexport.exporter.checking.tolerance import Tolerance
-from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.graph.guard import run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
@@ -31,6 +30,7 @@ from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.engines.backends import BACKENDS
 from rectexport.runtime.errors import BadInput, Option, ParityError
 from rectexport.runtime.package.folder import MODEL
+from rectexport.runtime.package.manifest import INDEPENDENT
 from rectexport.runtime.package.proofs import AGREES
 
 #: A target that is no engine: its file is for any of them.
@@ -84,19 +84,20 @@ def lower_for_targets(
         where = f" for {target}" if len(targets) > 1 else ""
         nodes = f"{len(traced.model.graph.node)} nodes before, {len(model.graph.node)} after"
         log.say(f"{summarize(results)}{where}; {nodes}")
-        key = _identity(model)
+        key = identity(model)
         if key in found:
             found[key].targets += (target,)
         else:
-            found[key] = TargetModel(_file(target) if found else MODEL, (target,), model, results, changes)
+            found[key] = TargetModel(file_of(target) if found else MODEL, (target,), model, results, changes)
     return tuple(found.values())
 
 
-def _file(target: str) -> str:
+def file_of(target: str) -> str:
+    """Name of a model file for one target alone."""
     return f"model.{target}.onnx"
 
 
-def _identity(model: ModelProto) -> bytes:
+def identity(model: ModelProto) -> bytes:
     """A hash, equal for models with equal nodes, tensors, inputs and outputs. Read part by part: any size will do."""
     content, graph = hashlib.sha256(), model.graph
     parts = (*model.opset_import, *model.functions, *graph.input, *graph.output, *graph.node, *graph.initializer)
@@ -114,6 +115,7 @@ def _lower(
     passes = select_passes(context, _pipeline(options).passes)
     exact, rounding = _split([changes.watched(entry) for entry in passes])
     model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
+    changes.keep(results)
     _check_fold(options, results)
     check_finished(model, context, results)
     for entry in rounding:
@@ -150,27 +152,33 @@ def compare_models(
     folder: Path,
     models: Sequence[TargetModel],
     reference: Reference,
-    inputs: Sequence[InputPlan],
+    traced: Traced,
     tolerance: Tolerance,
     options: ExportOptions,
+    cases: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> ParityReport:
     """Compare each model with the reference on every CPU engine that takes its file, and on ONNX Runtime in any case.
 
-    The report is that of model.onnx; it has the proofs of all, and the cases of the other files in `others`.
+    cases: feeds by label; None takes the inputs' examples over their range. The report is that of model.onnx; it has
+    the proofs of all, and the cases of the other files in `others`.
     """
     shared = Remembered(reference) if len(models) > 1 else reference
     own, reports = engine_files(models), []
     for entry in models:
         if options.bf16:
-            report = _check_emulated(entry.model, shared, inputs, tolerance)
+            report = _check_emulated(entry.model, shared, traced, tolerance)
         else:
             engines = [name for name in installed_engines() if own.get(name, MODEL) == entry.file]
-            report = _check_on_engines(entry.model, folder / entry.file, shared, inputs, tolerance, options, engines)
+            report = _check_on_engines(
+                entry.model, folder / entry.file, shared, traced, tolerance, options, engines, cases
+            )
         reports.append(report)
     first = reports[0]
     for entry, report in zip(models[1:], reports[1:], strict=True):
         first.others[entry.file] = report.cases
         first.kept = first.kept or report.kept
+        if first.rows.verdict == INDEPENDENT:
+            first.rows = report.rows
         first.proofs.extend(report.proofs)
     return first
 
@@ -179,10 +187,11 @@ def _check_on_engines(
     model: ModelProto,
     path: Path,
     reference: Reference,
-    inputs: Sequence[InputPlan],
+    traced: Traced,
     tolerance: Tolerance,
     options: ExportOptions,
     engines: Sequence[str],
+    cases: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> ParityReport:
     """Compare a model on engines, and on ONNX Runtime, which shows its inner tensors; proofs are those of `engines`."""
     names = engines if ONNXRUNTIME in engines else [ONNXRUNTIME, *engines]
@@ -192,7 +201,9 @@ def _check_on_engines(
         if check.name != ONNXRUNTIME:
             check.open(path, outputs)
     try:
-        report = check_parity(model, path, reference, inputs, tolerance, engines=checks)
+        report = check_parity(
+            model, path, reference, traced.inputs, tolerance, cases, engines=checks, judge=traced.judge
+        )
     finally:
         for check in checks:
             check.close()
@@ -200,13 +211,11 @@ def _check_on_engines(
     return report
 
 
-def _check_emulated(
-    model: ModelProto, reference: Reference, inputs: Sequence[InputPlan], tolerance: Tolerance
-) -> ParityReport:
+def _check_emulated(model: ModelProto, reference: Reference, traced: Traced, tolerance: Tolerance) -> ParityReport:
     with scratch_folder() as folder:
         emulated = bfloat16.emulate(model)
         path = package_writer.write_model(folder, emulated, {})
-        report = check_parity(emulated, path, reference, inputs, tolerance)
+        report = check_parity(emulated, path, reference, traced.inputs, tolerance, judge=traced.judge)
     report.backend = "onnxruntime CPU, bfloat16 emulated in float32"
     return report
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from rectexport.models.layers.geometry import BIAS_MODES, EMPTY, MODES, one_of, pair, resolve_padding
@@ -158,7 +159,7 @@ def _why_not_rectify(module: nn.Module) -> str | None:
     if isinstance(module, nn.ZeroPad2d | nn.ConstantPad2d):
         return f"{kind} pads outside of a convolution"
     if not isinstance(module, nn.modules.conv._ConvNd) or not _pads(module):
-        return ""
+        return _may_pad(module)
     if isinstance(module, RectifiedConv2d | LazyRectifiedConv2d):
         return "already rectified"
     if isinstance(module, torch.jit.ScriptModule) or not isinstance(module, nn.Conv2d):
@@ -168,6 +169,22 @@ def _why_not_rectify(module: nn.Module) -> str | None:
     if module.padding_mode != "zeros":
         return f"padding_mode is {module.padding_mode!r}: no zeros to rectify"
     return None
+
+
+def _may_pad(module: nn.Module) -> str:
+    """Why a convolution of other code is left alone whose padding is 0; "" for any other module.
+
+    It may pad in its forward, as TensorFlow's "same" padding is computed from the input's size.
+    """
+    kind, weight = type(module), module._parameters.get("weight")
+    if kind.__module__.startswith(("torch.", "rectexport.")) or weight is None or is_lazy(weight):
+        return ""
+    if weight.dim() != 4 or tuple(weight.shape[2:]) == (1, 1) or parametrize.is_parametrized(module):
+        return ""
+    if isinstance(module, nn.Conv2d):
+        own = {name for base in kind.__mro__[: kind.__mro__.index(nn.Conv2d)] for name in vars(base)}
+        return "" if own.isdisjoint(("forward", "_conv_forward")) else f"{kind.__name__} may pad in its forward"
+    return f"{kind.__name__} has no rectified form, and may pad in its forward"
 
 
 def _why_not_plain(module: nn.Module) -> str | None:

@@ -8,13 +8,28 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["Package", "PassPipeline", "RectexportError", "Session", "export", "load", "optimize", "register_adapter"]
+__all__ = [
+    "Int8",
+    "Package",
+    "PassPipeline",
+    "RectexportError",
+    "Session",
+    "evaluate",
+    "export",
+    "load",
+    "load_model",
+    "optimize",
+    "register_adapter",
+]
 
 _HOME = {
     "export": "rectexport.exporter.api",
+    "Int8": "rectexport.exporter.base.options",
     "Package": "rectexport.runtime.api",
     "Session": "rectexport.runtime.api",
     "load": "rectexport.runtime.api",
+    "evaluate": "rectexport.runtime.evaluation.evaluate",
+    "load_model": "rectexport.exporter.api",
     "optimize": "rectexport.exporter.optimize",
     "PassPipeline": "rectexport.exporter.passes",
     "register_adapter": "rectexport.exporter.frontend.adapt",
@@ -22,12 +37,14 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from rectexport.exporter.api import export
+    from rectexport.exporter.api import export, load_model
+    from rectexport.exporter.base.options import Int8
     from rectexport.exporter.frontend.adapt import register_adapter
     from rectexport.exporter.optimize import optimize
     from rectexport.exporter.passes import PassPipeline
     from rectexport.runtime.api import Package, Session, load
     from rectexport.runtime.errors import RectexportError
+    from rectexport.runtime.evaluation.evaluate import evaluate
 else:
 
     def __getattr__(name):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class RectexportError(Exception):
     def spelled(self, option: Callable[[Option], str]) -> str:
         """The text, with every Option as `option` writes it."""
         return "".join(option(part) if isinstance(part, Option) else str(part) for part in self.args)
+
+
+def to_plain(error: RectexportError) -> list[Any]:
+    """The parts of an error's text as JSON has them, to send them to another process."""
+    return [[part.name, part.value] if isinstance(part, Option) else str(part) for part in error.args]
+
+
+def from_plain(parts: Sequence[Any]) -> list[str | Option]:
+    """The arguments of an error whose parts `to_plain` gave."""
+    return [part if isinstance(part, str) else Option(*part) for part in parts]
 
 
 class BadInput(RectexportError, ValueError):

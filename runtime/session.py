@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from types import TracebackType
@@ -12,11 +12,13 @@ from rectexport.runtime.arrays.feeds import check_feeds
 from rectexport.runtime.arrays.finite import check_finite
 from rectexport.runtime.arrays.placing import infer
 from rectexport.runtime.arrays.results import ResultCheck
-from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.base.runner import Runner, silent
 from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.folder import Package, describe_tensors
 from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.package.structure import rebuild
+from rectexport.runtime.tiling.tiled import run_tiled
 
 #: Threads that serve `submit`. A few suffice: the engine uses threads of its own for each inference.
 WORKERS = 4
@@ -24,7 +26,7 @@ WORKERS = 4
 
 @final
 class Session:
-    """Inference on one package. Call it with arrays in the order of its inputs, or use `run` with names.
+    """Inference on one package. Call it with arrays in the order of its inputs or by name.
 
     Takes NumPy arrays, PyTorch tensors on the host or a GPU, and CuPy arrays, and returns the same kind. If the engine
     runs on the arrays' device, memory is shared and not copied. Any number of threads may use one session at once.
@@ -56,15 +58,31 @@ class Session:
         """Name, dtype and shape of each output, in order."""
         return self.package.manifest.outputs
 
-    def __call__(self, *arrays: Any) -> Any:
-        """One array per input, in order -> the only output, or a tuple of all outputs. Raises as `run` does."""
-        entries = self.inputs
-        if len(arrays) != len(entries):
-            names = ", ".join(entry.name for entry in entries)
-            raise BadInput(f"expected {len(entries)} input{'s' * (len(entries) != 1)} ({names}), got {len(arrays)}")
-        results = self.run({entry.name: array for entry, array in zip(entries, arrays, strict=True)})
+    def __call__(self, /, *arrays: Any, **named: Any) -> Any:
+        """One array for each input, in order or by name -> what the model's forward returns.
+
+        That is an array, a tuple, a dict, a named tuple (also for a dataclass), or these nested; constants stand where
+        forward has them. Raises as `run` does, and BadInput for an input that is given twice or missing.
+        """
+        return self._returned(self.run(self._feeds(arrays, named)))
+
+    def _returned(self, results: Mapping[str, Any]) -> Any:
+        """What forward returns, with these outputs."""
+        structure = self.package.manifest.structure
+        if structure is not None:
+            return rebuild(structure, results)
         outputs = tuple(results[entry.name] for entry in self.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _feeds(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+        entries = self.inputs
+        if len(arrays) > len(entries) or (len(arrays) < len(entries) and not named):
+            names = ", ".join(entry.name for entry in entries)
+            raise BadInput(f"expected {len(entries)} input{'s' * (len(entries) != 1)} ({names}), got {len(arrays)}")
+        feeds = {entry.name: array for entry, array in zip(entries, arrays, strict=False)}
+        if twice := feeds.keys() & named.keys():
+            raise BadInput(f"input {sorted(twice)[0]}: given twice, by its place and by its name")
+        return {**feeds, **named}
 
     def run(self, feeds: Mapping[str, Any], out: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Arrays by input name -> arrays of the same library, on the same device, by output name.
@@ -86,7 +104,28 @@ class Session:
             check_finite(library, feeds, results)
         return results
 
-    def submit(self, *arrays: Any) -> Future[Any]:
+    def tiled(
+        self,
+        image: Any,
+        tile: int | Sequence[int],
+        batch: int = 1,
+        out: Mapping[str, Any] | None = None,
+        progress: Callable[[str], None] = silent,
+    ) -> Any:
+        """The answer to an image of any size, computed tile by tile -> what a call returns.
+
+        It equals the answer to the whole image: tiles overlap by what each output depends on (see docs/tiling.md).
+        image and out are NumPy arrays, or anything that is sliced like them, such as memory maps; only `batch` tiles
+        are in memory besides them. tile is the size of a tile along the image's axes, or one for each axis, within the
+        package's range.
+
+        Raises BadInput for outputs that depend on the whole image, naming the node that makes them so, and UsageError
+        for a tile that is too small.
+        """
+        results = run_tiled(self.run, self.package, image, tile, batch, out, progress)
+        return self._returned(results)
+
+    def submit(self, /, *arrays: Any, **named: Any) -> Future[Any]:
         """Call the session on another thread; the future holds the call's result or error.
 
         Do not change the arrays until the future is done. Raises BadInput after close().
@@ -96,7 +135,7 @@ class Session:
                 self._refuse()
             if self._workers is None:
                 self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="rectexport")
-            return self._workers.submit(self, *arrays)
+            return self._workers.submit(self, *arrays, **named)
 
     def close(self) -> None:
         """Wait for submitted calls, then free the engine. Calling it again does nothing."""
@@ -115,7 +154,7 @@ class Session:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else self.backend.description
-        return f"<Session of {self.package.path}: {state}>"
+        return f"<Session of {self.package.path}: {describe_tensors(self.inputs, self.outputs)}; {state}>"
 
     def __enter__(self) -> Session:
         return self

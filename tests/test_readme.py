@@ -14,6 +14,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, re.DOTALL)
 #: Commands that install or test are not run inside a test; only their make targets are checked.
 NOT_RUN = ("make ", "pip ")
+#: What a reader brings for the example of a network of one's own.
+OWN_NETWORK = """
+import torch
+from torch import nn
+
+class UNet(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.down = nn.Conv2d(3, width, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.out = nn.Conv2d(width + 3, 1, 3, padding=1)
+
+    def forward(self, x):
+        return self.out(torch.cat([self.up(self.down(x).relu()), x], 1))
+"""
 
 
 def _commands(block: str) -> list[str]:
@@ -24,6 +39,9 @@ def _commands(block: str) -> list[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("readme")
     (folder / "models").symlink_to(ROOT / "models")
+    (folder / "mynets.py").write_text(OWN_NETWORK, encoding="utf-8")
+    saved = "import torch, mynets; torch.save({'state_dict': mynets.UNet(8).state_dict()}, 'weights.ckpt')"
+    subprocess.run([sys.executable, "-c", saved], cwd=folder, check=True)
     return folder
 
 

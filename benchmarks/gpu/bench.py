@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.gpu.plan import FOLDER, ROOT, SECONDS, Deadline, Section, finish, prepared, write_record
 from rectexport.runtime.base.shapes import ShapeRange
-from rectexport.runtime.engines.tensorrt import versions
+from rectexport.runtime.engines.tensorrt import cuda, versions
 from rectexport.runtime.engines.tensorrt.building.builder import Model, build_engine
 from rectexport.runtime.engines.tensorrt.building.inspector import Layer, read_layers
 from rectexport.runtime.engines.tensorrt.options import BuildOptions
@@ -136,6 +136,7 @@ def _open(entry: dict[str, Any], folder: Path, work: Path, api: Api, stack: Exit
     model = Model(folder / entry["path"], entry["precision"], frozenset(entry["kept"]))
     engine = Engine(build_engine(model, options, api), api, entry["path"], plugins)
     stack.callback(engine.close)
+    stack.enter_context(cuda.driver().active())  # streams and copies need a current context
     layers = read_layers(engine.inspect())
     made = []
     for index, shape in enumerate(shapes):

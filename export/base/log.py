@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,6 +28,28 @@ class Listener(Protocol):
 
     def finished(self, step: str, seconds: float) -> None:
         """A step has ended without an error."""
+
+
+@dataclass
+class Lines:
+    """A listener that passes each step and each line about it on, as text."""
+
+    tell: Callable[[str], None]
+
+    def started(self, step: str) -> None:
+        self.tell(step)
+
+    def said(self, text: str) -> None:
+        self.tell(f"  {text}")
+
+    def detailed(self, text: str) -> None:
+        """Nothing: details are for the log."""
+
+    def advanced(self, done: int, total: int, text: str) -> None:
+        self.tell(f"  {done} of {total}: {text}")
+
+    def finished(self, step: str, seconds: float) -> None:
+        """Nothing: the next step follows."""
 
 
 @dataclass

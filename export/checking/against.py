@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import final
 
 import onnx
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from rectexport.exporter.checking.reference import Reference, make_reference
 from rectexport.exporter.frontend.adapt import adapt_source
@@ -16,6 +16,7 @@ from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_in
 from rectexport.exporter.frontend.load import LoadOptions, load_source
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
+from rectexport.exporter.preprocess.wrap import Processing, prepare
 from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.runtime.base.files import sha256
 from rectexport.runtime.base.runner import Array
@@ -33,10 +34,12 @@ class SourceReference:
     """
 
     def __init__(self, path: Path, package: Package, options: LoadOptions) -> None:
-        source, _ = adapt_source(load_source(path, options))
+        source = load_source(path, options)
+        self.remarks = source.remarks
+        source, self._inputs = _planned(source, package)
+        source, _ = adapt_source(source, [entry.example for entry in self._inputs])
         self._source, self._package = source, package
-        self._inputs = _plan(source, package)
-        self._outer = make_reference(source, Traced(ModelProto(), self._inputs))
+        self._outer = make_reference(source, _outer(package, self._inputs))
         self._inner: Reference | None = None
         self.traced: ModelProto | None = None
         self.note = _origin(path, package)
@@ -77,16 +80,27 @@ class SourceReference:
         return self._inner
 
 
-def _plan(source: Source, package: Package) -> tuple[InputPlan, ...]:
-    """The source's inputs over the package's ranges. Raises BadInput when they have other names."""
+def _outer(package: Package, inputs: tuple[InputPlan, ...]) -> Traced:
+    """As much of a trace as a reference needs for the outputs, which the package records."""
+    graph = GraphProto(output=[ValueInfoProto(name=entry.name) for entry in package.manifest.outputs])
+    return Traced(ModelProto(graph=graph), inputs, structure=package.manifest.structure)
+
+
+def _planned(source: Source, package: Package) -> tuple[Source, tuple[InputPlan, ...]]:
+    """The source in the package's processing, its inputs over the package's ranges.
+
+    Raises BadInput when they have other names, UsageError when the package does not hold its processing.
+    """
     names = [entry.name for entry in package.manifest.inputs]
-    if source.input_names and source.input_names != names:
+    around = Processing.of(package.manifest.data)
+    if not around.image and source.input_names and source.input_names != names:
         theirs, ours = ", ".join(source.input_names), ", ".join(names)
         raise BadInput(f"{source.name}: has the inputs {theirs}, the package has {ours}")
     ranges = {entry.name: entry.range for entry in package.manifest.inputs if entry.range is not None}
     common = [f"{name}:{format_shape(bounds.opt)}" for name, bounds in ranges.items()]
+    source = prepare(source, ShapeOptions(opt=common), around)
     plans = plan_inputs(source, ShapeOptions(opt=common)).inputs
-    return tuple(replace(plan, range=ranges.get(plan.name, plan.range)) for plan in plans)
+    return source, tuple(replace(plan, range=ranges.get(plan.name, plan.range)) for plan in plans)
 
 
 def _origin(path: Path, package: Package) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import final
 
+from onnx import ModelProto
+
+from rectexport.exporter.checking.inner_tensors import compare_inner
 from rectexport.runtime.base.environment import missing
 from rectexport.runtime.base.runner import Array, Runner
 from rectexport.runtime.base.tolerance import Tolerance
@@ -20,7 +24,7 @@ ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
 #: The engines of the CPU, in the order in which they are compared. TensorRT is compared when a plan is built.
 CPU_ENGINES = (ONNXRUNTIME, OPENVINO)
 #: What an engine computes float32 in, and what a float16 or bfloat16 graph is computed in.
-PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 
 
 def installed_engines() -> list[str]:
@@ -45,13 +49,14 @@ class EngineCheck:
     worst: Worst | None = None
     failures: list[str] = field(default_factory=list)
     refused: bool = False
+    note: str = ""
 
     def open(self, model: Path, outputs: Sequence[str]) -> None:
         """Load the model; a refusal becomes the result."""
         try:
             self.runner = open_engine(self.name, model, outputs)
         except RectexportError as error:
-            self._refuse(str(error))
+            self._refuse(str(error).replace(str(model), model.name))  # the folder is a temporary one
 
     def compare(self, case: str, feeds: Mapping[str, Array], expected: Mapping[str, Array], bound: Tolerance) -> None:
         """Run one case and keep its failure and its distance."""
@@ -71,11 +76,24 @@ class EngineCheck:
         if worst is not None and (self.worst is None or not worst.relative_l2 <= self.worst.relative_l2):
             self.worst = worst
 
+    def compare_inner(
+        self,
+        model: ModelProto,
+        feeds: Mapping[str, Array],
+        expected: Mapping[str, Array],
+        layer: Callable[[str], str],
+        bound: Tolerance,
+    ) -> None:
+        """Note how far inner tensors are off, in a run of their own; it fails nothing."""
+        if self.runner is not None:
+            self.note = compare_inner(model, partial(open_engine, self.name), feeds, expected, layer, bound)
+
     def proof(self) -> Proof:
         """What came out, for this machine's processor."""
         reason = self.failures[0] if self.failures else ""
         version_here = engine_version(self.name)
-        return make_proof(self.name, version_here, self.precision, self.cases, self.worst, reason, self.refused)
+        proof = make_proof(self.name, version_here, self.precision, self.cases, self.worst, reason, self.refused)
+        return replace(proof, inner=self.note)
 
     def close(self) -> None:
         """Free the engine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from onnx import ModelProto
 
 from rectexport.exporter.checking.engines import ONNXRUNTIME, EngineCheck
 from rectexport.exporter.checking.reference import Reference
+from rectexport.exporter.checking.rows import show_rows
 from rectexport.exporter.checking.tolerance import Tolerance
-from rectexport.exporter.checking.values import value_cases
+from rectexport.exporter.checking.values import nudged, value_cases
 from rectexport.exporter.frontend.inputs import InputPlan, fit_example
 from rectexport.exporter.graph.inner import run_inner
 from rectexport.runtime.base.metrics import compare
@@ -22,8 +24,10 @@ from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.proving import judge
 from rectexport.runtime.package.folder import MODEL
+from rectexport.runtime.package.manifest import NOT_SHOWN
 from rectexport.runtime.package.proofs import Proof
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, judge_layers
+from rectexport.runtime.parity.rows import RowVerdict
 from rectexport.runtime.parity.sweep import MAX_ELEMENTS, UNBOUNDED_FACTOR, odd_size
 
 #: Goldens besides the first case are kept up to this many bytes each.
@@ -32,11 +36,11 @@ GOLDEN_BYTES = 1 << 20
 ROUNDING_FACTOR = 8
 
 
-@dataclass
+@dataclass(repr=False)
 class ParityReport:
     """All cases; goldens: feeds and expected outputs of the first case; kept: tensors of the first failing case.
 
-    others holds the cases of model files besides model.onnx, by file name.
+    others holds the cases of model files besides model.onnx, by file name; rows says whether rows are independent.
     """
 
     reference: str
@@ -48,6 +52,12 @@ class ParityReport:
     more_goldens: dict[str, tuple[dict[str, Array], dict[str, Array]]] = field(default_factory=dict)
     proofs: list[Proof] = field(default_factory=list)
     others: dict[str, list[CaseReport]] = field(default_factory=dict)
+    rows: RowVerdict = field(default_factory=lambda: RowVerdict(NOT_SHOWN))
+
+    def __repr__(self) -> str:
+        verdict = "agrees with" if self.passed else "differs from"
+        engines = ", ".join(proof.describe() for proof in self.proofs) or self.backend
+        return f"<ParityReport: {verdict} {self.reference} in {len(self.cases)} cases; {engines}>"
 
     @property
     def passed(self) -> bool:
@@ -88,17 +98,21 @@ def check_parity(
     tolerance: Tolerance,
     cases: Mapping[str, Mapping[str, Array]] | None = None,
     engines: Sequence[EngineCheck] = (),
+    judge: Sequence[Mapping[str, Shape]] = (),
 ) -> ParityReport:
-    """Compare at every case (default: `parity_cases`); a miss adds the first layer that diverges and its region.
+    """Compare at every case; a miss adds the first layer that diverges and its region.
 
-    ONNX Runtime is compared tensor by tensor, engines by their outputs alone. With engines, and where cases are not
+    The cases are by default those of `parity_cases`, with the shapes in `judge`.
+
+    ONNX Runtime is compared tensor by tensor; other engines by their outputs, with a note on inner tensors at the first
+    case. With engines, and where cases are not
     given, both are also compared at `value_cases`.
     """
     report = ParityReport(reference.description, tolerance)
     runner = OnnxRuntimeRunner(model_path)
     main = next((check for check in engines if check.name == ONNXRUNTIME), None)
     others = [check for check in engines if check is not main]
-    for label, feeds in (cases or parity_cases(inputs)).items():
+    for label, feeds in (cases or parity_cases(inputs, judge)).items():
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
         answers, actual = reference.outputs(feeds), runner.run(feeds)
         expected = dict(zip(actual, answers, strict=True))
@@ -106,7 +120,8 @@ def check_parity(
         _add_to(main, label, expected, actual, tolerance)
         for check in others:
             check.compare(label, feeds, expected, tolerance)
-        case.layers = _compare_layers(model, reference, _one_row(feeds, inputs))
+        first = others if not report.cases else []
+        case.layers = _compare_layers(model, reference, _one_row(feeds, inputs), tolerance, first)
         judge_layers(case, tolerance)
         _keep_goldens(report, label, feeds, expected)
         report.cases.append(case)
@@ -114,6 +129,8 @@ def check_parity(
             report.kept = _kept(feeds, answers, actual)
     if engines and cases is None:
         _compare_values(report, runner, main, others, reference, inputs)
+    if cases is None and report.passed:
+        report.rows = show_rows(runner, inputs, tolerance.relative_l2)
     report.reference = reference.description  # final only now: it may have fallen back to float32
     runner.close()
     report.proofs = [check.proof() for check in engines]
@@ -150,18 +167,17 @@ def _compare_values(
     """Other signs, zeros, large numbers, whole ranges of integers, as far as the model takes them.
 
     Bounds of single elements (atol, rtol) are for the example and do not apply. Where float32 itself is farther off
-    than the tolerance allows, that is the bound. Integer outputs are compared where all inputs are integers: elsewhere
-    they may choose between equals, as top-k does among zeros.
+    than the tolerance allows, that is the bound. Integer outputs that follow from floats are compared where inputs that
+    differ by rounding give the same, and so does ONNX Runtime: elsewhere they may choose between equals, as top-k does
+    among zeros.
     """
-    whole = all(entry.example.dtype.kind in "iub" for entry in inputs)
     for label, feeds in value_cases(inputs).items():
         answers = reference.trial(feeds)
         if answers is None:
             continue
         actual = runner.run(feeds)
-        expected = {
-            name: array for name, array in zip(actual, answers, strict=True) if array.dtype.kind == "f" or whole
-        }
+        steady = _steady(reference, feeds, answers, list(actual.values()))
+        expected = {name: array for name, array, kept in zip(actual, answers, steady, strict=True) if kept}
         bound = _rounding_bound(Tolerance(report.tolerance.relative_l2), reference, feeds, expected, list(actual))
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
         compare_outputs(case, expected, actual, bound)
@@ -173,6 +189,22 @@ def _compare_values(
             report.kept = report.kept or _kept(feeds, answers, actual)
         elif len(expected) == len(actual) and not judge(expected, actual, report.tolerance, label)[0]:
             _keep_goldens(report, label, feeds, expected)
+
+
+def _steady(
+    reference: Reference, feeds: Mapping[str, Array], answers: Sequence[Array], actual: Sequence[Array]
+) -> list[bool]:
+    """Which outputs rounding does not change; float outputs count as steady."""
+    moved = nudged(feeds)
+    if moved is None or all(array.dtype.kind == "f" for array in answers):
+        return [True] * len(answers)
+    again = reference.trial(moved)
+    if again is None:
+        return [array.dtype.kind == "f" for array in answers]
+    return [
+        one.dtype.kind == "f" or (np.array_equal(one, other) and np.array_equal(one, got))
+        for one, other, got in zip(answers, again, actual, strict=True)
+    ]
 
 
 def _rounding_bound(
@@ -192,10 +224,11 @@ def _rounding_bound(
     return replace(tolerance, relative_l2=worst) if worst > tolerance.relative_l2 else tolerance
 
 
-def parity_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
-    """Feeds by label: only the example if all shapes are static, else opt, min, max and odd sizes.
+def parity_cases(inputs: Sequence[InputPlan], judge: Sequence[Mapping[str, Shape]] = ()) -> dict[str, dict[str, Array]]:
+    """Feeds by label: only the example if all shapes are static, else opt, min, max, odd sizes, and those to judge.
 
-    The odd case gives every dynamic axis a different odd size, so that swapped axes are found.
+    The odd case gives every dynamic axis a different odd size, so that swapped axes are found. `judge` has shapes at
+    which the trace is least certain, by input.
     """
     if not any(entry.range.dynamic_axes for entry in inputs):
         return {"example": {entry.name: entry.example for entry in inputs}}
@@ -204,6 +237,11 @@ def parity_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
         feeds = {entry.name: fit_example(entry.example, _case_shape(entry, label)) for entry in inputs}
         if not any(_same_shapes(feeds, other) for other in cases.values()):
             cases[label] = feeds
+    for number, shapes in enumerate(judge, 1):
+        feeds = {entry.name: fit_example(entry.example, shapes[entry.name]) for entry in inputs}
+        small = max(math.prod(shape) for shape in shapes.values()) <= MAX_ELEMENTS
+        if small and not any(_same_shapes(feeds, other) for other in cases.values()):
+            cases[f"size {number}"] = feeds
     return cases
 
 
@@ -218,10 +256,10 @@ def _case_shape(entry: InputPlan, label: str) -> Shape:
         if high == MAX_DIMENSION:
             high = UNBOUNDED_FACTOR * bounds.opt[axis]
         rest = int(np.prod(shape[:axis] + shape[axis + 1 :], dtype=np.int64))
-        high = max(min(high, MAX_ELEMENTS // max(rest, 1)), bounds.opt[axis])
+        high = max(bounds.floor(axis, min(high, MAX_ELEMENTS // max(rest, 1))), bounds.opt[axis])
         if label == "odd":
-            start = low + (high - low) * (position + 1) // (len(bounds.dynamic_axes) + 2)
-            high = odd_size(low, start, high, odd)
+            start = bounds.floor(axis, low + (high - low) * (position + 1) // (len(bounds.dynamic_axes) + 2))
+            high = odd_size(low, start, high, odd, bounds.step_of(axis))
             odd.add(high)
         shape[axis] = high
     return tuple(shape)
@@ -239,9 +277,17 @@ def _one_row(feeds: Mapping[str, Array], inputs: Sequence[InputPlan]) -> dict[st
     }
 
 
-def _compare_layers(model: ModelProto, reference: Reference, feeds: Mapping[str, Array]) -> list[LayerReport]:
+def _compare_layers(
+    model: ModelProto,
+    reference: Reference,
+    feeds: Mapping[str, Array],
+    tolerance: Tolerance,
+    others: Sequence[EngineCheck],
+) -> list[LayerReport]:
     inner = [name for node in model.graph.node for name in node.output if name]
     expected = reference.tensors(feeds, set(inner))
+    for check in others:
+        check.compare_inner(model, feeds, expected, reference.layer, tolerance)
     actual = run_inner(model, feeds, [name for name in inner if name in expected])
     return [
         compare_layer(name, reference.layer(name), expected[name], got)

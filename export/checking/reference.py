@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from onnx import ModelProto
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from rectexport.exporter.base.quiet import quiet
-from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.frontend.arguments import inner_path, program_layout, program_module
+from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
 from rectexport.exporter.graph.inner import run_inner
 from rectexport.exporter.tracing.trace import Traced
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.package.structure import collect
 
 
 class Reference(Protocol):
@@ -98,32 +101,32 @@ def _digest(feeds: Mapping[str, Array]) -> bytes:
 
 def make_reference(source: Source, traced: Traced) -> Reference:
     """The reference for a source: PyTorch in float64, or ONNX Runtime for an ONNX file."""
+    outputs = [value.name for value in traced.model.graph.output]
     if source.kind == "onnx":
-        return OnnxReference(source.model)
-    model = _without_type_checks(source.model.module(check_guards=False)) if source.kind == "program" else source.model
-    return TorchReference(model, traced.program)
-
-
-def _without_type_checks(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Remove a program's assertions about the types of tensors: they say float32, and the reference is float64."""
-    for node in list(module.graph.nodes):
-        if node.target is torch.ops.aten._assert_tensor_metadata.default:
-            module.graph.erase_node(node)
-    module.recompile()
-    return module
+        return OnnxReference(source.model, outputs)
+    # Tracing sets a copy of its own to eval mode.
+    model = program_module(source.model) if source.kind == "program" else source.reference or source.model
+    model = model if source.kind == "program" else in_eval_mode(model)
+    return TorchReference(model, traced.program, traced.structure, outputs)
 
 
 class TorchReference:
     """PyTorch in float64, or in float32 for a model that does not run in float64 because it casts inside.
 
-    Inner tensors come from the exported program, whose nodes have the names of the ONNX tensors.
+    Inner tensors come from the exported program, whose nodes have the names of the ONNX tensors; a node that is called
+    as one of the outputs is another tensor. structure says where the outputs stand in the result, None that all
+    tensors in it are outputs.
     """
 
-    def __init__(self, model: Any, program: Any) -> None:
+    def __init__(
+        self, model: Any, program: Any, structure: Mapping[str, Any] | None = None, outputs: Collection[str] = ()
+    ) -> None:
         with quiet():
-            self._model = copy.deepcopy(model).double()
+            self._model = independent_copy(model).double()
         self._graph = _inner_graph(program) if program is not None else None
+        self._layout = program_layout(program) if program is not None else None
         self._layers = _layer_names(program) if program is not None else {}
+        self._structure, self._names = structure, list(outputs)
         self._dtype = torch.float64
 
     @property
@@ -131,28 +134,32 @@ class TorchReference:
         return "PyTorch, float64" if self._dtype == torch.float64 else "PyTorch, float32"
 
     def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
-        return _flat(self._run(self._model, feeds))
+        return self._flat(self._run(self._model, feeds))
 
     def trial(self, feeds: Mapping[str, Array]) -> list[Array] | None:
-        return _run_or_none(self._model, feeds, self._dtype)
+        return self._run_or_none(self._model, feeds, self._dtype)
 
     def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
         if self._dtype == torch.float32:
             return None
-        return _run_or_none(copy.deepcopy(self._model).float(), feeds, torch.float32)
+        return self._run_or_none(copy.deepcopy(self._model).float(), feeds, torch.float32)
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         if self._graph is None:
             return {}
-        recorder = _Recorder(self._graph, names)
-        self._run(recorder.run, feeds)
+        recorder = _Recorder(self._graph, set(names) - set(self._names))
+        self._run(lambda *tensors: recorder.run(*self._leaves(tensors), enable_io_processing=False), feeds)
         return recorder.found
 
     def inner_names(self) -> set[str]:
-        return set() if self._graph is None else {node.name for node in self._graph.graph.nodes}
+        return set() if self._graph is None else {node.name for node in self._graph.graph.nodes} - set(self._names)
 
     def layer(self, name: str) -> str:
         return self._layers.get(name, name)
+
+    def _leaves(self, tensors: tuple[Tensor, ...]) -> list[Any]:
+        """What the exported graph takes: the tensors, and the constants among its inputs."""
+        return list(tensors) if self._layout is None else pytree.tree_leaves(self._layout.filled(tensors))
 
     def _run(self, call: Callable[..., Any], feeds: Mapping[str, Array]) -> Any:
         """Raises BadInput when the model does not take these feeds."""
@@ -166,25 +173,25 @@ class TorchReference:
             shapes = ", ".join(f"{name} {format_shape(array.shape)}" for name, array in feeds.items())
             raise BadInput(f"PyTorch could not run the model with {shapes}: {_last_line(error)}") from error
 
+    def _run_or_none(self, model: Any, feeds: Mapping[str, Array], dtype: torch.dtype) -> list[Array] | None:
+        try:
+            with torch.no_grad():
+                outputs = self._flat(model(*_tensors(feeds, dtype)))
+        except Exception:  # an index beyond its table, a value that the model asserts against: it does not take them
+            return None
+        return outputs if _finite(outputs) else None
+
+    def _flat(self, results: Any) -> list[Array]:
+        if self._structure is None:
+            return [value.detach().numpy() for value in pytree.tree_leaves(results) if isinstance(value, Tensor)]
+        found = collect(self._structure, results)
+        return [torch.as_tensor(found[name]).detach().numpy() for name in self._names]
+
     def _to_float32(self) -> None:
         self._dtype = torch.float32
         for module in (self._model, self._graph):
             if module is not None:
                 module.float()
-
-
-def _flat(results: Any) -> list[Array]:
-    leaves, _ = torch.utils._pytree.tree_flatten(results)
-    return [value.detach().numpy() for value in leaves if isinstance(value, Tensor)]
-
-
-def _run_or_none(model: Any, feeds: Mapping[str, Array], dtype: torch.dtype) -> list[Array] | None:
-    try:
-        with torch.no_grad():
-            outputs = _flat(model(*_tensors(feeds, dtype)))
-    except Exception:  # an index beyond its table, a value that the model asserts against: it does not take them
-        return None
-    return outputs if _finite(outputs) else None
 
 
 def _finite(outputs: Collection[Array]) -> bool:
@@ -196,8 +203,10 @@ class OnnxReference:
 
     description = "ONNX Runtime on the source file, as stored"
 
-    def __init__(self, model: ModelProto) -> None:
+    def __init__(self, model: ModelProto, outputs: Collection[str] = ()) -> None:
+        """outputs are the traced model's, which may have been given the names of inner tensors of the file."""
         self._model = model
+        self._renamed = set(outputs) - {value.name for value in model.graph.output}
         self._runner = OnnxRuntimeRunner(model.SerializeToString(), optimize=False)
 
     def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
@@ -219,7 +228,7 @@ class OnnxReference:
         return run_inner(self._model, feeds, wanted, optimize=False)
 
     def inner_names(self) -> set[str]:
-        return {name for node in self._model.graph.node for name in node.output}
+        return {name for node in self._model.graph.node for name in node.output} - self._renamed
 
     def layer(self, name: str) -> str:
         return name
@@ -234,9 +243,8 @@ def _inner_graph(program: Any) -> Any:
 def _layer_names(program: Any) -> dict[str, str]:
     names = {}
     for node in program.graph.nodes:
-        stack = node.meta.get("nn_module_stack")
-        path = list(stack.values())[-1][0] if stack else ""
-        names[node.name] = path or node.name
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        names[node.name] = inner_path(stack) or node.name
     return names
 
 

@@ -11,6 +11,8 @@ from rectexport.runtime.base.runner import Array
 
 #: Values this much larger than the example's: sums still fit in float32, saturating arithmetic does not.
 LARGE = 100
+#: About the rounding of float32, relative to an element and for elements near zero.
+ROUNDING = 1e-6
 
 
 def value_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
@@ -27,6 +29,20 @@ def value_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
     if any(array.dtype.kind in "iu" for array in base.values()):
         cases["range"] = {name: _over_range(array, SEED + index) for index, (name, array) in enumerate(base.items())}
     return {label: feeds for label, feeds in cases.items() if not _equal(feeds, base)}
+
+
+def nudged(feeds: Mapping[str, Array]) -> dict[str, Array] | None:
+    """The feeds with every float moved by about its rounding; None where all are integers."""
+    if all(array.dtype.kind != "f" for array in feeds.values()):
+        return None
+    generator = np.random.default_rng(SEED)
+    return {name: _moved(array, generator) if array.dtype.kind == "f" else array for name, array in feeds.items()}
+
+
+def _moved(array: Array, generator: np.random.Generator) -> Array:
+    exact = array.astype(np.float64)
+    step = ROUNDING * generator.uniform(-1, 1, array.shape)
+    return np.asarray(exact + step * (1 + np.abs(exact)), array.dtype)
 
 
 def _negated(array: Array) -> Array:

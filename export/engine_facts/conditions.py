@@ -17,6 +17,11 @@ def padded(node: NodeProto, view: View) -> bool:
     return any(attributes(node).get("pads", []))
 
 
+def not_padded(node: NodeProto, view: View) -> bool:
+    """No padding."""
+    return not padded(node, view)
+
+
 def last_window_left_out(node: NodeProto, view: View) -> bool:
     """The last window of a pool with ceil_mode begins behind the input, or may."""
     values, shape = attributes(node), view.shape(node.input[0])
@@ -90,6 +95,23 @@ def even_size(node: NodeProto, view: View) -> bool:
     return attributes(node).get("size", 1) % 2 == 0
 
 
+def broken_bias(node: NodeProto, view: View) -> bool:
+    """An attribute bias that is no whole number."""
+    bias = attributes(node).get("bias", 1.0)
+    return bool(bias != round(bias))
+
+
+def clips_quantized(node: NodeProto, view: View) -> bool:
+    """Cuts off what a DequantizeLinear gives, at a stored bound that is no whole number of steps."""
+    maker = view.maker(node.input[0])
+    scale = view.constant(maker.input[1]) if maker is not None and maker.op_type == "DequantizeLinear" else None
+    bounds = [view.constant(name) for name in node.input[1:] if name]
+    if scale is None or scale.size != 1:
+        return False
+    steps = [float(bound.reshape(-1)[0] / scale.reshape(-1)[0]) for bound in bounds if bound is not None and bound.size]
+    return any(abs(count - round(count)) > 1e-3 for count in steps)
+
+
 def many(node: NodeProto, view: View) -> bool:
     """A TopK of 3840 and more."""
     count = view.constant(node.input[1])
@@ -103,6 +125,7 @@ def _by_name(conditions: Iterable[Condition]) -> dict[str, Condition]:
 CONDITIONS = _by_name(
     (
         padded,
+        not_padded,
         last_window_left_out,
         dilated,
         weight_of_another_kind,
@@ -114,6 +137,8 @@ CONDITIONS = _by_name(
         nonzero_zero_point,
         integer_bias,
         even_size,
+        broken_bias,
+        clips_quantized,
         many,
     )
 )

@@ -1,13 +1,14 @@
 """Built-in adapters: third-party modules and their replacements. No third-party package is imported.
 
-A key is the class's module and qualified name, with * for any run of characters. Published code is copied from
-repository to repository, so most keys match any module name. The adapter then checks the module's attributes or,
-where several different layers share a name (five are called CReLU), its outputs on random inputs.
+A module is recognized by its answers on random inputs (`probing.py`), whatever its class is called: a replacement is
+taken only where it answers as the module does. Attributes only tell which replacements to try. A module that does not
+run here cannot be compared; RFConv's, whose kernels have to be compiled, is then replaced by its attributes. Any other
+module stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -15,130 +16,177 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from rectexport.exporter.frontend.probing import Probe
 from rectexport.models.layers.crelu import CReLU
+from rectexport.models.layers.geometry import BIAS_MODES, EMPTY, MODES, pair
 from rectexport.models.layers.rectified import RectifiedConv2d
 from rectexport.models.layers.symmetric import SymmetricConv2d, SymmetricPad2d
 from rectexport.models.layers.symmetry import ORDERS, REMAINDERS
-from rectexport.runtime.errors import BadInput
 
 Adapter = Callable[[nn.Module], nn.Module | None]
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """An adapter, and a note for the user about the replacement."""
+    """A replacement of a module.
 
-    function: Adapter
+    note      for the user, beside the replacement
+    deviates  whether the module's own answers differ by a known fault, so that they cannot be the reference
+    """
+
+    module: nn.Module
     note: str = ""
+    deviates: bool = False
 
 
-class MasklessPartialConv2d(RectifiedConv2d):
-    """PartialConv2d called without a mask. [N, C_in, H, W] -> [N, C_out, H_out, W_out].
+@dataclass(frozen=True)
+class LeftAlone:
+    """A module that looks like one of ours and is exported as it stands, with the reason."""
 
-    Raises BadInput when it is given a mask: a partial convolution over holes is another operator.
-    """
-
-    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        if mask is not None:
-            raise BadInput(
-                "PartialConv2d is called with a mask, which makes its factor depend on the data; only the form "
-                "without a mask (partial convolution based padding) can be exported"
-            )
-        return super().forward(input)
+    reason: str
 
 
-def rfconv(module: Any) -> nn.Module | None:
-    """zhanghang1989/RFConv RFConv2d: rectifies the bias too; active with average_mode or padding.
-
-    Raises BadInput for a padding mode other than zeros.
-    """
-    if not hasattr(module, "rectify") or not hasattr(module, "average"):
-        return None  # another class of that name, which searches for dilations
-    if module.padding_mode != "zeros":
-        raise BadInput(f"RFConv2d has padding_mode={module.padding_mode!r}; only 'zeros' can be rectified")
-    mode = "average" if module.average else "sum"
-    return _like(module, RectifiedConv2d, mode=mode, bias_mode="inside")
-
-
-def partialconv(module: Any) -> nn.Module | None:
-    """NVIDIA/partialconv PartialConv2d (also imaginaire's) without a mask: mode "sum", 0 where no tap is valid.
-
-    Raises BadInput when the module returns its mask.
-    """
-    if not hasattr(module, "slide_winsize"):
-        return None
-    if getattr(module, "return_mask", False):
-        raise BadInput(
-            "PartialConv2d with return_mask=True passes masks from layer to layer, so its factor depends on the data; "
-            "only the form without a mask (partial convolution based padding) can be exported"
-        )
-    if module.padding_mode != "zeros":
-        raise BadInput(f"PartialConv2d has padding_mode={module.padding_mode!r}; only 'zeros' can be rectified")
-    return _like(module, MasklessPartialConv2d, mode="sum", bias_mode="after", empty="zero")
-
-
-def elnas(module: Any) -> nn.Module | None:
-    """jamiejyhu/EL-NAS Spconv2d: padding by 1 at a corner, then a convolution with the rest of the padding."""
-    convs = [child for child in module.modules() if isinstance(child, nn.Conv2d)]
-    if len(convs) != 1:
-        return None
-    conv: Any = convs[0]
-    kernel = conv.kernel_size[0]
-    if conv.kernel_size not in ((2, 2), (4, 4)) or conv.padding != (kernel // 2 - 1,) * 2 or conv.dilation != (1, 1):
-        return None
-    with torch.device("meta"):
-        new = SymmetricConv2d(
-            conv.in_channels,
-            conv.out_channels,
-            kernel,
-            conv.stride,
-            conv.groups,
-            conv.bias is not None,
-            order="elnas",
-            remainder="error",
-        )
-    new.weight, new.bias = conv.weight, conv.bias
-    return _first_alike(module, [new], [(1, conv.in_channels, 5, 6)])
-
-
-def symmetric_pad(module: nn.Module) -> nn.Module | None:
-    """The widely copied SymmetricPad2d, known by its outputs: others of that name mirror, or pad all channels alike."""
-    candidates = (SymmetricPad2d(*choice) for choice in product((2, 4), reversed(ORDERS), reversed(REMAINDERS[:2])))
-    return None if _owns_tensors(module) else _first_alike(module, candidates, [(1, 11, 5, 6), (2, 8, 4, 3)])
-
-
-def crelu(module: nn.Module) -> nn.Module | None:
-    """A CReLU, known by its outputs: other classes of that name clip, or work on complex numbers."""
-    inner = [child for child in module.modules() if child is not module]
-    activations: list[Callable[[Tensor], Tensor]] = [F.relu, *inner]
-    candidates = [CReLU(activation, dim) for activation in activations for dim in (1, -1)]
-    return None if _owns_tensors(module) else _first_alike(module, candidates, [(2, 3, 4, 5), (1, 4, 6, 7)])
-
-
-_RFCONV_NOTE = (
-    "exported as defined in the paper; RFConv's own code deviates: it miscounts taps with dilation for kernel sizes "
-    "other than 3, gives NaN where no tap is valid, and on a CPU rectifies only the first N·C_in planes"
+_RFCONV = (
+    "RFConv's own code deviates: it miscounts taps with dilation for kernel sizes other than 3, gives NaN where no tap "
+    "is valid, and on a CPU rectifies only the first N·C_in planes"
 )
-
-#: Class -> how to replace it.
-BUILT_IN: dict[str, Adaptation] = {
-    "rfconv.*RFConv2d": Adaptation(rfconv, _RFCONV_NOTE),
-    "encoding.*RFConv2d": Adaptation(rfconv, _RFCONV_NOTE),
-    "*.PartialConv2d": Adaptation(partialconv, "exact, but for the 1e-8 (imaginaire: 1e-6) in its denominator"),
-    "*.Spconv2d": Adaptation(elnas),
-    "*.SpConv2d": Adaptation(elnas),
-    "*.SymmetricPad2d": Adaptation(symmetric_pad),
-    "*.CReLU": Adaptation(crelu),
-    "*.CRelu": Adaptation(crelu),
-    "*.ConcatReLU": Adaptation(crelu),
-    "*.ConcatenatedReLU": Adaptation(crelu),
-}
+_NOT_RUN = f"it does not run here and could not be compared; exported as defined in the paper; {_RFCONV}"
+_PLANES = "exported as defined in the paper: the module rectifies only the first N·C_in planes of its output"
+_NANS = "exported as defined in the paper: the module gives NaN where no tap is valid"
+_GEOMETRY = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 
 
-def _like(module: Any, kind: type[RectifiedConv2d], **options: str) -> nn.Module:
+def recognize(module: nn.Module) -> Adaptation | LeftAlone | None:
+    """What takes the place of a third-party module; None for one that has nothing to do with our layers."""
+    if _owns_weight(module):
+        return _convolution(module)
+    if any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
+        return None
+    convs = [child for child in module.modules() if isinstance(child, nn.Conv2d)]
+    if len(convs) == 1:
+        return _symmetric(module, convs[0]) if _only_parameters_of(module, convs[0]) else None
+    return None if any(True for _ in (*module.parameters(), *module.buffers())) else _elementwise(module)
+
+
+def _owns_weight(module: nn.Module) -> bool:
+    weight = module._parameters.get("weight")
+    return isinstance(weight, nn.Parameter) and not is_lazy(weight) and weight.dim() == 4
+
+
+def _only_parameters_of(module: nn.Module, conv: nn.Module) -> bool:
+    own = {id(value) for value in (*conv.parameters(), *conv.buffers())}
+    return all(id(value) in own for value in (*module.parameters(), *module.buffers()))
+
+
+def _convolution(module: Any) -> Adaptation | LeftAlone | None:
+    """A convolution with a forward of its own: rectified, symmetric, or something else.
+
+    Its parameters must be those of a convolution: a module that has others computes more.
+    """
+    if not all(hasattr(module, name) for name in _GEOMETRY) or set(module._parameters) - {"weight", "bias"}:
+        return None
+    if isinstance(module, nn.Conv2d) and _runs_as_conv2d(type(module)):
+        return None
+    rfconv = hasattr(module, "rectify") and hasattr(module, "average")
+    marked = rfconv or hasattr(module, "slide_winsize")
+    try:
+        kernel, stride, dilation = (pair(getattr(module, name), name) for name in ("kernel_size", "stride", "dilation"))
+        probe = Probe(module, _shapes(module.in_channels, kernel, stride, dilation))
+        if not probe.answers:
+            return _not_compared(module, rfconv)
+        plain = _plain(module)
+        if not marked and probe.agrees(plain):
+            return None
+        return (
+            _rectified(module, probe, rfconv)
+            or _symmetric_of(module, probe)
+            or (
+                LeftAlone("its answers are those of no convolution of ours")
+                if marked and not probe.agrees(plain)
+                else None
+            )
+        )
+    except (TypeError, ValueError):  # attributes of those names that are no convolution's
+        return None
+
+
+def _runs_as_conv2d(kind: type[nn.Conv2d]) -> bool:
+    return kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward
+
+
+def _not_compared(module: Any, rfconv: bool) -> Adaptation | LeftAlone | None:
+    if not rfconv:
+        return None
+    if getattr(module, "padding_mode", "zeros") != "zeros":
+        return LeftAlone(f"it does not run here, and its padding_mode is {module.padding_mode!r}: no zeros to rectify")
+    mode = "average" if module.average else "sum"
+    return Adaptation(_like(module, mode=mode, bias_mode="inside"), _NOT_RUN, deviates=True)
+
+
+def _shapes(
+    channels: int, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Inputs with corners, edges and interior; with fewer rows and columns than the kernel spans; of one pixel."""
+    spans = [step * (taps - 1) + 1 for step, taps in zip(dilation, kernel, strict=True)]
+    yield 2, channels, spans[0] + 2, spans[1] + 3
+    yield 3, channels, 2 * spans[0] + stride[0], 2 * spans[1] + stride[1] + 1
+    yield 1, channels, max(spans[0] - 1, 1), max(spans[1] // 2, 1)
+    yield 1, channels, 1, 1
+
+
+def _plain(module: Any, bias: bool = True) -> Callable[[Tensor], Tensor]:
+    def call(value: Tensor) -> Tensor:
+        weight, shift = module.weight.to(value.dtype), module.bias if bias else None
+        shift = None if shift is None else shift.to(value.dtype)
+        return F.conv2d(value, weight, shift, module.stride, module.padding, module.dilation, module.groups)
+
+    return call
+
+
+def _rectified(module: Any, probe: Probe, rfconv: bool) -> Adaptation | None:
+    if getattr(module, "padding_mode", "zeros") != "zeros":
+        return None
+    options = [
+        {"mode": mode, "bias_mode": bias, "empty": empty} for empty, bias, mode in product(EMPTY, BIAS_MODES, MODES)
+    ]
+    for chosen in options:
+        new = _like(module, **chosen)
+        if probe.agrees(new):
+            how = ", ".join(f"{name} {value!r}" for name, value in chosen.items())
+            return Adaptation(new, how if probe.finite else f"{how}; {_NANS}", deviates=not probe.finite)
+    if not rfconv or module.in_channels == module.out_channels:
+        return None
+    for chosen in options:
+        new = _like(module, **chosen)
+        if probe.agrees(_first_planes(module, new)):
+            return Adaptation(new, _PLANES if probe.finite else f"{_PLANES}; {_NANS}", deviates=True)
+    return None
+
+
+def _first_planes(module: Any, rectified: nn.Module) -> Callable[[Tensor], Tensor]:
+    """RFConv's answer on a CPU: its kernel counts planes of the input, and leaves later ones of the output plain."""
+
+    def call(value: Tensor) -> Tensor:
+        answer, full = _plain(module)(value), _in(rectified, value)
+        planes = value.shape[0] * value.shape[1]
+        flat = answer.flatten(0, 1).clone()
+        flat[:planes] = full.flatten(0, 1)[:planes]
+        return flat.view_as(answer)
+
+    return call
+
+
+def _in(module: nn.Module, value: Tensor) -> Tensor:
+    parameters = {key: entry.to(value.dtype) for key, entry in module.named_parameters()}
+    answer: Tensor = torch.func.functional_call(module, parameters, (value,))
+    return answer
+
+
+def _like(module: Any, **options: str) -> nn.Module:
     """A rectified convolution that shares the window and the parameters of another convolution."""
-    new = kind(
+    new = RectifiedConv2d(
         module.in_channels,
         module.out_channels,
         module.kernel_size,
@@ -154,27 +202,47 @@ def _like(module: Any, kind: type[RectifiedConv2d], **options: str) -> nn.Module
     return new
 
 
-def _owns_tensors(module: nn.Module) -> bool:
-    return any(True for _ in (*module.parameters(), *module.buffers()))
-
-
-def _first_alike(
-    module: nn.Module, candidates: Iterable[nn.Module], shapes: Iterable[tuple[int, ...]]
-) -> nn.Module | None:
-    """The first candidate whose outputs on random inputs equal the module's; None also when the module fails."""
-    dtype = next((entry.dtype for entry in module.parameters()), torch.float32)
-    generator = torch.Generator().manual_seed(0)
-    probes = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
-    with torch.no_grad():
-        try:
-            expected = [module(probe.clone()) for probe in probes]
-        except Exception:  # third-party code may raise anything; this module does not take real images
-            return None
-        for candidate in candidates:
-            if all(_equal(candidate(probe), answer) for probe, answer in zip(probes, expected, strict=True)):
-                return candidate
+def _symmetric_of(module: Any, probe: Probe) -> Adaptation | None:
+    """A convolution with an even kernel over symmetric padding."""
+    kernel = pair(module.kernel_size, "kernel_size")
+    if kernel not in ((2, 2), (4, 4)):
+        return None
+    for order, remainder in product(reversed(ORDERS), ("error", *reversed(REMAINDERS[:2]))):
+        if remainder == "error" and module.in_channels % 4:
+            continue
+        with torch.device("meta"):
+            new = SymmetricConv2d(
+                module.in_channels,
+                module.out_channels,
+                kernel[0],
+                module.stride,
+                module.groups,
+                module.bias is not None,
+                order=order,
+                remainder=remainder,
+            )
+        new.weight, new.bias = module.weight, module.bias
+        if probe.agrees(new):
+            return Adaptation(new)
     return None
 
 
-def _equal(one: Tensor, other: Any) -> bool:
-    return isinstance(other, Tensor) and one.shape == other.shape and torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+def _symmetric(module: nn.Module, conv: nn.Conv2d) -> Adaptation | None:
+    """A module that pads, then convolves by its only convolution, as EL-NAS's Spconv2d does."""
+    if conv is module or conv.kernel_size not in ((2, 2), (4, 4)) or conv.dilation != (1, 1) or not _owns_weight(conv):
+        return None
+    return _symmetric_of(conv, Probe(module, [(1, conv.in_channels, 5, 6), (2, conv.in_channels, 7, 4)]))
+
+
+def _elementwise(module: nn.Module) -> Adaptation | None:
+    """A module without parameters: a CReLU, around an activation of its own perhaps, or a SymmetricPad2d."""
+    inner = [child for child in module.modules() if child is not module]
+    probe = Probe(module, [(2, 3, 4, 5), (1, 4, 6, 7), (1, 11, 5, 6), (2, 8, 4, 3)])
+    if not probe.answers or all(answer.shape == value.shape for value, answer in probe.answers):
+        return None
+    activations: list[Callable[[Tensor], Tensor]] = [F.relu, *inner]
+    candidates: list[nn.Module] = [CReLU(activation, dim) for activation in activations for dim in (1, -1)]
+    if not inner:
+        choices = product((2, 4), reversed(ORDERS), reversed(REMAINDERS[:2]))
+        candidates += [SymmetricPad2d(*choice) for choice in choices]
+    return next((Adaptation(candidate) for candidate in candidates if probe.agrees(candidate)), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rectexport.exporter.base.options import ShapeOptions
+from rectexport.exporter.frontend.arguments import forward_names, parameters_of
 from rectexport.exporter.frontend.source import Source
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import (
@@ -23,6 +24,7 @@ from rectexport.runtime.base.shapes import (
     format_shape,
     parse_shape_flags,
     resolve_names,
+    with_multiples,
 )
 from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput, UsageError
@@ -35,11 +37,15 @@ MAX_EXAMPLE, MAX_EXAMPLE_BYTES = 1 << 30, 1 << 30
 
 @dataclass(frozen=True)
 class InputPlan:
-    """One input: an example to trace and test with, and the shapes it may take."""
+    """One input: an example to trace and test with, the shapes it may take, and names of its axes where they are known.
+
+    Without names, an input of rank 4 is [batch, channels, height, width].
+    """
 
     name: str
     example: Array
     range: ShapeRange
+    axes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,7 @@ def plan_inputs(source: Source, options: ShapeOptions) -> ModelInputs:
     Raises UsageError for flags that contradict each other or leave a shape open, and BadInput for a file of
     inputs that does not fit the model.
     """
-    flags = {
-        name: parse_shape_flags(getattr(options, name), flag_name(name)) for name in ("input", "min", "opt", "max")
-    }
+    flags = _parsed(options)
     loaded = load_npz(options.load) if options.load else None
     names = _names(source, flags, loaded)
     resolved = {name: resolve_names(entries, names, flag_name(name)) for name, entries in flags.items()}
@@ -78,13 +82,24 @@ def plan_inputs(source: Source, options: ShapeOptions) -> ModelInputs:
     return ModelInputs(plans)
 
 
+def input_names(source: Source, options: ShapeOptions) -> list[str]:
+    """The names of the inputs, in order. Raises UsageError as `plan_inputs` does."""
+    return _names(source, _parsed(options), load_npz(options.load) if options.load else None)
+
+
+def _parsed(options: ShapeOptions) -> dict[str, dict[str | None, ShapeFlag]]:
+    fields = ("input", "min", "opt", "max", "multiple")
+    return {name: parse_shape_flags(getattr(options, name), flag_name(name)) for name in fields}
+
+
 def flag_name(option: str) -> str:
     """The flag that sets a field of ShapeOptions, for error messages."""
-    return "--input" if option == "input" else f"--{option}-shapes"
+    return {"input": "--input", "multiple": "--multiple-of"}.get(option, f"--{option}-shapes")
 
 
 def random_input(shape: Shape, dtype: str, seed: int = SEED) -> Array:
-    """A seeded array of `shape`: standard normal for float types, 0 or 1 for integer types.
+    """A seeded array of `shape`: standard normal for float types, the whole range of integers of 8 bits, as pixels
+    have; 0 or 1 for longer integers, which may be indices into a table.
 
     Raises BadInput for more than MAX_EXAMPLE elements or MAX_RANK axes, which only a damaged or hostile model has.
     """
@@ -94,6 +109,9 @@ def random_input(shape: Shape, dtype: str, seed: int = SEED) -> Array:
     generator = np.random.default_rng(seed)
     if np.dtype(dtype).kind == "f":
         return generator.standard_normal(shape).astype(dtype)
+    if dtype in ("uint8", "int8"):
+        ends = np.iinfo(dtype)
+        return generator.integers(ends.min, ends.max, shape, dtype=dtype, endpoint=True)
     return generator.integers(0, 2, shape).astype(dtype)
 
 
@@ -109,21 +127,38 @@ def _names(
 ) -> list[str]:
     if source.input_names:
         return source.input_names
-    given = [name for entries in flags.values() for name in entries if name is not None]
-    if given or loaded:
-        return list(dict.fromkeys([*given, *(loaded or ())]))
+    given = {name: flag_name(flag) for flag, entries in flags.items() for name in entries if name is not None}
+    given |= {name: "--inputs" for name in loaded or () if name not in given}
+    parameters = parameters_of(source.model)
+    if given and not source.example_inputs:
+        if parameters is None or any(entry.kind in (entry.VAR_POSITIONAL, entry.VAR_KEYWORD) for entry in parameters):
+            return list(given)
+        if len(given) == len(parameters) == 1 and _is_torchs_own(source.model):
+            return list(given)
+        return _chosen(source, given, parameters)
     count = len(source.example_inputs) if source.example_inputs else 1
     return forward_names(source.model, count)
 
 
-def forward_names(model: Any, count: int) -> list[str]:
-    """Names of the first `count` arguments of forward(), or input_0, input_1, … where they have none."""
-    try:
-        parameters = list(inspect.signature(model.forward).parameters.values())
-    except (AttributeError, TypeError, ValueError):
-        parameters = []
-    named = [entry.name for entry in parameters if entry.kind is entry.POSITIONAL_OR_KEYWORD]
-    return [named[i] if i < len(named) else f"input_{i}" for i in range(count)]
+def _is_torchs_own(model: Any) -> bool:
+    """Whether forward is one of torch's, as a Sequential's: then the name of its parameter is not the user's."""
+    return str(getattr(type(model).forward, "__module__", "")).startswith("torch.")
+
+
+def _chosen(source: Source, given: Mapping[str, str], parameters: Sequence[inspect.Parameter]) -> list[str]:
+    """Those parameters of forward that flags name, in forward's order; `given` has the flag of each name.
+
+    Raises UsageError for a name that forward lacks, and where one without a default is left out.
+    """
+    known = [entry.name for entry in parameters]
+    for name, flag in given.items():
+        if name not in known:
+            raise UsageError(f"{flag}: no input {name!r}; forward of {source.name} takes {', '.join(known)}")
+    for entry in parameters:
+        if entry.name not in given and entry.default is entry.empty:
+            wanted = f"give its shape with --input {entry.name}:1x3x224x224"
+            raise UsageError(f"{source.name}: forward also takes {entry.name}; {wanted}")
+    return [name for name in known if name in given]
 
 
 def _plan_one(
@@ -134,6 +169,7 @@ def _plan_one(
     loaded: Mapping[str, Array] | None,
 ) -> InputPlan:
     example = _known_example(source, index, name, loaded)
+    dtype = _dtype(source, name, flags, example)
     wanted = flags["opt"] or flags["input"]
     if wanted is None and example is None:
         wanted = flags["max"] or flags["min"] or _default_flag(source, name)
@@ -144,12 +180,28 @@ def _plan_one(
     opt = wanted.shape if wanted else example.shape  # type: ignore[union-attr]
     low, high = flags["min"], flags["max"]
     bounds = check_range(name, low.shape if low else opt, opt, high.shape if high else opt)
+    if flags["multiple"]:
+        bounds = with_multiples(name, bounds, flags["multiple"].shape, flag_name("multiple"))
     if example is None:
-        example = random_input(opt, wanted.dtype if wanted else "float32", SEED + index)
+        draw = source.drawn.get(name)
+        example = draw(opt) if draw else random_input(opt, dtype, SEED + index)
     elif len(example.shape) != len(opt):
         asked, rank = f"{format_shape(opt)} has rank {len(opt)}", len(example.shape)
         raise UsageError(f"input {name}: {asked}, its example {list(example.shape)} has rank {rank}")
-    return InputPlan(name, fit_example(example, opt), bounds)
+    return InputPlan(name, fit_example(example, opt), bounds, tuple(source.axes.get(name, ())))
+
+
+def _dtype(source: Source, name: str, flags: Mapping[str, ShapeFlag | None], example: Array | None) -> str:
+    """The input's dtype. Raises UsageError where a flag, the example and the model do not agree on it."""
+    asked = next((flag.dtype for flag in flags.values() if flag is not None and flag.typed), None)
+    fixed = source.input_dtypes.get(name) or None
+    found = example.dtype.name if example is not None else None
+    if fixed is not None and found not in (None, fixed):
+        raise BadInput(f"input {name}: {source.name} takes {fixed}, its example is {found}; cast the array to {fixed}")
+    known, owner = (fixed, source.name) if fixed is not None else (found, "its example")
+    if asked is not None and known not in (None, asked):
+        raise UsageError(f"input {name}: {asked} is asked for, but {owner} has {known}; leave the type out")
+    return asked or known or "float32"
 
 
 def _known_example(source: Source, index: int, name: str, loaded: Mapping[str, Array] | None) -> Array | None:
@@ -163,6 +215,8 @@ def _known_example(source: Source, index: int, name: str, loaded: Mapping[str, A
 
 
 def _default_flag(source: Source, name: str) -> ShapeFlag:
+    if name in source.default_shapes:
+        return ShapeFlag(name, source.default_shapes[name])
     if source.default_shape is None:
         raise UsageError(f"{source.name}: the shape of its input is not known; give it with --input {name}:1x3x224x224")
     return ShapeFlag(name, source.default_shape)

@@ -1,33 +1,39 @@
-"""Load a model file: our checkpoint, weights with an arch, .pt2, TorchScript, a trusted pickle, ONNX, safetensors."""
+"""Load a model file: our checkpoint, weights of a named network, .pt2, TorchScript, a trusted pickle, ONNX."""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import rectexport.models.layers.ops  # noqa: F401  a saved program may call our ops
 from rectexport.exporter.base.options import LoadOptions
 from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.arguments import program_layout, tensor_types
 from rectexport.exporter.frontend.inputs import random_input
 from rectexport.exporter.frontend.model_file import check_model_file
 from rectexport.exporter.frontend.onnx_file import numeric_type, read_onnx
 from rectexport.exporter.frontend.program_archive import check_program_archive
-from rectexport.exporter.frontend.source import Source, unwrapped
+from rectexport.exporter.frontend.source import Source, in_eval_mode, unwrapped
 from rectexport.exporter.frontend.torchscript_archive import check_torchscript_archive
+from rectexport.exporter.frontend.weights.own_code import own_imports
+from rectexport.exporter.frontend.weights.shards import read_index
+from rectexport.exporter.frontend.weights.state_dict import from_weights, own_network, pickled_module
 from rectexport.models import checkpoint as checkpoints
-from rectexport.models.loading.weights import clean_state_dict, closest_arch, load_weights
+from rectexport.models.loading.inert import Inert, load_inert
+from rectexport.models.loading.weight_sets import find_sets
 from rectexport.models.rectify import rectify
-from rectexport.models.registry import create_model, model_entry, model_names
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.reading import open_regular
 from rectexport.runtime.base.texts import brief, summary
-from rectexport.runtime.errors import BadInput, RectexportError, UsageError
+from rectexport.runtime.errors import BadInput, Option, RectexportError, UsageError
 from rectexport.runtime.package.archives import MAX_ENTRIES, check_archive
 
 #: Most bytes of the header of a .safetensors file.
@@ -35,12 +41,16 @@ MAX_HEADER = 16 << 20
 _DEFAULTS = LoadOptions()
 
 
-def load_source(path: Path, options: LoadOptions = _DEFAULTS) -> Source:
+def load_source(path: Path | None, options: LoadOptions = _DEFAULTS) -> Source:
     """Load a model file of any supported kind; nothing is unpickled unless trust_pickle is set.
 
-    Raises BadInput that names the file and what is wrong with it, and UsageError for options that do not fit.
+    Without a path it is the user's own network of `options.model`, with the weights that its code gives it. Raises
+    BadInput that names the file and what is wrong with it, and UsageError for options that do not fit.
     """
-    check_model_file(path, options.arch)
+    if path is None:
+        source = own_network(options)
+        return _rectified(source) if options.rectify_model else source
+    path = check_model_file(path, options.arch)
     try:
         source = _loader(path)(path, options)
         return _rectified(source) if options.rectify_model else source
@@ -68,6 +78,8 @@ def _loader(path: Path) -> Callable[[Path, LoadOptions], Source]:
         return _load_onnx
     if path.suffix == ".safetensors":
         return _load_safetensors
+    if path.suffix == ".json":
+        return _load_shards
     if zipfile.is_zipfile(path) or _starts_as_zip(path):
         return _zip_loader(path)
     return _load_torch
@@ -89,32 +101,55 @@ def _load_torch(path: Path, options: LoadOptions) -> Source:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not options.trust_pickle or not _is_pickle(path):
-            raise BadInput(_pickle_message(path, error)) from None
+            return _load_inert(path, options, _pickle_message(path, error))
         value = _unpickle(path)
     except Exception as error:
         raise BadInput(f"{path}: not a file that torch.load reads, or a damaged one: {summary(error)}") from None
     return _from_value(path, value, options)
 
 
+def _load_inert(path: Path, options: LoadOptions, fault: str) -> Source:
+    """The weights of a file that holds other objects too, none of which is made. Raises BadInput(fault) without."""
+    if not _starts_as_zip(path):
+        raise BadInput(fault)
+    try:
+        value, unknown = load_inert(path)
+    except Exception:  # what weights_only refuses for another reason
+        raise BadInput(fault) from None
+    network = options.model or options.arch
+    if checkpoints.is_checkpoint(value) or not find_sets(value) or (network is None and isinstance(value, Inert)):
+        raise BadInput(fault)
+    source = from_weights(path, value, options)
+    left = f"objects of {len(unknown)} classes in the file were not made: {', '.join(unknown[:3])}"
+    return replace(source, remarks=[*source.remarks, left + (", …" if len(unknown) > 3 else "")])
+
+
 def _from_value(path: Path, value: Any, options: LoadOptions) -> Source:
     value = unwrapped(value)
-    if isinstance(value, nn.Module):
-        return Source("module", value.float().eval(), f"pickled {type(value).__name__}", path)
     if checkpoints.is_checkpoint(value):
         return _from_checkpoint(path, value, options)
-    if isinstance(value, Mapping):
-        return _from_state_dict(path, value, options)
+    if options.model is None and (found := pickled_module(value, options.weights)) is not None:
+        module, remarks = found
+        return Source("module", in_eval_mode(module.float()), f"pickled {type(module).__name__}", path, remarks=remarks)
+    if isinstance(value, Mapping | nn.Module):
+        return from_weights(path, value, options)
     raise BadInput(f"{path}: holds a {type(value).__name__}, expected a checkpoint, a state_dict or a module")
 
 
 def _from_checkpoint(path: Path, value: Mapping[str, Any], options: LoadOptions) -> Source:
     model = checkpoints.build(value, str(path))
     arch = value["arch"]
+    for name in ("model", "weights"):
+        if getattr(options, name) is not None:
+            raise UsageError(Option(name, getattr(options, name)), f": {path} is a checkpoint of {arch}; leave it out")
+    if options.rectified is not None:
+        flag = Option("rectified" if options.rectified else "plain")
+        raise UsageError(flag, f": {path} is a checkpoint of {arch}, which records that; leave it out")
     if options.arch not in (None, arch):
         raise UsageError(f"--arch {options.arch}: {path} is a checkpoint of {arch}; leave --arch out")
     return Source(
         "module",
-        model,
+        in_eval_mode(model),
         f"checkpoint of {arch}",
         path,
         example_inputs=(value["example_input"].numpy(),),
@@ -129,34 +164,42 @@ def _bound(path: Path, name: object, value: Any) -> float:
     return float(value)
 
 
-def _from_state_dict(path: Path, value: Mapping[str, Any], options: LoadOptions) -> Source:
-    tensors = clean_state_dict(value, str(path))
-    if options.arch is None:
-        name, share = closest_arch(tensors)
-        hint = f"; its keys look like --arch {name}" if share > 0.5 else f"; known: {', '.join(model_names())}"
-        raise UsageError(f"{path}: holds weights only; say which network they belong to with --arch NAME{hint}")
-    model = create_model(options.arch, num_classes=_count_classes(options.arch, tensors))
-    load_weights(model, tensors, str(path), options.arch)
-    shape = (1, *model_entry(options.arch).input_shape)
-    return Source("module", model.eval(), f"weights of {options.arch}", path, default_shape=shape)
-
-
-def _count_classes(arch: str, tensors: Mapping[str, Tensor]) -> int | None:
-    """Number of classes of the file's classifier, so that a fine-tuned head loads; None for a file without one."""
-    with torch.device("meta"):
-        keys = [key for key in create_model(arch).state_dict() if key.endswith(".weight")]
-    last = tensors.get(keys[-1])
-    return int(last.shape[0]) if last is not None and last.dim() in (2, 4) else None
-
-
 def _load_safetensors(path: Path, options: LoadOptions) -> Source:
+    return from_weights(path, _read_safetensors(path), options)
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
     safetensors = require("safetensors.torch")
     _check_safetensors(path)
     try:
-        tensors = safetensors.load_file(path)
+        tensors: Mapping[str, Any] = safetensors.load_file(path)
     except Exception as error:
         raise BadInput(f"{path}: not a readable .safetensors file: {summary(error)}") from None
-    return _from_state_dict(path, tensors, options)
+    return tensors
+
+
+def _load_shards(path: Path, options: LoadOptions) -> Source:
+    tensors: dict[str, Any] = {}
+    for shard, names in read_index(path).items():
+        value = _read_shard(shard)
+        for name in names:
+            if not isinstance(value.get(name), Tensor):
+                raise BadInput(f"{path}: {shard.name} has no tensor {name!r:.200}, which the index says it holds")
+            tensors[name] = value[name]
+    return from_weights(path, tensors, options)
+
+
+def _read_shard(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    check_archive(path)
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BadInput(f"{path}: not a file of weights, or a damaged one: {summary(error)}") from None
+    if not isinstance(value, Mapping):
+        raise BadInput(f"{path}: holds a {type(value).__name__}, expected a state_dict")
+    return value
 
 
 def _check_safetensors(path: Path) -> None:
@@ -183,19 +226,23 @@ def _load_program(path: Path, options: LoadOptions) -> Source:
             program = torch.export.load(path)
     except Exception as error:
         raise BadInput(f"{path}: not a .pt2 that torch {torch.__version__} loads: {summary(error)}") from None
-    examples = program.example_inputs[0] if program.example_inputs else None
-    names = list(program.graph_signature.user_inputs)
-    if examples is not None and not all(isinstance(value, Tensor) for value in examples):
-        raise BadInput(f"{path}: every input must be a tensor")
+    try:
+        names, dtypes = list(program_layout(program).names), tensor_types(program)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+    examples = program.example_inputs and [
+        v for v in pytree.tree_leaves(program.example_inputs) if isinstance(v, Tensor)
+    ]
     arrays = None if examples is None else tuple(value.detach().numpy() for value in examples)
-    return Source("program", program, "torch.export program", path, names, arrays)
+    types = dict(zip(names, dtypes, strict=True))
+    return Source("program", program, "torch.export program", path, names, arrays, input_dtypes=types)
 
 
 def _load_torchscript(path: Path, options: LoadOptions) -> Source:
     if not options.trust_pickle:
         check_torchscript_archive(path)
     try:
-        model = torch.jit.load(path, map_location="cpu").float().eval()
+        model = in_eval_mode(torch.jit.load(path, map_location="cpu").float())
     except Exception as error:
         fault = f"not a TorchScript file that torch {torch.__version__} loads: {summary(error)}"
         raise BadInput(f"{path}: {fault}") from None
@@ -215,12 +262,15 @@ def _load_onnx(path: Path, options: LoadOptions) -> Source:
     examples = None
     if known:
         examples = tuple(random_input(tuple(shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
-    return Source("onnx", model, "ONNX file", path, [value.name for value in values], examples)
+    names = [value.name for value in values]
+    types = dict(zip(names, dtypes, strict=True))
+    return Source("onnx", model, "ONNX file", path, names, examples, input_dtypes=types)
 
 
 def _unpickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        with own_imports():
+            return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
         raise BadInput(
             f"{path}: could not be unpickled: {summary(error)}; the module's own code must be importable here"

@@ -7,7 +7,8 @@ operator          inputs      attributes              definition
 RectificationMap  x, y        window, numerator       r [1, 1, H_out, W_out] float32 = numerator / v, and 0 where v = 0;
                                                       v[h, w] counts the taps of y's window that lie inside x
 Rectify           y, x, bias  window, numerator,      z = r·y + bias, y = conv(x) with this window; without bias where
-                              empty_bias              v = 0 if empty_bias is 0
+                              empty_bias, biased      v = 0 if empty_bias is 0. biased (0 if left out): y has the bias
+                              already, z = r·(y − bias) + bias
 SymmetricPad      x           splits, pads            y [N, C, H + k − 1, W + k − 1]: four contiguous channel groups of
                                                       `splits` channels, zero-padded by (top, left, bottom, right) in
                                                       the 16 `pads`
@@ -48,10 +49,6 @@ RANDOM = (
 LEAST_OPSET = 18
 
 _WINDOW = "kernel_shape, strides, pads, dilations"
-_PASS_WINDOW = (
-    "kernel_shape: ints = @kernel_shape, strides: ints = @strides, pads: ints = @pads, "
-    "dilations: ints = @dilations, numerator: int = @numerator"
-)
 
 # Taps of an axis: tap i of output o reads start + i*d with start = o*stride - pad. ceil(-start/d) taps read below 0,
 # and floor((size - 1 - start)/d) + 1 read below `size`; both are clamped to 0..kernel. ONNX divides integers towards
@@ -78,8 +75,8 @@ _AXIS_TAPS = """
   taps_{a} = Max (inside_{a}, zero)
 """
 
-_RECTIFICATION_MAP = f"""
-RectificationMap <{_WINDOW}, numerator> (x, y) => (r) {{
+#: r, as `factors`. Part of both bodies, because TensorRT resolves attribute references of one level only.
+_FACTORS = f"""
   in_size = Shape <start = 2, end = 4> (x)
   out_size = Shape <start = 2, end = 4> (y)
   kernel = Constant <value_ints: ints = @kernel_shape> ()
@@ -103,13 +100,18 @@ RectificationMap <{_WINDOW}, numerator> (x, y) => (r) {{
   total_float = Cast <to = 1> (total)
   ratio = Div (total_float, taps_float)
   zero_float = Cast <to = 1> (zero)
-  r = Where (empty, zero_float, ratio)
+  factors = Where (empty, zero_float, ratio)
+"""
+
+_RECTIFICATION_MAP = f"""
+RectificationMap <{_WINDOW}, numerator> (x, y) => (r) {{
+{_FACTORS.replace("factors =", "r =")}
 }}
 """
 
 _RECTIFY = f"""
-Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
-  factors = rectexport.RectificationMap <{_PASS_WINDOW}> (x, y)
+Rectify <{_WINDOW}, numerator, empty_bias, biased: int = 0> (y, x, bias) => (z) {{
+{_FACTORS}
   r = CastLike (factors, y)
   scaled = Mul (y, r)
   channel_shape = Constant <value_ints = [1, -1, 1, 1]> ()
@@ -119,15 +121,19 @@ Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
   covered = Cast <to = 9> (factors)
   shown = Or (everywhere, covered)
   mask = CastLike (shown, y)
-  masked = Mul (shift, mask)
+  held = Constant <value_int: int = @biased> ()
+  share = CastLike (held, y)
+  taken = Mul (r, share)
+  added = Sub (mask, taken)
+  masked = Mul (shift, added)
   z = Add (scaled, masked)
 }}
 """
 
 #: The same for y in half precision: factors are exact in float32 only (49/20), so it computes in float32.
 _RECTIFY_IN_FLOAT32 = f"""
-Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
-  factors = rectexport.RectificationMap <{_PASS_WINDOW}> (x, y)
+Rectify <{_WINDOW}, numerator, empty_bias, biased: int = 0> (y, x, bias) => (z) {{
+{_FACTORS}
   y_float = Cast <to = 1> (y)
   scaled = Mul (y_float, factors)
   channel_shape = Constant <value_ints = [1, -1, 1, 1]> ()
@@ -138,7 +144,11 @@ Rectify <{_WINDOW}, numerator, empty_bias> (y, x, bias) => (z) {{
   covered = Cast <to = 9> (factors)
   shown = Or (everywhere, covered)
   mask = Cast <to = 1> (shown)
-  masked = Mul (shift_float, mask)
+  held = Constant <value_int: int = @biased> ()
+  share = Cast <to = 1> (held)
+  taken = Mul (factors, share)
+  added = Sub (mask, taken)
+  masked = Mul (shift_float, added)
   sum = Add (scaled, masked)
   z = CastLike (sum, y)
 }}
@@ -192,8 +202,6 @@ BODIES = {
     "CRelu": _CRELU,
     "NegConcat": _NEG_CONCAT,
 }
-#: The functions that a body calls.
-CALLS = {"Rectify": ("RectificationMap",)}
 
 _INTS: int = onnx.AttributeProto.INTS
 _INT: int = onnx.AttributeProto.INT
@@ -201,11 +209,14 @@ _WINDOW_KINDS = {"kernel_shape": _INTS, "strides": _INTS, "pads": _INTS, "dilati
 #: Inputs, output and attribute kinds of each operator.
 SIGNATURES: dict[str, tuple[tuple[str, ...], str, dict[str, int]]] = {
     "RectificationMap": (("x", "y"), "r", _WINDOW_KINDS),
-    "Rectify": (("y", "x", "bias"), "z", {**_WINDOW_KINDS, "empty_bias": _INT}),
+    "Rectify": (("y", "x", "bias"), "z", {**_WINDOW_KINDS, "empty_bias": _INT, "biased": _INT}),
     "SymmetricPad": (("x",), "y", {"splits": _INTS, "pads": _INTS}),
     "CRelu": (("x",), "y", {"axis": _INT}),
     "NegConcat": (("x",), "y", {"axis": _INT}),
 }
+
+#: Attributes that a node may leave out, and their values then.
+DEFAULTS = {"biased": 0}
 
 
 @cache
@@ -215,8 +226,11 @@ def function(name: str, opset: int) -> FunctionProto:
 
 
 def _parsed(body: str, opset: int) -> FunctionProto:
-    header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}]>'
-    return parser.parse_function(header + body)
+    """A body whose tensors are named after it: TensorRT 10.1 reads an outer tensor of the same name instead."""
+    found = parser.parse_function(f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}]>{body}')
+    for names in (found.input, found.output, *(entry for node in found.node for entry in (node.input, node.output))):
+        names[:] = [f"{DOMAIN}.{found.name}.{name}" for name in names]
+    return found
 
 
 def default_opset(model: ModelProto) -> int:
@@ -255,8 +269,7 @@ def _subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 def attach_functions(model: ModelProto) -> None:
     """Give the model exactly the function bodies that its dialect nodes need, and the opset import; in place."""
-    used = used_operators(model)
-    needed = dict.fromkeys(name for user in used for name in (*CALLS.get(user, ()), user))
+    needed = used_operators(model)
     others = [entry for entry in model.functions if entry.domain != DOMAIN]
     opset = default_opset(model)
     del model.functions[:]
@@ -266,6 +279,23 @@ def attach_functions(model: ModelProto) -> None:
     model.opset_import.extend(imports)
     if needed:
         model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+
+
+def with_defaults(model: ModelProto) -> ModelProto:
+    """The model with every attribute that its dialect nodes leave out: onnx's inliner leaves a default out too."""
+    missing = [
+        (position, name)
+        for position, node in enumerate(dialect_nodes(model.graph))
+        for name in DEFAULTS.keys() & SIGNATURES.get(node.op_type, ((), "", {}))[2].keys() - attributes(node).keys()
+    ]
+    if not missing:
+        return model
+    filled = ModelProto()
+    filled.CopyFrom(model)
+    nodes = list(dialect_nodes(filled.graph))
+    for position, name in missing:
+        nodes[position].attribute.append(helper.make_attribute(name, DEFAULTS[name]))
+    return filled
 
 
 def compute_in_float32(model: ModelProto) -> None:

@@ -31,6 +31,7 @@ def _is_ours(body: FunctionProto, opset: int) -> bool:
         return False
     wanted = dialect.function(body.name, opset)
     same = (list(body.input), list(body.output)) == (list(wanted.input), list(wanted.output))
+    same = same and list(body.attribute_proto) == list(wanted.attribute_proto)
     return same and [_bare(node) for node in body.node] == [_bare(node) for node in wanted.node]
 
 
@@ -47,7 +48,7 @@ def _node_fault(node: NodeProto) -> str | None:
     if len(node.input) != len(inputs) or len(node.output) != 1:
         return f"expected {len(inputs)} inputs and an output"
     found = {entry.name: entry.type for entry in node.attribute}
-    if found != kinds:
+    if {name: kinds[name] for name in dialect.DEFAULTS if name in kinds} | found != kinds:
         return f"expected attributes {', '.join(kinds)}"
     for name, value in dialect.attributes(node).items():
         values = value if isinstance(value, tuple) else (value,)

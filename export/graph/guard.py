@@ -1,9 +1,10 @@
 """The guard: compare a model's outputs before and after each pass; a pass that changes them is skipped.
 
 The first reference is the model as it was read, before any preparation. Distances are bounded for float32, and in
-proportion to their rounding for other types. Where a distance exceeds its bound, the model before is also run in
-float64: the result may be as far from that as the model before is, times FURTHER. So a badly conditioned BatchNorm, or
-a graph in half precision, is not taken for a wrong rewrite.
+proportion to their rounding for other types. A model that ONNX Runtime does not run is run in float64, and the type
+that rounds most among its stored tensors, inputs and outputs counts. Where a distance exceeds its bound, the model
+before is also run in float64: the result may be as far from that as the model before is, times FURTHER. So a badly
+conditioned BatchNorm, or a graph in half precision, is not taken for a wrong rewrite.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, ValueInfoProto, checker
+from onnx import ModelProto, TensorProto, ValueInfoProto, checker, helper
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.carried import has_default
-from rectexport.exporter.graph.random_numbers import Frozen
+from rectexport.exporter.graph.random_numbers import DrawnInside, Frozen
 from rectexport.exporter.graph.results import Code, Pass, PassResult, Refusal
 from rectexport.exporter.graph.widened import run_in_float64
 from rectexport.runtime.base.engine_errors import first_line
@@ -59,23 +60,37 @@ def run_passes(
 
     tolerance bounds the relative L2 difference of every float32 output. watch holds the reference of earlier passes;
     by default it is `model`. A pass is skipped when its result differs, when ONNX's checker or ONNX Runtime refuses it,
-    or when it cannot be compared: then its result has not fired and ends with a refusal of code "guard".
+    or when it cannot be compared: then its result has not fired and ends with a refusal of code "guard". Of a pass with
+    parts only the parts that fail alone are skipped; then each part has a result of its own.
     Raises ChangedByPreparation when `model` differs from the reference of `watch`, and BadInput when that does not run.
     """
-    results = []
+    results: list[PassResult] = []
     if watch is None and guard and model.ByteSize() < MAX_BYTES:
         watch = Watch(model, feeds, tolerance)
     for entry in passes:
-        rewritten, result = _apply(entry, model)
-        log.detail(_summary(result))
-        if watch and (result.fired or rewritten is not model):
-            reason = watch.fault(model, rewritten)
-            if reason:
-                rewritten, result = model, _skipped(entry.name, result, reason)
-                log.say(f"pass {entry.name} is skipped: {reason}")
-        results.append(result)
-        model = rewritten
+        model, made = _guarded(entry, model, watch, log)
+        results += made
     return model, results
+
+
+def _guarded(entry: Pass, model: ModelProto, watch: Watch | None, log: Log) -> tuple[ModelProto, list[PassResult]]:
+    """Run a pass, or its parts one by one where it fails as a whole."""
+    rewritten, result = _apply(entry, model)
+    if watch and (result.fired or rewritten is not model):
+        reason = watch.fault(model, rewritten)
+        if reason:
+            rewritten, result = model, _skipped(entry.name, result, reason)
+    if result.skipped and entry.parts:
+        log.detail(f"{entry.name}: {result.refused[-1].reason}; its parts run one by one")
+        results: list[PassResult] = []
+        for part in entry.parts:
+            model, made = _guarded(part, model, watch, log)
+            results += made
+        return model, results
+    log.detail(_summary(result))
+    if result.skipped:
+        log.say(f"pass {entry.name} is skipped: {result.refused[-1].reason}")
+    return rewritten, [result]
 
 
 def _apply(entry: Pass, model: ModelProto) -> tuple[ModelProto, PassResult]:
@@ -102,7 +117,8 @@ class Watch:
     """Holds the outputs of the last model that was accepted; at first those of the model as it was read.
 
     feeds is a sequence of inputs by name, or the reason why none could be made. Nothing runs before a pass has fired.
-    strict raises BadInput when the model does not run with them; else passes are skipped.
+    strict raises BadInput when the model does not run with them; else passes are skipped, as they always are where a
+    subgraph or a function draws random numbers.
     """
 
     def __init__(
@@ -118,6 +134,8 @@ class Watch:
         self._tolerance = tolerance
         self._accepted = model
         self._signature = _signature(model)
+        self._coarsest = _coarsest(model)
+        self._in_float64 = False
         self._frozen: Frozen | None = None
         self._outputs: list[Outputs] | None = None
 
@@ -131,6 +149,8 @@ class Watch:
         if self._outputs is None:
             try:
                 self._start()
+            except DrawnInside as error:
+                return f"its effect cannot be compared: {error}"
             except RectexportError as error:
                 if self._strict:
                     raise
@@ -170,7 +190,8 @@ class Watch:
             return f"it changed the shape of output {name}: {list(np.shape(actual))}, was {list(expected.shape)}"
         if expected.dtype.kind not in "biuf" and expected.dtype.name != "bfloat16":
             return None if _equal(expected, actual) else f"it changed output {name}"
-        worst, bound = compare(expected, actual).relative_l2, self._bound(expected.dtype.name)
+        dtype = self._coarsest if self._in_float64 else expected.dtype.name
+        worst, bound = compare(expected, actual).relative_l2, self._bound(dtype)
         if worst <= bound or self._as_near(feed, name, expected, actual):
             return None
         return f"it changed output {name}: relative L2 {worst:.1e}, allowed {bound:.0e}"
@@ -213,6 +234,7 @@ class Watch:
             known = [entry for entry in exact if entry is not None]
             if len(known) != len(exact):
                 raise
+            self._in_float64 = True
             return known
         return outputs
 
@@ -230,6 +252,19 @@ def _equal(one: Any, other: Any) -> bool:
             np.all(one == other)
         )
     return bool(one == other)
+
+
+def _coarsest(model: ModelProto) -> str:
+    """The float type of stored tensors, inputs and outputs that rounds most; float32 where there is none."""
+    numbers = {entry.data_type for entry in model.graph.initializer}
+    numbers |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    known = {name: _ROUNDING[name] for number in numbers if (name := _type_name(number)) in _ROUNDING}
+    return max(known, key=lambda name: known[name], default="float32")
+
+
+def _type_name(number: int) -> str:
+    known = number in TensorProto.DataType.values() and number != TensorProto.UNDEFINED
+    return helper.tensor_dtype_to_np_dtype(number).name if known else ""
 
 
 def _signature(model: ModelProto) -> list[bytes]:

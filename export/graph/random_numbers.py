@@ -14,6 +14,10 @@ from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import BadInput
 
 
+class DrawnInside(BadInput):
+    """A subgraph or a function draws random numbers, which no input of the model can replace."""
+
+
 @dataclass(frozen=True)
 class Frozen:
     """Values of the random tensors of a model, by name, for each feed."""
@@ -22,10 +26,10 @@ class Frozen:
 
     @classmethod
     def of(cls, model: ModelProto, feeds: Sequence[Mapping[str, Array]]) -> Frozen:
-        """Draw them. Raises BadInput when a subgraph or a function draws random numbers, or the model does not run."""
+        """Draw them. Raises DrawnInside, or BadInput when the model does not run."""
         for node in (*_inner_nodes(model.graph.node), *(node for body in model.functions for node in body.node)):
             if _is_random(node):
-                raise BadInput(f"{node.op_type} draws random numbers inside a subgraph or a function")
+                raise DrawnInside(f"{node.op_type} draws random numbers inside a subgraph or a function")
         names = [name for node in model.graph.node if _is_random(node) for name in node.output if name]
         return cls([run_inner(model, feed, names, optimize=False) if names else {} for feed in feeds])
 

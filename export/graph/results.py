@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -44,6 +44,11 @@ class PassResult:
     fired: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
 
+    @property
+    def skipped(self) -> bool:
+        """Whether the guard skipped the pass."""
+        return any(entry.code is Code.GUARD for entry in self.refused)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         refused = [entry.as_dict() for entry in self.refused]
@@ -80,6 +85,7 @@ class Pass:
     stage      the part of the pipeline it belongs to; "" for a pass that is not one of ours
     takes      attributes of the PassContext that `run` takes as arguments of the same names
     targets    targets that need the pass; None for all. rectify and precision alike
+    parts      the passes that `run` applies as one; each runs alone where the guard refuses them together
     """
 
     name: str
@@ -89,3 +95,4 @@ class Pass:
     targets: Collection[str] | None = None
     rectify: Collection[str] | None = None
     precision: Collection[str] | None = None
+    parts: Sequence[Pass] = ()

@@ -9,7 +9,7 @@ replaced by a standard one of equal output shape:
 
 from __future__ import annotations
 
-from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, shape_inference
 
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.carried import has_default
@@ -34,9 +34,15 @@ def infer_shapes(model: ModelProto) -> ModelProto:
     result = ModelProto()
     result.CopyFrom(model)
     del result.graph.value_info[:], result.graph.output[:]
-    result.graph.value_info.extend(inferred.graph.value_info)
-    result.graph.output.extend(inferred.graph.output)
+    result.graph.value_info.extend(value for value in inferred.graph.value_info if not _untyped(value))
+    noted = {value.name: value for value in model.graph.output}
+    result.graph.output.extend(noted[value.name] if _untyped(value) else value for value in inferred.graph.output)
     return result
+
+
+def _untyped(value: ValueInfoProto) -> bool:
+    """Whether inference has lost the type, as it does behind sparse initializers: engines refuse such a note."""
+    return value.type.HasField("tensor_type") and not value.type.tensor_type.elem_type
 
 
 def forget_defaults(model: ModelProto) -> None:

@@ -12,6 +12,7 @@ from r*y + t wherever r is not 1, so t joins the bias that is added after r.
 Not when
 - another node reads the convolution's or the rectified tensor, or either is an output of the graph;
 - weights or statistics are not constants, or BatchNorm is in training mode;
+- BatchNorm has statistics for each pixel (spatial 0, up to opset 8);
 - Rectify leaves its bias out at empty pixels (empty_bias 0): BatchNorm's shift is added there too.
 A BatchNorm *before* a zero-padded convolution is never folded forward here: its shift does not reach the padding, so
 it is no bias per channel but a map that depends on the border (see lowering/norm.py).
@@ -112,7 +113,7 @@ def _rewrite(norm: gs.Node, conv: _Conv, a: Values, t: Values) -> None:
 def affine(norm: gs.Node) -> tuple[Values, Values] | None:
     """a and t [C] of z = a*y + t in float64, or None when statistics vary or the node is in training mode."""
     values = [constant(tensor) for tensor in norm.inputs[1:5]]
-    if any(value is None for value in values) or norm.attrs.get("training_mode", 0):
+    if any(value is None or value.ndim != 1 for value in values) or norm.attrs.get("training_mode", 0):
         return None
     scale, bias, mean, var = (np.asarray(value, np.float64) for value in values)
     a = scale / np.sqrt(var + norm.attrs.get("epsilon", 1e-5))

@@ -15,6 +15,7 @@ from onnx import ModelProto, inliner
 from onnxscript import optimizer
 
 from rectexport.exporter.graph import dialect
+from rectexport.exporter.graph.carried import copy_header
 from rectexport.exporter.graph.results import PassRecord, PassResult
 
 NAME = "inline"
@@ -30,20 +31,22 @@ def plugin_operators(rectify: str) -> tuple[str, ...]:
 def run(model: ModelProto, rectify: str = "auto") -> tuple[ModelProto, PassResult]:
     """Inline every dialect function, but those of plugins where rectify is "plugin"."""
     left, record = plugin_operators(rectify), PassRecord(NAME)
+    model = dialect.with_defaults(model)
     for node in dialect.dialect_nodes(model.graph):
         if node.op_type not in left:
             record.fire(f"{node.op_type} {node.name or node.output[0]}")
     if not record.fired:
         return model, record.result()
-    spared = {name for operator in left for name in (operator, *dialect.CALLS.get(operator, ()))}
     wanted = [
         (entry.domain, entry.name)
         for entry in model.functions
-        if entry.domain == dialect.DOMAIN and entry.name not in spared
+        if entry.domain == dialect.DOMAIN and entry.name not in left
     ]
     inlined: ModelProto = inliner.inline_selected_functions(model, wanted)
     dialect.attach_functions(inlined)
-    return _fold_constants(inlined), record.result()
+    folded = _fold_constants(inlined)
+    copy_header(model, folded)
+    return folded, record.result()
 
 
 def _fold_constants(model: ModelProto) -> ModelProto:

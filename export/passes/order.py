@@ -9,13 +9,24 @@ from __future__ import annotations
 from functools import partial
 
 from rectexport.exporter.graph.results import Pass
-from rectexport.exporter.passes import batch_norm, cleanup, global_mean, inline, rectify_fold, rectify_graph
+from rectexport.exporter.passes import (
+    batch_norm,
+    cleanup,
+    global_mean,
+    inline,
+    rectify_border,
+    rectify_fold,
+    rectify_graph,
+    rectify_unbiased,
+)
 from rectexport.exporter.passes.engines import (
     ceil_pool,
     dft_matrix,
+    lrn_bias,
     narrow_arithmetic,
     resize_matrix,
     shared_weights,
+    whole_shape,
     wrap_pad,
 )
 from rectexport.exporter.passes.lowering import crelu as crelu_forms
@@ -37,12 +48,15 @@ RAISE, PREPARE, LOWER, RECTIFY, FINISH, PRECISION = STAGES = (
 )
 #: How rectification is exported: what is static folded and the rest computed; constants; computed; or plugin nodes.
 RECTIFY_FORMS = ("auto", "fold", "graph", "plugin")
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
-def _lower(operator: Operator, rectify: tuple[str, ...] | None = None) -> Pass:
+def _lower(
+    operator: Operator, rectify: tuple[str, ...] | None = None, precision: tuple[str, ...] | None = None
+) -> Pass:
     run = partial(lower_operator, operator)
-    return Pass(f"lower_{operator.name}", run, LOWER, takes=("costs", "decisions"), rectify=rectify)
+    takes = ("costs", "decisions")
+    return Pass(f"lower_{operator.name}", run, LOWER, takes=takes, rectify=rectify, precision=precision)
 
 
 PASSES: tuple[Pass, ...] = (
@@ -59,6 +73,8 @@ PASSES: tuple[Pass, ...] = (
     Pass(crelu.NAME, crelu.run, RAISE),
     # Last of its stage: it renames the outputs of convolutions.
     Pass(rectification.NAME, rectification.run, RAISE),
+    # Before every pass that reads Rectify nodes and follows.
+    Pass(rectify_unbiased.NAME, rectify_unbiased.run, PREPARE),
     # Before lowering: a shift must join the bias before the bias becomes a plain Add, and a convolution's weights
     # must be final before forms are made of them.
     Pass(batch_norm.NAME, batch_norm.run, PREPARE),
@@ -69,6 +85,7 @@ PASSES: tuple[Pass, ...] = (
     Pass(resize_matrix.NAME, resize_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
     Pass(ceil_pool.NAME, ceil_pool.run, PREPARE, targets=("openvino",)),
     Pass(narrow_arithmetic.NAME, narrow_arithmetic.run, PREPARE, targets=("openvino", "tensorrt")),
+    Pass(lrn_bias.NAME, lrn_bias.run, PREPARE, targets=("openvino",)),
     Pass(dft_matrix.NAME, dft_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
     # First of its stage: it puts convolutions next to each other.
     _lower(norm.OPERATOR),
@@ -79,18 +96,23 @@ PASSES: tuple[Pass, ...] = (
     # Both before rectify: doubling a convolution reaches across its Rectify node.
     _lower(crelu_forms.OPERATOR),
     _lower(crelu_forms.NEG_CONCAT),
-    # Only for "auto": a form of rectification that was asked for by name is kept.
-    _lower(rectify.OPERATOR, rectify=("auto",)),
+    # Only for "auto": a form of rectification that was asked for by name is kept. Quantization has forms of its own,
+    # which begin with the plain multiply.
+    _lower(rectify.OPERATOR, rectify=("auto",), precision=("fp32", "fp16", "bf16")),
     # Before rectify_graph: a constant is cheaper wherever sizes are known.
     Pass(rectify_fold.NAME, rectify_fold.run, RECTIFY, rectify=("auto", "fold")),
     # Takes what rectify_fold refused, so that no Rectify is left.
     Pass(rectify_graph.NAME, rectify_graph.run, RECTIFY, rectify=("auto", "graph")),
+    # Last to change a Rectify node: it makes nodes that the others do not know.
+    Pass(rectify_border.NAME, rectify_border.run, RECTIFY, rectify=("plugin",)),
     # After every pass that matches dialect nodes.
     Pass(inline.NAME, inline.run, FINISH, takes=("rectify",)),
     # After inline: tidies what the others leave.
     Pass(cleanup.NAME, cleanup.run, FINISH),
     # After cleanup, which joins equal constants.
     Pass(shared_weights.NAME, shared_weights.run, FINISH, targets=("openvino",)),
+    # After the passes that add Shape nodes. TensorRT 8.6 ignores their attributes.
+    Pass(whole_shape.NAME, whole_shape.run, FINISH, targets=("tensorrt",)),
     # Last: all others keep values, and are compared in float32.
     Pass(half.NAME, half.run, PRECISION, takes=("feeds",), precision=("fp16",)),
     Pass(bfloat16.NAME, bfloat16.run, PRECISION, precision=("bf16",)),

@@ -10,7 +10,7 @@ from itertools import groupby
 from onnx import ModelProto
 
 from rectexport.exporter.graph import dialect
-from rectexport.exporter.graph.results import Code, Pass, PassResult
+from rectexport.exporter.graph.results import Pass, PassResult
 from rectexport.exporter.passes.inline import plugin_operators
 from rectexport.exporter.passes.lowering.choice import Costs, Decision
 from rectexport.exporter.passes.lowering.machinery.costs import DEFAULT_TARGET, load_costs
@@ -39,7 +39,7 @@ class PassContext:
     @cached_property
     def costs(self) -> Costs:
         """What lowering chooses by. Raises UsageError for an unknown target."""
-        return self.measured or load_costs(self.target)
+        return self.measured or load_costs(self.target, self.precision)
 
     def has(self, entry: Pass) -> bool:
         """Whether a pass applies to this run."""
@@ -69,7 +69,8 @@ def select_passes(
 def _joined(passes: Sequence[Pass]) -> Iterator[Pass]:
     for is_raise, group in groupby(passes, lambda entry: entry.stage == RAISE):
         if is_raise:
-            yield Pass(RAISE, partial(as_one, tuple(group)), RAISE)
+            parts = tuple(group)
+            yield Pass(RAISE, partial(as_one, parts), RAISE, parts=parts)
         else:
             yield from group
 
@@ -91,7 +92,7 @@ def lower(
 
 def check_finished(model: ModelProto, context: PassContext, results: Sequence[PassResult] = ()) -> None:
     """Raise UsageError when dialect nodes are left that no engine runs; ParityError when the guard skipped a pass."""
-    skipped = [entry.name for entry in results if any(refusal.code is Code.GUARD for refusal in entry.refused)]
+    skipped = [entry.name for entry in results if entry.skipped]
     spared = plugin_operators(context.rectify)
     for node in dialect.dialect_nodes(model.graph):
         if node.op_type not in spared and skipped:

@@ -1,15 +1,16 @@
-"""Examine an ONNX file before it is deployed, without running it."""
+"""Examine an ONNX file, or the models of a package, before it is deployed, without running it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import ModelProto, checker
 
+from rectexport.exporter.engine_facts.facts import engines
 from rectexport.exporter.frontend.onnx_file import read_onnx
 from rectexport.exporter.graph.dialect import BODIES, DOMAIN, default_opset
 from rectexport.exporter.graph.results import Refusal
@@ -18,8 +19,11 @@ from rectexport.exporter.passes.matching.rewrite import Scene
 from rectexport.exporter.passes.matching.values import Values
 from rectexport.exporter.passes.raising import raise_model
 from rectexport.exporter.passes.raising.prepare import prepare
+from rectexport.exporter.tools.engine_report import Row, engine_report, verdicts
 from rectexport.exporter.tools.folded_factor import Suspicion, find_folded_factors
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.package.folder import MODEL, Package
+from rectexport.runtime.package.proofs import Proof, read_proofs
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Diagnosis:
     refusals     places that resemble one of our operators but are not, with the reason
     suspicions   convolutions into which a simplifier may have folded a rectification factor
     faults       why ONNX's checker refuses the file
+    engines      what is known against each engine; it says nothing about `healthy`
     """
 
     opset: int
@@ -40,6 +45,7 @@ class Diagnosis:
     refusals: tuple[Refusal, ...]
     suspicions: tuple[Suspicion, ...]
     faults: tuple[str, ...]
+    engines: tuple[Row, ...]
 
     @property
     def healthy(self) -> bool:
@@ -60,7 +66,30 @@ class Diagnosis:
         """Plain values, for JSON."""
         document = {"healthy": self.healthy, **asdict(self)}
         document["refusals"] = [entry.as_dict() for entry in self.refusals]
-        return {**document, "dynamic": self.dynamic}
+        return {**document, "dynamic": self.dynamic, "verdicts": verdicts(self.engines)}
+
+
+@dataclass(frozen=True)
+class PackageDiagnosis:
+    """What was found in each model file of a package, by file name, and the proofs of its manifest."""
+
+    package: Path
+    models: dict[str, Diagnosis]
+    proofs: tuple[Proof, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every model is."""
+        return all(found.healthy for found in self.models.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "healthy": self.healthy,
+            "package": str(self.package),
+            "models": {name: found.as_dict() for name, found in self.models.items()},
+            "proofs": [proof.as_dict() for proof in self.proofs],
+        }
 
 
 def load_model(path: Path) -> ModelProto:
@@ -86,7 +115,20 @@ def diagnose(model: ModelProto) -> Diagnosis:
         refusals=tuple(entry for result in results for entry in result.refused),
         suspicions=tuple(find_folded_factors(Scene(graph, Values(graph)))),
         faults=_faults(model),
+        engines=engine_report(model),
     )
+
+
+def diagnose_package(path: Path) -> PackageDiagnosis:
+    """Examine every model of a package, each for the engines that run it. Raises BadInput for a damaged package."""
+    package = Package.open(path)
+    package.verify_files()
+    found = {}
+    for name in sorted({MODEL, *package.manifest.models.values()} & package.manifest.files.keys()):
+        others = {entry.title for entry in engines() if package.model_for(entry.name).name != name}
+        diagnosis = diagnose(load_model(package.path / name))
+        found[name] = replace(diagnosis, engines=tuple(row for row in diagnosis.engines if row.engine not in others))
+    return PackageDiagnosis(package.path, found, read_proofs(package.manifest.data))
 
 
 def _operators(model: ModelProto) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 Started as `python -m rectexport.exporter.tools.torch_worker SPEC`; see rectexport.runtime.timing.worker. SPEC holds
 
-    source, arch, trust_pickle, rectify_model   as LoadOptions
+    source                                      the model's file
+    arch, model, weights, …                     the fields of LoadOptions, each of which may be left out
     compile                                     whether to call torch.compile, with its defaults, first
     device                                      "cpu" or "cuda:N"
     threads, inputs, transfers                  as for every worker
@@ -13,14 +14,16 @@ Runs in eval and inference mode, eagerly unless compiled.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, final
 
 import torch
 
 from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.frontend.arguments import program_module
 from rectexport.exporter.frontend.load import LoadOptions, load_source
-from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.frontend.source import Source, in_eval_mode
 from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput, MissingDependency
 from rectexport.runtime.timing.timers import EventTimer, HostTimer, Timer
@@ -78,7 +81,8 @@ class TorchModel:
 
 def open_model(spec: Mapping[str, Any]) -> TorchModel:
     """Load the model of a spec. Raises BadInput for a source that is not a PyTorch model."""
-    options = LoadOptions(spec["arch"], spec["trust_pickle"], spec["rectify_model"])
+    given = {entry.name: spec[entry.name] for entry in fields(LoadOptions) if entry.name in spec}
+    options = LoadOptions(**{**given, "model_args": tuple(given.get("model_args", ()))})
     with quiet():
         source = load_source(Path(spec["source"]), options)
         return TorchModel(
@@ -93,11 +97,11 @@ def open_model(spec: Mapping[str, Any]) -> TorchModel:
 def _callable(source: Source) -> Any:
     if source.kind == "onnx":
         raise BadInput(f"{source.name} is an ONNX file, which PyTorch does not run; export it and use --vs PACKAGE")
-    return source.model.module() if source.kind == "program" else source.model.eval()
+    return program_module(source.model) if source.kind == "program" else in_eval_mode(source.model)
 
 
 def _on_host(results: Any) -> Any:
-    return torch.utils._pytree.tree_map(lambda value: value.cpu(), results)
+    return torch.utils._pytree.tree_map(lambda value: value.cpu() if hasattr(value, "cpu") else value, results)
 
 
 def _explained(error: Exception) -> Exception:

@@ -1,8 +1,11 @@
-"""Keep torch.onnx's optimizer from rounding a constant to 0 or 1.
+"""Keep torch.onnx's optimizer from rounding a constant to 0 or 1, and from losing one.
 
 onnxscript drops x + c, x - c, x * c and x / c where c is 0 or 1 to within 1e-8 and a relative 1e-5. An epsilon of 1e-8
 keeps a division or a logarithm finite; without it the graph gives NaN where PyTorch gives 0, which an example input
 may not show. So these constants are made inputs of the graph while it is optimized.
+
+Two clamps of one tensor are fused into Clip nodes whose bounds get the same names; the first ones then stand in no list
+of the graph (onnxscript 0.7), and the file is invalid.
 """
 
 from __future__ import annotations
@@ -24,6 +27,16 @@ def optimize(program: Any) -> None:
         graph.inputs.remove(value)
         if value.uses():
             value.const_value = hidden[value.name]
+            graph.register_initializer(value)
+    _register_lost(graph)
+
+
+def _register_lost(graph: Any) -> None:
+    """Register constants that nodes read and that no graph lists."""
+    read = {id(value): value for node in graph.all_nodes() for value in node.inputs if value is not None}
+    for value in read.values():
+        known = value.producer() is not None or value.is_graph_input() or value.is_initializer()
+        if not known and value.const_value is not None:
             graph.register_initializer(value)
 
 

@@ -1,4 +1,4 @@
-"""Translate our custom torch ops into dialect nodes, for torch's exporter."""
+"""Translate our custom torch ops into dialect nodes, and a few of torch's own better than torch's exporter does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import torch
 from onnx.defs import OpSchema
+from onnxscript import opset18
 from onnxscript.values import Op, Opset
 
 import rectexport.models.layers.ops  # noqa: F401  defines torch.ops.rectexport
@@ -73,10 +74,33 @@ def _neg_concat(x: Any, axis: int) -> Any:
     return _operator("NegConcat")(x, axis=axis)
 
 
+def _amax(self: Any, dim: Sequence[int] = (), keepdim: bool = False) -> Any:
+    return _reduced(opset18.ReduceMax, self, dim, keepdim)
+
+
+def _amin(self: Any, dim: Sequence[int] = (), keepdim: bool = False) -> Any:
+    return _reduced(opset18.ReduceMin, self, dim, keepdim)
+
+
+def _reduced(reduce: Any, x: Any, dim: Sequence[int], keepdim: bool) -> Any:
+    """Over the axes in dim, or all if it is empty, which torch's exporter refuses."""
+    if not dim:
+        return reduce(x, keepdims=int(keepdim))
+    return reduce(x, opset18.Constant(value_ints=list(dim)), keepdims=int(keepdim))
+
+
+def _log_sigmoid(self: Any) -> Any:
+    """-softplus(-x); torch's exporter takes the logarithm of a sigmoid, which is -inf below -104."""
+    return opset18.Neg(opset18.Softplus(opset18.Neg(self)))
+
+
 def table() -> dict[Any, Callable[..., Any]]:
-    """torch op -> the function that emits its dialect node; for torch.onnx.export."""
-    ops = torch.ops.rectexport
+    """torch op -> the function that emits its nodes; for torch.onnx.export."""
+    ops, aten = torch.ops.rectexport, torch.ops.aten
     return {
+        aten.amax.default: _amax,
+        aten.amin.default: _amin,
+        aten.log_sigmoid.default: _log_sigmoid,
         ops.rectify.default: _rectify,
         ops.symmetric_pad.default: _symmetric_pad,
         ops.crelu.default: _crelu,

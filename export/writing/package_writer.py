@@ -83,12 +83,12 @@ def write_manifest(
     options: Mapping[str, Any],
     seconds: Mapping[str, float],
     proofs: Sequence[Mapping[str, Any]] = (),
-    models: Mapping[str, str] | None = None,
-    passes_of: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write manifest.json last: it holds the sha256 of every other file. Schema: docs/package.md.
 
-    models names the file of each engine that does not take model.onnx; passes_of tells what the passes did in each.
+    more    fields that only some packages have: structure, preprocessing, postprocessing, models, passes_of, tiling,
+            int8, rows
     """
     ranges = {entry.name: entry.range for entry in inputs}
     stored = {entry.name for entry in model.graph.initializer}
@@ -108,15 +108,11 @@ def write_manifest(
         "versions": {name: _version(name) for name in _LIBRARIES},
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != manifest.FILE_NAME},
     }
-    if models:
-        document["models"] = dict(models)
-    if passes_of:
-        document["passes_of"] = dict(passes_of)
-    write_json(folder / manifest.FILE_NAME, document)
+    write_json(folder / manifest.FILE_NAME, {**document, **(more or {})})
 
 
 def _source_entry(source: Source) -> dict[str, Any]:
-    entry: dict[str, Any] = {"kind": KINDS[source.kind], "description": source.description}
+    entry: dict[str, Any] = {"kind": source.container or KINDS[source.kind], "description": source.description}
     if source.path is not None:
         entry.update(file=source.path.name, sha256=sha256(source.path))
     return entry
@@ -132,7 +128,8 @@ def _tensor(value: onnx.ValueInfoProto, ranges: Mapping[str, Any]) -> dict[str, 
     }
     bounds = ranges.get(value.name)
     if bounds is not None:
-        entry["range"] = {side: list(getattr(bounds, side)) for side in ("min", "opt", "max")}
+        sides = ("min", "opt", "max", "step") if bounds.step else ("min", "opt", "max")
+        entry["range"] = {side: list(getattr(bounds, side)) for side in sides}
     return entry
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,7 +51,12 @@ class Rewrites:
             self.note(entry.name, model, rewritten)
             return rewritten, result
 
-        return replace(entry, run=run)
+        return replace(entry, run=run, parts=tuple(map(self.watched, entry.parts)))
+
+    def keep(self, results: Sequence[PassResult]) -> None:
+        """Forget what passes did that the guard has skipped, or has run in parts."""
+        kept = {entry.name for entry in results if not entry.skipped}
+        self.passes = [entry for entry in self.passes if entry["name"] in kept]
 
     def note(self, name: str, before: ModelProto, after: ModelProto) -> None:
         """Record what a pass changed; nothing is recorded for a pass that returned the same model."""

@@ -1,7 +1,13 @@
-"""scikit-learn's handwritten digits, split into two fixed parts."""
+"""scikit-learn's handwritten digits, split into two fixed parts.
+
+python -m rectexport.models.digits.data FOLDER writes them as train.npz and held-out.npz: the network's input `x`, and
+`labels`.
+"""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -36,3 +42,22 @@ def digits_split() -> DigitsSplit:
     labels = data.target.astype(np.int64)
     train, held_out = train_test_split(np.arange(len(labels)), test_size=1 / 3, stratify=labels, random_state=0)
     return DigitsSplit(images[train], labels[train], images[held_out], labels[held_out])
+
+
+def write_split(folder: Path) -> None:
+    """Write train.npz and held-out.npz with the arrays x float32 [N, 1, 8, 8] and labels int64 [N]."""
+    data = digits_split()
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "train.npz", x=data.train_images, labels=data.train_labels)
+    np.savez(folder / "held-out.npz", x=data.held_out_images, labels=data.held_out_labels)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write both parts into a folder."""
+    parser = argparse.ArgumentParser(prog="python -m rectexport.models.digits.data", description=__doc__)
+    parser.add_argument("folder", metavar="FOLDER", type=Path)
+    write_split(parser.parse_args(arguments).folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rectexport.models.loading.key_names import without_wrappers
 from rectexport.models.registry import create_model, model_names
 from rectexport.runtime.errors import BadInput
 
-WRAPPERS = {"module", "_orig_mod"}  # what DataParallel and torch.compile put into a key
 SHOWN = 3
 
 
-def clean_state_dict(state_dict: Mapping[str, Any], source_name: str = "state dict") -> dict[str, Tensor]:
-    """The tensors of a state dict under the keys of the bare network.
+def clean_state_dict(
+    state_dict: Mapping[str, Any], source_name: str = "state dict", expected: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """The tensors of a state dict under the keys of the bare network. Keys in `expected` stay as they are.
 
     Unwraps a training checkpoint's "state_dict" entry and removes the names that DataParallel and torch.compile add
     to the keys, at any depth: in NVIDIA partialconv's VGGs they follow "features". Raises BadInput if anything but
@@ -27,14 +29,15 @@ def clean_state_dict(state_dict: Mapping[str, Any], source_name: str = "state di
         state_dict = state_dict["state_dict"]
     if not all(isinstance(key, str) for key in state_dict):
         raise BadInput(f"{source_name}: not a state dict: it has keys that are not strings")
-    tensors = {".".join(p for p in key.split(".") if p not in WRAPPERS): value for key, value in state_dict.items()}
-    strangers = [f"{key:.100} ({fault})" for key, value in tensors.items() if (fault := _fault(value))]
+    tensors = {key if key in expected else without_wrappers(key): value for key, value in state_dict.items()}
+    strangers = [f"{key:.100} ({fault})" for key, value in tensors.items() if (fault := fault_of(value))]
     if not tensors or strangers:
         raise BadInput(f"{source_name}: not a state dict: {_first(strangers) or 'it is empty'}")
     return tensors
 
 
-def _fault(value: Any) -> str | None:
+def fault_of(value: Any) -> str | None:
+    """What a value is instead of a plain tensor; None for a plain one."""
     if not isinstance(value, Tensor):
         return type(value).__name__
     if value.layout != torch.strided or value.is_quantized:
@@ -51,10 +54,19 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: s
     ignores, may be missing. Raises BadInput that names the first missing and surplus keys, wrong shapes, NaN or
     infinite tensors, and the network of the zoo whose keys are closest.
     """
-    tensors = check_weights(model, state_dict, source_name, arch)
+    put_weights(model, check_weights(model, state_dict, source_name, arch), source_name, arch)
+
+
+def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], source_name: str, network: str) -> None:
+    """Load tensors that are known to fit, and of which only counters and the like may be missing.
+
+    Raises BadInput for values that are no plain tensors of finite numbers.
+    """
     expected = model.state_dict()
-    counters = {key: expected[key] for key in expected if key not in tensors}
-    model.load_state_dict({**counters, **tensors})
+    problems = _not_finite(clean_state_dict(tensors, source_name, expected))
+    if problems:
+        raise BadInput(f"{source_name} does not fit {network}: " + "; ".join(problems))
+    model.load_state_dict({**{key: value for key, value in expected.items() if key not in tensors}, **tensors})
 
 
 def check_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: str, arch: str) -> dict[str, Tensor]:
@@ -62,8 +74,9 @@ def check_weights(model: nn.Module, state_dict: Mapping[str, Any], source_name: 
 
     The model may be on the meta device.
     """
-    tensors = clean_state_dict(state_dict, source_name)
-    problems = _mismatches(tensors, model.state_dict())
+    expected = model.state_dict()
+    tensors = clean_state_dict(state_dict, source_name, expected)
+    problems = _mismatches(tensors, expected)
     if problems:
         problems += closest_hint(tensors, arch)
     else:
@@ -95,7 +108,7 @@ def _first(items: list[str]) -> str:
 
 
 def closest_hint(tensors: Mapping[str, Tensor], arch: str) -> list[str]:
-    """A phrase naming the closest network, unless that is arch; a list of at most one."""
+    """A phrase naming the closest network of the zoo, unless that is arch; a list of at most one."""
     name, share = closest_arch(tensors)
     return [f"closest model: {name} ({share:.0%} of the keys)"] if share and name != arch else []
 

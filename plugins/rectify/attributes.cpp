@@ -22,20 +22,24 @@ void for_each(Held& attributes, Visit visit) {
     visit("dilations", attributes.dilations, 1, kMost);
     visit("numerator", attributes.numerator, 0, kMost);
     visit("empty_bias", attributes.empty_bias, 0, 1);
+    visit("biased", attributes.biased, 0, 1);
 }
 
 [[noreturn]] void refuse(std::string_view name, const std::string& why) {
     throw std::invalid_argument("Rectify: attribute " + std::string(name) + ": " + why);
 }
 
-const PluginField& find(const PluginFieldCollection& collection, std::string_view name) {
+bool is_optional(std::string_view name) { return name == "biased"; }
+
+// The field, or null if the node does not have it.
+const PluginField* find(const PluginFieldCollection& collection, std::string_view name) {
     for (std::int32_t index = 0; index < collection.nbFields; ++index) {
         const PluginField& field = collection.fields[index];
         if (field.name != nullptr && name == field.name) {
-            return field;
+            return &field;
         }
     }
-    refuse(name, "expected, but the node does not have it");
+    return nullptr;
 }
 
 // TensorRT's parser narrows ONNX integers to 32 bits; a network built through the API may pass 64.
@@ -72,7 +76,14 @@ Attributes read_attributes(const PluginFieldCollection* fields) {
     }
     Attributes attributes{};
     for_each(attributes, [&](std::string_view name, auto& values, std::int32_t least, std::int32_t most) {
-        const PluginField& field = find(*fields, name);
+        const PluginField* const found = find(*fields, name);
+        if (found == nullptr && is_optional(name)) {
+            return;
+        }
+        if (found == nullptr) {
+            refuse(name, "expected, but the node does not have it");
+        }
+        const PluginField& field = *found;
         check_kind(name, field, values.size());
         for (std::int32_t index = 0; index < field.length; ++index) {
             const std::int64_t value = element(field, index);

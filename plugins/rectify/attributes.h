@@ -16,9 +16,10 @@ struct Attributes {
     std::array<std::int32_t, 2> dilations;
     std::array<std::int32_t, 1> numerator;
     std::array<std::int32_t, 1> empty_bias;
+    std::array<std::int32_t, 1> biased;  // 0 for a node without it
 };
 
-constexpr int kAttributeCount = 6;
+constexpr int kAttributeCount = 7;
 using AttributeFields = std::array<nvinfer1::PluginField, kAttributeCount>;
 
 // Fields that point into `attributes`, in the order in which they are serialized.

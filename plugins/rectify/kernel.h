@@ -3,8 +3,12 @@
 //     y[n, c, h, w] <- r[h, w] * y[n, c, h, w] + bias[c] * m[h, w]      in place
 //
 // r = numerator / v, where v is the number of the window's taps inside the convolution's input, and r = 0 where v = 0;
-// m = 1, or [v > 0] without empty_bias. Where r = 1 and the bias is absent or 0, memory is neither read nor written:
-// in the sum mode the cost is proportional to the border. Factors are computed; there is no table of them.
+// m = 1, or [v > 0] without empty_bias. `biased`: y has the bias already, and
+//
+//     y[n, c, h, w] <- r[h, w] * y[n, c, h, w] + bias[c] * (m[h, w] - r[h, w])
+//
+// Where r = 1 and nothing is added, memory is neither read nor written: in the sum mode the cost is proportional to the
+// border, if the bias is absent, 0, or in y already. Factors are computed; there is no table of them.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +36,7 @@ struct RectifyParams {
     std::int64_t channels;
     Window window;
     bool empty_bias;
+    bool biased;
     ElementType type;
     Layout layout;
 };

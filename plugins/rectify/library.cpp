@@ -1,5 +1,7 @@
 #include "library.h"
 
+#include <cuda_runtime_api.h>
+
 #include <array>
 
 #include "creator.h"
@@ -12,5 +14,7 @@ nvinfer1::IPluginCreatorInterface* const* getCreators(std::int32_t& count) {
     count = static_cast<std::int32_t>(creators.size());
     return creators.data();
 }
+
+std::int32_t rectexportCudaVersion() { return CUDART_VERSION; }
 
 void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { rectexport::set_logger_finder(finder); }

@@ -103,7 +103,7 @@ std::int64_t rectify_bytes(const RectifyParams& params) noexcept {
 }
 
 Plan rectify_plan(const RectifyParams& params) noexcept {
-    const bool border_only = params.bias == nullptr && params.window.keeps_interior();
+    const bool border_only = (params.bias == nullptr || params.biased) && params.window.keeps_interior();
     const std::int64_t pitch = channel_pitch(params);
     Plan plan{};
     plan.region = border_only ? params.window.border() : params.window.plane();

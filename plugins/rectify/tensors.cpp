@@ -131,6 +131,7 @@ RectifyParams parameters(const Attributes& attributes, const PluginTensorDesc* i
     params.channels = y.d[1];
     params.window = {axis(attributes, y, x, 0), axis(attributes, y, x, 1), attributes.numerator.front()};
     params.empty_bias = attributes.empty_bias.front() != 0;
+    params.biased = attributes.biased.front() != 0;
     params.type = element_type(inputs[kY].type);
     params.layout = layout(inputs[kY].format);
     if (const char* fault = rectify_fault(params)) {

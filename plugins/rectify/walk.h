@@ -24,13 +24,20 @@ struct Walk {
     Extent step;
 };
 
-// Reads the bias of each lane, from channel `first` on; 0 past the last channel. Returns whether any is not 0.
+// How much of the bias is added at a pixel: m, or m - r where y has the bias already.
+RECTEXPORT_BOTH inline float bias_share(const RectifyParams& params, float factor) {
+    const float added = params.empty_bias || factor != 0.0F ? 1.0F : 0.0F;
+    return params.biased ? added - factor : added;
+}
+
+// Reads the bias of each lane, from channel `first` on, times `share`; 0 past the last channel. Returns whether any is
+// not 0.
 template <class Vector>
-RECTEXPORT_BOTH inline bool read_shifts(const RectifyParams& params, std::int64_t first, float* shifts) {
+RECTEXPORT_BOTH inline bool read_shifts(const RectifyParams& params, std::int64_t first, float share, float* shifts) {
     const auto* bias = static_cast<const typename Vector::Element*>(params.bias);
     bool any = false;
     for (int lane = 0; lane < Vector::kCount; ++lane) {
-        shifts[lane] = first + lane < params.channels ? to_float(bias[first + lane]) : 0.0F;
+        shifts[lane] = first + lane < params.channels ? share * to_float(bias[first + lane]) : 0.0F;
         any = any || shifts[lane] != 0.0F;
     }
     return any;
@@ -54,11 +61,11 @@ RECTEXPORT_BOTH inline void walk(const RectifyParams& params, const Plan& plan, 
         const std::int64_t channel = (item - index * plan.vectors) * Vector::kCount;
         const Pixel pixel = plan.region.at(index);
         const float factor = params.window.factor(pixel);
-        const bool shifted = params.bias != nullptr && (params.empty_bias || factor != 0.0F);
+        const float share = params.bias == nullptr ? 0.0F : bias_share(params, factor);
         auto* const at_pixel = y + (pixel.row * plan.region.width + pixel.column) * plan.pixel_pitch + channel;
         for (std::int64_t plane = path.first.y; plane < plan.planes; plane += path.step.y) {
             float shifts[Vector::kCount] = {};
-            const bool moved = shifted && read_shifts<Vector>(params, plane + channel, shifts);
+            const bool moved = share != 0.0F && read_shifts<Vector>(params, plane + channel, share, shifts);
             if (factor == 1.0F && !moved) {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -108,14 +109,28 @@ class EngineFlags:
                 flag = "profile" if name == "profiles" else name.replace("_", "-")
                 raise UsageError(f"--{flag} is for an engine; add --trt")
 
-    def check_used(self) -> None:
-        """Raise an error before the export if TensorRT or a GPU is missing, or a value does not parse."""
+    def check_used(self) -> RectexportError | None:
+        """What this machine lacks for a build, found before the export. Raises UsageError if a value does not parse."""
         self._parsed(())
         try:
             versions.load()
         except RectexportError as error:
-            hint = "; or leave out --trt, and build on the machine that has it: rectexport build PACKAGE --trt"
-            raise type(error)(*error.args, hint) from None
+            return error
+        return None
+
+    def command(self, folder: Path) -> str:
+        """The command that builds this engine into a package."""
+        words = ["rectexport", "build", str(folder), "--trt"]
+        named: dict[str, Sequence[object]] = dict(
+            zip(("min-shapes", "opt-shapes", "max-shapes"), self.shapes, strict=True)
+        )
+        named |= {"profile": self.profiles, "plugins": self.plugins}
+        words += [word for name, values in named.items() for value in values for word in (f"--{name}", str(value))]
+        for name, value in vars(self).items():
+            if name in ("shapes", "profiles", "plugins") or value == getattr(EngineFlags, name):
+                continue
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        return shlex.join(words)
 
     def options(self, package: Package) -> BuildOptions:
         """The parsed flags, for this package. Raises UsageError."""
@@ -152,8 +167,14 @@ def build_exported(console: Console, folder: Path, flags: EngineFlags) -> Built:
     try:
         return build(console, folder, flags)
     except RectexportError as error:
-        hint = f". The package {folder} is complete, but has no plan: rectexport build {folder} --trt"
+        hint = f". The package {folder} is complete, but has no plan: {flags.command(folder)}"
         raise type(error)(*error.args, hint) from None
+
+
+def without_engine(error: RectexportError, folder: Path, flags: EngineFlags) -> RectexportError:
+    """The error after an export on a machine that cannot build the engine, with the command for one that can."""
+    hint = f". The package {folder} is complete, but has no engine; on the machine with the GPU: "
+    return type(error)(*error.args, hint + flags.command(folder))
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from rectexport.cli.command import without_metavars
 from rectexport.cli.failure import reported
 
 EXPORT = "export"
+#: Commands whose modules lie in a folder of commands/.
+FOLDERS = {"sign": "signing", "keygen": "signing"}
 
 
 class Entry(NamedTuple):
@@ -24,7 +26,8 @@ class Entry(NamedTuple):
 
 def module_of(name: str) -> str:
     """The module whose `app` is the command."""
-    return f"rectexport.cli.commands.{name.replace('-', '_')}"
+    folder = f"{FOLDERS[name]}." if name in FOLDERS else ""
+    return f"rectexport.cli.commands.{folder}{name.replace('-', '_')}"
 
 
 class LazyCommand(TyperCommand):

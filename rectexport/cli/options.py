@@ -5,16 +5,21 @@ A flag of one command alone is declared in that command's module.
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rectexport.runtime.base.texts import printable
-from rectexport.runtime.errors import Option
+from rectexport.runtime.errors import Option, UsageError
+
+if TYPE_CHECKING:
+    from rectexport.runtime.arrays.input_files import ImageScaling
 
 #: Panels of the help pages.
 MODEL, INPUTS, OUTPUT, ENGINE, SERVER, CHECKS, RUN = "Model", "Inputs", "Output", "Engine", "Server", "Checks", "Run"
+REFERENCE = "Reference"
 
 
 def _option(*flags: str, panel: str, **settings: Any) -> Any:
@@ -42,6 +47,45 @@ Arch = Annotated[
         "--arch",
         metavar="NAME",
         help="Architecture that the state_dict belongs to; `rectexport models` lists them.",
+        panel=MODEL,
+    ),
+]
+OwnModel = Annotated[
+    str | None,
+    _option(
+        "--model",
+        metavar="FILE.py:NAME",
+        help="Your own network that the state_dict belongs to: a class or function, also as package.module:NAME. Its "
+        "code runs.",
+        panel=MODEL,
+    ),
+]
+ModelArgs = Annotated[
+    list[str] | None,
+    _option(
+        "--model-args",
+        metavar="NAME=VALUE",
+        help="Argument for --model, as in width=8 or blocks=(2,2); repeatable.",
+        panel=MODEL,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    _option(
+        "--weights",
+        metavar="raw|ema|NAME",
+        help="Which weights of a file that holds several: raw, ema (averaged ones), or the name of a set. [default: "
+        "raw ones where there are any]",
+        panel=MODEL,
+    ),
+]
+Rectified = Annotated[
+    bool | None,
+    _option(
+        "--rectified/--plain",
+        help="With --arch: whether the weights were trained with rectified convolutions; the keys do not say. "
+        "[default: as in the zoo, which is said]",
+        show_default=False,
         panel=MODEL,
     ),
 ]
@@ -95,6 +139,52 @@ def input_files(help: str) -> Any:
     return _option("--inputs", metavar="FILE", help=help, show_default=False, panel=INPUTS)
 
 
+Mean = Annotated[
+    str,
+    _option("--mean", metavar="M[,M,M]", help="For images: the input is (pixel / 255 - mean) / std.", panel=INPUTS),
+]
+Std = Annotated[str, _option("--std", metavar="S[,S,S]", help="For images, see --mean.", panel=INPUTS)]
+
+
+def image_scaling(mean: str, std: str) -> ImageScaling:
+    """--mean and --std. Raises UsageError unless they are finite numbers, and std not 0."""
+    from rectexport.runtime.arrays.input_files import ImageScaling
+
+    scaling = ImageScaling(_numbers(mean, "--mean"), _numbers(std, "--std"))
+    if 0.0 in scaling.std:
+        raise UsageError(f"--std {std!r}: expected numbers other than 0")
+    return scaling
+
+
+def _numbers(text: str, flag: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(map(isfinite, numbers)):
+        raise UsageError(f"{flag} {text!r}: expected one number, or one per channel separated by commas")
+    return numbers
+
+
+def labels(help: str) -> Any:
+    """--labels: names of the classes, or the labels of images."""
+    return _option("--labels", metavar="FILE", help=help, show_default=False, panel=INPUTS)
+
+
+Labels = Annotated[
+    Path | None,
+    labels(
+        "For images: a .csv of images and class numbers (or targets: images or .npy files), or a text file with the "
+        "names of the class folders in the order of the outputs. [default: folders in alphabetical order]"
+    ),
+]
+
+
+def against(help: str) -> Any:
+    """--against: the reference that a package is compared with."""
+    return _option("--against", metavar="MODEL", help=help, show_default=False, panel=REFERENCE)
+
+
 # Engines.
 
 BACKENDS = ("tensorrt", "cuda", "openvino", "onnxruntime")
@@ -108,6 +198,14 @@ def backend(help: str, metavar: str = "NAME") -> Any:
 
 Backend = Annotated[str, backend(f"Engine: {', '.join(BACKENDS)}, or auto, the first of these that works here.")]
 Backends = Annotated[str, backend(f"Engines: {', '.join(BACKENDS)}.", "NAME[,NAME]")]
+AllowUnproven = Annotated[
+    bool,
+    _option(
+        "--allow-unproven",
+        help="Run an engine although its answers disagree with the source model's.",
+        panel=ENGINE,
+    ),
+]
 Device = Annotated[int, _option("--device", metavar="N", min=0, help="Index of the GPU.", panel=ENGINE)]
 Threads = Annotated[
     int,

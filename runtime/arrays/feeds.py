@@ -68,10 +68,7 @@ def check_shape(entry: TensorEntry, shape: tuple[int, ...], sizes: dict[str, tup
     if len(shape) != len(entry.shape):
         raise BadInput(f"input {entry.name}: expected shape {list(entry.shape)}, got {list(shape)}")
     for axis, (expected, actual) in enumerate(zip(entry.shape, shape, strict=True)):
-        low, high = _bounds(entry, axis, expected)
-        if not low <= actual <= high:
-            allowed = str(low) if low == high else f"{low}..{high}"
-            raise BadInput(f"input {entry.name}, axis {axis}: expected {allowed}, got {actual} in shape {list(shape)}")
+        _check_size(entry, axis, actual, shape)
         if isinstance(expected, str) and expected:
             size, where = sizes.setdefault(expected, (actual, f"input {entry.name}, axis {axis}"))
             if size != actual:
@@ -81,9 +78,14 @@ def check_shape(entry: TensorEntry, shape: tuple[int, ...], sizes: dict[str, tup
                 )
 
 
-def _bounds(entry: TensorEntry, axis: int, size: int | str) -> tuple[float, float]:
-    if isinstance(size, int):
-        return size, size
-    if entry.range is None:
-        return 1, float("inf")
-    return entry.range.min[axis], entry.range.max[axis]
+def _check_size(entry: TensorEntry, axis: int, actual: int, shape: tuple[int, ...]) -> None:
+    expected, bounds = entry.shape[axis], entry.range
+    if isinstance(expected, int):
+        fits, allowed, near = actual == expected, str(expected), ""
+    elif bounds is None:
+        fits, allowed, near = actual >= 1, "1..inf", ""
+    else:
+        fits, allowed, near = bounds.fits(axis, actual), bounds.describe(axis), bounds.nearest(axis, actual)
+    if not fits:
+        found = f"got {actual} in shape {list(shape)}"
+        raise BadInput(f"input {entry.name}, axis {axis}: expected {allowed}, {found}{near}")

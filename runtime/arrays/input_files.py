@@ -7,7 +7,7 @@ anything is unpacked.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def _images(folder: Path, entries: Sequence[TensorEntry], scaling: ImageScaling)
     size, fixed = _batch(entry)
     pending: list[tuple[Path, NDArray[Any]]] = []
     for file in files:
-        image = _image(file, entry, scaling)
+        image = read_image(file, entry, scaling)
         if pending and (len(pending) == size or pending[-1][1].shape != image.shape):
             yield _stack(entry.name, pending, size if fixed else 0)
             pending = []
@@ -135,10 +135,16 @@ def _stack(name: str, images: Sequence[tuple[Path, NDArray[Any]]], rows: int) ->
     return (first if len(images) == 1 else f"{first} … {last}"), {name: np.stack(chosen)}
 
 
-def _image(file: Path, entry: TensorEntry, scaling: ImageScaling) -> NDArray[Any]:
-    """An image as [C, H, W] in the input's dtype: pixels unchanged for integers, scaled for floats."""
+def read_image(file: Path, entry: TensorEntry, scaling: ImageScaling, any_size: bool = False) -> NDArray[Any]:
+    """An image as [C, H, W] in the input's dtype: pixels unchanged for integers, scaled for floats.
+
+    Raises BadInput for an image that cannot be read, or, unless any_size, one that the package does not take;
+    MissingDependency without Pillow.
+    """
+    if len(entry.shape) != 4 or entry.shape[1] not in _MODES:
+        raise BadInput(f"{file}: images need an input [N, 1 or 3, H, W], but {entry.name} is {list(entry.shape)}")
     channels, dtype = int(entry.shape[1]), np.dtype(entry.dtype)
-    pixels = _pixels(file, entry, channels)
+    pixels = _pixels(file, entry, channels, any_size)
     planes = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
     if dtype.kind != "f":
         return np.ascontiguousarray(planes.astype(dtype))
@@ -146,33 +152,67 @@ def _image(file: Path, entry: TensorEntry, scaling: ImageScaling) -> NDArray[Any
     return np.ascontiguousarray(((planes / 255.0 - mean) / std).astype(dtype))
 
 
-def _pixels(file: Path, entry: TensorEntry, channels: int) -> NDArray[Any]:
+def read_label_image(file: Path) -> NDArray[Any]:
+    """The values of a gray or indexed image, [H, W], or the pixels of a colour image, [3, H, W]; uint8.
+
+    Raises BadInput for a file that is no 8-bit image, MissingDependency without Pillow.
+    """
+
+    def read(image: Any) -> NDArray[Any]:
+        _check_mode(file, image.mode)
+        _check_pixels(file, *image.size)
+        flat = image.mode in ("L", "P", "1")  # the values of an indexed image are the classes, not its colours
+        return np.asarray(image if flat else image.convert("RGB"), np.uint8)
+
+    pixels = _opened(file, read)
+    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _pixels(file: Path, entry: TensorEntry, channels: int, any_size: bool) -> NDArray[Any]:
     """The pixels as [H, W] or [H, W, 3], unpacked once the image's header shows a size that the package takes."""
+
+    def read(image: Any) -> NDArray[Any]:
+        _check_image(file, entry, image.size, image.mode, any_size)
+        return np.asarray(image.convert(_MODES[channels]))
+
+    return _opened(file, read)
+
+
+def _opened(file: Path, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
+    """What `read` takes from Pillow's image, whose header alone has been read."""
     pillow = require("PIL.Image")
     with open_regular(file) as stream:
         if (size := os.fstat(stream.fileno()).st_size) > MAX_IMAGE_BYTES:
             raise BadInput(f"{file}: {size} bytes, more than the {MAX_IMAGE_BYTES} that an image may have")
         try:
             with pillow.open(stream, formats=_FORMATS) as image:
-                _check_image(file, entry, image.size, image.mode)
-                return np.asarray(image.convert(_MODES[channels]))
+                return read(image)
         except BadInput:
             raise
         except Exception as error:  # Pillow raises anything from OSError to SyntaxError for a damaged file
             raise BadInput(f"{file}: not a readable image: {error}") from None
 
 
-def _check_image(file: Path, entry: TensorEntry, size: tuple[int, int], mode: str) -> None:
+def _check_image(file: Path, entry: TensorEntry, size: tuple[int, int], mode: str, any_size: bool) -> None:
     """Raise BadInput unless the package takes an image of this size, [W, H] in pixels, and of this mode of Pillow's."""
-    if mode not in _EIGHT_BIT:
-        raise BadInput(f"{file}: an image of mode {mode}, expected 8 bits per channel; give an .npz")
+    _check_mode(file, mode)
     width, height = size
     rows = entry.range.min[0] if entry.range else 1
     shape = (entry.shape[0] if isinstance(entry.shape[0], int) else rows, int(entry.shape[1]), height, width)
     try:
-        check_shape(entry, shape, {})
+        if not any_size:
+            check_shape(entry, shape, {})
     except BadInput as error:
         raise BadInput(f"{file}: {error}, an image {width} pixels wide and {height} high") from None
+    _check_pixels(file, width, height)
+
+
+def _check_mode(file: Path, mode: str) -> None:
+    if mode not in _EIGHT_BIT:
+        raise BadInput(f"{file}: an image of mode {mode}, expected 8 bits per channel; give an .npz")
+
+
+def _check_pixels(file: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise BadInput(f"{file}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from rectexport.runtime.errors import UsageError
 
@@ -22,20 +22,25 @@ _ENTRY = re.compile(r"(?:(?P<name>.+?)\s*:\s*)?(?P<dims>\[[^\]]*\]|[0-9][0-9xX]*
 
 @dataclass(frozen=True)
 class ShapeFlag:
-    """One parsed entry; name is None when the option gave only a shape."""
+    """One parsed entry; name is None when the option gave only a shape, typed tells whether it gave the dtype."""
 
     name: str | None
     shape: Shape
     dtype: str = "float32"
+    typed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """Smallest, most common and largest shape of one input; equal dimensions are static."""
+    """Smallest, most common and largest shape of one input; equal dimensions are static.
+
+    step    for each axis, the distance from one allowed size to the next, counted from min; empty: every size fits
+    """
 
     min: Shape
     opt: Shape
     max: Shape
+    step: Shape = ()
 
     @property
     def dynamic_axes(self) -> tuple[int, ...]:
@@ -44,8 +49,37 @@ class ShapeRange:
 
     def contains(self, shape: Shape) -> bool:
         """Whether every dimension of `shape` lies within the range."""
-        return len(shape) == len(self.min) and all(
-            low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
+        return len(shape) == len(self.min) and all(self.fits(axis, size) for axis, size in enumerate(shape))
+
+    def step_of(self, axis: int) -> int:
+        """The distance between two allowed sizes of an axis."""
+        return self.step[axis] if self.step else 1
+
+    def fits(self, axis: int, size: int) -> bool:
+        """Whether an axis may have this size."""
+        low, high = self.min[axis], self.max[axis]
+        return low <= size <= high and (size - low) % self.step_of(axis) == 0
+
+    def floor(self, axis: int, size: int) -> int:
+        """The largest allowed size of an axis that is not above `size`; at least the smallest."""
+        low = self.min[axis]
+        size = min(size, self.max[axis])
+        return max(size - (size - low) % self.step_of(axis), low)
+
+    def describe(self, axis: int) -> str:
+        """The allowed sizes of an axis, as in "3", "1..8" or "32..320 in steps of 32"."""
+        low, high, step = self.min[axis], self.max[axis], self.step_of(axis)
+        steps = f" in steps of {step}" if step > 1 else ""
+        return str(low) if low == high else f"{low}..{high}{steps}"
+
+    def nearest(self, axis: int, size: int) -> str:
+        """What to add to an error about a size between two steps: the nearest sizes that fit; empty for any other."""
+        below, step = self.floor(axis, size), self.step_of(axis)
+        if step == 1 or not self.min[axis] < size < self.max[axis]:
+            return ""
+        near = [fit for fit in (below, below + step) if self.fits(axis, fit)]
+        return f"; the nearest {'sizes that fit are' if len(near) > 1 else 'size that fits is'} " + " and ".join(
+            map(str, near)
         )
 
 
@@ -71,7 +105,7 @@ def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
         raise UsageError(f"{flag} {text!r:.200}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
-    return ShapeFlag(match["name"], shape, dtype)
+    return ShapeFlag(match["name"], shape, dtype, match["dtype"] is not None)
 
 
 def parse_shape_flags(texts: Iterable[str], flag: str) -> dict[str | None, ShapeFlag]:
@@ -121,6 +155,25 @@ def check_range(name: str, low: Shape, opt: Shape, high: Shape) -> ShapeRange:
         if not small <= middle <= large:
             raise UsageError(f"input {name}, axis {axis}: expected min <= opt <= max, got {small}, {middle}, {large}")
     return ShapeRange(low, opt, high)
+
+
+def with_multiples(name: str, bounds: ShapeRange, multiples: Shape, flag: str) -> ShapeRange:
+    """The range with sizes that are multiples of `multiples`, by axis; 1 leaves an axis as it is.
+
+    Raises UsageError for another rank, and where min, opt or max is no multiple: it names the nearest ones.
+    """
+    if len(multiples) != len(bounds.opt):
+        asked, rank = format_shape(multiples), len(bounds.opt)
+        raise UsageError(f"{flag} {name}:{asked} has rank {len(multiples)}, but the input's shape has rank {rank}")
+    for side in ("min", "opt", "max"):
+        for axis, (size, step) in enumerate(zip(getattr(bounds, side), multiples, strict=True)):
+            if size % step and size != MAX_DIMENSION:
+                near = ", ".join(str(fit) for fit in (size // step * step, -(-size // step) * step) if fit)
+                raise UsageError(
+                    f"input {name}, axis {axis}: {side} is {size}, which is no multiple of {step} ({flag}); give {near}"
+                )
+    steps = tuple(step if low != high else 1 for low, high, step in zip(bounds.min, bounds.max, multiples, strict=True))
+    return replace(bounds, step=steps if any(step > 1 for step in steps) else ())
 
 
 def format_shape(shape: Iterable[int | str]) -> str:

@@ -11,10 +11,12 @@ from rectexport.runtime.base.environment import missing, require
 from rectexport.runtime.base.runner import BackendOptions, Runner
 from rectexport.runtime.engines.cuda import libraries as cuda_libraries
 from rectexport.runtime.engines.proving import Verdict, engine_version, verdict_on
-from rectexport.runtime.errors import MissingDependency, ParityError, RectexportError, UsageError
+from rectexport.runtime.errors import MissingDependency, Option, ParityError, RectexportError, UsageError
 from rectexport.runtime.package.folder import Package
 
 AUTO, TORCH = "auto", "torch"
+#: The end of an error about an engine that disagrees with the source model.
+_ALL_THE_SAME = (Option("allow_unproven", True), " to run it all the same")
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def choose_backend(
         runner.close()
         raise ParityError(
             f"backend {name}: {runner.description} disagrees with the source model: {verdict.reason}; "
-            "use another backend, or allow_unproven=True to run it all the same"
+            "use another backend, or ",
+            *_ALL_THE_SAME,
         )
     return runner, Choice(name, runner.description, verdict=verdict)
 
@@ -112,6 +115,8 @@ def _first(package: Package, options: BackendOptions) -> tuple[Runner, Choice]:
                 reason, last = str(error), error
                 warnings.warn(f"backend {backend.name} is installed but failed to load: {reason}", RuntimeWarning, 4)
         not_taken[backend.name] = reason
+    if isinstance(last, ParityError):
+        raise ParityError(*last.args, "; ", *_ALL_THE_SAME)
     if last is not None:
         raise last
     reasons = "; ".join(f"{name}: {why}" for name, why in not_taken.items())

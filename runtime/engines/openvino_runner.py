@@ -13,7 +13,7 @@ import numpy as np
 from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import Array, TensorSpec
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Option
 from rectexport.runtime.package.onnx_header import check_opsets
 
 SETTINGS = {
@@ -42,14 +42,15 @@ class OpenVinoRunner:
         try:
             self._compiled: Any = openvino.Core().compile_model(str(model), "CPU", settings)
         except Exception as error:
-            raise BadInput(f"{model}: {self._description} refuses it: {first_line(error)}") from None
+            raise BadInput(f"{model}: {self._description} refuses it: {_reasons(error)}") from None
         self._inputs = [_spec(port) for port in self._compiled.inputs]
         self._outputs = [_spec(port) for port in self._compiled.outputs]
         if outputs:
             self._outputs = [replace(spec, name=name) for spec, name in zip(self._outputs, outputs, strict=True)]
         if any(spec.dtype == "float64" for spec in self._inputs):
             raise BadInput(
-                f"{model}: an input is float64, which OpenVINO computes in float32; use backend='onnxruntime'"
+                f"{model}: an input is float64, which OpenVINO computes in float32; use ",
+                Option("backend", "onnxruntime"),
             )
         self._free: deque[Any] = deque()
 
@@ -77,13 +78,20 @@ class OpenVinoRunner:
         try:
             results = request.infer(dense, share_inputs=True, share_outputs=False)
         except Exception as error:
-            raise BadInput(f"OpenVINO could not run with {shown(feeds)}: {first_line(error)}") from None
+            raise BadInput(f"OpenVINO could not run with {shown(feeds)}: {_reasons(error)}") from None
         self._free.append(request)
         return {spec.name: array for spec, array in zip(self._outputs, results.values(), strict=True)}
 
     def close(self) -> None:
         self._compiled = None
         self._free.clear()
+
+
+def _reasons(error: Exception) -> str:
+    """What OpenVINO's message says, without the lines that only tell where in its source it failed."""
+    lines = [line.removeprefix("-- ").strip() for line in str(error).splitlines()]
+    told = dict.fromkeys(line for line in lines if line and not line.endswith(":"))
+    return "; ".join(told)[:500] or first_line(error)
 
 
 def _spec(port: Any) -> TensorSpec:

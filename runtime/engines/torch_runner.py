@@ -12,14 +12,16 @@ from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.manifest import Manifest, TensorEntry
+from rectexport.runtime.package.structure import collect
 
 
 @final
 class TorchRunner:
     """Calls a module on its own device and in its own precision, with the package's inputs in order.
 
-    The tensors in its result, in the order of its tuples, lists and dicts, are the package's outputs. Raises BadInput
-    for a module in training mode: its outputs would depend on the batch.
+    The tensors in its result, at their places in the manifest's structure, or in the order of its tuples, lists and
+    dicts, are the package's outputs. Raises BadInput for a module in training mode: its outputs would depend on the
+    batch.
     """
 
     def __init__(self, model: Any, manifest: Manifest) -> None:
@@ -30,6 +32,7 @@ class TorchRunner:
         self._device = next((value.device for value in model.parameters()), self._torch.device("cpu"))
         self._inputs = [_spec(entry) for entry in manifest.inputs]
         self._outputs = [_spec(entry) for entry in manifest.outputs]
+        self._structure = manifest.structure
 
     @property
     def description(self) -> str:
@@ -50,12 +53,19 @@ class TorchRunner:
         tensors = [self._torch.tensor(array, device=self._device) for array in dense]
         try:
             with self._torch.inference_mode():
-                results = [value.cpu().numpy() for value in _flat(self._model(*tensors))]
+                results = [value.cpu().numpy() for value in self._values(self._model(*tensors))]
         except Exception as error:
             raise BadInput(f"PyTorch could not run with {shown(feeds)}: {first_line(error)}") from None
         if len(results) != len(self._outputs):
             raise BadInput(f"the module returns {len(results)} tensors, but the package has {len(self._outputs)}")
         return {spec.name: np.array(array) for spec, array in zip(self._outputs, results, strict=True)}
+
+    def _values(self, result: Any) -> list[Any]:
+        """The outputs in order, detached."""
+        if self._structure is None:
+            return list(_flat(result))
+        found = collect(self._structure, result)
+        return [self._torch.as_tensor(found[spec.name]).detach() for spec in self._outputs]
 
     def close(self) -> None:
         self._model = None

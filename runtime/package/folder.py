@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
@@ -18,9 +19,10 @@ from rectexport.runtime.base.files import check_replaceable, locked, replaced_fi
 from rectexport.runtime.base.reading import open_regular
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.temporary import PARTIAL
+from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.archives import check_archive
-from rectexport.runtime.package.manifest import FILE_NAME, Manifest, read_manifest
+from rectexport.runtime.package.manifest import FILE_NAME, Manifest, TensorEntry, read_manifest
 
 MODEL = "model.onnx"
 #: Weights of models that exceed 2 GB, or that several models share.
@@ -38,7 +40,16 @@ SIGNATURE = "manifest.sig"
 FIRST_CASE = "example"
 
 
-@dataclass(frozen=True)
+def describe_tensors(inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry]) -> str:
+    """Inputs and outputs on one line, as in x float32[1, 3, 8, 8] -> logits float32[1, 10]."""
+
+    def listed(entries: Sequence[TensorEntry]) -> str:
+        return ", ".join(f"{entry.name} {entry.dtype}[{', '.join(map(str, entry.shape))}]" for entry in entries)
+
+    return printable(f"{listed(inputs)} -> {listed(outputs)}")
+
+
+@dataclass(frozen=True, repr=False)
 class Package:
     """A package whose manifest has been read; `verify_files` checks the files."""
 
@@ -60,9 +71,17 @@ class Package:
         """Name of the ONNX file for an engine: "onnxruntime", "openvino", "tensorrt"; "cuda" is ONNX Runtime's."""
         return self.manifest.models.get("onnxruntime" if engine == "cuda" else engine, MODEL)
 
+    @property
+    def identity(self) -> str:
+        """sha256 of the manifest's content, which holds the hashes of all other files; equal for equal packages."""
+        return hashlib.sha256(json.dumps(self.manifest.data, sort_keys=True).encode()).hexdigest()
+
     def model_for(self, engine: str) -> Path:
         """The ONNX file for an engine, named as `model_name` takes it."""
         return self.path / self.model_name(engine)
+
+    def __repr__(self) -> str:
+        return f"<Package {self.path}: {describe_tensors(self.manifest.inputs, self.manifest.outputs)}>"
 
     def verify_files(self, but: Collection[str] = ()) -> None:
         """Compare every file, except those in `but`, with its sha256 in the manifest.

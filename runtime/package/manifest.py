@@ -9,19 +9,23 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from rectexport.runtime.base.shapes import Shape, ShapeRange
+from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape, ShapeRange
 from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.package.structure import StructureError, check_structure
 
 FORMAT = "rectexport-package"
 VERSION = 2
 READABLE = (1, 2)
 FILE_NAME = "manifest.json"
 MAX_BYTES = 16 << 20
+#: Whether a row's outputs depend on the other rows of its batch.
+ROWS = INDEPENDENT, DEPENDENT, NOT_SHOWN = "independent", "dependent", "not shown"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPE = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 
@@ -38,7 +42,12 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest; `data` is the whole document. models maps an engine to its file, where not model.onnx."""
+    """A checked manifest; `data` is the whole document.
+
+    models      engine -> its file, where not model.onnx
+    structure   what a session returns around the outputs (structure.py); None for one array, or a tuple of several
+    rows        independent, dependent or not shown; empty in packages of before that was recorded
+    """
 
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
@@ -46,6 +55,8 @@ class Manifest:
     files: dict[str, str]
     data: dict[str, Any]
     models: dict[str, str] = field(default_factory=dict)
+    structure: dict[str, Any] | None = None
+    rows: str = ""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -85,14 +96,32 @@ class _Reader:
                 f"{self._path}: package version {brief(found)}, this rectexport reads {readable}: "
                 "export the model again, or install the rectexport that wrote it"
             )
+        outputs = self._tensors(document, "outputs")
         return Manifest(
             inputs=self._tensors(document, "inputs"),
-            outputs=self._tensors(document, "outputs"),
+            outputs=outputs,
             tolerances=self._tolerances(document),
             files=self._files(document),
             data=document,
             models=self._models(document),
+            structure=self._structure(document, outputs),
+            rows=self._rows(document),
         )
+
+    def _structure(self, document: dict[str, Any], outputs: tuple[TensorEntry, ...]) -> dict[str, Any] | None:
+        structure = document.get("structure")
+        if structure is None:
+            return None
+        try:
+            check_structure(structure, {entry.name for entry in outputs})
+        except StructureError as error:
+            raise BadInput(f"{self._path}: structure: {error}") from None
+        return self._typed(structure, dict, "structure")
+
+    def _rows(self, document: dict[str, Any]) -> str:
+        rows = document.get("rows", "")
+        self._expect(rows in ("", *ROWS) and isinstance(rows, str), "rows", " or ".join(ROWS), rows)
+        return str(rows)
 
     def _models(self, document: dict[str, Any]) -> dict[str, str]:
         models = self._typed(document.get("models", {}), dict, "models")
@@ -133,7 +162,19 @@ class _Reader:
             whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes)
             self._expect(whole and len(sizes) == rank, f"{field}.{side}", f"{rank} positive sizes", sizes)
             sides.append(tuple(sizes))
-        return ShapeRange(*sides)
+        low, opt, high = sides
+        return ShapeRange(low, opt, high, self._steps(bounds, sides, f"{field}.step", rank))
+
+    def _steps(self, bounds: dict[str, Any], sides: Sequence[Shape], field: str, rank: int) -> Shape:
+        if "step" not in bounds:
+            return ()
+        steps = self._typed(bounds["step"], list, field)
+        whole = all(isinstance(step, int) and not isinstance(step, bool) and step > 0 for step in steps)
+        self._expect(whole and len(steps) == rank, field, f"{rank} positive steps", steps)
+        for low, opt, high, step in zip(*sides, steps, strict=True):
+            fit = (opt - low) % step == 0 and (high == MAX_DIMENSION or (high - low) % step == 0)
+            self._expect(fit, field, f"steps that lead from min to opt and max ({low}, {opt}, {high})", steps)
+        return tuple(steps)
 
     def _tolerances(self, document: dict[str, Any]) -> dict[str, float]:
         entries = self._typed(document.get("tolerances"), dict, "tolerances")

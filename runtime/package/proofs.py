@@ -41,6 +41,7 @@ class Proof:
     cases      how many sets of inputs were compared
     worst      the largest distance; None where nothing ran
     reason     what differs, or why the engine refuses; empty where it agrees
+    inner      how far inner tensors were off when they were marked as outputs; empty where that was not tried
     """
 
     engine: str
@@ -51,6 +52,7 @@ class Proof:
     cases: int = 0
     worst: Worst | None = None
     reason: str = ""
+    inner: str = ""
 
     def holds_for(self, engine: str, version: str, processor: Processor) -> bool:
         """Whether it was made on this engine, in this version, on a processor of this kind."""
@@ -58,14 +60,14 @@ class Proof:
 
     def describe(self) -> str:
         """One line for people: "openvino 2026.4.1 agrees in 5 cases, farthest off 3.1e-07 (y, case odd)"."""
-        name = f"{self.engine} {self.version}"
+        name, inner = f"{self.engine} {self.version}", f"; {self.inner}" if self.inner else ""
         if self.verdict == REFUSES:
             return f"{name} cannot run it: {self.reason}"
         if self.verdict == DIFFERS:
-            return f"{name} differs: {self.reason}"
+            return f"{name} differs: {self.reason}{inner}"
         worst = self.worst
         far = "" if worst is None else f", farthest off {worst.relative_l2:.1e} ({worst.output}, case {worst.case})"
-        return f"{name} agrees in {self.cases} cases{far}"
+        return f"{name} agrees in {self.cases} cases{far}{inner}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for manifest.json and parity.json."""
@@ -78,6 +80,7 @@ class Proof:
             "cases": self.cases,
             "worst": None if self.worst is None else self.worst.as_dict(),
             "reason": self.reason,
+            "inner": self.inner,
         }
 
 
@@ -100,6 +103,7 @@ def _read(entry: Any) -> Proof | None:
             int(entry["cases"]),
             None if worst is None else _worst(worst),
             str(entry["reason"]),
+            str(entry.get("inner", "")),
         )
     except (KeyError, TypeError, ValueError):
         return None

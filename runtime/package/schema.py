@@ -98,6 +98,11 @@ def _min_items(value: Any, wanted: Any, schema: Any, root: Any, where: str) -> I
         yield f"{where}: expected at least {wanted} entries, got {len(value)}"
 
 
+def _max_items(value: Any, wanted: Any, schema: Any, root: Any, where: str) -> Iterator[str]:
+    if isinstance(value, list) and len(value) > wanted:
+        yield f"{where}: expected at most {wanted} entries, got {len(value)}"
+
+
 def _items(value: Any, wanted: Any, schema: Any, root: Any, where: str) -> Iterator[str]:
     for index, entry in enumerate(value if isinstance(value, list) else ()):
         yield from faults(entry, wanted, root, f"{where}[{index}]")
@@ -143,6 +148,7 @@ _CHECKS: dict[str, Callable[[Any, Any, Any, Any, str], Iterator[str]]] = {
     "const": _const,
     "enum": _enum,
     "items": _items,
+    "maxItems": _max_items,
     "minItems": _min_items,
     "minimum": _minimum,
     "oneOf": _one_of,

@@ -29,12 +29,18 @@ _Sizes = dict[str, int]
 
 @dataclass(frozen=True)
 class Dimension:
-    """A dynamic dimension: its name, and its smallest, most common and largest size."""
+    """A dynamic dimension: its name, its smallest, most common and largest size, and the step from size to size."""
 
     name: str
     low: int
     opt: int
     high: int
+    step: int = 1
+
+    def floor(self, size: int) -> int:
+        """The largest allowed size that is not above `size`; at least the smallest."""
+        size = min(size, self.high)
+        return max(size - (size - self.low) % self.step, self.low)
 
 
 def dimension_name(entry: TensorEntry, axis: int) -> str:
@@ -52,15 +58,16 @@ def dynamic_dimensions(entries: Sequence[TensorEntry]) -> dict[str, Dimension]:
             name = dimension_name(entry, axis)
             low, opt, high = (side[axis] for side in (entry.range.min, entry.range.opt, entry.range.max))
             if high == MAX_DIMENSION:
-                high = UNBOUNDED_FACTOR * opt
-            found.setdefault(name, Dimension(name, low, opt, high))
+                high = entry.range.floor(axis, UNBOUNDED_FACTOR * opt)
+            found.setdefault(name, Dimension(name, low, opt, high, entry.range.step_of(axis)))
     return found
 
 
 def batch_dimension(entries: Sequence[TensorEntry]) -> Dimension | None:
-    """The dynamic dimension that is the first axis of every input, None if there is none."""
+    """The dynamic dimension that is the first axis of every input, None if there is none, or none of any size."""
     names = {dimension_name(entry, 0) if entry.shape else "" for entry in entries}
-    return dynamic_dimensions(entries).get(names.pop()) if len(names) == 1 else None
+    found = dynamic_dimensions(entries).get(names.pop()) if len(names) == 1 else None
+    return found if found is not None and found.step == 1 else None
 
 
 def sweep(entries: Sequence[TensorEntry]) -> dict[str, Shapes]:
@@ -104,9 +111,9 @@ def _assignments(
             if batch.low <= size <= batch.high:
                 yield f"batch {size}", {**opt, batch.name: size}
     plane = [entry for name, entry in dimensions.items() if batch is None or name != batch.name]
-    for step in (-1, 1):
-        moved = {entry.name: min(max(entry.opt + step, entry.low), entry.high) for entry in plane}
-        yield f"opt{step:+d}", {**opt, **moved}
+    for way in (-1, 1):
+        moved = {entry.name: min(max(entry.opt + way * entry.step, entry.low), entry.high) for entry in plane}
+        yield f"opt{way:+d}", {**opt, **moved}
     if len(plane) > 1:
         first, second = plane[:2]
         tall = {first.name: largest[first.name], second.name: second.low}
@@ -121,7 +128,7 @@ def _largest(entries: Sequence[TensorEntry], dimensions: Mapping[str, Dimension]
     for name, dimension in dimensions.items():
         sizes[name] = 1
         rest = max(math.prod(shape) for entry, shape in zip(entries, _shapes(entries, sizes).values(), strict=True))
-        sizes[name] = max(min(dimension.high, MAX_ELEMENTS // max(rest, 1)), dimension.opt)
+        sizes[name] = max(dimension.floor(MAX_ELEMENTS // max(rest, 1)), dimension.opt)
     return sizes
 
 
@@ -130,14 +137,18 @@ def _odd(dimensions: Mapping[str, Dimension], largest: Mapping[str, int]) -> _Si
     sizes: _Sizes = {}
     for position, (name, entry) in enumerate(dimensions.items(), 1):
         high = largest[name]
-        start = entry.low + (high - entry.low) * position // (len(dimensions) + 2)
-        sizes[name] = odd_size(entry.low, start, high, set(sizes.values()))
+        start = entry.floor(entry.low + (high - entry.low) * position // (len(dimensions) + 2))
+        sizes[name] = odd_size(entry.low, start, high, set(sizes.values()), entry.step)
     return sizes
 
 
-def odd_size(low: int, start: int, high: int, taken: Collection[int]) -> int:
-    """The first odd size not in `taken` from `start` on, then from `low` on; else the first size, free if possible."""
-    sizes = [*range(start, min(start + 9, high + 1)), *range(low, min(low + 9, high + 1))]
+def odd_size(low: int, start: int, high: int, taken: Collection[int], step: int = 1) -> int:
+    """The first odd size not in `taken` from `start` on, then from `low` on; else the first size, free if possible.
+
+    Sizes are `step` apart; `start` is one of them.
+    """
+    near = 9 * step
+    sizes = [*range(start, min(start + near, high + 1), step), *range(low, min(low + near, high + 1), step)]
     free = [size for size in sizes if size not in taken]
     return next(iter([size for size in free if size % 2] or free or sizes))
 

@@ -16,6 +16,7 @@ from rectexport.runtime.package.folder import LATENCY, PARITY, REWRITES, Package
 from rectexport.runtime.report import text
 from rectexport.runtime.report.card import card, headline
 from rectexport.runtime.report.documents import Latency, Parity, Rewrites
+from rectexport.runtime.report.example import example_of
 from rectexport.runtime.report.graph import operator_rows, pass_views
 from rectexport.runtime.report.heat import REGIONS, heat_map, severity
 from rectexport.runtime.report.reading import faults_as_bad_input, read_latency, read_parity, read_rewrites
@@ -64,6 +65,7 @@ def build_page(package: Package, name: str, latency: Path | None = None, parity:
         view = {
             "name": name,
             "card": card(package, name, rewrites),
+            "example": example_of(package),
             "tiles": _tiles(package, compared, rewrites, timed),
             "operators": operator_rows(rewrites) if rewrites else None,
             "passes": pass_views(data["passes"], rewrites),
@@ -131,4 +133,4 @@ def _tiles(
 
 
 def _precision(data: Mapping[str, Any]) -> str:
-    return {"fp32": "float32", "fp16": "float16"}.get(str(data["options"].get("precision")), "")
+    return {"fp32": "float32", "fp16": "float16", "int8": "int8"}.get(str(data["options"].get("precision")), "")

@@ -49,6 +49,7 @@ class Batcher:
         self._groups: dict[Key, deque[Pending]] = {}
         self._retries: deque[Pending] = deque()
         self._running = 0
+        self._open: set[Pending] = set()
         self._expected, self._last_end = 1, 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -70,9 +71,16 @@ class Batcher:
         if group is None:
             group = self._groups[request.key] = deque()
         self._enqueue(pending, group)
+        self._open.add(pending)
         answer.add_done_callback(lambda answer: self._answered(pending))
         self._pump()
         return answer
+
+    def refuse(self, reason: str, *, running: bool = False) -> None:
+        """Answer the requests that wait with 503, because no worker will take them; with running, all."""
+        for pending in list(self._open):
+            if (running or pending.queue is not None) and not pending.answer.done():
+                pending.answer.set_exception(RequestError(503, reason))
 
     async def idle(self) -> None:
         """Wait until no request is queued or running."""
@@ -82,6 +90,7 @@ class Batcher:
     def _answered(self, pending: Pending) -> None:
         """Cancel the deadline's timer, and remove a request that is still queued: nobody waits for it any more."""
         pending.expiry.cancel()
+        self._open.discard(pending)
         if pending.queue is not None:
             pending.queue.remove(pending)
             self._dequeued(pending, pending.queue)

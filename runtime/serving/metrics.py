@@ -9,6 +9,7 @@ from rectexport.runtime.base.environment import require
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rectexport.runtime.serving.log import Log
     from rectexport.runtime.serving.repository import Repository
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -19,7 +20,7 @@ _LABELS = ("model", "version")
 class Metrics:
     """Counts requests as they end; the models' own counts are read when the metrics are scraped."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, log: Log) -> None:
         self._client = client = require("prometheus_client")
         self._registry = client.CollectorRegistry()
         self._requests = client.Counter(
@@ -35,7 +36,7 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
-        self._repository = repository
+        self._repository, self._log = repository, log
         self._bound: dict[tuple[str, ...], tuple[Any, Any]] = {}
         self._registry.register(self)
 
@@ -65,6 +66,8 @@ class Metrics:
             "infer": counter("rectexport_engine_seconds", "Seconds in the engine", labels=_LABELS),
             "queue": counter("rectexport_queue_seconds", "Seconds that requests waited", labels=_LABELS),
         }
+        dropped = counter("rectexport_log_lines_dropped", "Log lines that could not be written")
+        dropped.add_metric((), self._log.dropped)
         for model in self._repository.served():
             labels, counted = (model.name, model.version), model.statistics
             values = {
@@ -78,4 +81,4 @@ class Metrics:
             }
             for name, value in values.items():
                 families[name].add_metric(labels, value)
-        return families.values()
+        return (*families.values(), dropped)

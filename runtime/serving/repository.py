@@ -23,6 +23,8 @@ from rectexport.runtime.serving.workers.protocol import Worker
 
 #: Largest batch when neither the package nor the command line gives one.
 MAX_BATCH = 64
+#: Attempts to start a worker after which the requests that wait for one are answered with 503.
+HOPELESS = 3
 
 
 @dataclass
@@ -41,6 +43,11 @@ class ServedModel:
     def ready(self) -> bool:
         """Whether at least one worker is alive; workers have inferred before they count."""
         return bool(self.pool.workers)
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why no worker is alive; empty for a model that is ready."""
+        return "" if self.ready else self.pool.trouble or "its worker is being replaced"
 
     def metadata(self, versions: Sequence[str]) -> dict[str, Any]:
         """The protocol's model metadata."""
@@ -127,14 +134,16 @@ class Repository:
             del self._newest[name]
             await self._retire(list(gone.values()), "unloaded")
 
-    def index(self) -> list[dict[str, str]]:
-        """The protocol's repository index: every package with its state."""
+    def index(self, only_ready: bool = False) -> list[dict[str, str]]:
+        """The protocol's repository index: every package with its state, and the reason where it is not ready."""
         entries = []
         for package in self._packages:
             model = self._loaded.get(package.name, {}).get(package.version)
-            reason = self._reasons.get((package.name, package.version), "")
+            reason = self._reasons.get((package.name, package.version), "") or (model.why_not_ready if model else "")
             state = "READY" if model and model.ready else "UNAVAILABLE"
-            entries.append({"name": package.name, "version": package.version, "state": state, "reason": reason})
+            entry = {"name": package.name, "version": package.version, "state": state}
+            if state == "READY" or not only_ready:
+                entries.append({**entry, "reason": reason} if reason else entry)
         return entries
 
     async def probe(self) -> None:
@@ -169,10 +178,11 @@ class Repository:
     async def _open(self, package: ServedPackage) -> ServedModel:
         key = (package.name, package.version)
         limit = self._spec.max_batch or MAX_BATCH
-        spec = replace(self._spec, path=str(package.path.resolve()), max_batch=limit)
-        pool = Pool(lambda: self._make(spec), self._instances)
         try:
-            signature = spec.signature()
+            found = Package.open(package.path.resolve())
+            spec = replace(self._spec, path=str(found.path), max_batch=limit, identity=found.identity)
+            signature = Signature.of(found.manifest.inputs, found.manifest.outputs, limit)
+            pool = Pool(lambda: self._make(spec), self._instances)
             facts = await pool.start()
         except RectexportError as error:
             self._reasons[key] = str(error)
@@ -181,11 +191,17 @@ class Repository:
             signature = signature.unbatched()
         self._reasons.pop(key, None)
         names = {"model": package.name, "version": package.version}
-        pool.on_trouble = lambda line: self._log.event("worker", **names, text=line)
         self._log.event("loaded", **names, **facts)
         statistics = Statistics()
         batcher = Batcher(signature, pool, self._limits, statistics)
-        probe = assemble(signature, Package.open(spec.path).goldens()[0])
+
+        def told(line: str) -> None:
+            self._log.event("worker", **names, text=line)
+            if pool.failed >= HOPELESS and not pool.workers:
+                batcher.refuse(f"model {package.name} has no worker: {pool.trouble}")
+
+        pool.on_trouble = told
+        probe = assemble(signature, found.goldens()[0])  # the workers have checked the files' hashes
         return ServedModel(*key, signature, pool, batcher, statistics, probe)
 
     async def _retire(self, models: Sequence[ServedModel], reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +16,19 @@ from rectexport.runtime.serving.signature import Signature
 MICROSECONDS = 1e-6
 _UNSUPPORTED = {
     "shared_memory_region": "shared memory is not supported; send the tensor's bytes",
-    "classification": "classification is not supported; ask for the output itself",
 }
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """An output that the client asked for. `binary` is for HTTP: as bytes, or as JSON."""
+    """An output that the client asked for. `binary` is for HTTP: as bytes, or as JSON.
+
+    classes is how many of its largest values to send in its place, 0 for the output itself.
+    """
 
     name: str
     binary: bool
+    classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,22 @@ def check_parameters(parameters: Any, where: str) -> dict[str, Any]:
         if name in parameters:
             raise RequestError(400, f"{where}: {reason}")
     return parameters
+
+
+def read_classes(parameters: dict[str, Any], name: str) -> int:
+    """The classification extension's count, 0 where it is not asked for. Raises RequestError 400."""
+    count = parameters.get("classification", 0)
+    if type(count) is not int or not 0 <= count < 2**31:
+        raise RequestError(400, f"output {name}: expected classification to be a number of classes")
+    return count
+
+
+def once(wanted: Iterable[Wanted]) -> tuple[Wanted, ...]:
+    """Each output once, as it was asked for first; Triton does the same."""
+    found: dict[str, Wanted] = {}
+    for one in wanted:
+        found.setdefault(one.name, one)
+    return tuple(found.values())
 
 
 def read_timeout(parameters: dict[str, Any]) -> float | None:

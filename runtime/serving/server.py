@@ -17,11 +17,13 @@ from rectexport.runtime.base.environment import require, usable_cores
 from rectexport.runtime.base.reading import read_bounded
 from rectexport.runtime.engines.backends import AUTO
 from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.serving.grpc.health import health_handlers
 from rectexport.runtime.serving.grpc.service import GrpcService
 from rectexport.runtime.serving.http.app import HttpApp
 from rectexport.runtime.serving.http.protocol import protocol_with_timeout
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.log import LibraryLines, Log
+from rectexport.runtime.serving.page.page import overview
 from rectexport.runtime.serving.repository import Repository
 from rectexport.runtime.serving.served_packages import find_packages
 from rectexport.runtime.serving.service import Service
@@ -31,6 +33,8 @@ from rectexport.runtime.serving.workers.process import ProcessWorker
 from rectexport.runtime.serving.workers.thread import ThreadWorker
 
 BACKLOG = 1024
+#: Seconds before the end of draining when requests in progress are answered with 503.
+GIVE_UP = 0.5
 #: Fewest characters of a token, and most bytes of its file.
 LEAST_TOKEN, MAX_TOKEN_BYTES = 16, 16 << 10
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -44,6 +48,7 @@ class Settings:
     port: int = 8000
     grpc_port: int | None = 8001
     backend: str = AUTO
+    allow_unproven: bool = False
     max_batch: int | None = None
     instances: int = 1
     threads: int = 0
@@ -51,6 +56,7 @@ class Settings:
     repository_api: bool = False
     token: str | None = None
     insecure: bool = False
+    page: bool = True
     limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
@@ -79,7 +85,7 @@ def make_repository(words: Sequence[str], settings: Settings, log: Log) -> Repos
     Call it in the event loop that will use it.
     """
     threads = settings.threads or max(1, usable_cores() // settings.instances)
-    spec = ModelSpec("", settings.backend, threads, settings.max_batch)
+    spec = ModelSpec("", settings.backend, threads, settings.max_batch, settings.allow_unproven)
     make = ThreadWorker if settings.in_process else ProcessWorker
     return Repository(
         lambda: find_packages(words), make, spec=spec, instances=settings.instances, limits=settings.limits, log=log
@@ -134,7 +140,7 @@ class _Host:
         while not self._web.started and not serving.done():
             await asyncio.sleep(0.01)
         await warm_up(self._service, host, port, self._settings.token)
-        self._log.event("serving", http=f"{host}:{port}", grpc=rpc_port and f"{host}:{rpc_port}")
+        self._announce(f"{self._bracketed}:{port}", f"{host}:{rpc_port}" if rpc_port else None, f"{host}:{port}")
         await serving
         if rpc is not None:
             await rpc.stop(self._settings.limits.drain)
@@ -142,12 +148,26 @@ class _Host:
             await asyncio.wait_for(self._service.repository.drain(), self._settings.limits.drain)
         self._log.event("stopped", answered=self._service.answered)
 
+    def _announce(self, address: str, grpc: str | None, http: str) -> None:
+        """Log where the server listens, with the page's address and a command that works."""
+        model = overview(self._service, address)["models"][0]
+        page = f"http://{address}/" if self._settings.page else None
+        if not self._log.for_people:
+            self._log.event("serving", http=http, grpc=grpc, page=page, curl=model["curl"])
+            return
+        self._log.event("serving", http=http, grpc=grpc)
+        self._log.lines(*([f"Open {page} in a browser, or try:"] if page else ["Try:"]), f"  {model['curl']}")
+
     def _stop(self) -> None:
         """First signal: refuse new requests and finish the open ones. Second signal: end now."""
         if self._service.draining:
             self._web.force_exit = True
+            self._service.give_up()
+        else:  # before the transports cancel what is left: a client must see 503 or UNAVAILABLE
+            drain = self._settings.limits.drain
+            asyncio.get_running_loop().call_later(max(drain - GIVE_UP, drain / 2), self._service.give_up)
         self._log.event("draining", inside=self._service.admission.inside)
-        self._service.draining = True
+        self._service.leave()
         self._web.should_exit = True
 
     async def _start_grpc(self) -> tuple[Any, int | None]:
@@ -161,7 +181,7 @@ class _Host:
             ("grpc.so_reuseport", 0),
         ]
         server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers((GrpcService(self._service).handlers(),))
+        server.add_generic_rpc_handlers((GrpcService(self._service).handlers(), health_handlers(self._service)))
         address = f"{self._bracketed}:{self._settings.grpc_port}"
         try:
             port = server.add_insecure_port(address)
@@ -184,7 +204,7 @@ def _web_server(service: Service, settings: Settings, log: Log) -> Any:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [LibraryLines(log)], False
     config = uvicorn.Config(
-        HttpApp(service),
+        HttpApp(service, page=settings.page),
         http=protocol_with_timeout(settings.limits.receive),
         ws="none",
         lifespan="off",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import itertools
 import os
@@ -19,7 +20,7 @@ from rectexport.runtime.serving.repository import Repository, ServedModel
 from rectexport.runtime.serving.request import InferRequest
 from rectexport.runtime.serving.request_error import RequestError
 
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
+EXTENSIONS = ("classification", "binary_tensor_data", "model_configuration", "model_repository", "statistics")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -38,29 +39,51 @@ class Service:
     ) -> None:
         self.repository, self.limits, self.log = repository, limits, log
         self.admission = Admission(limits.requests)
-        self.metrics = Metrics(repository)
+        self.metrics = Metrics(repository, log)
         self.repository_api = repository_api
         self.draining = False
+        #: Set when the server begins to end: streams that wait for a request end too.
+        self.leaving = asyncio.Event()
         self.answered = 0
         self._token = None if token is None else token.encode()
         self._ids = map(f"{os.urandom(4).hex()}-{{}}".format, itertools.count(1))
 
     def reset_counts(self) -> None:
         """Set all metrics and statistics to zero."""
-        self.metrics, self.answered = Metrics(self.repository), 0
+        self.metrics, self.answered = Metrics(self.repository, self.log), 0
         for model in self.repository.served():
             model.statistics.clear()
+
+    def leave(self) -> None:
+        """Refuse new requests from now on; those that are in progress are finished."""
+        self.draining = True
+        self.leaving.set()
+
+    def give_up(self) -> None:
+        """Answer the requests that are still in progress with 503."""
+        for model in self.repository.served():
+            model.batcher.refuse("the server is going down", running=True)
 
     @property
     def ready(self) -> bool:
         """Whether an inference would succeed: not draining, and each model has a live worker."""
         return not self.draining and self.repository.ready
 
-    def authorize(self, header: str | None) -> None:
-        """Check `Bearer TOKEN` in constant time. Raises RequestError 401."""
+    @property
+    def needs_token(self) -> bool:
+        """Whether clients must send a token."""
+        return self._token is not None
+
+    def authorize(self, header: str | None, *, basic: bool = False) -> None:
+        """Check `Bearer TOKEN` in constant time; with basic also `Basic`, the token as password.
+
+        Raises RequestError 401.
+        """
         if self._token is None:
             return
         scheme, _, given = (header or "").partition(" ")
+        if basic and scheme.lower() == "basic":
+            scheme, given = "bearer", _password(given)
         if not hmac.compare_digest(given.strip().encode(), self._token) or scheme.lower() != "bearer":
             raise RequestError(401, "expected the header Authorization: Bearer TOKEN")
 
@@ -104,6 +127,13 @@ class Service:
             fields = {"id": id, "model": name, "version": number, "protocol": protocol, "outcome": outcome}
             self.log.event("request", **fields, ms=round(seconds * 1e3, 3))
 
+    def require_loaded(self, name: str, number: str) -> None:
+        """Raise RequestError 400 for a model that is not loaded: what Triton answers about statistics and readiness."""
+        try:
+            self.repository.get(name, number)
+        except RequestError as fault:
+            raise RequestError(400, str(fault)) from None
+
     def check_repository_api(self) -> None:
         """Raise RequestError 404 unless the server was started with the repository API."""
         if not self.repository_api:
@@ -122,3 +152,11 @@ class Service:
     def metadata(self) -> dict[str, Any]:
         """The protocol's server metadata."""
         return {"name": "rectexport", "version": version("rectexport") or "", "extensions": list(EXTENSIONS)}
+
+
+def _password(given: str) -> str:
+    """The password in the credentials of Basic; empty where there is none."""
+    try:
+        return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""

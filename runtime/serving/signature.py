@@ -32,13 +32,14 @@ UNBOUNDED = 2**31 - 1
 
 @dataclass(frozen=True)
 class ServedTensor:
-    """An input or output; bounds are the smallest and largest size of each axis."""
+    """An input or output; bounds are the smallest and largest size of each axis, steps how far its sizes are apart."""
 
     name: str
     datatype: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]  # -1 where dynamic
     bounds: tuple[tuple[int, int], ...]
+    steps: tuple[int, ...]
 
     @classmethod
     def of(cls, entry: TensorEntry) -> ServedTensor:
@@ -46,7 +47,8 @@ class ServedTensor:
         shape = tuple(size if isinstance(size, int) else -1 for size in entry.shape)
         bounds = tuple((size, size) if size >= 0 else _range(entry, axis, UNBOUNDED) for axis, size in enumerate(shape))
         dtype = np.dtype(entry.dtype)
-        return cls(entry.name, DATATYPE_OF[dtype], dtype, shape, bounds)
+        steps = tuple(entry.range.step_of(axis) if entry.range else 1 for axis in range(len(shape)))
+        return cls(entry.name, DATATYPE_OF[dtype], dtype, shape, bounds, steps)
 
     def check(self, datatype: object, shape: object) -> tuple[int, ...]:
         """The shape as a tuple. Raises RequestError 400 with expected and actual for a wrong datatype or shape."""
@@ -56,19 +58,16 @@ class ServedTensor:
             raise RequestError(400, f"input {self.name}: expected a shape, a list of whole numbers")
         if len(shape) != len(self.bounds):
             raise RequestError(400, f"input {self.name}: expected shape {self.expected}, got {_short(shape)}")
-        for size, (low, high) in zip(shape, self.bounds, strict=True):
-            if not low <= size <= high:
+        for size, (low, high), step in zip(shape, self.bounds, self.steps, strict=True):
+            if not low <= size <= high or (size - low) % step:
                 raise RequestError(400, f"input {self.name}: expected shape {self.expected}, got {_short(shape)}")
         return tuple(shape)
 
     @property
     def expected(self) -> str:
-        """The accepted shape, as in [1..64, 3, 8, 8]."""
-        sizes = [
-            str(low) if low == high else f"{low}.." if high == UNBOUNDED else f"{low}..{high}"
-            for low, high in self.bounds
-        ]
-        return f"[{', '.join(sizes)}]"
+        """The accepted shape, as in [1..64, 3, 8, 8] or [1..64, 3, 32..320 in steps of 32, 8]."""
+        parts = zip(self.bounds, self.steps, strict=True)
+        return f"[{', '.join(_sizes(low, high, step) for (low, high), step in parts)}]"
 
     def metadata(self) -> dict[str, Any]:
         """The tensor's entry in the protocol's model metadata."""
@@ -87,10 +86,11 @@ class Signature:
     def of(cls, inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry], limit: int | None = None) -> Signature:
         """From a manifest's entries. limit may lower the largest batch, never raise it.
 
-        Requests may share a run when axis 0 of every input and output is the same dynamic dimension.
+        Requests may share a run when axis 0 of every input and output is the same dynamic dimension, of any size.
         """
         first = {entry.shape[0] if entry.shape else 0 for entry in (*inputs, *outputs)}
-        batchable = len(first) == 1 and isinstance(next(iter(first)), str)
+        any_size = all(entry.range is None or not entry.shape or entry.range.step_of(0) == 1 for entry in inputs)
+        batchable = any_size and len(first) == 1 and isinstance(next(iter(first)), str)
         largest = min(_range(entry, 0, UNBOUNDED)[1] for entry in inputs) if batchable else 0
         return cls(
             {entry.name: ServedTensor.of(entry) for entry in inputs},
@@ -100,13 +100,22 @@ class Signature:
 
     def unbatched(self) -> Signature:
         """The same model without batching: each request runs alone."""
-        return Signature(self.inputs, self.outputs, 0)
+        return self.limited(0)
+
+    def limited(self, rows: int) -> Signature:
+        """The same model with runs of at most that many rows."""
+        return Signature(self.inputs, self.outputs, min(rows, self.max_batch))
 
 
 def _range(entry: TensorEntry, axis: int, unbounded: int) -> tuple[int, int]:
     if entry.range is None:
         return 1, unbounded
     return entry.range.min[axis], entry.range.max[axis]
+
+
+def _sizes(low: int, high: int, step: int) -> str:
+    sizes = str(low) if low == high else f"{low}.." if high == UNBOUNDED else f"{low}..{high}"
+    return f"{sizes} in steps of {step}" if step > 1 else sizes
 
 
 def _short(shape: Sequence[int]) -> str:

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
-import re
+from collections.abc import Sequence
 
+from rectexport.runtime.errors import BadInput
 from rectexport.runtime.serving.repository import ServedModel
 from rectexport.runtime.serving.service import Service
 from rectexport.runtime.serving.workers.frames import flat
 
 ROUNDS = 5
-_LENGTH = re.compile(rb"content-length: (\d+)")
+Message = tuple[str, bytes, dict[str, str]]
 
 
 async def warm_up(service: Service, host: str, port: int, token: str | None) -> None:
-    """Infer ROUNDS times with every model over HTTP, on its goldens, then set the counts back to zero."""
-    reader, writer = await asyncio.open_connection(host, port)
-    for model in service.repository.served():
-        for _ in range(ROUNDS):
-            writer.write(_message(model, token))
-            head = await reader.readuntil(b"\r\n\r\n")
-            found = _LENGTH.search(head)
-            await reader.readexactly(int(found[1]) if found else 0)
-    writer.close()
+    """Infer ROUNDS times with every model over HTTP, on its goldens, then set the counts back to zero.
+
+    Raises BadInput when a model does not answer.
+    """
+    messages = [_message(model, token) for model in service.repository.served() for _ in range(ROUNDS)]
+    await asyncio.to_thread(_send, messages, host, port, service.limits.deadline)
     service.reset_counts()
 
 
-def _message(model: ServedModel, token: str | None) -> bytes:
+def _send(messages: Sequence[Message], host: str, port: int, seconds: float) -> None:
+    """Send the requests one after the other on one connection."""
+    connection = http.client.HTTPConnection(host, port, timeout=2 * seconds)
+    try:
+        for path, body, headers in messages:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            text = response.read()
+            if response.status != 200:
+                raise BadInput(f"{path}: the first request was answered with {response.status}: {text[:300]!r}")
+    except (OSError, http.client.HTTPException) as error:
+        raise BadInput(f"{host}:{port}: the server did not answer its first request: {error!r}") from None
+    finally:
+        connection.close()
+
+
+def _message(model: ServedModel, token: str | None) -> Message:
     feeds = model.probe.feeds
     inputs = [
         {
@@ -39,13 +54,8 @@ def _message(model: ServedModel, token: str | None) -> bytes:
         for name, array in feeds.items()
     ]
     document = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    headers = {"X-Request-Id": "warm-up", "Inference-Header-Content-Length": str(len(document))}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
     body = b"".join((document, *(flat(array) for array in feeds.values())))
-    headers = [
-        f"POST /v2/models/{model.name}/versions/{model.version}/infer HTTP/1.1",
-        "Host: warm-up",
-        "X-Request-Id: warm-up",
-        f"Inference-Header-Content-Length: {len(document)}",
-        f"Content-Length: {len(body)}",
-        *([f"Authorization: Bearer {token}"] if token else []),
-    ]
-    return "\r\n".join([*headers, "\r\n"]).encode() + body
+    return f"/v2/models/{model.name}/versions/{model.version}/infer", body, headers

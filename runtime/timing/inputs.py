@@ -51,6 +51,8 @@ def check_shape(entry: TensorEntry, shape: Shape) -> None:
         raise BadInput(f"input {entry.name}: expected {format_shape(entry.shape)}, got {format_shape(shape)}")
     for axis, (size, wanted) in enumerate(zip(entry.shape, shape, strict=True)):
         low, high = _bounds(entry.range, axis) if isinstance(size, str) else (size, size)
+        if isinstance(size, str) and entry.range is not None and entry.range.nearest(axis, wanted):
+            _check_step(entry, axis, wanted)
         if low <= wanted and (high is None or wanted <= high):
             continue
         allowed = f"only {low}" if low == high else f"{low}..{high}"
@@ -58,6 +60,13 @@ def check_shape(entry: TensorEntry, shape: Shape) -> None:
             f"input {entry.name}, axis {axis}: the package takes {allowed}, not {wanted}; "
             "export it with --min-shapes and --max-shapes that include this size"
         )
+
+
+def _check_step(entry: TensorEntry, axis: int, wanted: int) -> None:
+    assert entry.range is not None
+    if not entry.range.fits(axis, wanted):
+        allowed, near = entry.range.describe(axis), entry.range.nearest(axis, wanted)
+        raise BadInput(f"input {entry.name}, axis {axis}: the package takes {allowed}, not {wanted}{near}")
 
 
 def check_same_inputs(manifest: Manifest, other: Manifest, name: str, other_name: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rectexport.runtime import errors
-from rectexport.runtime.errors import BadInput, RectexportError
+from rectexport.runtime.errors import BadInput, RectexportError, from_plain
 
 WORKER = "rectexport.runtime.timing.worker"
 #: Engines read their number of threads from these. They are removed, because each process gets it in its spec.
@@ -75,7 +75,7 @@ class TimingProcess:
         if "error" in answer:
             kind = getattr(errors, answer["kind"], BadInput)
             assert issubclass(kind, RectexportError)
-            raise kind(f"{self.name}: {answer['error']}")
+            raise kind(f"{self.name}: ", *from_plain(answer["error"]))
         return answer
 
     def _last_words(self) -> str:

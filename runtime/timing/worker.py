@@ -7,12 +7,14 @@ Started as `python -m rectexport.runtime.timing.worker SPEC`, SPEC a JSON object
     engine    name of a backend
     threads   how many threads the engine may use
     device    index of the GPU, 0 by default
+    allow_unproven  whether an engine may disagree with the source model, false by default
     transfers whether copies to and from a GPU are timed, true by default
     inputs    [[name, dtype, shape], ...]; the model's own where they are static, by default
 
 Each answer is a line of JSON: a description of the model once it is loaded; then, for each line "SECONDS" on stdin,
-{"seconds": [...]} with the time of each run of one burst; or {"error", "kind"}. Inputs are random, never zeros, and
-change from run to run. The first run of a burst is not counted: other processes have replaced its data in the caches.
+{"seconds": [...]} with the time of each run of one burst; or {"error", "kind"}, where "error" holds the parts of the
+text (errors.to_plain). Inputs are random, never zeros, and change from run to run. The first run of a burst is not
+counted: other processes have replaced its data in the caches.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from rectexport.runtime.base.runner import Array, BackendOptions, Runner, Tensor
 from rectexport.runtime.engines.backends import open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
-from rectexport.runtime.errors import BadInput, RectexportError
+from rectexport.runtime.errors import BadInput, RectexportError, to_plain
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.timing.models import Call, Feeds, Timed, timed
 from rectexport.runtime.timing.timers import Timer
@@ -46,7 +48,8 @@ def _open_file(spec: Mapping[str, Any]) -> Runner:
 
 
 def _open_package(spec: Mapping[str, Any]) -> Runner:
-    options = BackendOptions(device=spec.get("device", 0), threads=spec["threads"])
+    unproven = spec.get("allow_unproven", False)
+    options = BackendOptions(device=spec.get("device", 0), threads=spec["threads"], allow_unproven=unproven)
     return open_backend(Package.open(spec["package"]), spec["engine"], options)
 
 
@@ -94,7 +97,8 @@ def serve(opened: Callable[[Mapping[str, Any]], Timed]) -> None:
             _say(answers, {"seconds": burst(calls, model.timer, float(line))})
     except Exception as error:
         kind = type(error).__name__ if isinstance(error, RectexportError) else BadInput.__name__
-        _say(answers, {"error": _line(error), "kind": kind})
+        parts = to_plain(error) if isinstance(error, RectexportError) else [_line(error)]
+        _say(answers, {"error": parts, "kind": kind})
 
 
 def _private_stdout() -> IO[str]:
@@ -110,8 +114,6 @@ def _say(stream: IO[str], answer: Mapping[str, Any]) -> None:
 
 
 def _line(error: Exception) -> str:
-    if isinstance(error, RectexportError):
-        return str(error)
     lines = [line for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.rstrip().endswith(":")]  # OpenVINO begins with "Exception from …:"
     return ": ".join([type(error).__name__, *(telling or lines)[:1]])[:400]

@@ -22,8 +22,8 @@ Runs = Any
 VERDICT = r"FAILED after \d+\.\d s · again: rectexport net\.pt"
 PANELS = {
     "Make a package": ["export", "optimize", "build", "sign", "keygen", "models"],
-    "Check": ["verify", "parity", "doctor"],
-    "Serve": ["serve", "triton", "ray-config"],
+    "Check": ["verify", "parity", "eval", "doctor"],
+    "Serve": ["run", "serve", "triton", "ray-config"],
     "Look": ["report", "bench"],
 }
 

@@ -20,7 +20,7 @@ from rectexport.runtime.engines.backends import TORCH
 from rectexport.runtime.errors import BadInput, Option, UsageError
 
 #: Flags whose help differs where the commands do; their names, metavar and panel do not.
-OWN_HELP = {"--backend", "--input", "--inputs", "--out", "--key", "--target", "--port"}
+OWN_HELP = {"--against", "--labels", "--backend", "--input", "--inputs", "--out", "--key", "--target", "--port"}
 OWN_METAVAR = {"--backend", "--out"}
 
 
@@ -62,11 +62,20 @@ def test_a_flag_of_several_commands_means_the_same_in_each() -> None:
 
 def test_a_package_is_called_package_everywhere() -> None:
     found = {name: entry.metavar for name, entry in parameters() if entry.name in ("package", "packages")}
-    assert found.keys() == {"build", "sign", "verify", "parity", "serve", "ray-config", "report", "bench"}
+    checked = {"build", "sign", "verify", "parity", "eval"}
+    assert found.keys() == checked | {"run", "serve", "ray-config", "report", "bench"}
     assert set(found.values()) == {"PACKAGE"}
 
 
-@pytest.mark.parametrize("name", ["export", "optimize", "build", "sign", "keygen", "verify", "parity", "doctor"])
+def test_commands_that_open_an_engine_can_allow_an_unproven_one() -> None:
+    found = {name for name, entry in parameters() if "--allow-unproven" in entry.opts}
+    assert found == {"verify", "parity", "serve", "ray-config", "bench", "run"}
+    assert as_flag(Option("allow_unproven", True)) == "--allow-unproven"
+
+
+@pytest.mark.parametrize(
+    "name", ["export", "optimize", "build", "sign", "keygen", "verify", "parity", "eval", "doctor"]
+)
 def test_commands_can_be_quiet(name: str) -> None:
     assert any("--quiet" in entry.opts for command, entry in parameters() if command == name)
 

@@ -467,6 +467,7 @@ def reductions() -> Iterator[Case]:
     yield single("of large numbers", "ReduceLogSumExp", [large], {1: ints(1)})
     yield single("wraps int32", "ReduceSum", [whole(2, 9, dtype="int32")], {1: ints(1)}, compare=False)
     yield single("int64 beyond 2^31", "ReduceSum", [ints(2**33, 5, 2**31)[None]], {1: ints(1)})
+    yield single("int64 over the range", "ReduceSum", [whole(2, 3, dtype="int64")], {1: ints(1)})
     yield single("negative mean int32", "ReduceMean", [np.array([[-3, -2, 0]], np.int32)], {1: ints(1)})
 
 
@@ -526,6 +527,7 @@ def normalizations() -> Iterator[Case]:
     yield single("axes", "MeanVarianceNormalization", [x], axes=[1, 2])
     for size in (1, 3, 4, 5):
         yield single(f"size {size}", "LRN", [x], size=size, alpha=0.5, beta=0.75, bias=2.0)
+    yield single("bias 1.5", "LRN", [x], size=3, alpha=0.5, beta=0.75, bias=1.5)
     for p, axis in itertools.product((1, 2), (1, -1)):
         yield single(f"p {p} axis {axis}", "LpNormalization", [x], p=p, axis=axis)
     yield single("", "Dropout", [x])
@@ -791,6 +793,14 @@ def combinations() -> Iterator[Case]:
     yield _several("uint8 image", nodes, {"x": image}, {"c": np.uint8(40), "d": np.uint8(2)})
     for dtype in ("int8", "uint8"):
         yield _quantized_concat(dtype)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Clip", ["d", "l", "h"], ["y"]),
+    ]
+    for bound in (2.0, 1.85):
+        stored = {"s": np.float32(0.037), "z": np.uint8(128), "l": np.float32(-bound), "h": np.float32(bound)}
+        yield _several(f"cut off at {bound / 0.037:.1f} quantization steps", nodes, {"x": 3 * x}, stored)
     inside = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["t"])], "then", [], [helper.make_empty_tensor_value_info("t")]
     )

@@ -46,13 +46,15 @@ def one_torchlib() -> Iterator[None]:
 def shared_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within this test, an export of a network and shapes that were traced before skips tracing."""
 
-    def traced_once(source: Source, inputs: Sequence[InputPlan], opset: int, dynamic_shapes: Any = None) -> Traced:
+    def traced_once(
+        source: Source, inputs: Sequence[InputPlan], opset: int, dynamic_shapes: Any = None, **more: Any
+    ) -> Traced:
         if source.kind != "module":
-            return trace(source, inputs, opset, dynamic_shapes)
+            return trace(source, inputs, opset, dynamic_shapes, **more)
         plans = tuple((entry.name, entry.range, entry.example.tobytes()) for entry in inputs)
         key = (str(source.model), _digest(source.model), plans, opset, repr(dynamic_shapes))
         if key not in _TRACED:
-            _TRACED[key] = trace(source, inputs, opset, dynamic_shapes)
+            _TRACED[key] = trace(source, inputs, opset, dynamic_shapes, **more)
         return _TRACED[key]
 
     monkeypatch.setattr(pipeline, "trace", traced_once)

@@ -17,6 +17,7 @@ from rectexport.exporter.passes.lowering import TARGETS, load_costs
 from rectexport.exporter.passes.lowering.machinery.costs import CostTable
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput, UsageError
+from tests.export.helper import build, normal
 
 NET = """
 <ir_version: 9, opset_import: ["" : 18, "rectexport" : 1]>
@@ -123,16 +124,62 @@ def test_a_model_that_no_pass_touches_stays_byte_for_byte(opset):
     ("opset", "body"),
     [
         (11, "h = Hardmax <axis = 1> (x) n = Neg (h) c = Concat <axis = 1> (h, n) y = Relu (c)"),
-        (9, 's = Constant <value = float[4] {1.0, 1.0, 2.0, 2.0}> () y = Upsample <mode = "linear"> (x, s)'),
-        (10, 's = Constant <value = float[4] {1.0, 1.0, 2.0, 2.0}> () y = Resize <mode = "linear"> (x, s)'),
+        (9, 'y = Upsample <mode = "linear"> (x, s)'),
+        (10, 'y = Resize <mode = "linear"> (x, s)'),
     ],
 )
 def test_a_conversion_that_changes_the_outputs_is_not_made(opset, body):
-    model = old_model(body, opset)
+    model = with_scales(old_model(body, opset))
     done, results = rectexport.optimize(model)
     assert done.SerializeToString() == model.SerializeToString()
     assert [entry.code for result in results for entry in result.refused] == [Code.OPSET]
     assert f"converting it from opset {opset} to 18 changes what it computes" in results[0].refused[0].reason
+
+
+def with_scales(model, **more):
+    stored = {"s": [1, 1, 2, 2], **more}
+    read = {name for node in model.graph.node for name in node.input}
+    for name, values in stored.items():
+        if name in read:
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values, np.float32), name))
+    return model
+
+
+NORMED = "c = Conv <pads = [1, 1, 1, 1]> (x, w) n = BatchNormalization (c, t, t, m, t)"
+NORM = {"w": np.random.default_rng(0).standard_normal((2, 2, 3, 3)), "t": [1.5, 0.5], "m": [1, -1]}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("opset", "body", "operators"),
+    [
+        (9, 'y = Upsample <mode = "linear"> (n, s)', ["Conv", "Upsample"]),
+        (
+            11,
+            "h = Hardmax <axis = 1> (n) k = Neg (h) y = Concat <axis = 1> (h, k)",
+            ["Conv", "Hardmax", "Neg", "Concat"],
+        ),
+    ],
+)
+def test_passes_run_at_the_old_opset_where_its_conversion_changes_the_outputs(target, opset, body, operators):
+    model = with_scales(old_model(f"{NORMED} {body}", opset), **NORM)
+    done, results = rectexport.optimize(model, target)
+    assert results[0].name == "opset" and "changes what it computes" in results[0].refused[0].reason
+    assert [entry.name for entry in results if entry.fired] == ["batch_norm"]
+    assert not any(entry.name.startswith("raise") for entry in results)
+    assert dialect.default_opset(done) == opset and [node.op_type for node in done.graph.node] == operators
+    x = np.random.default_rng(1).standard_normal((1, 2, 4, 4)).astype(np.float32)
+    np.testing.assert_allclose(outputs(done, x), outputs(model, x), rtol=1e-5, atol=1e-6)
+
+
+def test_passes_run_at_the_old_opset_where_onnx_cannot_convert_it():
+    statistics = "a = Conv <pads = [1, 1, 1, 1]> (n, w) y = BatchNormalization <spatial = 0> (a, g, g, g, g)"
+    model = with_scales(old_model(f"{NORMED} {statistics}", 8), **NORM, g=np.full((2, 4, 4), 2))
+    done, results = rectexport.optimize(model)
+    assert "opset 8 cannot be converted to 18" in results[0].refused[0].reason
+    assert [node.op_type for node in done.graph.node] == ["Conv", "Conv", "BatchNormalization"]
+    x = np.random.default_rng(1).standard_normal((1, 2, 4, 4)).astype(np.float32)
+    np.testing.assert_allclose(outputs(done, x), outputs(model, x), rtol=1e-5, atol=1e-6)
 
 
 def test_documentation_survives_passes(net):
@@ -183,3 +230,15 @@ def test_committed_costs_are_whole(target):
     for entry in table.entries:
         assert set(entry) == {"operator", "form", "kernel", "channels", "size", "batch", "ratio"}
         assert 0 < entry["ratio"] < 100
+
+
+def test_padding_that_a_convolution_takes_over_is_worth_a_new_model() -> None:
+    """Everything else that is only tidied leaves the model as it came."""
+    weight, amounts = normal(2, 2, 3, 3), np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    padded = build(
+        "(float[1,2,8,8] x) => (float[1,2,8,8] y)", "p = Pad(x, amounts)\n y = Conv(p, w)", w=weight, amounts=amounts
+    )
+    found, _ = rectexport.optimize(padded)
+    assert [node.op_type for node in found.graph.node] == ["Conv"]
+    kept = build("(float[1,2,8,8] x) => (float[1,2,6,6] y)", "p = Identity(x)\n y = Conv(p, w)", w=weight)
+    assert rectexport.optimize(kept)[0].SerializeToString() == kept.SerializeToString()

@@ -162,7 +162,7 @@ def test_an_unreadable_package_does_not_replace_the_old_one(old: Path, monkeypat
     before = contents(old)
     right = package_writer._tensor
     monkeypatch.setattr(package_writer, "_tensor", lambda *given: {**right(*given), "dtype": "object"})
-    with pytest.raises(BadInput, match=r"manifest\.json: inputs\[0\]\.dtype"):
+    with pytest.raises(BadInput, match=r"manifest\.json: outputs\[0\]\.dtype"):
         exported(source(seeded(Chain()), image(1, 2, 6, 6)), old / "package")
     assert contents(old) == before
 
@@ -213,7 +213,7 @@ def test_dry_run_says_what_would_be_done(tmp_path: Path) -> None:
     net = source(seeded(Small()), image(2, 2, 8, 8))
     lines = describe_export(net, RANGE, tmp_path / "p", ExportOptions(rectify="graph", fp16=True, opset=20))
     assert [lines[0], lines[2]] == ["input x 1x2x5x5 .. 4x2x19x16 float32", f"would write {tmp_path / 'p'}"]
-    assert lines[1].startswith("opset 20, fp16, for onnxruntime, passes: raise, batch_norm, ")
+    assert lines[1].startswith("opset 20, fp16, for onnxruntime, passes: raise, rectify_unbiased, batch_norm, ")
     assert lines[1].endswith(", rectify_graph, inline, cleanup, float16")
     assert "rectify_fold" not in lines[1]
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, checker
+import onnxruntime
+from onnx import ModelProto, checker, helper
 from onnx.reference import ReferenceEvaluator
 
 import rectexport
@@ -88,9 +89,33 @@ def optimized(foreign: Foreign) -> str | None:
 
 def _engine_outputs(model: ModelProto, feeds: Feeds) -> list[Any] | None:
     try:
+        if any(_is_small(value) for value in feeds.values()):
+            return _outputs_of_small(model, feeds)
         return list(OnnxRuntimeRunner(model.SerializeToString(), threads=1, optimize=False).run(feeds).values())
-    except BadInput:
+    except Exception:  # BadInput, and what ONNX Runtime raises
         return None
+
+
+def _is_small(value: Any) -> bool:
+    """Whether NumPy has this dtype from another library: floats of 8 and 16 bits, integers of 4 and 2."""
+    return isinstance(value, np.ndarray) and value.dtype.isbuiltin == 2
+
+
+def _outputs_of_small(model: ModelProto, feeds: Feeds) -> list[Any]:
+    """Outputs of ONNX Runtime, which takes these dtypes only with their ONNX number. Raises what it raises."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    values = {name: _ort_value(array) for name, array in feeds.items()}
+    return [value.numpy() for value in session.run_with_ort_values(None, values)]
+
+
+def _ort_value(array: Any) -> Any:
+    if not _is_small(array):
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    number = helper.np_dtype_to_tensor_dtype(array.dtype)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), number)
 
 
 def _apply(

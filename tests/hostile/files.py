@@ -76,6 +76,8 @@ def _places(package: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
         "inputs": (".npz", ("{here}/tiny.onnx", "--inputs", "{file}", "-o", "out")),
         "parity-inputs": (".npz", ("parity", where, "--inputs", "{file}")),
         "parity-array": (".npy", ("parity", where, "--inputs", "{file}")),
+        "eval-data": (".npz", ("eval", where, "--data", "{file}")),
+        "calibrate": (".npz", ("{here}/tiny.onnx", "--int8", "--calibrate", "{file}", "-o", "out")),
         "sign": (".key", ("sign", where, "--key", "{file}")),
         "verify": (".pub", ("verify", where, "--key", "{file}")),
         "token": (".txt", ("serve", where, "--token-file", "{file}", "--port", "0", "--grpc-port", "0")),

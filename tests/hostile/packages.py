@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto
 
 from tests.hostile import graphs
-from tests.hostile.case import LOAD, Case, Write
+from tests.hostile.case import DOCTOR, LOAD, Case, Write
 from tests.hostile.files import giant
 
 Document = dict[str, Any]
@@ -32,6 +32,9 @@ def cases(package: Path) -> Iterator[Case]:
     for name, model in _models().items():
         codes = (0, 1) if name == "weights-parity.json" else (1,)  # a file of the package, hashed as any other
         yield Case(f"model-{name}", _copied(package, _with_model(model)), LOAD, codes)
+    for name in ("format", "up", "hash", "missing"):
+        yield Case(f"manifest-{name}", _changed(package, _manifests()[name]), DOCTOR)
+    yield Case("folder-is-empty", lambda path: path.mkdir(), DOCTOR)
     yield Case("folder-is-a-file", lambda path: path.write_text("x") and None, LOAD)
     yield Case("folder-is-missing", lambda path: None, LOAD)
     yield Case("folder-is-empty", lambda path: path.mkdir(), LOAD)

@@ -211,6 +211,35 @@ def test_modules_that_cannot_be_rectified_are_reported_with_the_reason() -> None
     assert "7 left alone" in str(report)
 
 
+class Same(nn.Conv2d):
+    """TensorFlow's padding, computed from the input's size in forward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(input, (0, 1, 0, 1)))
+
+
+class Loose(nn.Module):
+    """A convolution that is no Conv2d."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, 1, 3, 3))
+
+
+class Named(nn.Conv2d):
+    """Conv2d by another name."""
+
+
+def test_convolutions_that_may_pad_in_their_forward_are_listed() -> None:
+    kinds = {"same": Same(1, 1, 3), "loose": Loose(), "point": Same(1, 1, 1), "named": Named(1, 1, 3)}
+    model = nn.ModuleDict({**kinds, "bare": nn.Conv2d(1, 1, 3)})
+    report = rectify(model)
+    assert report.skipped == (
+        ("same", "Same may pad in its forward"),
+        ("loose", "Loose has no rectified form, and may pad in its forward"),
+    )
+
+
 def test_unequal_padding_has_no_way_back() -> None:
     model = nn.Sequential(
         RectifiedConv2d(1, 1, 3, padding=(1, 1, 2, 2)), RectifiedConv2d(1, 1, 3, padding=(0, 1, 2, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import pytest
@@ -31,6 +32,11 @@ def test_a_parameter_is_spelled_as_in_python_or_as_asked() -> None:
     assert str(error) == "rectify='fold': use opset instead"
     assert error.spelled(lambda option: f"--{option.name} {option.value}") == "--rectify fold: use --opset None instead"
     assert len(str(errors.Option("target", "x" * 1000))) < 300
+
+
+def test_the_parts_of_an_error_survive_json() -> None:
+    error = errors.BadInput("use ", errors.Option("opset", 5), " or ", errors.Option("rectify"))
+    assert errors.from_plain(json.loads(json.dumps(errors.to_plain(error)))) == list(error.args)
 
 
 def test_errors_survive_pickling() -> None:

@@ -119,4 +119,4 @@ def test_close_frees_the_engine(mixed: Package) -> None:
     for call in (session, session.submit):
         with pytest.raises(BadInput, match=r"mixed: the session was closed; load the package again$"):
             call(*images(1))
-    assert repr(session) == f"<Session of {mixed.path}: closed>"
+    assert repr(session).startswith(f"<Session of {mixed.path}: ") and repr(session).endswith("; closed>")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rectexport.runtime.engines.proving import engine_version, make_proof
 from rectexport.runtime.package.folder import Package
 
 RANGE = {"min": [1, 1, 8, 8], "opt": [2, 1, 8, 8], "max": [4, 1, 16, 16]}
@@ -47,6 +48,13 @@ def dynamic_package(folder: Path) -> Package:
     }
     (folder / "manifest.json").write_text(json.dumps(document))
     return Package.open(folder)
+
+
+def disprove(package: Path, engine: str = "onnxruntime") -> None:
+    """Write into the manifest that an engine, as it is here, differs from the source model."""
+    proof = make_proof(engine, engine_version(engine), "float32", 1, None, "output y is off")
+    path = package / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "proofs": [proof.as_dict()]}))
 
 
 def model() -> bytes:

@@ -13,6 +13,11 @@ Result  y = MaxPool(x, ceil_mode 0) with e chosen so that the same windows are c
 
 Exact: padding counts as −∞. OpenVINO 2026.4.1 keeps the window, so that y is larger.
 
+Given   y = LpPool(x, ceil_mode 1), no padding
+Result  y = LpPool(x, ceil_mode 0) with e chosen so that the same windows are counted; e = s − 1 where n is open
+
+Exact: padding adds nothing to a norm. OpenVINO 2026.4.1 scales the last window up as if it were full.
+
 Where s + e ≤ k along an axis no window begins behind the input, whatever n is: such an axis may be open.
 
 Not when an axis is open otherwise, or with auto_pad.
@@ -33,20 +38,27 @@ NAME = "ceil_pool"
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Rewrite every pool with ceil_mode that needs it."""
     edit = Edit(model, NAME)
-    for node in list(edit.nodes("AveragePool", "MaxPool")):
-        if not attribute(node, "ceil_mode", 0) or not any(attribute(node, "pads", [])):
-            continue
-        average = node.op_type == "AveragePool"
-        if average and not attribute(node, "count_include_pad", 0):
+    for node in list(edit.nodes("AveragePool", "MaxPool", "LpPool")):
+        if not _in_question(node):
             continue
         axes = _axes(edit, node)
         if isinstance(axes, str):
             edit.refuse(node, axes)
-        elif average:
+        elif node.op_type == "AveragePool":
             edit.replace(node, _padded(edit, node, axes))
-        elif any(axis.left_out for axis in axes):
+        elif node.op_type == "LpPool" or any(axis.left_out for axis in axes):
             edit.replace(node, [_floored(node, axes)])
     return edit.close()
+
+
+def _in_question(node: NodeProto) -> bool:
+    """Whether OpenVINO may treat the last windows otherwise."""
+    if not attribute(node, "ceil_mode", 0):
+        return False
+    padded = any(attribute(node, "pads", []))
+    if node.op_type == "LpPool":
+        return not padded
+    return padded and (node.op_type == "MaxPool" or bool(attribute(node, "count_include_pad", 0)))
 
 
 def _axes(edit: Edit, node: NodeProto) -> list[Axis] | str:
@@ -75,7 +87,7 @@ def _padded(edit: Edit, node: NodeProto, axes: list[Axis]) -> list[NodeProto]:
 
 
 def _floored(node: NodeProto, axes: list[Axis]) -> NodeProto:
-    behind = [max(axis.fitting, 0) for axis in axes]
+    behind = [axis.stride - 1 if axis.size is None else max(axis.fitting, 0) for axis in axes]
     return _with(node, ceil_mode=0, pads=[*(axis.before for axis in axes), *behind])
 
 

@@ -46,6 +46,7 @@ class Flags:
     percentile: str = "50,90,99"
     threads: int = 0
     device: int = 0
+    allow_unproven: bool = False
     transfers: bool = True
 
 
@@ -74,6 +75,7 @@ def make_plan(flags: Flags, workshop: Path) -> BenchPlan:
     inputs = [timed_inputs(package.manifest, size, shapes) for size in sizes]
     backends = [part.strip() for part in flags.backend.split(",")]
     told = {"threads": options.threads, "device": flags.device, "transfers": options.transfers}
+    told["allow_unproven"] = flags.allow_unproven
     name, bases, notes, warnings = flags.package.resolve().name, list[Entrant](), list[str](), list[str]()
     if flags.plain_twin:
         twin, note = _plain_twin(package, workshop)
@@ -151,7 +153,7 @@ def _check(flags: Flags, package: Package) -> None:
         raise UsageError(f"--vs {flags.vs}: name the PyTorch model with --source MODEL{hint}")
     if not against_torch and (flags.source is not None or flags.load != LoadOptions()):
         raise UsageError(
-            "--source, --arch, --trust-pickle and --rectify-model are for --vs torch and --vs torch-compile"
+            "--source, --model, --arch, --trust-pickle and --rectify-model are for --vs torch and --vs torch-compile"
         )
 
 

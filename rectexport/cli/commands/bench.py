@@ -61,7 +61,11 @@ def bench(
             rich_help_panel=AGAINST,
         ),
     ] = Flags.fail_if_slower,
+    own_model: options.OwnModel = None,
+    model_args: options.ModelArgs = None,
     arch: options.Arch = None,
+    weights: options.Weights = None,
+    rectified: options.Rectified = None,
     trust_pickle: options.TrustPickle = False,
     rectify_model: options.RectifyModel = False,
     input_shapes: Annotated[
@@ -74,6 +78,7 @@ def bench(
         ),
     ] = Flags.batch,
     backend: options.Backends = Flags.backend,
+    allow_unproven: options.AllowUnproven = Flags.allow_unproven,
     device: options.Device = Flags.device,
     threads: options.Threads = Flags.threads,
     no_transfers: Annotated[
@@ -119,12 +124,14 @@ def bench(
     - `rectexport bench out/net --vs torch --source net.pt`
     """
     run = Run(context, as_json=as_json, quiet=quiet)
+    with run.reported():
+        load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
     flags = Flags(
         package=package,
         vs=vs,
         plain_twin=plain_twin,
         source=source,
-        load=LoadOptions(arch, trust_pickle, rectify_model),
+        load=load,
         fail_if_slower=fail_if_slower,
         backend=backend,
         batch=batch,
@@ -135,6 +142,7 @@ def bench(
         percentile=percentile,
         threads=threads,
         device=device,
+        allow_unproven=allow_unproven,
         transfers=not no_transfers,
     )
     with run.reported(), Progress(run.console) as progress:

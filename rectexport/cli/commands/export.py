@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +12,12 @@ import typer
 from rectexport.cli import engine, options
 from rectexport.cli.command import Command, Run, command_app
 from rectexport.cli.display import Progress, show_parity
-from rectexport.exporter.base.options import ExportOptions, LoadOptions, ShapeOptions
+from rectexport.cli.int8 import INT8, Int8Flags
+from rectexport.exporter.base.options import ExportOptions, Int8, LoadOptions, ShapeOptions
+from rectexport.exporter.base.processing import parse_answer, parse_image_input
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import RectexportError, UsageError
 
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
@@ -32,16 +35,21 @@ def _option(*flags: str, panel: str, **settings: Any) -> Any:
 @app.command(cls=Command)
 def export(
     context: typer.Context,
-    model: Annotated[
-        Path,
+    file: Annotated[
+        Path | None,
         typer.Argument(
             metavar="MODEL",
-            help="A rectexport checkpoint, .pt2, TorchScript, ONNX file, state_dict or .safetensors (with --arch), or "
-            "pickled module (with --trust-pickle).",
+            help="A rectexport checkpoint, .pt2, TorchScript, ONNX file, state_dict, training checkpoint, .safetensors "
+            "or a folder with them (with --model or --arch), or pickled module (with --trust-pickle). May be left out "
+            "with --model, whose own weights are then taken.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    own_model: options.OwnModel = LoadOptions.model,
+    model_args: options.ModelArgs = None,
     arch: options.Arch = LoadOptions.arch,
+    weights: options.Weights = LoadOptions.weights,
+    rectified: options.Rectified = LoadOptions.rectified,
     trust_pickle: options.TrustPickle = LoadOptions.trust_pickle,
     rectify_model: options.RectifyModel = LoadOptions.rectify_model,
     inputs: Annotated[
@@ -51,6 +59,17 @@ def export(
     min_shapes: options.MinShapes = None,
     opt_shapes: options.OptShapes = None,
     max_shapes: options.MaxShapes = None,
+    multiple_of: Annotated[
+        list[str] | None,
+        _option(
+            "--multiple-of",
+            metavar="[NAME:]SHAPE",
+            help="What the sizes of each axis are multiples of, as in x:1x1x32x32 for a network that halves its input "
+            "five times.",
+            show_default=False,
+            panel=options.INPUTS,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, options.out("FOLDER", "Folder of the package. [default: out/NAME for a model NAME.pt]")
     ] = None,
@@ -83,6 +102,99 @@ def export(
         bool,
         _option("--bf16", help="bfloat16 in the graph, for TensorRT; few CPUs run it.", panel=options.OUTPUT),
     ] = ExportOptions.bf16,
+    int8: Annotated[
+        bool,
+        _option("--int8", help="8-bit integers, from --calibrate; each target gets a model of its own.", panel=INT8),
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        _option(
+            "--calibrate",
+            metavar="DIR|FILE.npz",
+            help="Data as the network sees it in use, as `rectexport eval --data` takes it: at least 22 items, better "
+            "300. A quarter, at most 256, is held out to check the result; labels give its accuracy.",
+            show_default=False,
+            panel=INT8,
+        ),
+    ] = None,
+    calibration_method: Annotated[
+        str,
+        _option("--calibration-method", metavar="NAME", help="Ranges by mse, minmax or entropy.", panel=INT8),
+    ] = Int8.method,
+    calibration_images: Annotated[
+        int, _option("--calibration-images", metavar="N", min=16, help="Most items to calibrate on.", panel=INT8)
+    ] = Int8.images,
+    labels: options.Labels = None,
+    mean: options.Mean = "0",
+    std: options.Std = "1",
+    keep_float: Annotated[
+        list[str] | None,
+        _option(
+            "--keep-float",
+            metavar="GLOB",
+            help="Layers that stay in float, by the name that --verbose and the manifest show; repeatable.",
+            show_default=False,
+            panel=INT8,
+        ),
+    ] = None,
+    min_snr: Annotated[
+        float | None,
+        _option(
+            "--min-snr",
+            metavar="DB",
+            help="Keep the noisiest layers in float until the outputs reach this signal-to-noise ratio.",
+            show_default=False,
+            panel=INT8,
+        ),
+    ] = Int8.min_snr,
+    float_budget: Annotated[
+        str,
+        _option(
+            "--float-budget",
+            metavar="PERCENT",
+            help="Largest share of the multiplications that --min-snr may keep in float.",
+            panel=INT8,
+        ),
+    ] = "5%",
+    portable_int8: Annotated[
+        bool,
+        _option(
+            "--portable-int8",
+            help="7-bit weights, for equal answers on processors with and without VNNI.",
+            panel=INT8,
+        ),
+    ] = Int8.portable,
+    image_input: Annotated[
+        str | None,
+        _option(
+            "--image-input",
+            metavar="NAME:OPTIONS",
+            help="Take 8-bit images, as in x:uint8,nhwc,rgb with resize=256, crop=224, mean=0.5, std=0.25 behind it, "
+            "joined by commas. Also nchw, bgr, gray, resize=HxW, interpolation=bicubic, raw (0..255 as it is).",
+            show_default=False,
+            panel=options.INPUTS,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        _option(
+            "--output",
+            metavar="[NAME:]ANSWER",
+            help="Answer in place of logits: softmax, sigmoid, argmax, or topk=5 for the best classes.",
+            show_default=False,
+            panel=options.OUTPUT,
+        ),
+    ] = None,
+    output_names: Annotated[
+        str | None,
+        _option(
+            "--output-names",
+            metavar="NAME[,NAME]",
+            help="Names of the outputs, in order. [default: the keys and fields that forward returns them under]",
+            show_default=False,
+            panel=options.OUTPUT,
+        ),
+    ] = None,
     report: Annotated[
         bool, _option("--report", help="Also write report.html into the package.", panel=options.OUTPUT)
     ] = ExportOptions.report,
@@ -108,6 +220,10 @@ def export(
         _option("--rtol", metavar="[OUTPUT:]VALUE", help="Relative bound of every element.", panel=options.CHECKS),
     ] = None,
     no_guard: options.NoGuard = not ExportOptions.guard,
+    trace_timeout: Annotated[
+        float,
+        _option("--trace-timeout", metavar="SECONDS", help="Longest time that the trace may take.", panel=options.RUN),
+    ] = ExportOptions.trace_timeout,
     dry_run: Annotated[
         bool,
         _option("--dry-run", help="Load the model and print what would be done; write nothing.", panel=options.RUN),
@@ -125,12 +241,14 @@ def export(
     **Examples**
 
     - `rectexport net.pt` — a rectexport checkpoint
-    - `rectexport weights.pth --arch resnet50 --input x:1x3x224x224 -o out/net`
+    - `rectexport weights.ckpt --model mynets.py:UNet --model-args width=8 --input x:1x3x256x256`
+    - `rectexport weights.pth --arch resnet50 --plain --input x:1x3x224x224 -o out/net`
     - `rectexport net.pt --trt --fp16` — with a TensorRT engine for this machine
+    - `rectexport net.pt --int8 --calibrate photos --target auto`
     - `rectexport net.pt2 --min-shapes x:1x3x160x160 --opt-shapes x:1x3x224x224 --max-shapes x:32x3x320x320`
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
-    folder = out or Path("out") / model.stem
+    folder = out or Path("out") / _name(file, own_model)
     with run.reported(), Progress(run.console, verbose) as progress:
         engine_flags = engine.EngineFlags(
             profiles=tuple(profile or ()),
@@ -143,22 +261,45 @@ def export(
             plugins=tuple(plugins or ()),
             layers=layers,
         )
-        _check_engine(engine_flags, trt, dry_run, fp16 or bf16)
+        flags = Int8Flags(
+            calibrate,
+            calibration_method,
+            calibration_images,
+            labels,
+            mean,
+            std,
+            tuple(keep_float or ()),
+            min_snr,
+            float_budget,
+            portable_int8,
+        )
+        quantization = flags.options(int8)
+        absent = _check_engine(engine_flags, trt, dry_run, fp16 or bf16 or int8)
         asked = ExportOptions(
             opset=opset,
             rectify=rectify,
             target=target or ("tensorrt" if trt else ExportOptions.target),
             fp16=fp16,
             bf16=bf16,
+            int8=quantization,
             atol=_bounds(atol, "--atol"),
             rtol=_bounds(rtol, "--rtol"),
             guard=not no_guard,
             report=report,
+            trace_timeout=trace_timeout,
+            output_names=_listed(output_names),
+            image_input=None if image_input is None else parse_image_input(image_input),
+            answer=None if output is None else parse_answer(output),
             command=_without_out(run.again),
         )
-        shapes = ShapeOptions(input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs)
-        result = _run(progress, model, folder, LoadOptions(arch, trust_pickle, rectify_model), shapes, asked, dry_run)
+        shapes = ShapeOptions(
+            input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs, multiple_of or ()
+        )
+        load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
+        result = _run(progress, file, folder, load, shapes, asked, dry_run)
         progress.stop()
+        if absent is not None:
+            raise engine.without_engine(absent, folder, engine_flags)
         built = engine.build_exported(run.console, folder, engine_flags) if trt and not dry_run else None
     if isinstance(result, list):
         _end_dry_run(run, result)
@@ -166,14 +307,28 @@ def export(
         _end(run, result, built)
 
 
-def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: bool) -> None:
-    """Find out before the export whether the engine's flags fit. Raises UsageError and MissingDependency."""
+def _name(file: Path | None, own_model: str | None) -> str:
+    """Name of the package: the file's, the folder's, or that of the user's own network."""
+    if file is None:
+        return (own_model or "model").rpartition(":")[2].rpartition("/")[2].removesuffix(".py") or "model"
+    if file.name.endswith(".index.json"):
+        return file.resolve().parent.name
+    return file.resolve().name if file.is_dir() else file.stem
+
+
+def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: bool) -> RectexportError | None:
+    """What is missing for the engine, found before the export. Raises UsageError for flags that do not fit."""
     if flags.tf32 and half:
-        raise UsageError("--tf32 is for float32: leave out --fp16 and --bf16, one precision at a time")
+        raise UsageError("--tf32 is for float32: leave out --fp16, --bf16 and --int8, one precision at a time")
     if not trt:
         flags.check_unused()
     elif not dry_run:
-        flags.check_used()
+        return flags.check_used()
+    return None
+
+
+def _listed(names: str | None) -> tuple[str, ...]:
+    return () if names is None else tuple(name.strip() for name in names.split(","))
 
 
 def _bounds(texts: Sequence[str] | None, flag: str) -> dict[str, float]:
@@ -187,7 +342,7 @@ def _without_out(words: list[str]) -> list[str]:
     kept = []
     skip = False
     for word in words:
-        if not skip and not word.startswith(("-o", "--out")):
+        if not skip and not (word in ("-o", "--out") or word.startswith("--out=") or re.match(r"-o[^-]", word)):
             kept.append(word)
         skip = not skip and word in ("-o", "--out")
     return kept
@@ -195,7 +350,7 @@ def _without_out(words: list[str]) -> list[str]:
 
 def _run(
     progress: Progress,
-    model: Path,
+    file: Path | None,
     out: Path,
     load: LoadOptions,
     shapes: ShapeOptions,
@@ -205,7 +360,10 @@ def _run(
     """Export, or describe the export. The heavy libraries are imported here, so that help and usage errors are fast."""
     from rectexport.exporter.frontend.model_file import check_inputs_file, check_model_file
 
-    check_model_file(model, load.arch)
+    if file is not None:
+        file = check_model_file(file, load.arch)
+    elif load.model is None:
+        raise UsageError("give MODEL, or --model with a network of your own")
     check_inputs_file(shapes.load)
     from rectexport.exporter.base.log import Log
 
@@ -217,8 +375,10 @@ def _run(
         from rectexport.exporter.pipeline import describe_export, run_export
 
     with log.step("load"):
-        source = load_source(model, load)
-        log.say(f"{model}: {source.description}")
+        source = load_source(file, load)
+        log.say(f"{file or load.model}: {source.description}")
+        for remark in source.remarks:
+            log.say(remark)
     if not dry_run:
         return run_export(source, shapes, out, asked, log)
     with log.step("plan"):
@@ -248,12 +408,14 @@ def _proven(result: Exported, built: Built | None) -> str:
     """For the last line: the engines that agree with the source model, and why the target is not among them."""
     engines = [f"{entry.engine} {entry.version}" for entry in result.parity.proofs if entry.verdict == "agrees"]
     proven = f" on {', '.join(engines)}" if engines else ""
-    return f"{proven}, {result.unproven}" if result.unproven and built is None else proven
+    proven = f"{proven}, {result.unproven}" if result.unproven and built is None else proven
+    return "; ".join([proven, *result.remarks])
 
 
 def _document(result: Exported, built: Built | None, seconds: float) -> dict[str, Any]:
     document = {
         "passed": True,
+        "remarks": list(result.remarks),
         "unproven": result.unproven,
         "seconds": round(seconds, 3),
         "package": str(result.package.path),

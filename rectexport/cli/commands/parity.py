@@ -15,12 +15,11 @@ from rectexport.cli.parity.display import show_outcome
 from rectexport.cli.parity.keep import Finished, Request
 from rectexport.cli.parity.reference import Against
 from rectexport.cli.parity.setup import compare_package
+from rectexport.exporter.base.options import LoadOptions
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.errors import ParityError
 
 app = command_app()
-
-REFERENCE = "Reference"
 
 
 @app.command(cls=Command)
@@ -29,12 +28,9 @@ def parity(
     package: options.PackageFolder,
     against: Annotated[
         Path | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Reference: a checkpoint or other model that `rectexport export` takes (run by PyTorch in float64), "
-            "an ONNX file, or another package. [default: the package's own ONNX file in ONNX Runtime, unoptimized]",
-            show_default=False,
-            rich_help_panel=REFERENCE,
+        options.against(
+            "Reference: a checkpoint or other model that `rectexport export` takes (run by PyTorch in float64), "
+            "an ONNX file, or another package. [default: the package's own ONNX file in ONNX Runtime, unoptimized]"
         ),
     ] = None,
     tolerance: Annotated[
@@ -44,10 +40,14 @@ def parity(
             min=0,
             help="Relative L2 allowed at the outputs, instead of the package's own; inner tensors get ten times that.",
             show_default=False,
-            rich_help_panel=REFERENCE,
+            rich_help_panel=options.REFERENCE,
         ),
     ] = None,
+    own_model: options.OwnModel = None,
+    model_args: options.ModelArgs = None,
     arch: options.Arch = None,
+    weights: options.Weights = None,
+    rectified: options.Rectified = None,
     trust_pickle: options.TrustPickle = False,
     rectify_model: options.RectifyModel = False,
     inputs: Annotated[
@@ -64,18 +64,10 @@ def parity(
             "another size."
         ),
     ] = None,
-    mean: Annotated[
-        str,
-        typer.Option(
-            metavar="M[,M,M]",
-            help="For images: the input is (pixel / 255 - mean) / std.",
-            rich_help_panel=options.INPUTS,
-        ),
-    ] = "0",
-    std: Annotated[
-        str, typer.Option(metavar="S[,S,S]", help="For images, see --mean.", rich_help_panel=options.INPUTS)
-    ] = "1",
+    mean: options.Mean = "0",
+    std: options.Std = "1",
     backend: options.Backend = options.DEFAULT_BACKEND,
+    allow_unproven: options.AllowUnproven = False,
     per_layer: Annotated[
         bool,
         typer.Option(
@@ -119,10 +111,13 @@ def parity(
     - `rectexport parity out/net --inputs photos --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
+    with run.reported():
+        load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
     request = Request(
         package=package,
-        against=Against(against, arch, trust_pickle, rectify_model, tolerance),
+        against=Against(against, load, tolerance),
         backend=backend,
+        allow_unproven=allow_unproven,
         inputs=inputs,
         mean=mean,
         std=std,

@@ -20,6 +20,7 @@ def ray_config(
     packages: options.Packages,
     out: Annotated[Path, options.out("FILE", "The file to write.", show_default=True)] = Path("serve.yaml"),
     backend: options.Backend = options.DEFAULT_BACKEND,
+    allow_unproven: options.AllowUnproven = False,
     host: options.Host = "127.0.0.1",
     port: Annotated[int, options.port("HTTP port of the proxies.", least=1)] = 8000,
     token_file: options.TokenFile = None,
@@ -49,6 +50,7 @@ def ray_config(
             num_cpus=num_cpus,
             num_gpus=num_gpus,
             backend=backend,
+            allow_unproven=allow_unproven,
             max_batch=max_batch,
             token_file=None if token_file is None else str(token_file.resolve()),
         )

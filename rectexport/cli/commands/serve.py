@@ -53,7 +53,16 @@ def serve(
             rich_help_panel=options.SERVER,
         ),
     ] = False,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page/--no-page",
+            help="Show the models at http://HOST:PORT/, with a form to try them.",
+            rich_help_panel=options.SERVER,
+        ),
+    ] = True,
     backend: options.Backend = options.DEFAULT_BACKEND,
+    allow_unproven: options.AllowUnproven = False,
     threads: options.Threads = 0,
     max_body_mb: Annotated[int, _limit("Largest request body, in MiB.", min=1)] = 64,
     max_requests: Annotated[int, _limit("Most requests at a time.", min=1)] = 2048,
@@ -82,7 +91,7 @@ def serve(
     """Serve packages over HTTP and gRPC with the Open Inference Protocol v2, which Triton and KServe use.
 
     A model is ready when its worker has reproduced the package's stored example. After SIGTERM, requests that were
-    accepted are finished. Logs are JSON lines on stderr.
+    accepted are finished. Logs are lines on stderr: JSON, and on a terminal for people.
     """
     run = Run(context, as_json=as_json, on_stderr=True)
     with run.reported():
@@ -102,6 +111,7 @@ def serve(
                 "num_cpus": num_cpus,
                 "num_gpus": num_gpus,
                 "backend": backend,
+                "allow_unproven": allow_unproven,
                 "max_batch": max_batch,
                 "max_delay_us": max_delay_us,
                 "threads": threads or 1,
@@ -125,6 +135,7 @@ def serve(
             port=port,
             grpc_port=None if grpc_port < 0 else grpc_port,
             backend=backend,
+            allow_unproven=allow_unproven,
             max_batch=max_batch,
             instances=instances,
             threads=threads,
@@ -132,6 +143,7 @@ def serve(
             repository_api=repository_api,
             token=None if token_file is None else read_token(token_file),
             insecure=insecure,
+            page=page,
             limits=limits,
         )
         answered = run_server(packages, settings, log)

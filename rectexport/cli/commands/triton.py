@@ -12,6 +12,8 @@ from rectexport.cli.command import Command, Run, command_app
 from rectexport.runtime.errors import UsageError
 
 app = command_app()
+#: Options that replace what an edited config.pbtxt says, where they are on the command line.
+EDITED = ("max_batch", "instances", "max_delay_us", "gpu")
 
 
 @app.command(cls=Command)
@@ -29,7 +31,7 @@ def triton(
         bool,
         typer.Option("--check", help="Only check REPOSITORY; no package is given.", rich_help_panel=options.CHECKS),
     ] = False,
-    backend: Annotated[str, options.backend("Triton's backend: onnxruntime or tensorrt.")] = "onnxruntime",
+    backend: Annotated[str, options.backend("Triton's backend: onnxruntime, openvino or tensorrt.")] = "onnxruntime",
     gpu: Annotated[
         bool,
         typer.Option("--gpu", help="Place instances on GPUs; tensorrt always does.", rich_help_panel=options.ENGINE),
@@ -41,6 +43,9 @@ def triton(
     as_json: options.AsJson = False,
 ) -> None:
     """Write a package into a Triton model repository, then check the whole repository.
+
+    Other versions of the model, other files and your edits of config.pbtxt stay; what contradicts the package is
+    refused. Options given here replace what config.pbtxt says.
 
     Each config.pbtxt is parsed with Triton's own message definition and compared with the model beside it: names,
     types, sizes, batch, files, warm-up. `rectexport serve REPOSITORY` serves the same folder.
@@ -55,16 +60,22 @@ def triton(
         from rectexport.runtime.serving.triton.repository import write_model
 
         repository = Path(places[-1])
+        given = {name for name in EDITED if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
         plugins: list[Path] = []
+        remarks: list[str] = []
         if not check:
             deployment = Deployment(backend, instances, gpu or backend == "tensorrt", max_delay_us)
             for source in find_packages(places[:1]):
-                plugins += write_model(source, repository, deployment, max_batch)
+                written = write_model(source, repository, deployment, max_batch, given)
+                plugins, remarks = plugins + written.plugins, remarks + written.remarks
         models, findings = check_repository(repository)
     for path in plugins:
         run.say(f"start tritonserver with --backend-config=tensorrt,plugins={path}")
+    for remark in remarks:
+        run.say(remark, "yellow")
     for finding in findings:
         run.fault(f"{finding.model}: {finding.text}")
     run.say(f"{repository}: {', '.join(models)}")
     listed = [{"model": finding.model, "text": finding.text} for finding in findings]
-    run.end({"passed": not findings, "models": models, "findings": listed}, code=1 if findings else 0)
+    document = {"passed": not findings, "models": models, "remarks": remarks, "findings": listed}
+    run.end(document, code=1 if findings else 0)

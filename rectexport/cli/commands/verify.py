@@ -27,6 +27,7 @@ def verify_package(
     context: typer.Context,
     package: options.PackageFolder,
     backend: options.Backend = options.DEFAULT_BACKEND,
+    allow_unproven: options.AllowUnproven = BackendOptions.allow_unproven,
     device: options.Device = BackendOptions.device,
     threads: options.Threads = BackendOptions.threads,
     key: Annotated[Path | None, options.key("A public key: fail unless its private half signed the package.")] = None,
@@ -48,7 +49,7 @@ def verify_package(
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
     with run.reported(), Progress(run.console, verbose) as progress:
         steps = _Steps(progress)
-        chosen = BackendOptions(device=device, threads=threads, progress=progress.said)
+        chosen = BackendOptions(device=device, threads=threads, allow_unproven=allow_unproven, progress=progress.said)
         found = verify(package, backend, chosen, steps.begin, key)
         steps.end()
     _show(run, found)

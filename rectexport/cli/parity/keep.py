@@ -23,6 +23,7 @@ class Request:
     package: Path
     against: Against
     backend: str
+    allow_unproven: bool
     inputs: Path | None
     mean: str
     std: str
@@ -94,4 +95,5 @@ def _command(request: Request, kept: Path, done: Finished) -> list[str]:
     first = next((case.label for case in done.outcome.cases if case.failures), "")
     fed = [] if first == "goldens" or kept not in done.files else ["--inputs", str(kept)]
     words = ["rectexport", "parity", str(request.package), *request.against.words(), *fed, "--per-layer"]
+    words += ["--allow-unproven"] * request.allow_unproven
     return words + ([] if request.backend == "auto" else ["--backend", request.backend])

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rectexport.exporter.base.options import LoadOptions
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import Runner
 from rectexport.runtime.base.tolerance import Tolerance
@@ -26,18 +27,31 @@ class Against:
     """The reference as it was typed; without a model it is the package's own ONNX file."""
 
     model: Path | None
-    arch: str | None
-    trust_pickle: bool
-    rectify_model: bool
+    load: LoadOptions
     tolerance: float | None
 
     def words(self) -> list[str]:
         """The flags that select the same reference."""
         words = [] if self.model is None else ["--against", str(self.model)]
-        words += [] if self.arch is None else ["--arch", self.arch]
-        words += ["--trust-pickle"] if self.trust_pickle else []
-        words += ["--rectify-model"] if self.rectify_model else []
+        words += load_words(self.load)
         return words + ([] if self.tolerance is None else ["--tolerance", str(self.tolerance)])
+
+    def check_alone(self) -> None:
+        """Raise UsageError for flags that say how a checkpoint is loaded: the reference is none."""
+        if self.load != LoadOptions():
+            flags = ", ".join(word for word in load_words(self.load) if word.startswith("--"))
+            raise UsageError(f"{flags}: only with --against and a checkpoint")
+
+
+def load_words(load: LoadOptions) -> list[str]:
+    """The flags that load a model in the same way."""
+    words = [] if load.arch is None else ["--arch", load.arch]
+    words += [] if load.model is None else ["--model", load.model]
+    words += [word for text in load.model_args for word in ("--model-args", text)]
+    words += [] if load.weights is None else ["--weights", load.weights]
+    words += [] if load.rectified is None else ["--rectified" if load.rectified else "--plain"]
+    words += ["--trust-pickle"] if load.trust_pickle else []
+    return words + (["--rectify-model"] if load.rectify_model else [])
 
 
 def open_reference(
@@ -50,8 +64,7 @@ def open_reference(
     path = against.model
     if path is not None and not path.is_dir() and path.suffix != ".onnx":
         return _source(path, against, package, log)
-    if against.arch or against.trust_pickle or against.rectify_model:
-        raise UsageError("--arch, --trust-pickle and --rectify-model: only with --against and a checkpoint")
+    against.check_alone()
     if path is None:
         stored = StoredReference(package.model_file, package, "the package's own model")
     elif path.is_dir():
@@ -70,14 +83,14 @@ def _source(
 ) -> tuple[ParityReference, StoredReference | InnerReference]:
     from rectexport.exporter.frontend.model_file import check_model_file
 
-    check_model_file(path, against.arch)
+    path = check_model_file(path, against.load.arch)
     for library in ("torch", "onnx", "onnxscript", "onnx_graphsurgeon"):
         require(library)
     from rectexport.exporter.checking.against import SourceReference
-    from rectexport.exporter.frontend.load import LoadOptions
 
-    source = SourceReference(path, package, LoadOptions(against.arch, against.trust_pickle, against.rectify_model))
-    log.say(source.note)
+    source = SourceReference(path, package, against.load)
+    for line in (source.note, *source.remarks):
+        log.say(line)
     return source, source
 
 

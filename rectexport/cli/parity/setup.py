@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rectexport.cli.display import Progress
+from rectexport.cli.options import image_scaling
 from rectexport.cli.parity.keep import Finished, Request, keep
 from rectexport.cli.parity.reference import allowed, make_layers, open_reference
-from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.runner import Runner
+from rectexport.runtime.base.runner import BackendOptions, Runner
 from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.engines.backends import choose_backend, open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
@@ -41,9 +40,7 @@ def compare_package(request: Request, progress: Progress) -> Finished:
     if request.inputs is not None and request.shapes:
         raise UsageError("--inputs and --input: the files have shapes of their own; give one of the two")
     parse_bytes(request.memory)
-    scaling = ImageScaling(_numbers(request.mean, "--mean"), _numbers(request.std, "--std"))
-    if 0.0 in scaling.std:
-        raise UsageError(f"--std {request.std}: expected numbers other than 0")
+    scaling = image_scaling(request.mean, request.std)
     if request.heat_map is not None:
         check_outside(request.heat_map)
         require("matplotlib")
@@ -51,13 +48,15 @@ def compare_package(request: Request, progress: Progress) -> Finished:
         with log.step("load"):
             package = Package.open(request.package)
             package.verify_files()
-            runner, choice = choose_backend(package, request.backend, prove=False)
+            options = BackendOptions(allow_unproven=request.allow_unproven)
+            runner, choice = choose_backend(package, request.backend, options, prove=False)
             engine = stack.enter_context(Session(package, runner, choice))
             reference, inner = open_reference(request.against, package, log)
             stack.callback(reference.close)
             log.say(f"package: {package.path} on {runner.description}")
             log.say(f"reference: {reference.description}")
-        setup = _setup(request, package, engine, runner, reference, inner)
+        opened = partial(open_backend, name=request.backend, options=options, prove=False)
+        setup = _setup(request, opened, package, engine, runner, reference, inner)
         with log.step("compare"):
             cases = make_cases(package, request.inputs, request.shapes, scaling)
             outcome = run_parity(setup, cases, progress.named)
@@ -68,6 +67,7 @@ def compare_package(request: Request, progress: Progress) -> Finished:
 
 def _setup(
     request: Request,
+    opened: Callable[[Package], Runner],
     package: Package,
     engine: Session,
     runner: Runner,
@@ -76,7 +76,6 @@ def _setup(
 ) -> Setup:
     plain = isinstance(runner, OnnxRuntimeRunner)
     tolerance = allowed(request.against, package)
-    opened = partial(open_backend, name=request.backend, prove=False)
     memory = parse_bytes(request.memory)
     return Setup(
         package=package,
@@ -97,16 +96,6 @@ def parse_bytes(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise UsageError(f"--memory {text!r}: expected a size such as 512M or 2G")
     return int(match[1]) * _UNITS[match[2].upper()]
-
-
-def _numbers(text: str, flag: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or not all(np.isfinite(numbers)):
-        raise UsageError(f"{flag} {text!r}: expected one number, or one per channel separated by commas")
-    return numbers
 
 
 def _rebuilt_bound(plain: bool, tolerance: Tolerance) -> Bound:

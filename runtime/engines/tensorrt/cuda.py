@@ -28,11 +28,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuDeviceGetAttribute": (POINTER(c_int), c_int, c_int),
     "cuDevicePrimaryCtxRetain": (POINTER(c_void_p), c_int),
     "cuCtxSetCurrent": (c_void_p,),
+    "cuCtxGetCurrent": (POINTER(c_void_p),),
     "cuGetErrorName": (c_int, POINTER(c_char_p)),
     "cuMemAlloc_v2": (POINTER(c_uint64), c_size_t),
     "cuMemFree_v2": (c_uint64,),
     "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
+    "cuMemcpyDtoDAsync_v2": (c_uint64, c_uint64, c_size_t, c_void_p),
     "cuStreamCreate": (POINTER(c_void_p), c_uint),
     "cuStreamSynchronize": (c_void_p,),
     "cuStreamDestroy_v2": (c_void_p,),
@@ -96,14 +98,27 @@ class Driver:
         self._context: int | None = None
         self._lock = threading.Lock()
 
-    def activate(self) -> None:
-        """Make the GPU's context current in this thread; call it in a thread before using memory or streams."""
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make the GPU's context current in this thread while the block runs; memory and streams need it.
+
+        The context that was current before is current again afterwards: the caller may be working on another GPU.
+        """
+        previous = c_void_p()
+        self._call("cuCtxGetCurrent", ctypes.byref(previous))
+        self._call("cuCtxSetCurrent", self._primary_context())
+        try:
+            yield
+        finally:  # with its status unchecked: an error of the block is the one to report
+            self._library.cuCtxSetCurrent(previous)
+
+    def _primary_context(self) -> int | None:
         with self._lock:
             if self._context is None:  # a context takes GPU memory, and queries do not need one
                 context = c_void_p()
                 self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
                 self._context = context.value
-        self._call("cuCtxSetCurrent", self._context)
+        return self._context
 
     @property
     def version(self) -> tuple[int, int]:
@@ -146,6 +161,10 @@ class Driver:
     def download(self, host: int, address: int, size: int, stream: int) -> None:
         """Copy `size` bytes from device to host memory, in the stream's order."""
         self._call("cuMemcpyDtoHAsync_v2", host, address, size, stream)
+
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Copy `size` bytes within device memory, in the stream's order."""
+        self._call("cuMemcpyDtoDAsync_v2", target, source, size, stream)
 
     def create_stream(self) -> int:
         """A stream that does not wait for the default stream."""

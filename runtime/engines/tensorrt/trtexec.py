@@ -37,6 +37,8 @@ def build_command(model: str, plan: str, options: BuildOptions, precision: str, 
     if options.timing_cache is not None:
         words.append(f"--timingCacheFile={options.timing_cache}")
     words += [f"--dynamicPlugins={path}" for path in options.plugins]
+    if options.plugins and api.parser_flag("ENABLE_PLUGIN_OVERRIDE") is not None:
+        words.append("--enablePluginOverride")
     return shlex.join(words)
 
 

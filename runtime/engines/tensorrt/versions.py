@@ -21,7 +21,12 @@ from rectexport.runtime.errors import MissingDependency, RectexportError
 Version = tuple[int, int, int]
 
 OLDEST: Version = (8, 6, 0)
-#: The first version in which a loaded plugin takes precedence over an ONNX function of the same name.
+#: TensorRT for RTX: the oldest version, and the version of TensorRT whose interface it has.
+RTX_OLDEST: Version = (1, 5, 0)
+RTX_INTERFACE: Version = (11, 0, 0)
+#: The first version that reads ONNX functions, and the first in which a loaded plugin takes precedence over an ONNX
+#: function of the same name; from 10.15 it does so only with the parser flag ENABLE_PLUGIN_OVERRIDE.
+LOCAL_FUNCTIONS: Version = (9, 0, 0)
 PLUGIN_FIRST: Version = (10, 7, 0)
 #: --hardware-compatibility -> TensorRT's name for it.
 HARDWARE = {"none": "NONE", "ampere+": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
@@ -31,20 +36,30 @@ _WHEELS = {f"{name}{major}": major for name in ("tensorrt-cu", "tensorrt-lean-cu
 
 @dataclass(frozen=True)
 class Api:
-    """An installed TensorRT: its module, and the differences between versions."""
+    """An installed TensorRT: its module, and the differences between versions.
+
+    rtx: TensorRT for RTX, which has version numbers of its own and the interface of TensorRT 11. It builds without a
+    GPU, for RTX GPUs that are named, and takes no plugins.
+    """
 
     module: ModuleType
     version: Version
+    rtx: bool = False
 
     @property
     def text(self) -> str:
-        """The version as text, as in 10.13.3."""
-        return ".".join(map(str, self.version))
+        """The version as text behind "TensorRT", as in 10.13.3."""
+        return ("for RTX " if self.rtx else "") + ".".join(map(str, self.version))
+
+    @property
+    def _interface(self) -> Version:
+        """The version of TensorRT whose interface it has."""
+        return RTX_INTERFACE if self.rtx else self.version
 
     @property
     def strongly_typed(self) -> bool:
         """Whether precision comes from the graph and not from builder flags."""
-        return self.version >= (10, 0, 0)
+        return self._interface >= (10, 0, 0)
 
     @property
     def bfloat16(self) -> bool:
@@ -52,9 +67,14 @@ class Api:
         return hasattr(self.module, "bfloat16")
 
     @property
+    def local_functions(self) -> bool:
+        """Whether the parser reads ONNX functions of the model."""
+        return self._interface >= LOCAL_FUNCTIONS
+
+    @property
     def plugin_first(self) -> bool:
-        """Whether a loaded plugin replaces an ONNX function of the same name."""
-        return self.version >= PLUGIN_FIRST
+        """Whether a loaded plugin replaces an ONNX function of the same name, with the parser flags of a build."""
+        return self._interface >= PLUGIN_FIRST
 
     @property
     def progress(self) -> bool:
@@ -76,6 +96,10 @@ class Api:
         if found is not None:
             config.set_preview_feature(found, True)
         return found is not None
+
+    def parser_flag(self, name: str) -> Any:
+        """The OnnxParserFlag of that name; None if this version lacks it."""
+        return getattr(self.module.OnnxParserFlag, name, None)
 
     def builder_flag(self, name: str) -> Any:
         """The BuilderFlag of that name; None if this version lacks it."""
@@ -105,14 +129,36 @@ def installed() -> Api:
             f"TensorRT cannot be imported here ({first_line(error)}); install it with: pip install 'rectexport[gpu]' "
             "(on a Jetson it comes with JetPack: make the environment with python3 -m venv --system-site-packages)"
         ) from None
-    major, minor, patch, *_ = [*(int(part) for part in re.findall(r"\d+", module.__version__)), 0, 0, 0]
-    found = (major, minor, patch)
+    found = _version(module)
     if found < OLDEST:
         raise MissingDependency(
             f"TensorRT {module.__version__} is too old: 8.6, 10.x and 11.x are supported; "
             "upgrade it (a Jetson: JetPack 5.1.3 or newer)"
         )
     return Api(module, found)
+
+
+def installed_rtx() -> Api:
+    """The installed TensorRT for RTX, also without a GPU. Raises MissingDependency."""
+    try:
+        module = import_module("tensorrt_rtx")
+    except Exception as error:  # as in installed()
+        raise MissingDependency(
+            f"TensorRT for RTX cannot be imported here ({first_line(error)}); install it with: "
+            "pip install 'rectexport[trt-check]'"
+        ) from None
+    found = _version(module)
+    if found < RTX_OLDEST:
+        raise MissingDependency(
+            f"TensorRT for RTX {module.__version__} is too old: 1.5 or newer is supported; "
+            "pip install --upgrade tensorrt-rtx-cu13"
+        )
+    return Api(module, found, rtx=True)
+
+
+def _version(module: ModuleType) -> Version:
+    major, minor, patch, *_ = [*(int(part) for part in re.findall(r"\d+", module.__version__)), 0, 0, 0]
+    return major, minor, patch
 
 
 def require_builder() -> None:

@@ -10,6 +10,7 @@ from typing import Any, final
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.batcher import Outputs
+from rectexport.runtime.serving.classes import DATATYPE, as_bytes, top_classes
 from rectexport.runtime.serving.grpc.codec import from_contents, parse, plain
 from rectexport.runtime.serving.repository import ServedModel
 from rectexport.runtime.serving.request import (
@@ -19,11 +20,13 @@ from rectexport.runtime.serving.request import (
     check_output,
     check_parameters,
     from_bytes,
+    once,
+    read_classes,
     read_timeout,
 )
 from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.service import Service
-from rectexport.runtime.serving.signature import DATATYPE_OF
+from rectexport.runtime.serving.signature import DATATYPE_OF, Signature
 from rectexport.runtime.serving.triton.config import model_config
 
 SERVICE = "inference.GRPCInferenceService"
@@ -69,7 +72,7 @@ class GrpcService:
     def _guarded(self, method: Callable[[Any, str], Any], kind: Any, open: bool) -> Callable[[bytes, Any], Any]:
         async def handle(data: bytes, context: Any) -> Any:
             try:
-                metadata = dict(context.invocation_metadata())
+                metadata = _metadata(context)
                 if not open:
                     self._service.authorize(metadata.get("authorization"))
                 return await method(parse(kind, data), self._service.request_id(metadata.get("x-request-id")))
@@ -85,7 +88,11 @@ class GrpcService:
         return self._pb.ServerReadyResponse(ready=self._service.ready)
 
     async def _model_ready(self, message: Any, id: str) -> Any:
-        return self._pb.ModelReadyResponse(ready=self._service.repository.get(message.name, message.version).ready)
+        try:
+            ready = self._service.repository.get(message.name, message.version).ready
+        except RequestError:  # of an unknown model, too, Triton says that it is not ready
+            ready = False
+        return self._pb.ModelReadyResponse(ready=ready)
 
     async def _server_metadata(self, message: Any, id: str) -> Any:
         return self._pb.ServerMetadataResponse(**self._service.metadata())
@@ -101,11 +108,13 @@ class GrpcService:
         return self._pb.ModelConfigResponse(config=model_config(message.name, model.signature))
 
     async def _statistics(self, message: Any, id: str) -> Any:
+        if message.name:
+            self._service.require_loaded(message.name, message.version)
         found = self._service.statistics(message.name, message.version)
         return self._pb.ModelStatisticsResponse(model_stats=[self._pb.ModelStatistics(**entry) for entry in found])
 
     async def _index(self, message: Any, id: str) -> Any:
-        entries = self._service.repository.index()
+        entries = self._service.repository.index(message.ready)
         return self._pb.RepositoryIndexResponse(
             models=[self._pb.RepositoryIndexResponse.ModelIndex(**entry) for entry in entries]
         )
@@ -147,10 +156,10 @@ class GrpcService:
     async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """Answer in the order of the requests; one that fails does not end the stream."""
         try:
-            self._service.authorize(dict(context.invocation_metadata()).get("authorization"))
+            self._service.authorize(_metadata(context).get("authorization"))
         except RequestError as fault:
             await context.abort(getattr(self._grpc.StatusCode, fault.grpc_code), str(fault))
-        async for data in messages:
+        async for data in self._until_leaving(messages, context):
             message = self._pb.ModelInferRequest()
             try:
                 message = parse(self._pb.ModelInferRequest, data)
@@ -159,6 +168,23 @@ class GrpcService:
             except RequestError as fault:
                 reply = self._pb.ModelInferResponse(id=message.id)
                 yield self._pb.ModelStreamInferResponse(error_message=str(fault), infer_response=reply)
+
+    async def _until_leaving(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        """The messages of a stream. When the server begins to end, a stream that waits ends with UNAVAILABLE."""
+        leaving = asyncio.ensure_future(self._service.leaving.wait())
+        try:
+            while True:
+                following = asyncio.ensure_future(_next(messages))
+                await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
+                    following.cancel()
+                    await context.abort(self._grpc.StatusCode.UNAVAILABLE, "the server is going down")
+                data = following.result()
+                if data is None:
+                    return
+                yield data
+        finally:
+            leaving.cancel()
 
     def _parse(self, message: Any, model: ServedModel) -> InferRequest:
         signature = model.signature
@@ -182,18 +208,37 @@ class GrpcService:
             else:
                 feeds[tensor.name] = from_contents(entry.contents, tensor, shape)
         parameters = check_parameters(plain(message.parameters), "request")
-        for output in message.outputs:
-            check_parameters(plain(output.parameters), f"output {output.name[:100]}")
-        names = [check_output(signature, output.name) for output in message.outputs] or list(signature.outputs)
-        if len(set(names)) != len(names):
-            raise RequestError(400, "outputs: a name is listed twice")
-        wanted = tuple(Wanted(name, True) for name in names)
+        listed = once(_wanted(output, signature) for output in message.outputs)
+        wanted = listed or tuple(Wanted(name, True) for name in signature.outputs)
         return assemble(signature, feeds, id=message.id, wanted=wanted, timeout=read_timeout(parameters))
 
     def _answer(self, request: InferRequest, outputs: Outputs, model: ServedModel) -> Any:
         reply = self._pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
         for wanted in request.wanted:
             array = outputs[wanted.name]
+            if wanted.classes:
+                texts = top_classes(array, wanted.classes, model.signature.max_batch > 0)
+                reply.outputs.add(name=wanted.name, datatype=DATATYPE, shape=texts.shape)
+                reply.raw_output_contents.append(as_bytes(texts))
+                continue
             reply.outputs.add(name=wanted.name, datatype=DATATYPE_OF[array.dtype], shape=array.shape)
             reply.raw_output_contents.append(array.tobytes())
         return reply
+
+
+def _metadata(context: Any) -> dict[str, str]:
+    """The call's metadata. Raises RequestError 401 for a token that is given twice."""
+    fields = list(context.invocation_metadata() or ())
+    if sum(name == "authorization" for name, _ in fields) > 1:
+        raise RequestError(401, "authorization is given twice")
+    return dict(fields)
+
+
+def _wanted(output: Any, signature: Signature) -> Wanted:
+    parameters = check_parameters(plain(output.parameters), f"output {output.name[:100]}")
+    return Wanted(check_output(signature, output.name), True, read_classes(parameters, output.name))
+
+
+async def _next(messages: AsyncIterator[bytes]) -> bytes | None:
+    """The next message, None at the end."""
+    return await anext(messages, None)

@@ -14,6 +14,7 @@ import numpy as np
 
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.runner import Array
+from rectexport.runtime.serving.classes import DATATYPE, as_bytes, top_classes
 from rectexport.runtime.serving.request import (
     InferRequest,
     Wanted,
@@ -21,6 +22,8 @@ from rectexport.runtime.serving.request import (
     check_output,
     check_parameters,
     from_bytes,
+    once,
+    read_classes,
     read_timeout,
 )
 from rectexport.runtime.serving.request_error import RequestError
@@ -47,7 +50,9 @@ class Codec:
         view = memoryview(body)
         if header_length is not None and not 0 <= header_length <= len(body):
             raise RequestError(400, f"Inference-Header-Content-Length {header_length} of a body of {len(body)} bytes")
-        document = self.document(view if header_length is None else view[:header_length])
+        text = view if header_length is None else view[:header_length]
+        document = self.document(text)
+        logical = has_logical(text)
         inputs = document.get("inputs")
         if not isinstance(inputs, list):
             raise RequestError(400, "inputs: expected a list of tensors")
@@ -57,7 +62,7 @@ class Codec:
             tensor, size = _named(entry, signature, feeds)
             shape = tensor.check(entry.get("datatype"), entry.get("shape"))
             if size is None:
-                feeds[tensor.name] = _from_json(entry.get("data"), tensor, shape)
+                feeds[tensor.name] = _from_json(entry.get("data"), tensor, shape, logical)
                 continue
             if offset + size > len(body):
                 raise RequestError(
@@ -84,15 +89,19 @@ class Codec:
         return bytes(self._dumps(document))
 
     def answer(
-        self, request: InferRequest, outputs: Mapping[str, Array], name: str, version: str
+        self, request: InferRequest, outputs: Mapping[str, Array], name: str, version: str, batched: bool = True
     ) -> tuple[bytes, int | None]:
         """A response body, and the length of its JSON when tensors follow as bytes.
 
+        batched says whether axis 0 is the batch, for the classification extension.
         Raises RequestError 406 when an output requested as JSON is FP16 or holds NaN or infinity.
         """
         entries: list[dict[str, Any]] = []
         parts: list[Any] = []
         for wanted in request.wanted:
+            if wanted.classes:
+                entries.append(_classified(outputs[wanted.name], wanted, batched, parts))
+                continue
             array = np.ascontiguousarray(outputs[wanted.name])
             entry: dict[str, Any] = {
                 "name": wanted.name,
@@ -112,6 +121,17 @@ class Codec:
         if not parts:
             return head, None
         return b"".join((head, *parts)), len(head)
+
+
+def _classified(array: Array, wanted: Wanted, batched: bool, parts: list[Any]) -> dict[str, Any]:
+    texts = top_classes(array, wanted.classes, batched)
+    entry: dict[str, Any] = {"name": wanted.name, "datatype": DATATYPE, "shape": texts.shape}
+    if wanted.binary:
+        parts.append(as_bytes(texts))
+        entry["parameters"] = {"binary_data_size": len(parts[-1])}
+    else:
+        entry["data"] = texts.ravel().tolist()
+    return entry
 
 
 def _named(entry: Any, signature: Signature, feeds: Mapping[str, Array]) -> tuple[ServedTensor, int | None]:
@@ -139,22 +159,45 @@ def _assembled(document: dict[str, Any], signature: Signature, feeds: dict[str, 
     if listed is not None:
         if not isinstance(listed, list):
             raise RequestError(400, "outputs: expected a list")
-        wanted = tuple(_wanted(entry, signature, binary) for entry in listed) or wanted
-        if len({one.name for one in wanted}) != len(wanted):
-            raise RequestError(400, "outputs: a name is listed twice")
+        wanted = once(_wanted(entry, signature, binary) for entry in listed) or wanted
     return assemble(signature, feeds, id=id, wanted=wanted, timeout=read_timeout(parameters))
 
 
 def _wanted(entry: Any, signature: Signature, binary: bool) -> Wanted:
     name = check_output(signature, entry.get("name") if isinstance(entry, dict) else None)
-    own = check_parameters(entry.get("parameters"), f"output {name}").get("binary_data", binary)
+    parameters = check_parameters(entry.get("parameters"), f"output {name}")
+    own = parameters.get("binary_data", binary)
     if not isinstance(own, bool):
         raise RequestError(400, f"output {name}: expected binary_data to be true or false")
-    return Wanted(name, own)
+    return Wanted(name, own, read_classes(parameters, name))
 
 
-def _from_json(data: Any, tensor: ServedTensor, shape: tuple[int, ...]) -> Array:
-    """Flat or nested lists as an array of the tensor's dtype and `shape`. Raises RequestError 400 for lossy values."""
+def has_logical(text: bytes | memoryview) -> bool:
+    """Whether JSON may hold true or false: NumPy takes them for 1 and 0 where numbers stand beside them."""
+    data = bytes(text)
+    return b"true" in data or b"false" in data
+
+
+def _mixes(data: Any) -> bool:
+    """Whether true or false stands among numbers, in flat or nested lists."""
+    kinds: set[bool] = set()
+    lists = [data]
+    while lists:
+        for one in lists.pop():
+            if isinstance(one, list):
+                lists.append(one)
+            else:
+                kinds.add(isinstance(one, bool))
+    return len(kinds) > 1
+
+
+def _from_json(data: Any, tensor: ServedTensor, shape: tuple[int, ...], logical: bool) -> Array:
+    """Flat or nested lists as an array of the tensor's dtype and `shape`. Raises RequestError 400 for lossy values.
+
+    logical says that true or false may be among the values.
+    """
+    if logical and isinstance(data, list) and _mixes(data):
+        raise RequestError(400, f"input {tensor.name}: data mixes numbers with true or false")
     if not isinstance(data, list):
         raise RequestError(400, f"input {tensor.name}: expected data, a list of numbers")
     if tensor.datatype == "FP16":

@@ -34,6 +34,7 @@ class RaySettings:
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     backend: str = AUTO
+    allow_unproven: bool = False
     max_batch: int | None = None
     max_delay_us: int = 500
     threads: int = 1
@@ -82,7 +83,12 @@ class ReplicaServer:
         token = None if chosen.token_file is None else read_token(Path(chosen.token_file))
         limits = replace(Limits(), deadline=chosen.deadline_s, max_delay=chosen.max_delay_us * 1e-6)
         settings = Settings(
-            backend=chosen.backend, max_batch=chosen.max_batch, threads=chosen.threads, in_process=True, limits=limits
+            backend=chosen.backend,
+            allow_unproven=chosen.allow_unproven,
+            max_batch=chosen.max_batch,
+            threads=chosen.threads,
+            in_process=True,
+            limits=limits,
         )
         log = Log()
         repository = make_repository(chosen.packages, settings, log)

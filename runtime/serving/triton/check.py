@@ -15,10 +15,12 @@ from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput, RectexportError
 from rectexport.runtime.package.folder import Package
-from rectexport.runtime.package.manifest import FILE_NAME
+from rectexport.runtime.package.manifest import DEPENDENT, FILE_NAME, NOT_SHOWN
 from rectexport.runtime.serving.signature import DATATYPES
 from rectexport.runtime.serving.triton.config import BACKENDS, WARM_UP_FOLDER
+from rectexport.runtime.serving.triton.merge import fits, model_sizes
 from rectexport.runtime.serving.triton.repository import CONFIG
+from rectexport.runtime.serving.triton.rules import refusals
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,7 @@ class _Check:
             yield f"max_batch_size {config.max_batch_size}: expected 0 or more"
         if config.max_batch_size == 0 and config.HasField("dynamic_batching"):
             yield "dynamic_batching with max_batch_size 0: requests are never batched"
-        for group in config.instance_group:
-            if group.count < 0:
-                yield f"instance_group: count {group.count}"
+        yield from refusals(config, self._pb, [version.name for version in self._versions()], self._folder)
         for side in ("input", "output"):
             yield from self._tensors(side)
         yield from self._backend()
@@ -85,14 +85,18 @@ class _Check:
         platform, file = BACKENDS[backend]
         if config.platform not in ("", platform):
             yield f"platform {config.platform!r} with backend {backend!r}: expected {platform!r}"
-        versions = sorted(path for path in self._folder.iterdir() if path.is_dir() and path.name.isdecimal())
+        versions = self._versions()
         if not versions:
             yield "no version: expected a folder named with a whole number"
+        names = sorted({config.default_model_filename or file, *config.cc_model_filenames.values()})
         for version in versions:
-            if not (version / (config.default_model_filename or file)).is_file():
-                yield f"{version.name}/{config.default_model_filename or file} is missing"
-            else:
+            missing = [name for name in names if not (version / name).is_file()]
+            yield from (f"{version.name}/{name} is missing" for name in missing)
+            if not missing:
                 yield from (f"version {version.name}: {text}" for text in self._against_model(version))
+
+    def _versions(self) -> list[Path]:
+        return sorted(path for path in self._folder.iterdir() if path.is_dir() and path.name.isdecimal())
 
     def _tensors(self, side: str) -> Iterator[str]:
         tensors = getattr(self._config, side)
@@ -103,17 +107,15 @@ class _Check:
         for tensor in tensors:
             if tensor.data_type not in self._types:
                 yield f"{side} {tensor.name}: data_type {self._pb.DataType.Name(tensor.data_type)}"
-            if not tensor.dims and not self._config.max_batch_size:
-                yield f"{side} {tensor.name}: no dims"
-            if any(size != -1 and size < 1 for size in tensor.dims):
-                yield f"{side} {tensor.name}: dims {list(tensor.dims)}: expected -1 or sizes from 1"
 
     def _against_model(self, version: Path) -> Iterator[str]:
         try:
-            inputs, outputs, most = _model(version)
+            inputs, outputs, most, rows = _model(version)
         except RectexportError as error:
             yield str(error)
             return
+        if self._config.max_batch_size > 1 and rows in (DEPENDENT, NOT_SHOWN):
+            yield f"max_batch_size {self._config.max_batch_size}: the package says rows {rows}, so none may share a run"
         if most is not None and self._config.max_batch_size > most:
             yield f"max_batch_size {self._config.max_batch_size}: the package takes at most {most}"
         for side, specs in (("input", inputs), ("output", outputs)):
@@ -135,10 +137,11 @@ class _Check:
                 most = self._config.max_batch_size
                 yield f"{side} {spec.name}: max_batch_size {most} with a fixed batch of {sizes[:1]}"
             sizes = sizes[1:]
-        dims = list(listed.dims)
-        fits = len(dims) == len(sizes) and all(size in (-1, given) for given, size in zip(dims, sizes, strict=True))
-        if not fits:
-            yield f"{side} {spec.name}: dims {dims}, the model has {sizes}"
+        given = model_sizes(listed)
+        exact = side == "input" or given == sizes or not sizes  # an output's free size stays free
+        if not fits(given, sizes) or not exact:
+            said = "reshape" if listed.HasField("reshape") else "dims"
+            yield f"{side} {spec.name}: {said} {given}, the model has {sizes}"
 
     def _warm_up(self) -> Iterator[str]:
         inputs = {tensor.name: tensor for tensor in self._config.input}
@@ -147,7 +150,9 @@ class _Check:
             if not 1 <= sample.batch_size <= max(self._config.max_batch_size, 1):
                 yield f"{where}: batch_size {sample.batch_size}"
             yield from (f"{where}: no input {name!r}" for name in sample.inputs.keys() ^ inputs.keys())
-            for entry in sample.inputs.values():
+            for name, entry in sample.inputs.items():
+                if name in inputs:
+                    yield from (f"{where}: input {name}: {text}" for text in _sample_input(entry, inputs[name]))
                 if not entry.input_data_file or entry.data_type not in self._types:
                     continue
                 file = self._folder / WARM_UP_FOLDER / entry.input_data_file
@@ -156,20 +161,32 @@ class _Check:
                     yield f"{where}: {WARM_UP_FOLDER}/{entry.input_data_file}: expected a file of {size} bytes"
 
 
-def _model(version: Path) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec], int | None]:
-    """Inputs and outputs, from the ONNX file if there is one, and the largest batch, if a package gives one."""
-    most = None
+def _sample_input(entry: Any, listed: Any) -> Iterator[str]:
+    if entry.data_type != listed.data_type:
+        yield "another data_type than the input has"
+    if any(size < 1 for size in entry.dims):
+        yield f"dims {list(entry.dims)}: expected sizes from 1"
+    elif not fits(entry.dims, listed.dims):
+        yield f"dims {list(entry.dims)}, the input has {list(listed.dims)}"
+    if entry.WhichOneof("input_data_type") is None:
+        yield "expected zero_data, random_data or input_data_file"
+
+
+def _model(version: Path) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec], int | None, str]:
+    """Inputs and outputs, from the ONNX file if there is one; from the package the largest batch, and its rows."""
+    most, rows = None, ""
     packaged = (version / FILE_NAME).is_file()
     if packaged:
         package = Package.open(version)
         package.verify_files()
         ranges = [entry.range for entry in package.manifest.inputs if entry.range and entry.range.max]
         most = min((bounds.max[0] for bounds in ranges), default=None)
+        rows = package.manifest.rows
     if (version / "model.onnx").is_file():
         runner = OnnxRuntimeRunner(version / "model.onnx", threads=1, optimize=False)
-        return runner.inputs, runner.outputs, most
+        return runner.inputs, runner.outputs, most, rows
     if not packaged:
         raise BadInput("neither model.onnx nor a manifest to compare the configuration with")
     tensors = package.manifest.inputs, package.manifest.outputs
     inputs, outputs = ([TensorSpec(e.name, e.dtype, e.shape) for e in entries] for entries in tensors)
-    return inputs, outputs, most
+    return inputs, outputs, most, rows

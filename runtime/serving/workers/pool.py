@@ -26,6 +26,8 @@ class Pool:
         self._closed = False
         self.restarts = 0
         self.trouble: str | None = None
+        #: Attempts to start a worker that failed, one after the other.
+        self.failed = 0
         #: on_idle is called when a worker becomes idle; on_trouble, with a text, when one died or could not start.
         self.on_idle: Callable[[], None] = lambda: None
         self.on_trouble: Callable[[str], None] = lambda line: None
@@ -77,7 +79,7 @@ class Pool:
         if self._closed:
             worker.kill()
             return
-        self.trouble = None
+        self.trouble, self.failed = None, 0
         self._alive.add(worker)
         worker.lost = lambda: self._died(worker)
         self.release(worker)
@@ -105,6 +107,7 @@ class Pool:
             except RectexportError as error:
                 worker.kill()
                 self.trouble = str(error)
+                self.failed += 1
                 self.on_trouble(f"a worker cannot be started: {error}")
                 tries += 1
                 continue

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, final
 
 from rectexport.runtime.base.runner import Array
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, from_plain
 from rectexport.runtime.serving.workers import frames
 from rectexport.runtime.serving.workers.hosted import ModelSpec
 from rectexport.runtime.serving.workers.protocol import BatchResult, Done, Feeds, ModelFailed, Ran, WorkerDied
@@ -62,7 +62,7 @@ class ProcessWorker:
             raise BadInput(f"{self._spec.path}: the worker process ended while it opened the model")
         header, _ = frame
         if "error" in header:
-            raise BadInput(str(header["error"]))
+            raise BadInput(*from_plain(header["parts"]))
         return dict(header["ready"])
 
     def run(self, feeds: Feeds, done: Done) -> None:

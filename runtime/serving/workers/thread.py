@@ -12,10 +12,10 @@ from typing import Any, final
 
 import numpy as np
 
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, from_plain
 from rectexport.runtime.serving.workers.hosted import HostedModel, ModelSpec
 from rectexport.runtime.serving.workers.protocol import Done, Feeds, ModelFailed, Ran, WorkerDied
-from rectexport.runtime.serving.workers.worker import explain, facts
+from rectexport.runtime.serving.workers.worker import explain, facts, told
 
 
 @final
@@ -40,6 +40,8 @@ class ThreadWorker:
         self._done = lambda found: None if opened.done() else opened.set_result(found)
         self._work.put(lambda: self._opened(self._spec))
         found = await opened
+        if isinstance(found, Exception) and isinstance(found.__cause__, Exception):
+            raise BadInput(*from_plain(told(found.__cause__)))
         if isinstance(found, Exception):
             raise BadInput(str(found) or f"{self._spec.path}: the worker was ended while it opened the model")
         self._model = found
@@ -82,7 +84,9 @@ def _attempt(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except Exception as error:
-        return ModelFailed(explain(error))
+        failed = ModelFailed(explain(error))
+        failed.__cause__ = error
+        return failed
 
 
 def _ignored(found: object) -> None:

@@ -11,8 +11,9 @@ import os
 import socket
 import sys
 import time
+from typing import Any
 
-from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.errors import RectexportError, to_plain
 from rectexport.runtime.serving.workers import frames
 from rectexport.runtime.serving.workers.hosted import HostedModel, ModelSpec
 
@@ -24,7 +25,7 @@ def main() -> None:
     try:
         model = HostedModel(ModelSpec(**json.loads(sys.argv[2])))
     except Exception as error:
-        frames.send(link, {"error": explain(error)})
+        frames.send(link, {"error": explain(error), "parts": told(error)})
         return
     frames.send(link, {"ready": facts(model)})
     while (frame := frames.receive(link)) is not None:
@@ -48,6 +49,12 @@ def explain(error: Exception) -> str:
     text = str(error).strip().splitlines()
     line = text[0][:500] if text else ""
     return line if isinstance(error, RectexportError) and line else f"{type(error).__name__}: {line}"
+
+
+def told(error: Exception) -> list[Any]:
+    """The same as the parts of an error's text, for `from_plain`."""
+    text = explain(error)
+    return to_plain(error) if isinstance(error, RectexportError) and str(error) == text else [text]
 
 
 if __name__ == "__main__":

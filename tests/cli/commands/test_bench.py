@@ -100,7 +100,10 @@ def test_the_options_reach_the_stopwatch(packages, command, timed):
     words = ("--backend", "onnxruntime,openvino", "--threads", "1", "--duration", "3", "--warm-up", "50")
     ran = command("bench", packages / "small", *words, "--launches", "7", "--input", "x:4x1x8x8")
     assert ran.code == 0, ran.err
-    ((contestants, how),) = timed[1]
+    assert not any(entry.spec["allow_unproven"] for entry in timed[1][0][0])
+    ran = command("bench", packages / "small", *words, "--launches", "7", "--input", "x:4x1x8x8", "--allow-unproven")
+    assert ran.code == 0 and all(entry.spec["allow_unproven"] for entry in timed[1][1][0])
+    contestants, how = timed[1][0]
     assert (how.seconds, how.warm_up, how.launches) == (3.0, 0.05, 7)
     assert [entry.name for entry in contestants] == ["small, onnxruntime", "small, openvino"]
     assert all(entry.spec["threads"] == 1 for entry in contestants)

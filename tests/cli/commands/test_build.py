@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rectexport.runtime.package.folder import Package
 from tests.runtime.engines.tensorrt.machines import Machine, edit_manifest, flexible, machine
 
 __all__ = ["flexible", "machine"]
@@ -122,12 +123,15 @@ def test_a_package_whose_engine_fails_is_kept(command: Command, machine: Machine
     assert (folder / "net/manifest.json").is_file()
 
 
-def test_a_missing_tensorrt_is_found_before_the_export(
+def test_the_package_is_kept_where_tensorrt_is_missing(
     command: Command, without_tensorrt: None, tiny: Path, folder: Path
 ) -> None:
-    ran = command(tiny, "-o", "net", "--trt")
-    assert ran.code == 5 and "build on the machine that has it: rectexport build PACKAGE --trt" in ran.err
-    assert not (folder / "net").exists()
+    shapes = ("--min-shapes", "x:1x1x8x8", "--max-shapes", "x:8x1x8x8")
+    ran = command(tiny, "-o", "net", "--trt", *shapes, "--tf32", "--workspace", "1G")
+    assert ran.code == 5 and "TensorRT cannot be imported here" in ran.err
+    again = "rectexport build net --trt --tf32 --workspace 1G"
+    assert f"is complete, but has no engine; on the machine with the GPU: {again}" in ran.err
+    assert Package.open(folder / "net").manifest.data["options"]["target"] == "tensorrt"
 
 
 def test_a_value_that_does_not_parse_is_found_before_the_export(

@@ -25,11 +25,15 @@ from rectexport.cli.commands import export
 Command = Callable[..., Any]
 
 FLAGS = (
-    *("--arch", "--trust-pickle", "--rectify-model", "--inputs"),
+    *("--model", "--model-args", "--arch", "--weights", "--rectified", "--plain"),
+    *("--trust-pickle", "--rectify-model", "--inputs"),
     *("--input", "--min-shapes", "--minShapes", "--opt-shapes", "--optShapes", "--max-shapes", "--maxShapes"),
     *("--out", "--opset", "--rectify", "--target", "--fp16", "--bf16", "--report"),
     *("--trt", "--profile", "--tf32", "--workspace", "--timing-cache", "--version-compatible"),
     *("--hardware-compatibility", "--strip-plan", "--plugins", "--layers"),
+    *("--int8", "--calibrate", "--calibration-method", "--calibration-images", "--labels", "--mean", "--std"),
+    *("--keep-float", "--min-snr", "--float-budget", "--portable-int8"),
+    *("--multiple-of", "--image-input", "--output", "--output-names", "--trace-timeout"),
     *("--atol", "--rtol", "--no-guard"),
     *("--dry-run", "--quiet", "--verbose", "--json", "--help"),
 )
@@ -73,7 +77,8 @@ def test_help_has_every_flag(page: str, flag: str) -> None:
 def test_the_list_above_has_every_flag() -> None:
     import typer.main
 
-    options = [word for option in typer.main.get_command(export.app).params for word in option.opts]
+    flags = typer.main.get_command(export.app).params
+    options = [word for option in flags for word in (*option.opts, *option.secondary_opts)]
     assert sorted(word for word in options if word.startswith("--")) == sorted(set(FLAGS) - {"--help"})
     assert "-o" in options
 
@@ -83,7 +88,7 @@ def test_help_says_what_the_command_does_and_returns(page: str) -> None:
         assert text in page
     flat = " ".join(page.split())
     assert "3 outputs differ from the reference" in flat
-    titles = ["Arguments", "Model", "Inputs", "Output", "Engine", "TensorRT", "Checks", "Run"]
+    titles = ["Arguments", "Model", "Inputs", "Output", "int8", "Engine", "TensorRT", "Checks", "Run"]
     assert re.findall(r"╭─ ([\w ]+?) ─", page) == titles
 
 
@@ -142,7 +147,7 @@ def test_the_steps_add_up_to_the_total(passed: tuple[Any, Path]) -> None:
 
 def test_passes_are_one_line_and_details_with_verbose(command: Command, tiny: Path, folder: Path) -> None:
     brief = command(tiny, "-o", "net", "--input", "x:2x1x8x8")
-    assert "  12 passes: nothing to rewrite; 3 nodes before, 3 after" in brief.out.splitlines()
+    assert "  13 passes: nothing to rewrite; 3 nodes before, 3 after" in brief.out.splitlines()
     assert "batch_norm: fired" not in brief.out
     full = command(tiny, "-o", "net", "--input", "x:2x1x8x8", "--verbose")
     assert "  batch_norm: fired 0" in full.out.splitlines()
@@ -244,6 +249,57 @@ def test_options_reach_the_export(command: Command, tiny: Path, folder: Path, mo
     assert (seen["load"].arch, seen["load"].trust_pickle) == (None, False)
 
 
+NET = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, width):
+        super().__init__(nn.Conv2d(1, width, 3, padding=1), nn.ReLU())
+"""
+
+
+def test_a_network_of_ones_own(command: Command, folder: Path) -> None:
+    import torch
+
+    Path("mynets.py").write_text(NET)
+    own = ("--model", "mynets.py:Net", "--model-args", "width=3", "--input", "x:1x1x6x6")
+    weight = {"0.weight": torch.ones(3, 1, 3, 3), "0.bias": torch.zeros(3)}
+    averaged = {key: 2 * value for key, value in weight.items()}
+    torch.save({"state_dict": {f"net.{key}": value for key, value in weight.items()}, "ema": averaged}, "run.ckpt")
+    ran = command("run.ckpt", *own, "--weights", "ema")
+    assert ran.code == 0, ran.err
+    taken = "averaged weights ema taken; the file also has state_dict.net (--weights chooses)"
+    assert f"  {taken}" in ran.out and f"; {taken} · again: " in ran.last
+    assert "run.ckpt: weights of Net of mynets.py" in ran.out
+    with rectexport.load("out/run", backend="onnxruntime") as session:
+        assert session(np.ones((1, 1, 6, 6), np.float32))[0, 0, 2, 2] == 18
+    against = ("--against", "run.ckpt", *own[:4], "--backend", "onnxruntime")
+    assert command("parity", "out/run", *against, "--weights", "ema").code == 0
+    assert command("parity", "out/run", *against, "--weights", "raw").code == 3
+    ran = command(*own, "--json")
+    assert ran.code == 0 and "no file of weights was given" in json.loads(ran.out)["remarks"][0]
+    assert {"Net", "run"} <= set(names(folder / "out"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["tiny.onnx", "--model", "a.py:A", "--arch", "digits"], 2, "--arch digits and --model: give one of them"),
+        (["tiny.onnx", "--model-args", "width=8"], 2, "--model-args: are for --model"),
+        (["tiny.onnx", "--plain"], 2, "--plain: says what the weights of --arch are"),
+        (["--input", "x:1x1x6x6"], 2, "give MODEL, or --model with a network of your own"),
+        (["--model", "absent.py:Net"], 1, "--model absent.py:Net: absent.py: no such file in"),
+    ],
+)
+def test_networks_that_are_not_named_well(
+    command: Command, tiny: Path, folder: Path, words: list[str], code: int, said: str
+) -> None:
+    shutil.copy(tiny, "tiny.onnx")
+    ran = command("export", *words)
+    assert ran.code == code and said in ran.err, ran.err
+    assert "Traceback" not in ran.err
+
+
 # --dry-run, --json and reproduce.sh.
 
 
@@ -252,7 +308,7 @@ def test_a_dry_run_writes_nothing(command: Command, tiny: Path, folder: Path) ->
     assert (ran.code, ran.err) == (0, "")
     for text in (
         "input x 1x1x8x8 .. 4x1x8x8 float32",
-        "opset 18, fp32, for onnxruntime, passes: raise, batch_norm",
+        "opset 18, fp32, for onnxruntime, passes: raise, rectify_unbiased, batch_norm",
         "would write some/net",
     ):
         assert f"  {text}" in ran.out

@@ -200,7 +200,7 @@ def test_goldens_reveal_a_fault_without_the_source(command: Command, package: Pa
 def test_a_fault_of_the_engine_is_located_without_the_source(
     command: Command, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def faulty(package: Package, name: str, prove: bool) -> OnnxRuntimeRunner:
+    def faulty(package: Package, name: str, options: object, prove: bool) -> OnnxRuntimeRunner:
         model = onnx.load(package.model_file)
         wrong_corner(model)
         return OnnxRuntimeRunner(model.SerializeToString())

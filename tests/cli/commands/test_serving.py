@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rectexport.cli.commands.serve import parse_replicas
+from rectexport.runtime.base.files import sha256
 from rectexport.runtime.errors import UsageError
 
 for library in ("orjson", "prometheus_client", "tritonclient.grpc", "uvicorn", "yaml"):
@@ -85,6 +86,42 @@ def test_triton_refuses_and_writes_nothing(command: Command, package: Path) -> N
         ran = command("triton", *words)
         assert (ran.code, said in ran.err) == (code, True), ran.err
     assert not Path("repo").exists()
+
+
+@pytest.fixture
+def identity(folder: Path) -> Path:
+    """A package whose model gives x [n, 3] back."""
+    onnx, numpy = pytest.importorskip("onnx"), pytest.importorskip("numpy")
+    package = folder / "same"
+    package.mkdir()
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "same", [x], [y])
+    opset = onnx.helper.make_opsetid("", 18)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), package / "model.onnx")
+    rows = numpy.ones((2, 3), numpy.float32)
+    numpy.savez(package / "goldens.npz", **{"input.x": rows, "output.y": rows})
+    bounds = {"min": [1, 3], "opt": [2, 3], "max": [8, 3]}
+    document = {
+        "format": "rectexport-package",
+        "version": 2,
+        "inputs": [{"name": "x", "dtype": "float32", "shape": ["n", 3], "range": bounds}],
+        "outputs": [{"name": "y", "dtype": "float32", "shape": ["n", 3]}],
+        "tolerances": {"relative_l2": 1e-5},
+        "rows": "independent",
+        "files": {name: sha256(package / name) for name in ("model.onnx", "goldens.npz")},
+    }
+    (package / "manifest.json").write_text(json.dumps(document))
+    return package
+
+
+def test_triton_keeps_what_is_not_asked_for_again(command: Command, identity: Path) -> None:
+    assert command("triton", identity, "repo", "--instances", 2, "--max-batch", 4).code == 0
+    for words, wanted in (((), ("count: 2", "max_batch_size: 4")), (("--instances", 3), ("count: 3", "size: 4"))):
+        assert command("triton", f"same/2={identity}", "repo", *words).code == 0
+        text = Path("repo/same/config.pbtxt").read_text()
+        assert all(word in text for word in wanted), text
+    ran = command("triton", identity, identity)
+    assert ran.code == 1 and "is a package, not a model repository" in ran.err
 
 
 def test_ray_config(command: Command, package: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime.tiny import dynamic_package
+from tests.runtime.tiny import disprove, dynamic_package
 
 
 @pytest.fixture
@@ -53,6 +53,15 @@ def test_engines_that_were_not_taken_are_listed_with_verbose_only(command: Any, 
     assert ran.code == 0 and "not tensorrt: " not in ran.out, ran.err
     ran = command("verify", package, "-v")
     assert ran.code == 0 and "  not tensorrt: " in ran.out, ran.err
+
+
+def test_an_engine_that_disagrees_is_taken_only_if_that_is_allowed(command: Any, package: Path) -> None:
+    pytest.importorskip("openvino")
+    disprove(package, "openvino")
+    with pytest.warns(RuntimeWarning, match="passed over"):
+        assert json.loads(command("verify", package, "--json").out)["backend"]["name"] == "onnxruntime"
+    document = json.loads(command("verify", package, "--allow-unproven", "--json").out)
+    assert document["backend"]["name"] == "openvino"
 
 
 def test_quiet_prints_the_last_line_only(command: Any, package: Path) -> None:

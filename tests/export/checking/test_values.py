@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rectexport.exporter.checking.values import LARGE, value_cases
+from rectexport.exporter.checking.values import LARGE, nudged, value_cases
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.runtime.base.shapes import ShapeRange
 
@@ -45,3 +45,13 @@ def test_an_input_without_axes_stays_an_array() -> None:
 def test_a_case_equal_to_the_example_is_left_out() -> None:
     assert "zeros" not in value_cases([plan("x", np.zeros((2, 2), np.float32))])
     assert list(value_cases([plan("flag", np.array([True, False]))])) == ["negated", "zeros"]
+
+
+def test_nudged_floats_differ_by_their_rounding() -> None:
+    feeds = {"x": np.array([0.0, 1.0, -1e4], np.float32), "n": np.array([1, 2])}
+    moved = nudged(feeds)
+    assert moved is not None
+    assert moved["x"].dtype == np.float32 and moved["x"][0] != 0
+    np.testing.assert_allclose(moved["x"], feeds["x"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(moved["n"], feeds["n"])
+    assert nudged({"n": feeds["n"]}) is None

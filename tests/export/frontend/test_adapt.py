@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rectexport import export
-from rectexport.exporter.frontend.adapt import adapt, register_adapter, unregister_adapter
+from rectexport import export, load
+from rectexport.exporter.frontend.adapt import Swap, register_adapter, unregister_adapter
+from rectexport.exporter.frontend.adapt import adapt as adapt_all
 from rectexport.models import CReLU, RectifiedConv2d, SymmetricConv2d, SymmetricPad2d
 from rectexport.plugins import reference
-from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.errors import BadInput, ParityError, UsageError
 
 
 def posing_as(module: str, name: str | None = None):
@@ -131,6 +132,11 @@ class ComplexHalves(nn.Module):
         return torch.complex(F.relu(x.real), F.relu(x.imag))
 
 
+def adapt(model: nn.Module) -> tuple[nn.Module, list[Swap]]:
+    done = adapt_all(model)
+    return done.model, done.swaps
+
+
 X = torch.randn(2, 8, 7, 6, generator=torch.Generator().manual_seed(0))
 
 
@@ -184,25 +190,32 @@ def test_partialconv(window: dict, bias: bool, multi_channel: bool) -> None:
     torch.testing.assert_close(adapted(X), module(X))
 
 
-def test_partialconv_that_returns_its_mask_is_refused() -> None:
+def test_partialconv_that_returns_its_mask_stays_as_it_is() -> None:
     model = nn.ModuleDict({"stem": PartialConv2d(8, 6, 3, return_mask=True)})
-    with pytest.raises(BadInput, match="stem: PartialConv2d with return_mask=True"):
-        adapt(model)
+    done = adapt_all(model)
+    assert done.model is model and done.reference is model and not done.swaps
 
 
-def test_partialconv_with_a_mask_is_refused(tmp_path) -> None:
-    class Masked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = PartialConv2d(8, 6, 3, padding=1)
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = PartialConv2d(8, 6, 3, padding=1)
 
-        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-            return self.conv(x, mask)
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.conv(x, mask)
 
-    with pytest.raises(BadInput, match="called with a mask"):
-        adapt(Masked())[0](X, torch.ones(1, 1, 7, 6))
-    with pytest.raises(BadInput, match="called with a mask"):
-        export(Masked(), (X, torch.ones(1, 1, 7, 6)), tmp_path / "out")
+
+def test_partialconv_with_a_mask_is_exported_as_it_stands(tmp_path) -> None:
+    mask = (X[:1, :1] > 0).float()
+    done = adapt_all(Masked(), (X, mask))
+    assert not done.swaps
+    assert done.left == [
+        "left as it is: conv: models.partialconv2d.PartialConv2d: it is called with more than one tensor"
+    ]
+    model = Masked().eval()
+    export(model, (X, mask), tmp_path / "out")
+    with load(tmp_path / "out", backend="onnxruntime") as session:
+        np.testing.assert_allclose(session(X.numpy(), mask.numpy()), model(X, mask).detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kernel", "padding", "stride"), [(2, 0, 1), (4, 1, 1), (2, 0, 2)])
@@ -211,6 +224,161 @@ def test_elnas(kernel: int, padding: int, stride: int) -> None:
     adapted, _ = adapt(module)
     assert isinstance(adapted, SymmetricConv2d) and adapted.order == "elnas"
     torch.testing.assert_close(adapted(X), module(X))
+
+
+@posing_as("third.party", "Anything")
+class RunningRFConv(nn.Conv2d):
+    """RFConv's arithmetic in Python: the bias is rectified too; perhaps only the first planes of the output are."""
+
+    def __init__(self, *args, average_mode=False, faulty=False, factor=1.0, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.rectify, self.average, self.faulty, self.factor = True, average_mode, faulty, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        ones = torch.ones(1, 1, *x.shape[2:], dtype=x.dtype)
+        window = torch.ones(1, 1, *self.kernel_size, dtype=x.dtype)
+        counts = F.conv2d(ones, window, None, self.stride, self.padding, self.dilation)
+        r = (1 if self.average else window.numel()) / counts * self.factor
+        if not self.faulty:
+            return y * r
+        planes = x.shape[0] * x.shape[1]
+        flat = y.flatten(0, 1)
+        return torch.cat((flat[:planes] * r[0], flat[planes:])).view_as(y)
+
+
+WINDOWS = [{"padding": 1}, {"padding": (2, 1), "dilation": (2, 1)}, {"padding": 1, "stride": 2, "groups": 2}]
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_copy_under_another_name_is_known_by_its_answers(window: dict, average: bool) -> None:
+    module = RunningRFConv(4, 6, 3, average_mode=average, **window)
+    done = adapt_all(nn.Sequential(module), (X[:, :4],))
+    conv = done.model[0]
+    assert isinstance(conv, RectifiedConv2d) and (conv.mode, conv.bias_mode) == (
+        "average" if average else "sum",
+        "inside",
+    )
+    assert done.reference[0] is module
+    torch.testing.assert_close(conv(X[:, :4]), module(X[:, :4]))
+
+
+def test_a_known_fault_is_named_and_not_the_reference(tmp_path) -> None:
+    model = nn.Sequential(RunningRFConv(8, 16, 3, padding=1, faulty=True), nn.ReLU())
+    done = adapt_all(model, (X,))
+    assert "rectifies only the first N·C_in planes" in str(done.swaps[0])
+    assert isinstance(done.reference[0], RectifiedConv2d)
+    same = adapt_all(nn.Sequential(RunningRFConv(8, 8, 3, padding=1, faulty=True)), (X,))
+    assert same.reference[0].faulty, "with as many outputs as inputs it is right"
+
+
+def test_nan_where_no_tap_is_valid() -> None:
+    done = adapt_all(nn.Sequential(RunningRFConv(8, 8, 1, padding=1)), (X,))
+    assert "NaN where no tap is valid" in str(done.swaps[0]) and isinstance(done.reference[0], RectifiedConv2d)
+
+
+@pytest.mark.parametrize("fault", [{"factor": 8.0}, {"padding_mode": "reflect"}])
+def test_an_unknown_difference_leaves_the_module_alone(fault: dict) -> None:
+    model = nn.Sequential(RunningRFConv(8, 8, 3, padding=1, **fault))
+    done = adapt_all(model, (X,))
+    assert done.model is model and not done.swaps
+    assert done.left == ["left as it is: 0: third.party.Anything: its answers are those of no convolution of ours"]
+
+
+class Standardized(nn.Conv2d):
+    """A convolution of another kind."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight - self.weight.mean(), self.bias, self.stride, self.padding)
+
+
+class Renamed(nn.Conv2d):
+    """Conv2d by another name."""
+
+
+class OwnPlain(nn.Conv2d):
+    """Conv2d, written again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+def test_other_convolutions_are_not_mentioned() -> None:
+    model = nn.Sequential(*(kind(8, 8, 3, padding=1) for kind in (Standardized, Renamed, OwnPlain, nn.Conv2d)))
+    done = adapt_all(model, (X,))
+    assert done.model is model and not done.left
+
+
+@posing_as("nets.blocks")
+class Doubling(nn.Module):
+    """A CReLU by another name, with the channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((x, -x), -1).relu()
+
+
+@posing_as("nets.blocks")
+class CornerConv(nn.Conv2d):
+    """An even kernel that pads towards the corners in its own forward; the first groups take what is left."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.tensor_split(4, 1)
+        pads = ((0, 1, 0, 1), (1, 0, 1, 0), (1, 0, 0, 1), (0, 1, 1, 0))
+        padded = torch.cat([F.pad(part, pad) for part, pad in zip(parts, pads, strict=True)], 1)
+        return F.conv2d(padded, self.weight, self.bias)
+
+
+def test_other_layers_of_ours_under_other_names() -> None:
+    adapted, swaps = adapt(nn.Sequential(Doubling(), CornerConv(8, 5, 2)))
+    assert isinstance(adapted[0], CReLU) and adapted[0].dim == -1
+    assert isinstance(adapted[1], SymmetricConv2d) and adapted[1].order == "wu"
+    assert [swap.before for swap in swaps] == ["nets.blocks.Doubling", "nets.blocks.CornerConv"]
+
+
+def test_the_reference_is_the_module_as_it_was_given(tmp_path) -> None:
+    """A replacement that computes something else is found out, although the graph was made from it."""
+    register_adapter("nets.activation.Concatenated")(lambda module: None)
+    register_adapter("nets.activation.CReLU")(lambda module: nn.Sequential(CReLU(), nn.Hardtanh()))
+    try:
+        with pytest.raises(ParityError, match="disagrees with PyTorch"):
+            export(nn.Sequential(Concatenated(), nn.Conv2d(16, 2, 1)), 3 * X, tmp_path / "out")
+    finally:
+        unregister_adapter("nets.activation.CReLU")
+        unregister_adapter("nets.activation.Concatenated")
+
+
+class Heads(nn.Module):
+    """Keeps what it computed last, and what it computes from the size, as detectors do; its train() returns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.size, self.grid, self.last = nn.Conv2d(8, 2, 3, padding=1), None, torch.zeros(0), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        if self.size != y.shape:
+            self.size, self.grid = (
+                y.shape,
+                torch.arange(y.shape[2] * y.shape[3], dtype=x.dtype).view(1, 1, *y.shape[2:]),
+            )
+        self.last = y + self.grid
+        return self.last
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+
+
+def test_networks_that_keep_state(tmp_path) -> None:
+    model = Heads()
+    before = model(X[:, :, :3])
+    size = {2: torch.export.Dim("height", min=4, max=16)}
+    export(model, X, tmp_path / "out", dynamic_shapes=(size,))
+    assert model.last is before and model.training
+    with load(tmp_path / "out", backend="onnxruntime") as session:
+        for rows in (4, 7):
+            got = session(X[:, :, :rows].numpy())
+            np.testing.assert_allclose(got, model(X[:, :, :rows]).detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_elnas_with_other_padding_is_left_alone() -> None:

@@ -118,7 +118,7 @@ def test_names() -> None:
     assert list(plan(module(Two(), normal(1, 2), normal(1, 3)))) == ["a", "b"]
     assert list(plan(module(Any_(), normal(1, 2), normal(1, 3)))) == ["input_0", "input_1"]
     assert list(plan(module(One(), normal(1, 2), input_names=["mine"]))) == ["mine"]
-    assert list(plan(module(Two()), input=["p:1x2"], min=["q:1x3"])) == ["p", "q"]
+    assert list(plan(module(Two()), input=["b:1x2"], min=["a:1x3"])) == ["a", "b"]
     assert forward_names(Two(), 3) == ["a", "b", "input_2"]
     assert forward_names(object(), 1) == ["input_0"]
 
@@ -154,6 +154,35 @@ def test_an_unknown_name() -> None:
         plan(module(One(), normal(1, 2), input_names=["x"]), input=["y:1x2"])
 
 
+@pytest.mark.parametrize("flag", ["input", "min", "opt", "max"])
+def test_a_name_that_forward_lacks(flag: str) -> None:
+    spelled = "--input" if flag == "input" else f"--{flag}-shapes"
+    with pytest.raises(UsageError, match=rf"{spelled}: no input 'photo'; forward of net\.pt takes picture"):
+        plan(module(One()), **{flag: ["photo:1x2"]})
+    with pytest.raises(UsageError, match=r"net\.pt: forward also takes b; give its shape with --input b:"):
+        plan(module(Two()), input=["a:1x2"])
+
+
+def test_a_loaded_name_that_forward_lacks(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--inputs: no input 'photo'; forward of net\.pt takes picture"):
+        plan(module(One()), load=saved(tmp_path, photo=normal(1, 2)))
+
+
+def test_the_files_own_types() -> None:
+    source = module(One(), input_names=["picture"], input_dtypes={"picture": "uint8"})
+    assert plan(source, input=["1x4x4x3"])["picture"].example.dtype == np.uint8
+    with pytest.raises(UsageError, match=r"picture: float32 is asked for, but net\.pt has uint8; leave the type out"):
+        plan(source, input=["1x4x4x3:float32"])
+    with pytest.raises(UsageError, match="picture: uint8 is asked for, but its example has float32"):
+        plan(module(One(), normal(1, 2)), input=["1x2:uint8"])
+
+
+def test_a_loaded_type_that_the_file_does_not_take(tmp_path: Path) -> None:
+    source = module(One(), input_names=["picture"], input_dtypes={"picture": "uint8"})
+    with pytest.raises(BadInput, match=r"input picture: net\.pt takes uint8, its example is float32; cast the array"):
+        plan(source, load=saved(tmp_path, picture=normal(1, 2)))
+
+
 def test_one_shape_for_two_inputs() -> None:
     with pytest.raises(UsageError, match=r"--opt-shapes: the model has inputs a, b; say which"):
         plan(module(Two(), normal(1, 2), normal(1, 2)), opt=["1x2"])
@@ -187,7 +216,7 @@ def test_loaded_inputs(tmp_path: Path) -> None:
     path = saved(tmp_path, picture=np.arange(6, dtype=np.int64).reshape(2, 3))
     entry = plan(module(One(), normal(1, 9), input_names=["picture"]), load=path)["picture"]
     assert entry.example.tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert list(plan(module(Two()), load=saved(tmp_path, p=normal(1, 2), q=normal(1, 2)))) == ["p", "q"]
+    assert list(plan(module(Two()), load=saved(tmp_path, b=normal(1, 2), a=normal(1, 2)))) == ["a", "b"]
 
 
 def test_loaded_inputs_lack_one(tmp_path: Path) -> None:
@@ -222,7 +251,9 @@ def test_random_input(dtype: str) -> None:
     assert (value.shape, value.dtype) == ((200,), dtype)
     np.testing.assert_array_equal(value, random_input((200,), dtype))
     assert len(np.unique(value)) > 1
-    if value.dtype.kind != "f":
+    if dtype == "uint8":
+        assert value.min() < 20 < 235 < value.max()
+    elif value.dtype.kind != "f":
         assert set(np.unique(value).tolist()) <= {0, 1}
     assert not np.array_equal(value, random_input((200,), dtype, seed=1))
 
@@ -243,3 +274,10 @@ def test_fit_example(data: st.DataObject, shape: list[int]) -> None:
 
 def test_fit_a_single_number() -> None:
     assert fit_example(np.array(3.0), ()).shape == ()
+
+
+def test_multiples_of() -> None:
+    flags = {"min": ["1x3x32x32"], "opt": ["1x3x64x32"], "max": ["1x3x96x32"], "multiple": ["1x1x32x32"]}
+    assert plan(module(One()), **flags)["picture"].range.step == (1, 1, 32, 1)
+    with pytest.raises(UsageError, match=r"max is 90, which is no multiple of 32 .--multiple-of.; give 64, 96"):
+        plan(module(One()), **{**flags, "max": ["1x3x90x32"]})

@@ -71,6 +71,14 @@ def test_a_function_with_another_body_is_refused() -> None:
     assert faults(model) == ["it has a function rectexport.CRelu of its own, which is not this release's"]
 
 
+def test_a_function_with_another_default_is_refused() -> None:
+    window = "kernel_shape=[1,1], strides=[1,1], pads=[0,0,0,0], dilations=[1,1], numerator=1, empty_bias=1"
+    model = build("(float[N,2,H,W] x, float[2] b) => (float[N,2,H,W] z)", f"z = rectexport.Rectify<{window}>(x, x, b)")
+    assert faults(model) == []
+    model.functions[0].attribute_proto[0].i = 1
+    assert faults(model) == ["it has a function rectexport.Rectify of its own, which is not this release's"]
+
+
 def test_a_function_of_an_unknown_name_is_refused_and_those_of_others_are_not_looked_at() -> None:
     model = crelu()
     model.functions[0].name = "Mine"

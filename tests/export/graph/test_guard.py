@@ -324,6 +324,58 @@ def test_models_beyond_protobuf_are_left_to_the_parity_check(monkeypatch: pytest
     assert results[0].fired
 
 
+def in_parts(*passes: Pass) -> Pass:
+    """Passes that run as one, with one result."""
+
+    def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+        fired: list[str] = []
+        for entry in passes:
+            model, result = entry.run(model)
+            fired += result.fired
+        return model, PassResult("together", tuple(fired))
+
+    return Pass("together", run, "raise", parts=passes)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_only_the_part_that_changes_outputs_is_skipped(place: int) -> None:
+    parts = passes_after_lowering()[:3]
+    right, _ = run_passes(network(), parts, FEEDS, Log())
+    mixed = [*parts[:place], breaking(shift_a_bias), *parts[place:]]
+    found, results = run_passes(network(), [in_parts(*mixed)], FEEDS, Log())
+    assert found == right
+    assert [result.name for result in results] == [entry.name for entry in mixed]
+    assert [result.name for result in results if result.skipped] == ["careless"]
+
+
+def test_parts_that_agree_stay_one_pass() -> None:
+    _, results = run_passes(network(), [in_parts(*passes_after_lowering())], FEEDS, Log())
+    assert [result.name for result in results] == ["together"] and results[0].fired
+
+
+def test_only_the_part_that_fails_inside_is_skipped() -> None:
+    def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+        raise IndexError("list index out of range")
+
+    parts = passes_after_lowering()[:3]
+    right, _ = run_passes(network(), parts, FEEDS, Log())
+    found, results = run_passes(network(), [in_parts(Pass("careless", run, "raise"), *parts)], FEEDS, Log())
+    assert found == right
+    assert [result.name for result in results if result.skipped] == ["careless"]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_random_numbers_inside_a_subgraph_leave_the_model_alone(given: bool) -> None:
+    branch = "g () => (float[2,2] {0}) {{ {0} = {1}(x) }}"
+    branches = f"then_branch = {branch.format('t', 'RandomNormalLike')}, else_branch = {branch.format('e', 'Neg')}"
+    model = build("(float[2,2] x, bool c) => (float[2,2] y)", f"a = If<{branches}>(c)\n y = Relu(a)")
+    feeds = [{"x": normal(2, 2), "c": np.array(True)}]
+    watch = Watch(model, feeds) if given else None
+    found, results = run_passes(model, [breaking(lambda _: None)], feeds, Log(), watch=watch)
+    assert found is model and results[0].skipped
+    assert "RandomNormalLike draws random numbers inside a subgraph" in results[0].refused[-1].reason
+
+
 def test_what_is_logged() -> None:
     def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
         refused = (Refusal("a", "dynamic"), Refusal("b", "dynamic"), Refusal("c", "constant"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from onnx import ModelProto, parser
+from onnx import ModelProto, helper, parser
 
 from rectexport.exporter.graph import shapes
 from rectexport.exporter.graph.shapes import infer_shapes
+from tests.export.helper import build, normal
 
 WINDOW = "kernel_shape = [3, 3], strides = [2, 1], pads = [1, 1, 1, 1], dilations = [1, 1], numerator = 9"
 CORNERS = "0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0, 1, 0, 0, 1"
@@ -51,3 +53,14 @@ def test_a_model_that_onnx_refuses_comes_back_as_it_is(monkeypatch: pytest.Monke
     model = model_of("m = rectexport.CRelu<axis = 1>(x)")
     monkeypatch.setattr(shapes.shape_inference, "infer_shapes", refuse)
     assert infer_shapes(model) is model
+
+
+def test_outputs_keep_their_type_behind_sparse_initializers() -> None:
+    body = "w = Reshape(s, wide)\n y = Add(x, w)"
+    model = build("(float[2,4] x) => (float[A,B] y)", body, s=normal(4), wide=np.array([1, 4]))
+    parts = helper.make_tensor("s", 1, [2], [1, 2]), helper.make_tensor("places", 7, [2], [1, 3])
+    del model.graph.initializer[0], model.graph.value_info[:]
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(*parts, [4]))
+    inferred = infer_shapes(model)
+    assert [value.type.tensor_type.elem_type for value in inferred.graph.output] == [1]
+    assert all(value.type.tensor_type.elem_type for value in inferred.graph.value_info)

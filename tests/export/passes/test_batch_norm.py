@@ -315,8 +315,8 @@ def test_custom_operators_of_the_same_name_are_left_alone() -> None:
     model = chain(CONV.format(c=""), rectify(), NORM.format(q="q"), **usual())
     node: Any = model.graph.node[1]
     node.domain = "other"
-    model.functions[1].domain = "other"
-    model.functions[1].opset_import.append(helper.make_opsetid("other", 1))
+    model.functions[0].domain = "other"
+    model.functions[0].opset_import.append(helper.make_opsetid("other", 1))
     model.opset_import.append(helper.make_opsetid("other", 1))
     _, result = batch_norm.run(model)
     assert refusal(result) == "no convolution stands right before it"

@@ -35,7 +35,7 @@ RAISED = (
     "raise_tidy", "raise_symmetric_pad", "raise_shift", "raise_embedded_kernel", "raise_conv_sum", "raise_avr",
     "raise_crelu", "raise_rectification",
 )  # fmt: skip
-FAULTS = ("wrap_pad", "resize_matrix", "ceil_pool", "narrow_arithmetic", "dft_matrix")
+FAULTS = ("wrap_pad", "resize_matrix", "ceil_pool", "narrow_arithmetic", "lrn_bias", "dft_matrix")
 LOWERED = ("lower_norm_conv", "lower_linear_convs", "lower_symmetric_conv", "lower_crelu", "lower_neg_concat")
 
 
@@ -45,8 +45,9 @@ def names(**context: str) -> list[str]:
 
 def test_order() -> None:
     assert [entry.name for entry in PASSES] == [
-        *RAISED, "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_rectify", "rectify_fold", "rectify_graph",
-        "inline", "cleanup", "shared_weights", "float16", "bfloat16",
+        *RAISED, "rectify_unbiased", "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_rectify", "rectify_fold",
+        "rectify_graph", "rectify_border",
+        "inline", "cleanup", "shared_weights", "whole_shape", "float16", "bfloat16",
     ]  # fmt: skip
 
 
@@ -60,13 +61,13 @@ def test_stages_stand_in_order() -> None:
     [
         ({"rectify": "fold"}, {"lower_rectify", "rectify_graph"}, set()),
         ({"rectify": "graph"}, {"lower_rectify", "rectify_fold"}, set()),
-        ({"rectify": "plugin"}, {"lower_rectify", "rectify_fold", "rectify_graph"}, set()),
+        ({"rectify": "plugin"}, {"lower_rectify", "rectify_fold", "rectify_graph"}, {"rectify_border"}),
         ({"precision": "fp16"}, set(), {"float16"}),
         ({"precision": "bf16"}, set(), {"bfloat16"}),
         (
             {"target": "tensorrt"},
             set(),
-            {"global_mean", "wrap_pad", "resize_matrix", "narrow_arithmetic", "dft_matrix"},
+            {"global_mean", "wrap_pad", "resize_matrix", "narrow_arithmetic", "dft_matrix", "whole_shape"},
         ),
         ({"target": "openvino"}, set(), {*FAULTS, "shared_weights"}),
         ({"target": "portable"}, set(), {"wrap_pad"}),
@@ -95,7 +96,7 @@ def test_a_pass_gets_what_it_takes_of_the_context() -> None:
 def test_raise_passes_in_a_row_run_as_one() -> None:
     between = PassPipeline.default().after("raise_avr", Pass("mine", lambda model: (model, PassResult("mine"))))
     found = [entry.name for entry in select_passes(PassContext(), between.passes)]
-    assert found[:4] == ["raise", "mine", "raise", "batch_norm"]
+    assert found[:4] == ["raise", "mine", "raise", "rectify_unbiased"]
 
 
 def test_every_lowering_pass_is_chosen_by_counting_or_timed() -> None:

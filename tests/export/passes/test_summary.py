@@ -26,6 +26,7 @@ def test_what_fired_is_counted_in_words() -> None:
     ("results", "line"),
     [
         ([result("cleanup", 2)], "1 pass: nothing to rewrite"),
+        ([result("raise_avr", 2), result("raise_crelu", 1)], "2 passes: 3 operators found"),
         (
             [result("rectify_graph", 1), result("mine", 2)],
             "2 passes: 1 rectification computed from the shapes, 2 by mine",
@@ -37,5 +38,6 @@ def test_nothing_and_a_pass_without_words(results: list[PassResult], line: str) 
 
 
 def test_every_pass_has_words() -> None:
-    names = {entry.name for target in TARGETS for entry in all_passes(ExportOptions(target=target))}
+    options = [ExportOptions(target=target, rectify=form) for target in TARGETS for form in ("auto", "plugin")]
+    names = {entry.name for chosen in options for entry in all_passes(chosen)}
     assert names | {half.NAME, bfloat16.NAME} == WORDS.keys() | set(LEFT_OUT)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
+from itertools import pairwise
 
 import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
+from torch import nn
 
+from rectexport.cli.commands.doctor import NO_PROOF
 from rectexport.cli.main import main
-from rectexport.exporter.tools.doctor import diagnose, load_model
+from rectexport.exporter.tools.doctor import diagnose, diagnose_package, load_model
+from rectexport.exporter.tools.engine_report import verdicts
 from rectexport.plugins import reference
+from rectexport.runtime.base.files import sha256
 from rectexport.runtime.errors import BadInput
+from tests.export.helper import build
+from tests.export.nets import exported, image, source
 
 CHANNELS = 32
+ORT = "ONNX Runtime 1.31"
 
 
 def factor(size: int, kernel: int) -> np.ndarray:
@@ -121,6 +130,99 @@ def test_the_command(tmp_path, capsys):
     assert code == 1 and "suspicious: conv" in out and out.splitlines()[-1].startswith("FAILED ")
     code, out, err = run(["doctor", str(bad), "--json"], capsys)
     assert code == 1 and json.loads(out)["suspicions"][0]["node"] == "conv" and "FAILED" in err
+
+
+def pool(opset: int = 18) -> ModelProto:
+    body = "y = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2], ceil_mode=1, count_include_pad=1>(x)"
+    return build("(float[1,2,8,8] x) => (float[1,2,5,5] y)", body, opset)
+
+
+def lines_of(text: str, beginning: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip().startswith(beginning)]
+
+
+def test_engines_are_told_with_their_findings(tmp_path, capsys):
+    path = tmp_path / "pool.onnx"
+    onnx.save(pool(), path)
+    code, out, _ = run(["doctor", str(path)], capsys)
+    assert code == 0, "what an engine does wrong is no fault of the file"
+    (row,) = lines_of(out, "OpenVINO 2026.4 ")
+    assert row.split() == ["OpenVINO", "2026.4", "wrong", "1"]
+    assert lines_of(out, "OpenVINO 2026.4, wrong: AveragePool: ") and "  at: AveragePool→y" in out
+    assert "  way out: pass ceil_pool" in out and "  source: OpenVINO 2026.4.1" in out
+    assert lines_of(out, "TensorRT 8.6, unknown: opset 18; it is documented for opsets up to 17")
+    assert NO_PROOF in out.splitlines()
+    code, out, _ = run(["doctor", str(path), "--json"], capsys)
+    document = json.loads(out)
+    assert document["verdicts"][ORT] == "ok" and document["verdicts"]["OpenVINO 2026.4"] == "wrong"
+    assert {row["source"] for row in document["engines"] if row["verdict"] == "wrong"} != {""}
+
+
+def test_nodes_of_one_finding_are_told_together(tmp_path, capsys):
+    names = [f"t{index}" for index in range(6)]
+    window = "kernel_shape=[3,3], pads=[1,1,1,1], ceil_mode=1, count_include_pad=1"
+    body = "".join(f"{y} = AveragePool<{window}>({x})\n" for x, y in pairwise(names))
+    path = tmp_path / "pools.onnx"
+    onnx.save(build("(float[1,2,8,8] t0) => (float[a,b,c,d] t5)", body), path)
+    _, out, _ = run(["doctor", str(path)], capsys)
+    assert len(lines_of(out, "OpenVINO 2026.4, wrong: ")) == 1
+    assert "  at: AveragePool→t1, AveragePool→t2, AveragePool→t3 and 2 more" in out
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A package whose proofs are: ONNX Runtime agrees, OpenVINO differs."""
+    folder = tmp_path_factory.mktemp("doctor") / "net"
+    exported(source(nn.AvgPool2d(3, 2, 1, ceil_mode=True).eval(), image(1, 2, 8, 8)), folder)
+    document = json.loads((folder / "manifest.json").read_text())
+    machine = {"architecture": "x86_64", "features": []}
+    worst = {"relative_l2": 0.2, "output": "y", "region": "edge", "case": "example"}
+    shared = {"precision": "float32", "processor": machine, "cases": 4, "worst": worst}
+    document["proofs"] = [
+        {"engine": "onnxruntime", "version": "1.31.1", "verdict": "agrees", "reason": "", **shared},
+        {"engine": "openvino", "version": "2026.4.1", "verdict": "differs", "reason": "output y is off", **shared},
+    ]
+    (folder / "manifest.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_a_package_is_shown_with_its_proofs(package, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run(["doctor", str(package)], capsys)
+    assert all(len(line) <= 80 for line in lines_of(out, ORT) + lines_of(out, "OpenVINO 2026.4 "))
+    assert code == 0 and f"{package / 'model.onnx'}: opset" in out
+    assert lines_of(out, ORT)[0].split() == [*ORT.split(), "ok", "1.31.1", "agrees,", "4", "cases"]
+    assert "2026.4.1 differs, 4 cases" in lines_of(out, "OpenVINO 2026.4 ")[0]
+    assert lines_of(out, "proof: openvino 2026.4.1 differs: output y is off")
+    code, out, _ = run(["doctor", str(package), "--json"], capsys)
+    document = json.loads(out)
+    assert [proof["verdict"] for proof in document["proofs"]] == ["agrees", "differs"]
+    assert document["healthy"] and document["models"]["model.onnx"]["verdicts"][ORT] == "ok"
+
+
+def test_each_model_of_a_package_is_shown_for_the_engines_that_run_it(package, tmp_path):
+    folder = tmp_path / "net"
+    shutil.copytree(package, folder)
+    onnx.save(pool(), folder / "for-openvino.onnx")
+    document = json.loads((folder / "manifest.json").read_text())
+    document["models"] = {"openvino": "for-openvino.onnx"}
+    document["files"]["for-openvino.onnx"] = sha256(folder / "for-openvino.onnx")
+    (folder / "manifest.json").write_text(json.dumps(document))
+    found = diagnose_package(folder)
+    assert verdicts(found.models["for-openvino.onnx"].engines) == {"OpenVINO 2026.4": "wrong"}
+    assert "OpenVINO 2026.4" not in verdicts(found.models["model.onnx"].engines)
+    assert ORT in verdicts(found.models["model.onnx"].engines)
+
+
+def test_a_damaged_package_is_refused(package, tmp_path, capsys):
+    folder = tmp_path / "net"
+    shutil.copytree(package, folder)
+    with (folder / "model.onnx").open("ab") as stream:
+        stream.write(b" ")
+    code, _, err = run(["doctor", str(folder)], capsys)
+    assert code == 1 and "model.onnx: sha256" in err
+    code, _, err = run(["doctor", str(tmp_path)], capsys)
+    assert code == 1 and "error: " in err
 
 
 def test_files_that_are_no_models(tmp_path, capsys):

@@ -13,8 +13,8 @@ WINDOW = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 2, 1], "dila
 
 
 def test_every_op_of_ours_has_a_translation() -> None:
-    table = translation.table()
-    assert sorted(op.name() for op in table) == [
+    ours = [op.name() for op in translation.table() if op.name().startswith("rectexport::")]
+    assert sorted(ours) == [
         "rectexport::crelu",
         "rectexport::neg_concat",
         "rectexport::rectify",

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import ModelProto
 
-from rectexport.exporter.passes import Pass, batch_norm
+from rectexport.exporter.passes import Code, Pass, PassResult, Refusal, batch_norm
 from rectexport.exporter.writing.rewrites import MAX_EXAMPLES, Rewrites
 from tests.export.helper import build, normal
 from tests.export.nets import Small, exported, image, seeded, source
@@ -63,6 +63,18 @@ def test_it_does_not_grow_with_the_network() -> None:
 def test_a_pass_that_does_nothing_has_no_entry() -> None:
     rewrites, model = Rewrites(), build("(float[2] x) => (float[2] y)", "y = Relu(x)")
     assert rewrites.watched(Pass(batch_norm.NAME, batch_norm.run)).run(model)[0] is model
+    assert rewrites.passes == []
+
+
+def test_what_the_guard_skipped_is_forgotten() -> None:
+    rewrites, model = Rewrites(), deep(1)
+    norm = Pass(batch_norm.NAME, batch_norm.run)
+    whole = rewrites.watched(Pass("together", batch_norm.run, parts=(norm,)))
+    whole.run(model)
+    whole.parts[0].run(model)
+    rewrites.keep([PassResult(norm.name, ("n0",))])
+    assert [entry["name"] for entry in rewrites.passes] == ["batch_norm"]
+    rewrites.keep([PassResult(norm.name, (), (Refusal("n0", "it changed output y", Code.GUARD),))])
     assert rewrites.passes == []
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from rectexport.models.digits.data import digits_split
+from rectexport.models.digits.data import digits_split, main
 
 
 def test_the_split_is_fixed_and_stratified() -> None:
@@ -16,3 +18,13 @@ def test_the_split_is_fixed_and_stratified() -> None:
     assert np.ptp(np.bincount(first.held_out_labels)) <= 4
     together = np.concatenate([first.train_images, first.held_out_images]).reshape(1797, -1)
     assert len(np.unique(together, axis=0)) == 1797
+
+
+def test_both_parts_are_written(tmp_path: Path) -> None:
+    main([str(tmp_path / "new/data")])
+    split = digits_split()
+    with np.load(tmp_path / "new/data/held-out.npz") as arrays:
+        assert np.array_equal(arrays["x"], split.held_out_images)
+        assert np.array_equal(arrays["labels"], split.held_out_labels)
+    with np.load(tmp_path / "new/data/train.npz") as arrays:
+        assert np.array_equal(arrays["x"], split.train_images)

@@ -97,7 +97,7 @@ void measure(const Shape& shape, std::int64_t batch, ElementType type, Layout la
     Axis axis{shape.size, 0, shape.kernel, shape.stride, pad, pad, 1};
     axis.out = output_size(axis);
     const std::int64_t numerator = average ? 1 : shape.kernel * shape.kernel;
-    RectifyParams params{nullptr, nullptr, batch, shape.channels, {axis, axis, numerator}, true, type, layout};
+    RectifyParams params{nullptr, nullptr, batch, shape.channels, {axis, axis, numerator}, true, false, type, layout};
     const std::int64_t bytes = rectify_bytes(params);
     const DeviceBuffer y = device_buffer(static_cast<std::size_t>(bytes));
     const DeviceBuffer packed = device_buffer(static_cast<std::size_t>(bytes));

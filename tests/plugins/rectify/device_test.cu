@@ -89,7 +89,8 @@ void check_large(Tally& tally, Layout layout, std::int64_t batch, std::int64_t c
     must(cudaMemset(wrong.get(), 0, sizeof(unsigned long long)), "clearing the count");
     auto* const elements = reinterpret_cast<Half*>(y.get());
     fill<<<4096, 256>>>(elements, count, Half{0x3C00});
-    const RectifyParams params{y.get(), nullptr, batch, channels, {axis, axis, 9}, true, ElementType::kFloat16, layout};
+    const RectifyParams params{y.get(), nullptr, batch, channels, {axis, axis, 9}, true, false, ElementType::kFloat16,
+                               layout};
     must(rectify_launch(params, nullptr), "starting the kernel");
     count_wrong<<<4096, 256>>>(elements, params, count, reinterpret_cast<unsigned long long*>(wrong.get()));
     unsigned long long found = 0;

@@ -6,7 +6,7 @@ Little-endian files without headers, read by case_file.h:
 
 geometries.bin  int64: 7 of the rows' axis, 7 of the columns', numerator; taps of each row, taps of each column;
                 float64: r [H_out, W_out]
-tensors.bin     int64: type, layout, batch, channels, both axes, numerator, empty_bias, has_bias;
+tensors.bin     int64: type, layout, batch, channels, both axes, numerator, empty_bias, biased, has_bias;
                 float64: y [N, C, H_out, W_out], bias [C] if there is one, slack, expected [N, C, H_out, W_out]
 numbers.bin     uint32: a float's bits, its float16's, its bfloat16's, the float16's as a float again
 
@@ -126,9 +126,11 @@ def write_tensor(stream: BinaryIO, random: np.random.Generator, number: int) -> 
     if bias is not None:
         bias[random.random(channels) < 0.3] = 0  # the kernel may skip a channel with bias 0 where r = 1
     window = (drawn.kernel, drawn.strides, drawn.pads, drawn.dilations, drawn.mode)
-    expected = reference.rectify(y, (batch, 1, *drawn.size), bias, *window, empty)
-    largest = np.abs(r * y).max() + (0 if bias is None else np.abs(bias).max())
-    header = [kind, layout, batch, channels, *drawn.header(), empty == "bias", bias is not None]
+    biased = bool(random.random() < 0.5)
+    convolved = y if bias is None or not biased else y - bias.reshape(-1, 1, 1)
+    expected = reference.rectify(convolved, (batch, 1, *drawn.size), bias, *window, empty)
+    largest = np.abs(r * y).max() + (0 if bias is None else np.abs(bias).max() * (1 + biased * r.max()))
+    header = [kind, layout, batch, channels, *drawn.header(), empty == "bias", biased, bias is not None]
     stream.write(np.array(header, dtype="<i8").tobytes())
     for array in (y, np.zeros(0) if bias is None else bias, largest * SLACK + SUBNORMAL, expected):
         stream.write(np.asarray(array, dtype="<f8").tobytes())

@@ -31,7 +31,7 @@ int check_tensors(const std::string& path) {
 
 RectifyParams small(void* y) {
     const Axis axis{8, 8, 3, 1, 1, 1, 1};
-    return {y, nullptr, 2, 5, {axis, axis, 9}, true, ElementType::kFloat32, Layout::kNchw};
+    return {y, nullptr, 2, 5, {axis, axis, 9}, true, false, ElementType::kFloat32, Layout::kNchw};
 }
 
 // A large batch has fewer threads than images; each image must still be processed exactly once.
@@ -60,6 +60,8 @@ void check_cost(Tally& tally) {
     params = small(&y);
     params.bias = &y;
     tally.check(rectify_plan(params).items() == 64, "with a bias every pixel is covered");
+    params.biased = true;
+    tally.check(rectify_plan(params).items() == 28, "a bias that y has already costs the border only");
     const Axis unpadded{10, 8, 3, 1, 0, 0, 1};
     params = small(&y);
     params.window = {unpadded, unpadded, 9};

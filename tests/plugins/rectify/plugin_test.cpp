@@ -36,7 +36,8 @@ public:
 // An ONNX node's attributes, as fields.
 struct Node {
     std::map<std::string, Ints> ints{{"kernel_shape", {3, 3}}, {"strides", {1, 1}}, {"pads", {1, 1, 1, 1}},
-                                     {"dilations", {1, 1}},    {"numerator", {9}},  {"empty_bias", {1}}};
+                                     {"dilations", {1, 1}},    {"numerator", {9}},  {"empty_bias", {1}},
+                                     {"biased", {0}}};
 
     std::vector<PluginField> fields() const {
         std::vector<PluginField> all;
@@ -187,14 +188,20 @@ TEST_F(AttributeTest, AreAcceptedInAnyOrderAnd32Or64Bits) {
     const Plugin plugin = create(fields);
     ASSERT_NE(plugin, nullptr);
     EXPECT_STREQ(build(*plugin).getMetadataString(),
-                 "kernel_shape=7,5 strides=1,1 pads=3,0,2,1 dilations=1,1 numerator=9 empty_bias=1");
+                 "kernel_shape=7,5 strides=1,1 pads=3,0,2,1 dilations=1,1 numerator=9 empty_bias=1 biased=0");
     EXPECT_STREQ(build(*plugin).getTimingCacheID(), build(*plugin).getMetadataString());
 }
 
-TEST_F(AttributeTest, AreAllRequired) {
+TEST_F(AttributeTest, AreAllRequiredButBiased) {
     for (const auto& [name, values] : Node{}.ints) {
         Node node;
         node.ints.erase(name);
+        if (name == "biased") {
+            const Plugin plugin = create(node);
+            ASSERT_NE(plugin, nullptr);
+            EXPECT_NE(std::string(build(*plugin).getMetadataString()).find("biased=0"), std::string::npos);
+            continue;
+        }
         EXPECT_EQ(create(node), nullptr);
         EXPECT_TRUE(said({"node", name, "expected"}));
     }
@@ -213,7 +220,8 @@ TEST_F(AttributeTest, OfAWrongLengthAreRefused) {
 
 TEST_F(AttributeTest, OutOfRangeAreRefused) {
     const std::map<std::string, std::int32_t> bad{{"kernel_shape", 0}, {"strides", 0},    {"pads", -1},
-                                                  {"dilations", -2},   {"numerator", -1}, {"empty_bias", 2}};
+                                                  {"dilations", -2},   {"numerator", -1}, {"empty_bias", 2},
+                                                  {"biased", 2}};
     for (const auto& [name, value] : bad) {
         Node node;
         node.ints[name].back() = value;
@@ -420,7 +428,8 @@ Node node_of(const TensorCase& c) {
                  {"pads", {narrow(h.pad_before), narrow(w.pad_before), narrow(h.pad_after), narrow(w.pad_after)}},
                  {"dilations", {narrow(h.dilation), narrow(w.dilation)}},
                  {"numerator", {narrow(c.params.window.numerator)}},
-                 {"empty_bias", {c.params.empty_bias ? 1 : 0}}};
+                 {"empty_bias", {c.params.empty_bias ? 1 : 0}},
+                 {"biased", {c.params.biased ? 1 : 0}}};
     return node;
 }
 

@@ -31,6 +31,7 @@ inline TensorCase read_tensor(CaseFile& file) {
     params.channels = file.one<std::int64_t>();
     params.window = file.window();
     params.empty_bias = file.one<std::int64_t>() != 0;
+    params.biased = file.one<std::int64_t>() != 0;
     const bool has_bias = file.one<std::int64_t>() != 0;
     const std::int64_t count = params.batch * params.channels * params.window.rows.out * params.window.columns.out;
     found.y = file.many<double>(count);
@@ -43,8 +44,11 @@ inline TensorCase read_tensor(CaseFile& file) {
 inline std::string text_of(const TensorCase& c) {
     return "type " + std::to_string(static_cast<int>(c.params.type)) + " layout " +
            std::to_string(static_cast<int>(c.params.layout)) + " batch " + std::to_string(c.params.batch) +
-           " channels " + std::to_string(c.params.channels) + (c.bias.empty() ? "" : " with bias ") + " " +
-           text_of(c.params.window);
+           " channels " + std::to_string(c.params.channels) +
+           (c.bias.empty()    ? ""
+            : c.params.biased ? " with bias in y "
+                              : " with bias ") +
+           " " + text_of(c.params.window);
 }
 
 inline std::size_t element_size(ElementType type) { return type == ElementType::kFloat32 ? 4 : 2; }

@@ -24,6 +24,7 @@ NODE = {
     "dilations": [1, 1],
     "numerator": [9],
     "empty_bias": [1],
+    "biased": [0],
 }
 
 

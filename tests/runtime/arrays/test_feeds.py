@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -70,3 +71,14 @@ def test_inputs_on_two_devices_are_refused() -> None:
     assert TorchTensors(torch) != TorchCudaTensors(torch)
     library = check_feeds([RIGHT], {"right": torch.zeros((2, 5), dtype=torch.int64)})
     assert library == TorchTensors(torch)
+
+
+def test_sizes_between_two_steps_are_refused() -> None:
+    bounds = ShapeRange((1, 32), (1, 64), (4, 320), (1, 32))
+    entry = TensorEntry("x", "float32", ("batch", "width"), bounds)
+    check_feeds([entry], {"x": np.zeros((2, 96), np.float32)})
+    said = re.escape(
+        "axis 1: expected 32..320 in steps of 32, got 70 in shape [2, 70]; the nearest sizes that fit are 64 and 96"
+    )
+    with pytest.raises(BadInput, match=said):
+        check_feeds([entry], {"x": np.zeros((2, 70), np.float32)})

@@ -15,6 +15,7 @@ from rectexport.runtime.base.shapes import (
     parse_shape_flag,
     parse_shape_flags,
     resolve_names,
+    with_multiples,
 )
 from rectexport.runtime.errors import UsageError
 
@@ -196,3 +197,24 @@ def test_shapes_inside_a_range() -> None:
 def test_shapes_are_written_as_they_are_read() -> None:
     assert format_shape(("batch", 3, 8)) == "batchx3x8"
     assert parse_shape_flag(format_shape(SHAPE)).shape == SHAPE
+
+
+STEPPED = ShapeRange((1, 32), (2, 64), (4, 320), (1, 32))
+
+
+def test_steps_between_sizes() -> None:
+    assert STEPPED.contains((3, 96)) and not STEPPED.contains((3, 97))
+    assert [STEPPED.floor(1, size) for size in (1, 32, 95, 96, 1000)] == [32, 32, 64, 96, 320]
+    assert [STEPPED.describe(axis) for axis in (0, 1)] == ["1..4", "32..320 in steps of 32"]
+    assert STEPPED.nearest(1, 50) == "; the nearest sizes that fit are 32 and 64"
+    assert (STEPPED.nearest(1, 500), STEPPED.nearest(0, 9)) == ("", "")
+
+
+def test_multiples() -> None:
+    bounds = ShapeRange((1, 32), (2, 64), (4, 320))
+    assert with_multiples("x", bounds, (1, 32), "--multiple-of") == STEPPED
+    assert with_multiples("x", bounds, (1, 1), "--multiple-of") == bounds
+    with pytest.raises(UsageError, match=r"input x, axis 1: opt is 64, which is no multiple of 20 .*; give 60, 80"):
+        with_multiples("x", ShapeRange((1, 20), (1, 64), (1, 80)), (1, 20), "--multiple-of")
+    with pytest.raises(UsageError, match="--multiple-of x:32 has rank 1, but the input's shape has rank 2"):
+        with_multiples("x", bounds, (32,), "--multiple-of")

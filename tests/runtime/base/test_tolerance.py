@@ -44,3 +44,14 @@ def test_bounds_read_back_are_applied() -> None:
     ):
         failure = Tolerance.from_dict(entries).failure("y", compare(wanted, got), wanted, got)
         assert (failure is not None) == misses, entries
+
+
+def test_where_zeros_are_expected_each_element_has_the_bound() -> None:
+    wanted, bound = np.zeros((1, 2, 3, 3), np.float32), Tolerance(1e-5)
+    for off, misses in ((1e-15, False), (1e-5, False), (2e-5, True), (np.nan, True), (np.inf, True)):
+        got = wanted.astype(np.float64)
+        got[0, 1, 2, 0] = off
+        assert (bound.failure("y", compare(wanted, got), wanted, got) is not None) == misses, off
+    almost = wanted.copy()
+    almost[0, 0, 0, 0] = 1e-12
+    assert bound.failure("y", compare(almost, almost * 2), almost, almost * 2)

@@ -57,6 +57,29 @@ def test_openvino_threads_get_their_own_results(package: Package) -> None:
             np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Exception from a.cpp:1:\nCheck 'false' failed at b.cpp:2:\nThe sizes differ.\n\n", "The sizes differ."),
+        ("Exception from a.cpp:1:\n-- Pad with a message:\nno\nno\n-- It failed: Pad", "no; It failed: Pad"),
+        ("Exception from a.cpp:1:", "Exception from a.cpp:1:"),
+        ("", "RuntimeError"),
+        ("x" * 999, "x" * 500),
+    ],
+)  # fmt: skip
+def test_what_a_message_says_is_kept(package: Package, monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+    openvino = pytest.importorskip("openvino")
+
+    class Core:
+        def compile_model(self, *_: object) -> None:
+            raise RuntimeError(text)
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    with pytest.raises(BadInput) as refused:
+        OpenVinoRunner(package.model_file)
+    assert str(refused.value).endswith(f" refuses it: {said}")
+
+
 def test_openvino_settings_and_refusals(package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     seen: list[Any] = []

@@ -18,7 +18,7 @@ from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.engines import backends
 from rectexport.runtime.engines.backends import Backend, choose_backend
 from rectexport.runtime.engines.proving import VerdictCache, judge, verdict_on
-from rectexport.runtime.errors import BadInput, ParityError
+from rectexport.runtime.errors import BadInput, Option, ParityError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.proofs import AGREES, DIFFERS, Proof
 from tests.runtime.tiny import dynamic_package
@@ -162,8 +162,10 @@ def test_auto_passes_over_an_engine_that_disagrees(package: Package, monkeypatch
 
 def test_auto_refuses_where_every_engine_disagrees(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "BACKENDS", (backend("wrong", Engine(factor=1.5)),))
-    with pytest.warns(RuntimeWarning), pytest.raises(ParityError, match="disagrees with the source model"):
+    with pytest.warns(RuntimeWarning), pytest.raises(ParityError, match="disagrees with the source model") as raised:
         choose_backend(package)
+    assert Option("allow_unproven", True) in raised.value.args
+    assert choose_backend(package, options=BackendOptions(allow_unproven=True))[1].name == "wrong"
 
 
 @pytest.mark.parametrize("open_it", [choose_backend, lambda *words: choose_backend(*words, prove=True)])

@@ -210,3 +210,16 @@ def test_paths_without_a_package_are_refused(tmp_path: Path) -> None:
         with pytest.raises(BadInput) as refused:
             read_manifest(tmp_path / name)
         assert str(refused.value) == f"{tmp_path / name}: {said}"
+
+
+def test_steps_are_read(write_manifest: Writer) -> None:
+    def stepped(*steps: Any) -> Path:
+        bounds = {"min": [1, 3, 8, 8], "opt": [2, 3, 8, 24], "max": [4, 3, 8, 40], "step": list(steps)}
+        return write_manifest(lambda document: place(document, "inputs.0.range", bounds))
+
+    assert read_manifest(stepped(1, 1, 1, 16)).inputs[0].range == ShapeRange(
+        (1, 3, 8, 8), (2, 3, 8, 24), (4, 3, 8, 40), (1, 1, 1, 16)
+    )
+    assert "inputs[0].range.step: expected 4 positive steps" in refusal(stepped(1, 1, 16))
+    assert "inputs[0].range.step: expected 4 positive steps" in refusal(stepped(1, 1, 1, 0))
+    assert "steps that lead from min to opt and max (8, 24, 40)" in refusal(stepped(1, 1, 1, 5))

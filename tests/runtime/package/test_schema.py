@@ -38,7 +38,7 @@ FAULTS: list[tuple[Callable[[Any], object], str]] = [
     (lambda d: d["seconds"].update(load=True), "manifest.seconds.load: expected number, got true"),
     (lambda d: d["options"].update(guard=1), "manifest.options.guard: expected boolean, got 1"),
     (lambda d: d["options"].update(opset=18.5), "manifest.options.opset: expected integer, got 18.5"),
-    (lambda d: d["options"].update(precision="int8"), 'manifest.options.precision: expected "fp32" or "fp16"'),
+    (lambda d: d["options"].update(precision="int4"), 'manifest.options.precision: expected "fp32" or "fp16"'),
     (lambda d: d.update(inputs=[]), "manifest.inputs: expected at least 1 entries, got 0"),
     (lambda d: d["inputs"][0].update(dtype="complex64"), "manifest.inputs[0].dtype: expected a match of"),
     (lambda d: d["inputs"][0]["shape"].append(-1), "manifest.inputs[0].shape[4]: expected at least 0, got -1"),
@@ -106,5 +106,10 @@ def test_one_of_takes_exactly_one() -> None:
 
 
 def test_an_unknown_keyword_raises() -> None:
-    with pytest.raises(KeyError, match="maxItems"):
-        list(faults([1], {"maxItems": 0}, {}))
+    with pytest.raises(KeyError, match="uniqueItems"):
+        list(faults([1], {"uniqueItems": True}, {}))
+
+
+def test_a_list_may_have_a_largest_length() -> None:
+    assert list(faults([1, 2], {"maxItems": 2}, {})) == []
+    assert list(faults([1, 2], {"maxItems": 1}, {})) == ["manifest: expected at most 1 entries, got 2"]

@@ -103,3 +103,13 @@ def test_feeds_hold_the_examples_values_in_different_rows() -> None:
     assert len({row.tobytes() for row in feeds["x"]}) == 5
     np.testing.assert_array_equal(feeds_of(shapes, examples, "odd")["x"], feeds["x"])
     assert not np.array_equal(feeds_of(shapes, examples, "even")["x"], feeds["x"])
+
+
+def test_a_sweep_honours_the_steps() -> None:
+    bounds = ShapeRange((1, 3, 32, 33), (2, 3, 64, 65), (5, 3, 320, 161), (1, 1, 32, 16))
+    images = TensorEntry("x", "float32", ("batch", 3, "height", "width"), bounds)
+    found = {label: shapes["x"] for label, shapes in sweep([images]).items()}
+    assert all(bounds.contains(shape) for shape in found.values())
+    assert {"min", "max", "odd", "opt-1", "opt+1", "tall", "wide"} <= set(found)
+    assert found["opt+1"] == (2, 3, 96, 81)
+    assert batch_dimension([TensorEntry("x", "float32", ("n",), ShapeRange((2,), (2,), (8,), (2,)))]) is None

@@ -141,6 +141,7 @@ def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", 3], "range": bounds}],
         "outputs": [{"name": "y", "dtype": "float32", "shape": ["batch", 1]}],
         "tolerances": {"relative_l2": 1e-5},
+        "rows": "independent",
         "files": {name: sha256(folder / name) for name in ("model.onnx", "goldens.npz")},
     }
     (folder / "manifest.json").write_text(json.dumps(document), encoding="utf-8")

@@ -256,3 +256,28 @@ def test_requests_are_not_batched_if_rows_depend_on_each_other(
     loaded = running.events("loaded")[0]
     assert loaded["max_batch"] == 0 and "depends on the rows beside it" in loaded["remark"]
     assert ask(running.http, "/v2/models/mixing/infer", json_body(x)).tensor("y").ravel().tolist() == [-0.5, 2.5]
+
+
+def test_calls_that_the_server_s_end_cuts_off_say_unavailable(serve: Callable[..., Running], trouble: Path) -> None:
+    grpc = pytest.importorskip("grpc")
+    from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+    running = serve(trouble, "--drain-s", 1)
+    with grpc.insecure_channel(running.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        message = service_pb2.ModelInferRequest(model_name="trouble")
+        message.inputs.add(name="x", datatype="FP32", shape=[1, 3]).contents.fp32_contents.extend([2, 1, 1e12])
+        idle = stub.ModelStreamInfer(iter(threading.Event().wait, None))  # a client that sends nothing
+        hanging = stub.ModelInfer.future(message)
+        slow = pool_of_one.submit(ask, running.http, "/v2/models/trouble/infer", json_body([[2, 1, 1e12]]))
+        time.sleep(0.5)
+        running.process.terminate()
+        for call in (lambda: next(idle), hanging.result):
+            with pytest.raises(grpc.RpcError) as refused:
+                call()
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert slow.result(20).status == 503
+    assert running.process.wait(20) == 0
+
+
+pool_of_one = ThreadPoolExecutor(1)

@@ -84,7 +84,7 @@ def test_an_unloaded_model_is_gone_but_listed(path: Path) -> None:
         models = repository([ServedPackage(name, "1", path) for name in ("net", "other")], workers)
         await models.load_all()
         await models.unload("net")
-        states = [(entry["name"], entry["state"], entry["reason"]) for entry in models.index()]
+        states = [(entry["name"], entry["state"], entry.get("reason", "")) for entry in models.index()]
         assert states == [("net", "UNAVAILABLE", "unloaded"), ("other", "READY", "")]
         for call in (models.unload("net"), models.load("third")):
             with pytest.raises(RequestError) as refused:

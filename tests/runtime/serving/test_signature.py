@@ -66,3 +66,12 @@ def test_wrong_shapes_and_datatypes_are_refused(
 def test_an_accepted_shape_is_a_tuple(signature: Signature) -> None:
     assert signature.inputs["x"].check("FP32", [8, 3, 6]) == (8, 3, 6)
     assert signature.inputs["x"].metadata() == {"name": "x", "datatype": "FP32", "shape": [-1, 3, -1]}
+
+
+def test_steps_are_checked_and_said() -> None:
+    bounds = ShapeRange((1, 32), (1, 64), (4, 320), (1, 32))
+    tensor = Signature.of([TensorEntry("x", "float32", ("n", "w"), bounds)], [entry("y", "n")]).inputs["x"]
+    assert tensor.expected == "[1..4, 32..320 in steps of 32]"
+    assert tensor.check("FP32", [2, 64]) == (2, 64)
+    with pytest.raises(RequestError, match="in steps of 32"):
+        tensor.check("FP32", [2, 65])

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.base.runner import TensorSpec
-from rectexport.runtime.errors import BadInput, MissingDependency
+from rectexport.runtime.errors import BadInput, MissingDependency, Option, ParityError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.timing.inputs import timed_inputs
 from rectexport.runtime.timing.process import Contestant, started
 from rectexport.runtime.timing.timers import HostTimer
 from rectexport.runtime.timing.worker import INPUT_SETS, LEAST_RUNS, burst, random_feeds
+from tests.runtime.tiny import disprove, dynamic_package
 
 
 class FakeTimer:
@@ -130,6 +131,18 @@ def test_what_kept_a_worker_from_loading_is_told(fake, do, kind, text):
     with fake(do) as worker, pytest.raises(kind) as raised:
         worker.wait_ready()
     assert str(raised.value) == text
+
+
+def test_an_engine_that_disagrees_is_timed_only_if_that_is_allowed(tmp_path):
+    pytest.importorskip("onnxruntime")
+    package = dynamic_package(tmp_path / "tiny").path
+    disprove(package)
+    spec = {"package": str(package), "engine": "onnxruntime", "threads": 1, "inputs": [["x", "float32", [2, 1, 8, 8]]]}
+    with started(Contestant("tiny", spec)) as worker, pytest.raises(ParityError, match="output y is off") as raised:
+        worker.wait_ready()
+    assert raised.value.args[0] == "tiny: " and Option("allow_unproven", True) in raised.value.args
+    with started(Contestant("tiny", {**spec, "allow_unproven": True})) as worker:
+        worker.wait_ready()
 
 
 def test_a_worker_that_dies_between_bursts_is_told(fake):

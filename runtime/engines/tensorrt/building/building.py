@@ -103,7 +103,9 @@ def model_of(package: Package) -> Model:
         if result["name"] in _PRECISION_PASSES
         for entry in result["refused"]
     )
-    return Model(package.path / name, data.get("options", {}).get("precision", "fp32"), frozenset(refused))
+    options = data.get("options", {})
+    functions = options.get("rectify") == "plugin"
+    return Model(package.path / name, options.get("precision", "fp32"), frozenset(refused), functions)
 
 
 def _present(package: Package, options: BuildOptions, machine: Machine) -> Plan | None:

@@ -19,6 +19,9 @@ _MEMORY = re.compile(
 #: cudaErrorInsufficientDriver.
 _DRIVER = re.compile(r"CUDA initialization failure with error: 35|insufficient for CUDA runtime", re.I)
 _NO_DEVICE = re.compile(r"CUDA initialization failure with error: 100|no CUDA-capable device", re.I)
+#: The first line of a parser's error, "Invalid Node - conv_3": the node is named by the error's other fields.
+_NODE_LINE = re.compile(r"Invalid Node - ")
+_CONSEQUENCE = re.compile(r"\[checkMacros\.cpp::catchCudaError")
 _WORKSPACE = re.compile(r"could not find any implementation|insufficient workspace", re.I)
 
 
@@ -66,7 +69,8 @@ def _logger(trt: Any) -> Any:
 
 def explain(what: str, api: Api, messages: Iterable[str]) -> RectexportError:
     """The error for a failed step: with a remedy for known causes, otherwise TensorRT's own message."""
-    text = "\n".join(messages)
+    lines = [line for entry in messages for line in entry.splitlines()]
+    text = "\n".join([line for line in lines if not _CONSEQUENCE.match(line)] or lines)
     said = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")[:400]
     version = f"TensorRT {api.text}"
     if _DRIVER.search(text):
@@ -97,11 +101,21 @@ def parser_error(path: object, api: Api, parser: Any, messages: Iterable[str]) -
     node = _text(error, "node_name") or f"number {_text(error, 'node')}"
     operator = _text(error, "node_operator")
     which = f"node {node} ({operator})" if operator else f"node {node}"
-    reason = (_text(error, "desc") or str(error)).strip().splitlines()[0][:300]
+    reason = _cause(_text(error, "desc") or str(error))
     return BadInput(
         f"{path}, {which}: TensorRT {api.text} does not support it: {reason}. Export with another opset or "
         "rectify form, replace the operator, or run this package on ONNX Runtime"
     )
+
+
+def _cause(description: str) -> str:
+    """What a parser's error says: its lines without the node, which comes first, and without consequences.
+
+    Without a GPU, a failed check of shapes adds a line that the driver is too old, which is not the cause.
+    """
+    lines = [line.strip() for line in description.splitlines() if line.strip()]
+    telling = [line for line in lines if not _NODE_LINE.match(line) and not _CONSEQUENCE.match(line)]
+    return " ".join(telling or lines or ["no reason given"])[:400]
 
 
 def _text(error: Any, name: str) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.engines.tensorrt import cuda
-from rectexport.runtime.engines.tensorrt.building.builder import load_plugins
 from rectexport.runtime.engines.tensorrt.building.logger import LogMessages, explain
+from rectexport.runtime.engines.tensorrt.building.registry import load_plugins
 from rectexport.runtime.engines.tensorrt.profiles import Profile
 from rectexport.runtime.engines.tensorrt.versions import Api
-from rectexport.runtime.errors import DeviceError
+from rectexport.runtime.errors import DeviceError, RectexportError
 
 
 @final
@@ -27,24 +27,29 @@ class Engine:
     """
 
     def __init__(self, plan: bytes, api: Api, name: str, plugins: Sequence[Path] = (), host_code: bool = False) -> None:
-        cuda.driver().activate()
         self._api, self._name = api, name
         self._said = LogMessages(api)
-        load_plugins(plugins, api, self._said)
-        try:
-            self._runtime: Any = api.module.Runtime(self._said.logger)
-            if host_code:
-                self._runtime.engine_host_code_allowed = True
-            self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
-        except Exception as error:
-            raise explain(name, api, [str(error), *self._said.errors]) from None
-        if self._engine is None:
-            raise explain(name, api, self._said.errors)
+        with cuda.driver().active():
+            self._load(plan, plugins, host_code)
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         mode = api.module.TensorIOMode
         self.inputs = [self._spec(entry) for entry in names if self._engine.get_tensor_mode(entry) == mode.INPUT]
         self.outputs = [self._spec(entry) for entry in names if self._engine.get_tensor_mode(entry) == mode.OUTPUT]
         self.profiles = [self._profile(index) for index in range(self._engine.num_optimization_profiles)]
+
+    def _load(self, plan: bytes, plugins: Sequence[Path], host_code: bool) -> None:
+        try:
+            self._runtime: Any = self._api.module.Runtime(self._said.logger)  # before the plugins, as the Builder is
+            if host_code:
+                self._runtime.engine_host_code_allowed = True
+            load_plugins(plugins, self._api, self._said)
+            self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
+        except RectexportError:
+            raise
+        except Exception as error:
+            raise explain(self._name, self._api, [str(error), *self._said.errors]) from None
+        if self._engine is None:
+            raise explain(self._name, self._api, self._said.errors)
 
     def _spec(self, name: str) -> TensorSpec:
         dtype = np.dtype(self._api.module.nptype(self._engine.get_tensor_dtype(name))).name
@@ -73,9 +78,11 @@ class Engine:
     def refit(self, model: Path) -> None:
         """Load the weights of an ONNX file into a plan without weights. Raises BadInput when they do not fit."""
         trt = self._api.module
-        refitter = trt.Refitter(self._engine, self._said.logger)
-        parser = trt.OnnxParserRefitter(refitter, self._said.logger)
-        if not (parser.refit_from_file(str(model)) and refitter.refit_cuda_engine()):
+        with cuda.driver().active():
+            refitter = trt.Refitter(self._engine, self._said.logger)
+            parser = trt.OnnxParserRefitter(refitter, self._said.logger)
+            done = parser.refit_from_file(str(model)) and refitter.refit_cuda_engine()
+        if not done:
             raise explain(f"{self._name}: its weights could not be loaded from {model}", self._api, self._said.errors)
 
     def last_error(self) -> str:
@@ -84,5 +91,6 @@ class Engine:
 
     def close(self) -> None:
         """Free the engine; close its contexts first."""
-        self._engine = self._runtime = None
+        with cuda.driver().active():
+            self._engine = self._runtime = None
         self._said.stop()

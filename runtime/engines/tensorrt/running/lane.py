@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, final
 
@@ -15,6 +16,9 @@ from rectexport.runtime.engines.tensorrt.running.engine import Engine
 from rectexport.runtime.errors import BadInput, DeviceError
 
 Shapes = Mapping[str, Shape]
+
+#: TensorRT reads and writes tensors only at multiples of this address (setTensorAddress in NvInferRuntime.h).
+ALIGNMENT = 256
 
 
 @final
@@ -62,21 +66,25 @@ class Lane:
         return shape
 
     def _use_own_memory(self) -> None:
-        sizes = {
-            spec.name: int(np.prod(self.shapes[spec.name], dtype=np.int64)) * np.dtype(spec.dtype).itemsize
-            for spec in self._engine.inputs
-        }
-        for name, (shape, dtype) in self._outputs.items():
-            sizes[name] = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        for name, size in sizes.items():
-            address, room = self._memory.get(name, (0, -1))
-            if size > room:
-                if address:
-                    self._driver.free(address)
-                    del self._memory[name]
-                address = self._driver.allocate(size)
-                self._memory[name] = address, size
-            self._set_address(name, address)
+        for name, size in self._sizes().items():
+            self._set_address(name, self._own_memory(name, size))
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of every input and output at the bound shapes."""
+        tensors = {spec.name: (self.shapes[spec.name], np.dtype(spec.dtype)) for spec in self._engine.inputs}
+        tensors |= self._outputs
+        return {name: int(np.prod(shape, dtype=np.int64)) * dtype.itemsize for name, (shape, dtype) in tensors.items()}
+
+    def _own_memory(self, name: str, size: int) -> int:
+        """Address of this lane's memory for a tensor, at least `size` bytes."""
+        address, room = self._memory.get(name, (0, -1))
+        if size > room:
+            if address:
+                self._driver.free(address)
+                del self._memory[name]
+            address = self._driver.allocate(size)
+            self._memory[name] = address, size
+        return address
 
     def _set_address(self, name: str, address: int) -> None:
         if not self._context.set_tensor_address(name, address):
@@ -100,15 +108,32 @@ class Lane:
             self._driver.upload(self._memory[name][0], array.ctypes.data, array.nbytes, self._stream)
 
     def run_in_place(self, addresses: Mapping[str, int], allocate: Callable[[str, Shape, str], int]) -> None:
-        """Infer once on GPU memory; `allocate` returns the address of each output. Complete on return."""
+        """Infer once on GPU memory; `allocate` returns the address of each output. Complete on return.
+
+        An array at an address that TensorRT does not take, such as the second row of a batch, is copied.
+        """
         self._forget_graph()  # it reads and writes other addresses
         self._runs = 0
+        sizes = self._sizes()
         for name, address in addresses.items():
-            self._set_address(name, address)
-        for name, (shape, dtype) in self._outputs.items():
-            self._set_address(name, allocate(name, shape, dtype.name))
+            self._set_address(name, self._aligned(name, address, sizes[name], filled=True))
+        targets = {name: allocate(name, shape, dtype.name) for name, (shape, dtype) in self._outputs.items()}
+        for name, address in targets.items():
+            self._set_address(name, self._aligned(name, address, sizes[name]))
         self._enqueue_layers()
+        for name, address in targets.items():
+            if address % ALIGNMENT:
+                self._driver.copy(address, self._memory[name][0], sizes[name], self._stream)
         self._driver.synchronize(self._stream)
+
+    def _aligned(self, name: str, address: int, size: int, filled: bool = False) -> int:
+        """The address if TensorRT takes it, else that of own memory, to which `filled` copies the content."""
+        if address % ALIGNMENT == 0:
+            return address
+        own = self._own_memory(name, size)
+        if filled:
+            self._driver.copy(own, address, size, self._stream)
+        return own
 
     def enqueue(self) -> None:
         """Enqueue one inference on the stream."""
@@ -145,7 +170,8 @@ class Lane:
             return [self._driver.milliseconds(*pair) for pair in pairwise(events)]
         finally:
             for event in events:
-                self._driver.destroy_event(event)
+                with suppress(DeviceError):  # as in close()
+                    self._driver.destroy_event(event)
 
     @property
     def captured(self) -> bool:
@@ -161,10 +187,13 @@ class Lane:
             self._graph = None
 
     def close(self) -> None:
-        """Free everything."""
-        self._forget_graph()
+        """Free everything. Raises nothing: after a broken kernel each call fails, and the first error is the cause."""
+        with suppress(DeviceError):
+            self._forget_graph()
         self._context = None
         for address, _ in self._memory.values():
-            self._driver.free(address)
+            with suppress(DeviceError):
+                self._driver.free(address)
         self._memory = {}
-        self._driver.destroy_stream(self._stream)
+        with suppress(DeviceError):
+            self._driver.destroy_stream(self._stream)

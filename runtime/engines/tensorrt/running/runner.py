@@ -130,21 +130,21 @@ class TensorRTRunner:
         Raises BadInput for shapes that no profile contains.
         """
         engine = self._open()
-        cuda.driver().activate()
         profile = profiles.choose(engine.profiles, shapes)
         if profile is None:
             asked = ", ".join(f"{name} {format_shape(shape)}" for name, shape in shapes.items())
             built = " or ".join(profiles.describe(entry) for entry in engine.profiles)
             raise BadInput(f"{asked}: the plan was built for {built}; build it again with --profile {_flag(shapes)}")
-        lane = self._take(shapes) or Lane(engine, self._graphs)
-        try:
-            if lane.shapes != shapes:
-                lane.bind(profile, shapes)
-            yield lane
-        except BaseException:
-            lane.close()
-            raise
-        self._give_back(lane)
+        with cuda.driver().active():
+            lane = self._take(shapes) or Lane(engine, self._graphs)
+            try:
+                if lane.shapes != shapes:
+                    lane.bind(profile, shapes)
+                yield lane
+            except BaseException:
+                lane.close()
+                raise
+            self._give_back(lane)
 
     def _take(self, shapes: Shapes) -> Lane | None:
         """An idle lane: one with these shapes, else the longest idle one if MAX_IDLE are kept, else None."""
@@ -172,9 +172,9 @@ class TensorRTRunner:
             engine, self._engine = self._engine, None
             lanes, self._idle = self._idle, []
         if engine is not None:
-            cuda.driver().activate()
-            for lane in lanes:
-                lane.close()
+            with cuda.driver().active():
+                for lane in lanes:
+                    lane.close()
             engine.close()
 
 

@@ -61,6 +61,21 @@ def test_maximum_whose_last_window_is_left_out() -> None:
     assert operators(rewritten) == ["MaxPool"]
 
 
+@pytest.mark.parametrize("dims", ["2,3,8,9", "N,3,H,W"])
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_norm_of_the_last_window(p: int, dims: str) -> None:
+    model = pool("LpPool", f"kernel_shape=[3,2], strides=[2,2], p={p}", dims)
+    rewritten = needed(ceil_pool.run, model, {"x": normal(2, 3, 8, 9)})
+    assert operators(rewritten) == ["LpPool"]
+
+
+@pytest.mark.parametrize("size", [*itertools.product(range(3, 8), (4, 5))])
+def test_norms_at_every_size(size: tuple[int, int]) -> None:
+    x = {"x": normal(1, 2, *size)}
+    exact(ceil_pool.run, pool("LpPool", "kernel_shape=[3,2], strides=[2,2]", "N,2,H,W"), x)
+    exact(ceil_pool.run, pool("LpPool", "kernel_shape=[2,3], strides=[3,4]", f"1,2,{size[0]},{size[1]}"), x)
+
+
 @pytest.mark.parametrize("operator", ["AveragePool", "MaxPool"])
 def test_an_open_size_that_decides_is_refused(operator: str) -> None:
     model = average(BEYOND, "N,2,H,8") if operator == "AveragePool" else pool(operator, BEYOND, "N,2,H,8")
@@ -74,6 +89,7 @@ def test_an_open_size_that_decides_is_refused(operator: str) -> None:
         pool("AveragePool", SAME, more="count_include_pad=1"),
         average("kernel_shape=[3,3], strides=[2,2]"),
         pool("MaxPool", SAME),
+        pool("LpPool", SAME),
     ],
 )
 def test_pools_that_openvino_computes_right_stay(model: ModelProto) -> None:

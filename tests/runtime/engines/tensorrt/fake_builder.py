@@ -8,6 +8,14 @@ from typing import Any
 
 from tests.runtime.engines.tensorrt.fake_tensorrt import World, session
 
+#: The lines after the first of a parser's error, as TensorRT for RTX 1.7 has them without a GPU.
+REFUSAL = (
+    'creator && "Plugin not found, are the plugin name, version, and namespace correct?"',
+    "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (In catchCudaError at "
+    "/_src/common/dispatch/checkMacros.cpp:250 (cudaError 35: CUDA driver version is insufficient for CUDA runtime "
+    "version))",
+)
+
 
 def add_builder(world: World) -> None:
     """Add Builder, OnnxParser and, from 10 on, IProgressMonitor to the module."""
@@ -37,9 +45,10 @@ def add_builder(world: World) -> None:
                 object.__setattr__(self, "precision_is_set", True)
             object.__setattr__(self, name, value)
 
-        def set_output_type(self, index: int, dtype: Any) -> None:
-            assert not eleven
-            self.types[index] = dtype
+        if not eleven:
+
+            def set_output_type(self, index: int, dtype: Any) -> None:
+                self.types[index] = dtype
 
     class Network:
         def __init__(self, flags: int) -> None:
@@ -77,7 +86,7 @@ def add_builder(world: World) -> None:
         def __init__(self, data: bytes) -> None:
             self.data = data
 
-        def combine(self, other: Any, ignore_mismatch: bool) -> bool:
+        def combine(self, input_cache: Any, ignore_mismatch: bool) -> bool:
             return True
 
         def serialize(self) -> Any:
@@ -109,8 +118,8 @@ def add_builder(world: World) -> None:
         def get_flag(self, flag: Any) -> bool:
             return flag.name in self.enabled
 
-        def set_memory_pool_limit(self, pool: Any, size: int) -> None:
-            self.pools[pool.name] = size
+        def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
+            self.pools[pool.name] = pool_size
 
         def get_memory_pool_limit(self, pool: Any) -> int:
             return self.pools.get(pool.name, 1 << 33)
@@ -119,12 +128,12 @@ def add_builder(world: World) -> None:
             self.profiles.append(profile)
             return len(self.profiles) - 1
 
-        def set_preview_feature(self, feature: Any, on: bool) -> None:
+        def set_preview_feature(self, feature: Any, enable: bool) -> None:
             assert isinstance(feature, trt.PreviewFeature)
-            (self.previews.add if on else self.previews.discard)(feature.name)
+            (self.previews.add if enable else self.previews.discard)(feature.name)
 
-        def create_timing_cache(self, data: bytes) -> TimingCache:
-            return TimingCache(bytes(data))
+        def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache:
+            return TimingCache(bytes(serialized_timing_cache))
 
         def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool:
             self.cache = cache
@@ -135,13 +144,13 @@ def add_builder(world: World) -> None:
 
     class Builder:
         def __init__(self, logger: Any) -> None:
-            self.logger = logger
+            self.logger = state.logger = logger
             if state.builder_fails:
                 complain(logger, state.builder_fails)
                 raise TypeError("pybind11::init(): factory function returned nullptr")
 
         def create_network(self, flags: int = 0) -> Network:
-            assert flags < 1 << len(trt.NetworkDefinitionCreationFlag), "unknown flags"
+            assert flags < 2 << max(trt.NetworkDefinitionCreationFlag), "unknown flags"
             return Network(flags)
 
         def create_builder_config(self) -> Config:
@@ -185,6 +194,8 @@ def add_builder(world: World) -> None:
             return memoryview(json.dumps(plan).encode())
 
     class ParserError:
+        _name = "/head/odd"
+
         def __init__(self, operator: str) -> None:
             self._operator = operator
 
@@ -192,7 +203,7 @@ def add_builder(world: World) -> None:
             return 8
 
         def desc(self) -> str:
-            return f"Assertion failed: creator && no plugin for {self._operator}\nmore"
+            return "\n".join((f"Invalid Node - {self._name}", *REFUSAL, f"(plugin {self._operator})"))
 
         def node(self) -> int:
             return 3
@@ -200,7 +211,7 @@ def add_builder(world: World) -> None:
         if strong:
 
             def node_name(self) -> str:
-                return "/head/odd"
+                return self._name
 
             def node_operator(self) -> str:
                 return self._operator
@@ -209,6 +220,11 @@ def add_builder(world: World) -> None:
         def __init__(self, network: Network, logger: Any) -> None:
             self.network, self.errors = network, []
             self.num_errors = 0
+            state.parser_flags = []
+
+        def set_flag(self, flag: Any) -> None:
+            assert isinstance(flag, trt.OnnxParserFlag)
+            state.parser_flags.append(flag.name)
 
         def parse_from_file(self, model: str) -> bool:
             if state.refused_operator:

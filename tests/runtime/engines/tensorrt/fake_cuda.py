@@ -13,7 +13,9 @@ from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_ulonglong, c_void_p
 from typing import Any
 
-OUT_OF_MEMORY, INVALID_VALUE, INVALID_CONTEXT, CAPTURE_UNSUPPORTED = 2, 1, 201, 900
+OUT_OF_MEMORY, INVALID_VALUE, INVALID_CONTEXT, ILLEGAL_ADDRESS, CAPTURE_UNSUPPORTED = 2, 1, 201, 700, 900
+#: As the driver aligns memory.
+ALIGNMENT = 256
 _HANDLE = POINTER(c_void_p)
 PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
@@ -23,11 +25,13 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cuDeviceGetAttribute": (POINTER(c_int), c_int, c_int),
     "cuDevicePrimaryCtxRetain": (_HANDLE, c_int),
     "cuCtxSetCurrent": (c_void_p,),
+    "cuCtxGetCurrent": (_HANDLE,),
     "cuGetErrorName": (c_int, POINTER(c_char_p)),
     "cuMemAlloc_v2": (POINTER(c_uint64), c_size_t),
     "cuMemFree_v2": (c_uint64,),
     "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
+    "cuMemcpyDtoDAsync_v2": (c_uint64, c_uint64, c_size_t, c_void_p),
     "cuStreamCreate": (_HANDLE, c_uint),
     "cuStreamSynchronize": (c_void_p,),
     "cuStreamDestroy_v2": (c_void_p,),
@@ -52,7 +56,9 @@ class FakeCuda:
         self.status, self.version, self.capability, self.name = 0, 12080, (9, 0), "NVIDIA H100 80GB HBM3"
         self.memory_limit = 1 << 30
         self.capturable = True
+        self.broken = False  # every call fails, as after a kernel that wrote outside of its memory
         self.launches = self.retained = 0
+        self.others = 0xBEEF  # the context of another GPU
         self.memory: dict[int, Any] = {}
         self.handles: dict[int, list[Any]] = {}
         self._capturing: dict[int, list[Callable[[], None]]] = {}
@@ -82,6 +88,8 @@ class FakeCuda:
         free = ("cuInit", "cuDriver", "cuDevice", "cuCtx", "cuGetError")
 
         def call(*arguments: Any) -> int:
+            if self.broken and not name.startswith(("cuGetError", "cuDevice", "cuCtx")):
+                return ILLEGAL_ADDRESS
             if not name.startswith(free) and not getattr(self._threads, "context", None):
                 return INVALID_CONTEXT
             try:
@@ -118,19 +126,25 @@ class FakeCuda:
         self.retained += 1
         out[0] = 0xC0DE
 
-    def _cuCtxSetCurrent(self, context: int) -> None:
-        assert context == 0xC0DE
+    def _cuCtxSetCurrent(self, context: int | None) -> None:
+        assert context in (None, 0xC0DE, self.others)
         self._threads.context = context
+
+    def _cuCtxGetCurrent(self, out: Any) -> None:
+        out[0] = getattr(self._threads, "context", None)
 
     def _cuGetErrorName(self, status: int, out: Any) -> None:
         names = {INVALID_VALUE: b"CUDA_ERROR_INVALID_VALUE", INVALID_CONTEXT: b"CUDA_ERROR_INVALID_CONTEXT"}
+        names[ILLEGAL_ADDRESS] = b"CUDA_ERROR_ILLEGAL_ADDRESS"
         out[0] = names.get(status, b"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 
     def _cuMemAlloc(self, out: Any, size: int) -> int:
         if size + sum(map(len, self.memory.values())) > self.memory_limit:
             return OUT_OF_MEMORY
-        block = bytearray(size)
-        address = ctypes.addressof((ctypes.c_char * size).from_buffer(block))
+        room = bytearray(size + ALIGNMENT)
+        start = ctypes.addressof((ctypes.c_char * len(room)).from_buffer(room))
+        skipped = -start % ALIGNMENT
+        block, address = memoryview(room)[skipped : skipped + size], start + skipped
         self.memory[address] = block
         out[0] = address
         return 0
@@ -146,6 +160,10 @@ class FakeCuda:
     def _cuMemcpyDtoHAsync(self, target: int, source: int, size: int, stream: int) -> None:
         view = self.view(source, size)
         self.submit(stream, lambda: ctypes.memmove(target, view, size))
+
+    def _cuMemcpyDtoDAsync(self, target: int, source: int, size: int, stream: int) -> None:
+        to, of = self.view(target, size), self.view(source, size)
+        self.submit(stream, lambda: ctypes.memmove(to, of, size))
 
     def _cuStreamCreate(self, out: Any, flags: int) -> None:
         assert flags == 1

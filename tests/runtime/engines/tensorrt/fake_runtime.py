@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.runtime.engines.tensorrt.fake_cuda import ALIGNMENT
 from tests.runtime.engines.tensorrt.fake_tensorrt import World, session
 
 
@@ -21,9 +22,9 @@ def add_runtime(world: World) -> None:
             self.engine, self.shapes, self.addresses = engine, {}, {}
             self.profile = 0
 
-        def set_optimization_profile_async(self, index: int, stream: int) -> bool:
-            self.profile = index
-            return index < engine_profiles(self.engine)
+        def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+            self.profile = profile_index
+            return profile_index < engine_profiles(self.engine)
 
         def set_input_shape(self, name: str, shape: Any) -> bool:
             low, _, high = self.engine.get_tensor_profile_shape(name, self.profile)
@@ -39,8 +40,11 @@ def add_runtime(world: World) -> None:
             return tuple(self.engine.session.run(None, feeds)[names.index(name)].shape)
 
         def set_tensor_address(self, name: str, memory: int) -> bool:
+            if memory == 0 or memory % ALIGNMENT:
+                complain(self.engine.logger, f"IExecutionContext::setTensorAddress: {name} is not aligned")
+                return False
             self.addresses[name] = memory
-            return memory != 0
+            return True
 
         def execute_async_v3(self, stream_handle: int) -> bool:
             shapes, addresses = dict(self.shapes), dict(self.addresses)  # what a captured graph keeps
@@ -84,8 +88,8 @@ def add_runtime(world: World) -> None:
         def get_tensor_shape(self, name: str) -> tuple[int, ...]:
             return tuple(size if isinstance(size, int) else -1 for size in self.tensors[name][0].shape)
 
-        def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
-            return [tuple(shape) for shape in self.plan["profiles"][index][name]]
+        def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+            return [tuple(shape) for shape in self.plan["profiles"][profile_index][name]]
 
         def create_execution_context(self) -> Any:
             return Context(self)
@@ -109,7 +113,7 @@ def add_runtime(world: World) -> None:
         engine_host_code_allowed = False
 
         def __init__(self, logger: Any) -> None:
-            self.logger = logger
+            self.logger = state.logger = logger
 
         def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
             state.deserialized += 1

@@ -1,35 +1,37 @@
 """TensorRT 8.6, 10 and 11 as far as this project calls them: a module each, with the names that version has.
 
-Which names exist is taken from the Python bindings of release 8.6, 10.13 and 11.1; an attribute that a version lacks
-raises AttributeError, as pybind11's classes do. A plan is JSON; running one runs its ONNX file in ONNX Runtime.
+Enumerations are those of the real Python bindings, and test_bindings.py compares methods and parameters with them; an
+attribute that a version lacks raises AttributeError, as pybind11's classes do. A plan is JSON; running one runs its
+ONNX file in ONNX Runtime.
 """
 
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
 
 VERSIONS = ("8.6.1", "10.3.0", "10.13.3", "11.1.0")
-_FLAGS = (
-    "DEBUG",
-    "GPU_FALLBACK",
-    "REFIT",
-    "DISABLE_TIMING_CACHE",
-    "TF32",
-    "SPARSE_WEIGHTS",
-    "SAFETY_SCOPE",
-    "DIRECT_IO",
-)
-_FLAGS += ("VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME")
-_WEAK_FLAGS = ("FP16", "INT8", "FP8", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS")
+#: What the bindings of each version offer; read_bindings.py makes it from the real ones.
+BINDINGS: dict[str, Any] = json.loads(Path(__file__).with_name("bindings.json").read_text(encoding="utf-8"))
 _DTYPES = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "int32": np.int32, "bool": np.bool_}
+
+#: What TensorRT for RTX 1.7 says to a second load of a library, without a GPU.
+SECOND_LOAD = (
+    "IPluginRegistry::loadLibrary: Error Code 4: API Usage Error (Cannot register the library as plugin creator of "
+    "Rectify exists already. In loadLibraryCommon at /_src/runtime/dispatch/pluginRegistry.cpp:573)",
+    "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (In catchCudaError at "
+    "/_src/common/dispatch/checkMacros.cpp:250 (cudaError 35: CUDA driver version is insufficient for CUDA runtime "
+    "version))",
+)
 
 
 @dataclass
@@ -37,6 +39,8 @@ class State:
     """Settings of a test, and records for it."""
 
     refused_operator: str = ""
+    logger: Any = None
+    parser_flags: list[str] = field(default_factory=list)
     plugin_loads: bool = True
     layer_names: tuple[str, ...] = ()
     build: Callable[[], None] = lambda: None
@@ -92,38 +96,15 @@ def make_tensorrt(version: str, driver: FakeCuda, state: State) -> ModuleType:
     """The module `tensorrt` of that version."""
     trt: Any = ModuleType("tensorrt")
     world = World(trt, version, driver, state)
-    number, strong, eleven = world.number, world.strong, world.eleven
+    strong = world.strong
+    complain = world.complain
     trt.__version__ = version
 
-    def enumeration(name: str, members: tuple[str, ...]) -> Any:
-        made = enum.IntEnum(name, {member: index for index, member in enumerate(members)})
-        setattr(trt, name, made)
-        return made
-
-    flags = (*_FLAGS, *(() if eleven else _WEAK_FLAGS))
-    flags += ("STRIP_PLAN", "REFIT_IDENTICAL", "WEIGHT_STREAMING") if strong else ()
-    flags += ("BF16",) if strong and not eleven else ()
-    enumeration("BuilderFlag", flags)
-    network_flags = (
-        ("STRONGLY_TYPED",) if eleven else ("EXPLICIT_BATCH", "STRONGLY_TYPED" if strong else "EXPLICIT_PRECISION")
-    )
-    enumeration("NetworkDefinitionCreationFlag", network_flags)
-    levels = ("NONE", "AMPERE_PLUS") + (("SAME_COMPUTE_CAPABILITY",) if number >= (10, 13) else ())
-    enumeration("HardwareCompatibilityLevel", levels)
-    enumeration("PreviewFeature", () if eleven else ("PROFILE_SHARING_0806",))
-    if number >= (10, 3):
-        enumeration("PreviewFeature", ("PROFILE_SHARING_0806",) * (not eleven) + ("ALIASED_PLUGIN_IO_10_03",))
-    enumeration("MemoryPoolType", ("WORKSPACE", "TACTIC_DRAM"))
-    enumeration("ProfilingVerbosity", ("LAYER_NAMES_ONLY", "NONE", "DETAILED"))
-    enumeration("TacticSource", ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"))
-    enumeration("LayerInformationFormat", ("ONELINE", "JSON"))
-    enumeration("TensorIOMode", ("NONE", "INPUT", "OUTPUT"))
-    enumeration("DeviceType", ("GPU", "DLA"))
-    enumeration("LayerType", ("CONVOLUTION", "SHAPE"))
-    enumeration("OnnxParserFlag", ("NATIVE_INSTANCENORM",))
+    for name, members in BINDINGS[version]["enumerations"].items():
+        setattr(trt, name, enum.IntEnum(name, members))
     dtypes = {**_DTYPES, **({"int64": np.int64} if strong else {})}
-    kinds = enumeration("DataType", (*dtypes, *(("bfloat16",) if strong else ())))
-    for kind in kinds:
+    trt.DataType = enum.IntEnum("DataType", [*dtypes, *(("bfloat16",) if strong else ())])
+    for kind in trt.DataType:
         setattr(trt, kind.name, kind)
 
     def nptype(kind: Any) -> Any:
@@ -142,10 +123,27 @@ def make_tensorrt(version: str, driver: FakeCuda, state: State) -> ModuleType:
     trt.ILogger = ILogger
 
     class Registry:
-        def load_library(self, plugin_path: str) -> Any:
-            return object() if state.plugin_loads else None
+        loaded: ClassVar[set[bytes]] = set()  # of the process
 
-    trt.init_libnvinfer_plugins = lambda logger, namespace: True
+        def load_library(self, plugin_path: str) -> Any:
+            with open(plugin_path, "rb") as stream:
+                content = stream.read()
+            if content in self.loaded:
+                for text in SECOND_LOAD if state.logger is not None else ():
+                    complain(state.logger, text)
+                return None
+            if not state.plugin_loads:
+                return None
+            self.loaded.add(content)
+            return [content]
+
+        def deregister_library(self, handle: Any) -> None:
+            self.loaded.remove(*handle)
+
+    def init_libnvinfer_plugins(logger: Any, namespace: str) -> bool:
+        return True  # the registry's messages go to the logger of the first builder or runtime
+
+    trt.init_libnvinfer_plugins = init_libnvinfer_plugins
     trt.get_plugin_registry = Registry
 
     from tests.runtime.engines.tensorrt.fake_builder import add_builder

@@ -43,9 +43,20 @@ def test_everything(machine: Machine, tmp_path: Path) -> None:
         f"--timingCacheFile=cache '--dynamicPlugins={library}'",
     ):
         assert word in command
-    assert "--noTF32" not in command
+    assert "--noTF32" not in command and "--enablePluginOverride" not in command
     same = replace(options, hardware_compatibility="same-compute-capability")
     assert "--hardwareCompatibilityLevel=sameComputeCapability" in build_command("m", "p", same, "fp32", machine.api())
+
+
+def test_plugins_from_10_15_on(machine: Machine, tmp_path: Path) -> None:
+    library = tmp_path / "plugin.so"
+    library.touch()
+    machine.install("11.1.0")
+    words = [
+        build_command("m", "p", BuildOptions((STATIC,), plugins=plugins), "fp32", machine.api())
+        for plugins in ((), (library,))
+    ]
+    assert ["--enablePluginOverride" in command for command in words] == [False, True]
 
 
 def test_several_profiles(machine: Machine) -> None:

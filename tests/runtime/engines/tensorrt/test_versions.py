@@ -95,3 +95,21 @@ def test_what_each_version_can_do(
     assert (api.plugin_first, api.progress, api.bfloat16) == (plugin_first, progress, bfloat16)
     assert tuple(api.hardware(level) is not None for level in ("ampere+", "same-compute-capability")) == levels
     assert (api.builder_flag("FP16") is not None) == (not version.startswith("11"))
+
+
+def test_tensorrt_for_rtx_has_the_interface_of_11(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = machine.install("11.1.0")
+    module.__version__ = "1.7.1.116"
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
+    api = versions.installed_rtx()
+    assert (api.text, api.version, api.rtx) == ("for RTX 1.7.1", (1, 7, 1), True)
+    assert api.strongly_typed and api.local_functions and api.plugin_first
+    module.__version__ = "1.4.0"
+    with pytest.raises(MissingDependency, match=r"TensorRT for RTX 1\.4\.0 is too old: 1\.5 or newer is supported"):
+        versions.installed_rtx()
+
+
+def test_a_missing_tensorrt_for_rtx_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(MissingDependency, match=r"TensorRT for RTX cannot be imported here .*rectexport\[trt-check\]"):
+        versions.installed_rtx()

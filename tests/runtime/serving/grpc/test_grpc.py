@@ -122,12 +122,6 @@ def test_request_errors(client: Any, expected: tuple[Any, Any], output: str) -> 
         ("digits", x, {}, "UNAUTHENTICATED"),
         ("digits", x[0], {"headers": HEADERS}, "INVALID_ARGUMENT"),
         ("digits", x, {"headers": HEADERS, "outputs": [grpcclient.InferRequestedOutput("z")]}, "INVALID_ARGUMENT"),
-        (
-            "digits",
-            x,
-            {"headers": HEADERS, "outputs": [grpcclient.InferRequestedOutput(output, class_count=2)]},
-            "INVALID_ARGUMENT",
-        ),
         ("digits", np.zeros((5000, *x.shape[1:]), np.float32), {"headers": HEADERS}, "RESOURCE_EXHAUSTED"),
     ]
     for model, array, options, expected_code in cases:
@@ -137,3 +131,35 @@ def test_request_errors(client: Any, expected: tuple[Any, Any], output: str) -> 
     with pytest.raises(error, match="--repository-api"):
         client.unload_model("digits", headers=HEADERS)
     assert client.infer("digits", [infer_input(x)], headers=HEADERS).as_numpy(output).shape[0] == len(x)
+
+
+def test_the_health_protocol_needs_no_token(served: Running) -> None:
+    grpc = pytest.importorskip("grpc")
+    with grpc.insecure_channel(served.grpc) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"", timeout=20) == check(b"\x0a\x03any", timeout=20) == b"\x08\x01"
+        assert next(channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=20)) == b"\x08\x01"
+
+
+def test_unknown_models_are_not_ready_and_have_no_statistics(client: Any) -> None:
+    assert client.is_model_ready("none", headers=HEADERS) is False
+    with pytest.raises(Exception, match="no model") as refused:
+        client.get_inference_statistics("none", headers=HEADERS)
+    assert code(refused) == "INVALID_ARGUMENT"
+
+
+def test_classification(client: Any, expected: tuple[Any, Any], output: str) -> None:
+    x, y = expected
+    wanted = grpcclient.InferRequestedOutput(output, class_count=1)
+    texts = client.infer("digits", [infer_input(x)], headers=HEADERS, outputs=[wanted]).as_numpy(output)
+    assert [int(text.decode().split(":")[1]) for text in texts.ravel()] == [y.argmax()]
+
+
+def test_a_token_that_is_given_twice_is_refused(served: Running) -> None:
+    grpc = pytest.importorskip("grpc")
+    from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+    with grpc.insecure_channel(served.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.RpcError, match="given twice"):
+            stub.ServerMetadata(service_pb2.ServerMetadataRequest(), metadata=tuple(HEADERS.items()) * 2)

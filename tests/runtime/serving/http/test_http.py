@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +105,11 @@ def test_curl(served: Running, expected: tuple[Any, Any]) -> None:
         ("/v2/models/digits/versions/9/infer", "POST", 404, "version '9'"),
         ("/v2/models/digits/infer", "GET", 405, "expected POST"),
         ("/v2/models/none", "GET", 404, "no model"),
-        ("/v2/models/none/stats", "GET", 404, "no model"),
+        ("/v2/models/none/stats", "GET", 400, "no model"),
+        ("/v2/models/none/ready", "GET", 400, "no model"),
+        ("/v2/nothing", "POST", 404, "no such path"),
+        ("/v2/repository/models/digits", "POST", 404, "no such path"),
+        ("/v2/models/digits", "POST", 405, "expected GET"),
         ("/v2/nothing", "GET", 404, "no such path"),
         ("/v2/models/digits/versions", "GET", 404, "no such path"),
         ("/v2/health/well", "GET", 404, "no such path"),
@@ -202,3 +207,44 @@ def test_no_content_in_logs(guarded: Running) -> None:
 def test_the_repository_api_is_off_unless_asked_for(guarded: Running) -> None:
     answer = ask(guarded.http, "/v2/repository/models/x/unload", b"", Authorization=f"Bearer {TOKEN}")
     assert answer.status == 404 and "--repository-api" in answer.error
+
+
+def test_a_wrong_method_is_told_the_right_ones(served: Running) -> None:
+    assert ask(served.http, "/v2/models/digits/infer").headers["allow"] == "POST"
+    assert ask(served.http, "/v2/models/digits", method="DELETE").headers["allow"] == "GET, HEAD"
+    assert "allow" not in ask(served.http, "/v2/systemsharedmemory/region/a/register", b"{}").headers
+
+
+@pytest.mark.parametrize("header", ["Authorization: Bearer x", "Content-Encoding: gzip", "Host: other"])
+def test_a_header_that_is_there_twice_is_refused(served: Running, header: str) -> None:
+    host, port = served.http.split(":")
+    with socket.create_connection((host, int(port)), 20) as link:
+        lines = ["GET /v2 HTTP/1.1", "Host: here", header, *([] if "Host" in header else [header]), "\r\n"]
+        link.sendall("\r\n".join(lines).encode())
+        answer = link.recv(1000).decode()
+    assert answer.startswith("HTTP/1.1 400") and "is given twice" in answer
+
+
+def test_answers_are_compressed_and_classified_on_request(
+    served: Running, expected: tuple[Any, Any], output: str
+) -> None:
+    client_library = pytest.importorskip("tritonclient.http")
+    x, y = expected
+    given = client_library.InferInput("x", x.shape, "FP32")
+    given.set_data_from_numpy(x)
+    with client_library.InferenceServerClient(served.http) as client:
+        for binary in (True, False):
+            for encoding in ("gzip", "deflate"):
+                wanted = client_library.InferRequestedOutput(output, binary_data=binary)
+                result = client.infer("digits", [given], outputs=[wanted], response_compression_algorithm=encoding)
+                np.testing.assert_allclose(result.as_numpy(output), y, rtol=1e-5, atol=1e-6)
+            wanted = client_library.InferRequestedOutput(output, binary_data=binary, class_count=2)
+            texts = client.infer("digits", [given], outputs=[wanted]).as_numpy(output)
+            texts = [text.decode() if isinstance(text, bytes) else text for text in texts.ravel()]
+            best = np.argsort(-y.ravel())[:2]  # this package has a fixed batch: all its values are one row
+            assert [int(text.split(":")[1]) for text in texts] == best.tolist()
+
+
+def test_the_index_can_be_limited_to_what_is_ready(served: Running) -> None:
+    listed = json.loads(ask(served.http, "/v2/repository/index", b'{"ready": true}').body)
+    assert {entry["state"] for entry in listed} == {"READY"} and "reason" not in listed[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.base.files import sha256
+from rectexport.runtime.errors import BadInput, Option
 from rectexport.runtime.serving.workers import process as process_worker
 from rectexport.runtime.serving.workers.hosted import ModelSpec
 from rectexport.runtime.serving.workers.process import ProcessWorker
 from rectexport.runtime.serving.workers.protocol import BatchResult, Feeds, ModelFailed, Ran, Worker, WorkerDied
 from rectexport.runtime.serving.workers.thread import ThreadWorker
 from tests.runtime.serving.conftest import run
+from tests.runtime.tiny import disprove, dynamic_package
 
 
 def ended(worker: Worker, feeds: Feeds) -> asyncio.Future[BatchResult]:
@@ -68,6 +71,30 @@ def test_a_package_that_cannot_be_opened(package: Path, kind: Any) -> None:
         worker = kind(ModelSpec(str(package), threads=1))
         with pytest.raises(BadInput, match="sha256"):
             await worker.start()
+        worker.kill()
+
+    run(test)
+
+
+@pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
+def test_an_engine_that_disagrees_is_served_only_if_that_is_allowed(tmp_path: Path, kind: Any) -> None:
+    package = dynamic_package(tmp_path / "tiny").path
+    with np.load(package / "goldens.npz") as stored:
+        arrays: dict[str, Any] = {**stored, "output.y": stored["output.y"] + 1}
+    np.savez(package / "goldens.npz", **arrays)
+    document = json.loads((package / "manifest.json").read_text())
+    document["files"]["goldens.npz"] = sha256(package / "goldens.npz")
+    (package / "manifest.json").write_text(json.dumps(document))
+    disprove(package)
+
+    async def test() -> None:
+        refused = kind(ModelSpec(str(package), "onnxruntime", threads=1))
+        with pytest.raises(BadInput, match="output y is off") as raised:
+            await refused.start()
+        assert Option("allow_unproven", True) in raised.value.args
+        refused.kill()
+        worker = kind(ModelSpec(str(package), "onnxruntime", threads=1, allow_unproven=True))
+        assert "output y: relative L2" in (await worker.start())["remark"]
         worker.kill()
 
     run(test)

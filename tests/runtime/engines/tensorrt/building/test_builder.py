@@ -96,7 +96,8 @@ def test_an_operator_that_is_not_supported(every_version: Machine, build: Callab
     assert isinstance(error, BadInput)
     named = every_version.api().strongly_typed  # older parsers give a number only
     assert f"model.onnx, node {'/head/odd (Odd)' if named else 'number 3'}: TensorRT" in str(error)
-    assert "Assertion failed: creator && no plugin for Odd. Export with another opset or rectify form" in str(error)
+    said = 'creator && "Plugin not found, are the plugin name, version, and namespace correct?" (plugin Odd)'
+    assert f"does not support it: {said}. Export with another opset or rectify form" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,34 @@ def test_a_plugin_that_does_not_load(machine: Machine, build: Callable[..., Any]
     library.touch()
     machine.trt.plugin_loads = False
     assert "mine.so: TensorRT 10.13.3 cannot load this plugin library" in str(failure(build, plugins=(library,)))
+
+
+def test_plugins_take_precedence_over_functions(
+    every_version: Machine, build: Callable[..., Any], tmp_path: Path
+) -> None:
+    library = tmp_path / "mine.so"
+    library.touch()
+    build()
+    assert every_version.trt.parser_flags == []
+    build(plugins=(library,))
+    needed = every_version.api().version >= (10, 15)  # before, a plugin takes precedence anyway
+    assert every_version.trt.parser_flags == ["ENABLE_PLUGIN_OVERRIDE"] * needed
+
+
+@pytest.mark.parametrize("options", [{"version_compatible": True}, {"hardware_compatibility": "ampere+"}])
+def test_compatible_plans_normalize_instances_without_a_plugin(
+    every_version: Machine, build: Callable[..., Any], options: dict[str, Any]
+) -> None:
+    build(**options)
+    assert every_version.trt.parser_flags == ["NATIVE_INSTANCENORM"]
+
+
+def test_functions_are_refused_where_the_parser_knows_none(every_version: Machine, build: Callable[..., Any]) -> None:
+    if every_version.api().version >= (9,):
+        build({"functions": True})
+        return
+    with pytest.raises(BadInput, match=r"exported with rectify plugin, which TensorRT 8\.6\.1 cannot read: .*rectify="):
+        build({"functions": True})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from rectexport.runtime.base.files import sha256
 from rectexport.runtime.base.runner import BackendOptions
 from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt.building import acceptance
 from rectexport.runtime.engines.tensorrt.building.building import default_options, ensure_plan
 from rectexport.runtime.engines.tensorrt.options import BuildOptions
 from rectexport.runtime.engines.tensorrt.profiles import make_profiles
@@ -80,6 +81,57 @@ def test_an_engine_with_wrong_outputs_is_not_stored(machine: Machine, flexible: 
     assert not list(flexible.glob("*.plan")) and not machine.gpu.memory
     elsewhere = BuildOptions(make_profiles(package.manifest.inputs, ["x:1x1x4x4"]))
     assert ensure_plan(flexible, elsewhere, machine.api()).plan.entry["parity"] is None
+
+
+def add_goldens(folder: Path, **cases: Any) -> None:
+    np.savez(folder / "goldens.npz", **cases)
+    edit_manifest(folder, lambda document: document["files"].update({"goldens.npz": sha256(folder / "goldens.npz")}))
+
+
+def test_every_profile_and_batch_is_compared(
+    machine: Machine, flexible: Path, expected: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the smallest, usual and largest batch, and every golden that a profile contains."""
+    small, large = image(1, 1, 4, 4), image(3, 1, 9, 9)
+    cases = {"input.x": small, "output.y": expected(small), "odd|input.x": large, "odd|output.y": expected(large)}
+    add_goldens(flexible, **cases)
+    bound: list[Any] = []
+    bind = acceptance.Lane.bind
+    monkeypatch.setattr(
+        acceptance.Lane,
+        "bind",
+        lambda lane, profile, shapes: (bound.append((profile, shapes["x"])), bind(lane, profile, shapes)),
+    )
+    inputs = Package.open(flexible).manifest.inputs
+    profiles = make_profiles(inputs, ["x:1x1x4x4..2x1x4x4..8x1x4x4", "x:1x1x4x4..4x1x9x9..8x1x16x16", "x:1x1x5x5"])
+    assert ensure_plan(flexible, BuildOptions(profiles), machine.api()).plan.entry["parity"]["relative_l2"] < 1e-5
+    assert bound == [
+        (0, (1, 1, 4, 4)), (0, (2, 1, 4, 4)), (0, (8, 1, 4, 4)),
+        (1, (1, 1, 4, 4)), (1, (4, 1, 4, 4)), (1, (8, 1, 4, 4)),
+        (1, (3, 1, 9, 9)), (1, (1, 1, 9, 9)), (1, (4, 1, 9, 9)), (1, (8, 1, 9, 9)),
+    ]  # fmt: skip
+
+
+def test_an_engine_that_is_wrong_at_another_batch_is_not_stored(
+    machine: Machine, flexible: Path, expected: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is right at the example's batch, and gives the last row another row's answer at larger ones."""
+    x = image(2, 1, 8, 8)
+    add_goldens(flexible, **{"input.x": x, "output.y": expected(x)})
+    run = acceptance.Lane.run
+
+    def wrong(lane: Any, feeds: Any) -> Any:
+        results = run(lane, feeds)
+        if len(feeds["x"]) > 2:
+            results["y"][-1] = results["y"][-2]
+        return results
+
+    monkeypatch.setattr(acceptance.Lane, "run", wrong)
+    with pytest.raises(ParityError, match=r"example 'example' in rows 0, 4, 7 of a batch of 8; no plan was stored"):
+        ensure_plan(flexible, default_options(Package.open(flexible)), machine.api())
+    assert not list(flexible.glob("*.plan"))
+    alone = BuildOptions(make_profiles(Package.open(flexible).manifest.inputs, ["x:2x1x8x8"]))
+    assert ensure_plan(flexible, alone, machine.api()).plan.entry["parity"] is not None
 
 
 def test_description_inputs_and_outputs(opened: Callable[..., TensorRTRunner]) -> None:
@@ -199,7 +251,7 @@ def test_arrays_on_the_gpu_are_not_copied(
 
     def on_device(name: str, shape: tuple[int, ...], dtype: str) -> Any:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        made[name] = SimpleNamespace(pointer=driver.allocate(size), shape=shape, dtype=dtype, size=size)
+        made[name] = SimpleNamespace(pointer=driver_memory(driver, size), shape=shape, dtype=dtype, size=size)
         return made[name]
 
     array = on_device("x", x.shape, "float32")
@@ -211,6 +263,65 @@ def test_arrays_on_the_gpu_are_not_copied(
         np.testing.assert_allclose(found.run({"x": x})["y"], expected(x), rtol=1e-5, atol=1e-5)
     with pytest.raises(BadInput, match=r"input x: the engine takes float32 on the GPU, got float16"):
         found.run_on_device({"x": SimpleNamespace(pointer=1, shape=(2, 1, 8, 8), dtype="float16")}, on_device)
+    found.close()
+
+
+@pytest.mark.parametrize("moved", ["x", "y", "x and y"])
+def test_arrays_at_unaligned_addresses_are_copied(
+    machine: Machine, opened: Callable[..., TensorRTRunner], expected: Callable[[Any], Any], moved: str
+) -> None:
+    """As those of x[1:] are: TensorRT takes multiples of 256 only."""
+    found, driver, x = opened(), cuda.driver(), image(1, 1, 5, 5)
+    size = {"x": x.nbytes, "y": 2 * x.nbytes}
+    whole = {name: driver_memory(driver, 8 + size[name]) for name in size}
+    places = {name: address + 4 * (name in moved) for name, address in whole.items()}
+    machine.gpu.view(places["x"], size["x"])[:] = x.tobytes()
+
+    def target(name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        return SimpleNamespace(pointer=places[name], shape=shape, dtype=dtype)
+
+    for _ in range(2):
+        machine.gpu.view(whole["y"], size["y"] + 8)[:] = bytes(size["y"] + 8)
+        source = SimpleNamespace(pointer=places["x"], shape=x.shape, dtype="float32")
+        found.run_on_device({"x": source}, target)
+        got = np.frombuffer(machine.gpu.view(places["y"], size["y"]), np.float32).reshape(1, 2, 5, 5)
+        np.testing.assert_allclose(got, expected(x), rtol=1e-5, atol=1e-5)
+        assert bytes(machine.gpu.view(places["y"] + size["y"], 4)) == bytes(4)
+        np.testing.assert_allclose(found.run({"x": x})["y"], expected(x), rtol=1e-5, atol=1e-5)
+    found.close()
+
+
+def driver_memory(driver: cuda.Driver, size: int) -> int:
+    with driver.active():
+        return driver.allocate(size)
+
+
+def test_the_context_of_the_caller_is_kept(machine: Machine, opened: Callable[..., TensorRTRunner]) -> None:
+    """A caller that works on another GPU finds that GPU current after each call."""
+    machine.gpu.cuCtxSetCurrent(machine.gpu.others)
+    found = opened()
+    assert machine.gpu._threads.context == machine.gpu.others
+    found.run({"x": image(2, 1, 8, 8)})
+    assert machine.gpu._threads.context == machine.gpu.others
+    found.close()
+    assert machine.gpu._threads.context == machine.gpu.others
+
+
+def test_the_first_error_is_told(machine: Machine, opened: Callable[..., TensorRTRunner]) -> None:
+    """After some errors the driver refuses everything; freeing memory then must not replace the error."""
+    found, x = opened(), image(2, 1, 8, 8)
+    for _ in range(2):
+        found.run({"x": x})
+
+    def fail() -> None:
+        with found.lane({"x": x.shape}):
+            machine.gpu.broken = True
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with pytest.raises(DeviceError, match=r"cuStreamCreate failed: CUDA_ERROR_ILLEGAL_ADDRESS \(700\)"):
+        found.run({"x": x})
     found.close()
 
 

@@ -1,0 +1,1 @@
+"""Networks that weights alone are loaded into: the user's own code, or the zoo's."""

@@ -1,0 +1,171 @@
+"""Quantizes one lowered model for one engine: places pairs, calibrates, chooses float layers, writes Q/DQ nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+from onnx import ModelProto
+
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import Int8
+from rectexport.exporter.graph.surgeon import open_graph
+from rectexport.exporter.quantize.calibration import Items, Observed, observe
+from rectexport.exporter.quantize.insert import insert
+from rectexport.exporter.quantize.layers import Layer, find_layers
+from rectexport.exporter.quantize.measuring import ITEMS, Outputs, model_outputs, snr_db
+from rectexport.exporter.quantize.parameters import EIGHT_BIT, SEVEN_BIT, Parameters, Values
+from rectexport.exporter.quantize.placement import ONNXRUNTIME, Placement, place
+from rectexport.exporter.quantize.ranges import best_parameters
+from rectexport.exporter.quantize.sensitivity import LayerCost, choose_float
+from rectexport.runtime.base.processor import Processor, processor
+from rectexport.runtime.errors import BadInput, Option
+
+#: Instruction sets with which products of 8 bits are added in 32; without them AVX2 saturates at 16.
+_WIDE = {"avx512_vnni", "avx_vnni", "amx_int8"}
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A model in int8 for one engine.
+
+    layers      names of the layers in int8
+    kept        layers and nodes in float, with the reason for each
+    bits        of the weights, and why
+    """
+
+    target: str
+    model: ModelProto
+    placement: Placement
+    parameters: Mapping[str, Parameters]
+    layers: Sequence[str]
+    kept: Mapping[str, str]
+    bits: int
+    why_bits: str
+
+
+@dataclass
+class Quantizer:
+    """One float model with its calibration data. rows: the most and the least rows of a run."""
+
+    model: ModelProto
+    calibration: Items
+    rows: tuple[int, int]
+    options: Int8
+    log: Log
+    _known: dict[str, Observed] = field(default_factory=dict)
+
+    def run(self, target: str) -> Quantized:
+        """Quantize for an engine. Raises BadInput where no layer can be quantized, or min_snr is not reached."""
+        graph = open_graph(self.model)
+        layers, refused = find_layers(graph)
+        kept = dict(refused)
+        for layer in layers:
+            if any(fnmatchcase(name, pattern) for pattern in self.options.keep_float for name in _names(layer)):
+                kept[layer.name] = "asked for"
+        self._check_patterns(layers)
+        chosen = [layer for layer in layers if layer.name not in kept]
+        if not chosen:
+            reasons = "; ".join(f"{name} because {reason}" for name, reason in list(kept.items())[:3])
+            raise BadInput(f"int8: the model has no layer to quantize{f': {reasons}' if reasons else ''}")
+        bits, why = self._bits(target)
+        placement = place(graph, chosen, target)
+        parameters = self._parameters(placement)
+        if self.options.min_snr is not None:
+            more = self._float_layers(target, chosen, placement, parameters, bits)
+            kept.update(more)
+            chosen = [layer for layer in chosen if layer.name not in more]
+            placement = place(graph, chosen, target)
+            parameters = self._parameters(placement)
+        names = [layer.name for layer in chosen]
+        largest = EIGHT_BIT if bits == 8 else SEVEN_BIT
+        model = insert(self.model, placement, parameters, names, largest, self._means())
+        used = {name: parameters[name] for name in placement.tensors}
+        return Quantized(target, model, placement, used, names, kept, bits, why)
+
+    def _check_patterns(self, layers: Sequence[Layer]) -> None:
+        for pattern in self.options.keep_float:
+            if not any(fnmatchcase(name, pattern) for layer in layers for name in _names(layer)):
+                some = ", ".join(layer.name for layer in layers[:8])
+                raise BadInput(Option("keep_float", pattern), f": matches no layer; there are {some}")
+
+    def _bits(self, target: str, here: Processor | None = None) -> tuple[int, str]:
+        machine = here or processor()
+        if self.options.portable:
+            return 7, "portable weights were asked for"
+        if target == ONNXRUNTIME and machine.architecture == "x86_64" and not _WIDE.intersection(machine.features):
+            return 7, "this processor has no VNNI, so products of 8 bits would saturate"
+        return 8, "the instruction set adds products of 8 bits exactly"
+
+    def _parameters(self, placement: Placement) -> dict[str, Parameters]:
+        """Of every tensor of the placement; distributions are kept for the next placement."""
+        wanted = {placement.scale_of(name) for name in placement.tensors}
+        missing = [name for name in sorted(wanted.union(placement.tensors)) if name not in self._known]
+        if missing:
+            found = observe(self.model, self.calibration, missing, self.rows, self.log.advance)
+            self._known.update(dict.fromkeys(missing, found))
+        values = {}
+        for name in wanted:
+            distribution = self._known[name].distributions[name]
+            values[name] = best_parameters(distribution, self.options.method, placement.dtype)
+        return {name: values[placement.scale_of(name)] for name in placement.tensors}
+
+    def _means(self) -> dict[str, Values]:
+        """Means of the channels of every tensor that was observed."""
+        found = {name: observed.distributions[name].mean for name, observed in self._known.items()}
+        return {name: mean for name, mean in found.items() if mean is not None}
+
+    @cached_property
+    def _few(self) -> Items:
+        return Items(self.calibration.rows(0, ITEMS), None)
+
+    @cached_property
+    def _expected(self) -> Outputs:
+        return model_outputs(self.model, self._few, self.rows)
+
+    def _float_layers(
+        self,
+        target: str,
+        layers: Sequence[Layer],
+        placement: Placement,
+        parameters: Mapping[str, Parameters],
+        bits: int,
+    ) -> dict[str, str]:
+        """Rank the layers by a run for each, and choose those that stay in float."""
+        largest = EIGHT_BIT if bits == 8 else SEVEN_BIT
+        graph = open_graph(self.model)
+
+        def reached(names: Sequence[str]) -> float:
+            chosen = [layer for layer in find_layers(graph)[0] if layer.name in names]
+            if not chosen:
+                return float("inf")
+            own = place(graph, chosen, target)
+            given = {**self._parameters(own), **{key: parameters[key] for key in own.tensors if key in parameters}}
+            model = insert(self.model, own, given, names, largest, self._means())
+            return snr_db(self._expected, model_outputs(model, self._few, self.rows))
+
+        macs = self._macs(layers)
+        total = max(sum(macs.values()), 1)
+        costs = {}
+        for index, layer in enumerate(layers):
+            self.log.advance(index, len(layers), f"quantizing {layer.name} alone")
+            noise = 10 ** (-reached([layer.name]) / 10)
+            costs[layer.name] = LayerCost(noise, macs[layer.name] / total)
+        names = [layer.name for layer in layers]
+        found = choose_float(costs, self.options, lambda kept: reached([name for name in names if name not in kept]))
+        self.log.say(f"{len(found)} of {len(names)} layers stay in float for {self.options.min_snr:g} dB")
+        return found
+
+    def _macs(self, layers: Sequence[Layer]) -> dict[str, int]:
+        """Multiplications of each layer for one row."""
+        outs = sorted({layer.node.outputs[0].name for layer in layers})
+        first = Items(self.calibration.rows(0, self.rows[1]), None)
+        shapes = observe(self.model, first, outs, self.rows, lambda *_: None).shapes
+        return {layer.name: layer.macs(shapes[layer.node.outputs[0].name]) for layer in layers}
+
+
+def _names(layer: Layer) -> list[str]:
+    """The names that a pattern may match: the layer's, its tensor's, its weight's."""
+    return [layer.name, layer.out.name, layer.node.outputs[0].name, layer.node.inputs[1].name]

@@ -1,0 +1,104 @@
+"""The range of a tensor's values that is worth quantizing, from their distribution.
+
+minmax    from the smallest to the largest value
+mse       the range whose quantization has the smallest mean squared error; values outside are clipped
+entropy   the range that loses the least information (Kullback-Leibler divergence), as TensorRT's calibrator
+
+Not a percentile: rectification scales up the border of a plane, so its largest values lie there, and a percentile
+would clip the border alone. Source of entropy: Migacz, 8-bit inference with TensorRT, GTC 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rectexport.exporter.quantize.parameters import Parameters, Values, parameters_of
+
+BINS = 4096
+#: Fractions of the whole range that are tried.
+_FRACTIONS = np.linspace(0.3, 1.0, 71)
+#: Levels that a distribution is reduced to, and the steps in bins between candidates.
+_LEVELS, _STEP = 128, 32
+
+
+@dataclass
+class Distribution:
+    """Values of one tensor over the calibration data.
+
+    low, high   the smallest and the largest value
+    mean        of each channel, axis 1; None before the first values and for values without channels
+    counts      how many values other than 0 lie in each of BINS equal parts of low..high; 0 itself is always exact
+    """
+
+    low: float = float("inf")
+    high: float = float("-inf")
+    mean: Values | None = None
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    _rows: int = 0
+
+    def widen(self, values: Values) -> None:
+        """Take the ends of these values into the range."""
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        if values.ndim in (2, 4):
+            rows, own = len(values), values.mean(axis=(0, 2, 3) if values.ndim == 4 else 0)
+            before = 0.0 if self.mean is None else self.mean * self._rows
+            self._rows += rows
+            self.mean = (before + own * rows) / self._rows
+
+    def count(self, values: Values) -> None:
+        """Count these values; the range must be known."""
+        if self.high > self.low:
+            found, _ = np.histogram(values[values != 0], BINS, (self.low, self.high))
+            self.counts += found
+
+    @property
+    def centers(self) -> Values:
+        """The middle of each bin."""
+        edges = np.linspace(self.low, self.high, BINS + 1)
+        return (edges[1:] + edges[:-1]) / 2
+
+
+def best_parameters(found: Distribution, method: str, dtype: str) -> Parameters:
+    """The parameters for a tensor by one of the methods: "mse", "minmax", "entropy"."""
+    if method == "minmax" or not found.high > found.low or not found.counts.any():
+        return parameters_of(found.low, found.high, dtype)
+    if method == "entropy":
+        limit = _entropy_limit(found)
+        return parameters_of(max(found.low, -limit), min(found.high, limit), dtype)
+    candidates = [parameters_of(fraction * found.low, fraction * found.high, dtype) for fraction in _FRACTIONS]
+    centers, counts = found.centers, found.counts
+    errors = [float(counts @ np.square(entry.rounded(centers) - centers)) for entry in candidates]
+    return candidates[int(np.argmin(errors))]
+
+
+def _entropy_limit(found: Distribution) -> float:
+    """The magnitude at which clipping loses least."""
+    largest = max(abs(found.low), abs(found.high))
+    counts, edges = np.histogram(np.abs(found.centers), BINS, (0.0, largest), weights=found.counts.astype(np.float64))
+    best, limit = np.inf, largest
+    for width in range(_LEVELS, BINS + 1, _STEP):
+        divergence = _divergence(counts, width)
+        if divergence < best:
+            best, limit = divergence, float(edges[width])
+    return limit
+
+
+def _divergence(counts: Values, width: int) -> float:
+    """KL divergence of the distribution clipped to `width` bins from the same in _LEVELS levels."""
+    wanted = counts[:width].copy()
+    wanted[-1] += counts[width:].sum()
+    starts = np.arange(_LEVELS) * width // _LEVELS
+    level = np.searchsorted(starts, np.arange(width), side="right") - 1
+    present = counts[:width] > 0
+    totals = np.add.reduceat(counts[:width], starts)
+    members = np.maximum(np.add.reduceat(present.astype(np.float64), starts), 1)
+    given = np.where(present, (totals / members)[level], 0.0)
+    if not wanted.sum() or not given.sum():
+        return float("inf")
+    first, second = wanted / wanted.sum(), given / given.sum()
+    both = (first > 0) & (second > 0)
+    lost = first[(first > 0) & (second == 0)].sum()
+    return float((first[both] * np.log(first[both] / second[both])).sum() + lost * np.log(1e4))

@@ -1,0 +1,75 @@
+"""What packages of random graphs and modules promise holds. `make differential` tries thousands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from onnx import helper
+
+pytest.importorskip("openvino")
+
+from rectexport.runtime.package.proofs import AGREES
+from tests.differential.case import build
+from tests.differential.drawn import trial
+from tests.differential.drawn.graphs import Drawn, draw
+from tests.differential.drawn.modules import draw_module
+from tests.differential.drawn.trial import Outcome, seeded, try_graph
+from tests.differential.operators import normal
+
+GRAPHS, OPTIMIZED, MODULES = range(48), range(48, 72), range(100, 103)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "seeds"), [("graphs", GRAPHS), ("optimized", OPTIMIZED), ("modules", MODULES)])
+def test_every_promise_holds(kind: str, seeds: range) -> None:
+    outcomes = [seeded(seed)[kind]() for seed in seeds]
+    assert not [f"{outcome.name}: {line}" for outcome in outcomes for line in outcome.faults]
+    agreeing = [engine for outcome in outcomes for engine in outcome.agreeing]
+    assert agreeing.count("onnxruntime") > len(seeds) / 2
+    assert sum(outcome.judged for outcome in outcomes) > 5 * len(agreeing)
+
+
+def pooled() -> Drawn:
+    """OpenVINO divides the last windows by more elements than there are."""
+    pool = helper.make_node(
+        "AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1,
+        count_include_pad=1,
+    )  # fmt: skip
+    feeds = {"x": normal(1, 2, 8, 8) + 1}
+    return Drawn(0, build([pool], feeds, {}, ["y"], 18), feeds, ())
+
+
+def test_a_difference_is_admitted_or_avoided() -> None:
+    assert try_graph(pooled(), "portable").others.keys() == {"openvino"}
+    assert try_graph(pooled(), "openvino").agreeing == ["onnxruntime", "openvino"]
+
+
+def test_a_false_promise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = trial.read_proofs
+    monkeypatch.setattr(trial, "read_proofs", lambda data: [replace(proof, verdict=AGREES) for proof in read(data)])
+    outcome = try_graph(pooled(), "portable")
+    assert outcome.faults and all(line.startswith("openvino, output 0, inputs ") for line in outcome.faults)
+
+
+def test_integers_that_follow_from_floats_are_compared() -> None:
+    """OpenVINO cuts off at 81 quantization steps, and not at 3; no example reaches that."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("Clip", ["d", "low", "high"], ["c"]),
+        helper.make_node("Mul", ["c", "forty"], ["m"]),
+        helper.make_node("Cast", ["m"], ["y"], to=6),
+    ]
+    numbers = {"scale": 0.037, "low": -3.0, "high": 3.0, "forty": 40.0}
+    stored = {**{name: np.float32(value) for name, value in numbers.items()}, "zero": np.uint8(128)}
+    feeds = {"x": np.clip(normal(1, 2, 4, 4), -2, 2)}
+    outcome: Outcome = try_graph(Drawn(0, build(nodes, feeds, stored, ["y"], 18), feeds, ()), "portable")
+    assert "case large" in outcome.others["openvino"]
+
+
+def test_a_seed_is_one_graph_and_one_module() -> None:
+    assert draw(3).model == draw(3).model
+    assert draw(3).model != draw(4).model
+    assert str(draw_module(3).module) == str(draw_module(3).module)

@@ -1,0 +1,161 @@
+"""An export in int8: the package, what it records, and what is not shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import rectexport
+from rectexport.exporter import int8 as int8_stage
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import ExportOptions, Int8, LoadOptions, ShapeOptions
+from rectexport.exporter.frontend.load import load_source
+from rectexport.exporter.pipeline import Exported, run_export
+from rectexport.runtime.errors import BadInput, ParityError, UsageError
+from rectexport.runtime.package.schema import manifest_faults
+from tests.export.quantize.nets import items, rectified_net
+
+DATA = {"x": items(96).feeds["x"]}
+#: One channel is the same everywhere; every fourth item holds a NaN.
+CONSTANT, BROKEN = DATA["x"].copy(), DATA["x"].copy()
+CONSTANT[:, 1] = 0.5
+BROKEN[::4, 0, 0, 0] = np.nan
+SHAPES = ShapeOptions(min=["x:1x3x8x8"], opt=["x:8x3x8x8"], max=["x:16x3x8x8"])
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("net") / "net.onnx"
+    onnx.save(rectified_net(), path)
+    return path
+
+
+def export(
+    file: Path, out: Path, target: str = "onnxruntime", shapes: ShapeOptions = SHAPES, **options: Any
+) -> Exported:
+    asked = ExportOptions(target=target, int8=Int8(**{"calibrate": DATA, **options}))
+    return run_export(load_source(file, LoadOptions()), shapes, out, asked, Log())
+
+
+@pytest.fixture(scope="module")
+def exported(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    labelled = {**DATA, "labels": np.zeros(96, np.int64)}
+    return export(file, tmp_path_factory.mktemp("out") / "net", "onnxruntime,openvino,tensorrt", calibrate=labelled)
+
+
+def test_each_target_has_a_model_where_its_engine_wants_the_pairs(exported: Exported) -> None:
+    package = exported.package
+    assert {package.model_name(name) for name in ("onnxruntime", "openvino", "tensorrt")} == {
+        "model.onnx",
+        "model.openvino.onnx",
+        "model.tensorrt.onnx",
+    }
+    counts = {}
+    for name in ("onnxruntime", "openvino"):
+        model = onnx.load(package.model_for(name))
+        counts[name] = sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    assert counts["onnxruntime"] > counts["openvino"] == 3
+
+
+def test_the_manifest_records_what_was_done_and_measured(exported: Exported) -> None:
+    document = exported.package.manifest.data
+    assert not list(manifest_faults(document)) and document["options"]["precision"] == "int8"
+    found = document["int8"]
+    assert found["calibration"]["items"] == 72 and found["calibration"]["held_out"] == 24
+    for name, entry in found["targets"].items():
+        assert entry["snr_db"] > 25 and set(entry["layers"]) == {"a", "b", "head"}, name
+        assert entry["tensors"]["x"]["scale"] > 0 and set(entry["regions"]) == {"corner", "edge", "interior"}
+    engine = found["targets"]["onnxruntime"]["engines"]["onnxruntime"]
+    assert engine["agreement"] > 0.9 and engine["in_float"] == [] and "accuracy" in engine
+
+
+def test_the_package_runs_agrees_and_is_verified(exported: Exported) -> None:
+    from rectexport.runtime.verify import verify
+
+    for backend in ("onnxruntime", "openvino"):
+        pytest.importorskip(backend)
+        assert verify(exported.package.path, backend).passed
+    assert {proof.engine for proof in exported.parity.proofs if proof.precision == "int8"} >= {"onnxruntime"}
+    assert 1e-3 <= exported.package.manifest.tolerances["relative_l2"] < 0.2
+    x = items(3, seed=9).feeds["x"]
+    with rectexport.load(exported.package.path, "onnxruntime") as session:
+        assert session(x).shape == (3, 5)
+
+
+class Wrong:
+    """An engine that answers something else."""
+
+    def __init__(self, runner: Any, change: Any) -> None:
+        self._runner, self._change = runner, change
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._change(array) for name, array in self._runner.run(feeds).items()}
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+def test_an_engine_that_computes_something_else_is_not_shipped(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = int8_stage.open_engine
+    monkeypatch.setattr(int8_stage, "open_engine", lambda *parts: Wrong(opened(*parts), lambda y: y * 0.7))
+    with pytest.raises(ParityError, match="int8 on onnxruntime: it computes something else than the Q/DQ nodes say"):
+        export(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_layers_that_run_in_float_are_not_shipped(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8_stage, "float_layers", lambda engine, path, names: list(names)[:2])
+    with pytest.raises(ParityError, match="computes 2 quantized layers in float: a, b"):
+        export(file, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"x": DATA["x"][:12]}, "needs at least 16 others"),
+        ({"x": CONSTANT}, "channel 1 of input x is 0.5 in every item"),
+        ({"x": BROKEN}, "holds NaN"),
+        ({"y": DATA["x"]}, "input x is missing"),
+    ],
+)
+def test_data_without_ranges_is_refused(file: Path, tmp_path: Path, data: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        export(file, tmp_path / "out", calibrate=data)
+    assert said in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_data_scaled_unlike_the_models_own_example_is_refused(file: Path, tmp_path: Path) -> None:
+    example = tmp_path / "example.npz"
+    np.savez(example, x=DATA["x"][:2] * 4)
+    with pytest.raises(BadInput, match="they are scaled differently"):
+        export(file, tmp_path / "out", shapes=ShapeOptions(load=example))
+
+
+def test_a_quantized_model_is_not_quantized_again(exported: Exported, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="the model is quantized already; leave out int8"):
+        export(exported.package.model_for("openvino"), tmp_path / "out")
+
+
+def test_a_quantized_file_passes_through_with_its_own_meaning(exported: Exported, tmp_path: Path) -> None:
+    """Without int8 the reference is ONNX Runtime on the file as stored."""
+    path = tmp_path / "quantized.onnx"
+    onnx.save(onnx.load(exported.package.model_for("openvino")), path)
+    done = run_export(load_source(path, LoadOptions()), SHAPES, tmp_path / "out", ExportOptions(), Log())
+    model = onnx.load(done.package.model_file)
+    assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 3
+
+
+def test_contradictions_are_refused() -> None:
+    with pytest.raises(UsageError, match="leave out fp16 and bf16"):
+        ExportOptions(int8=Int8(DATA), fp16=True)
+    with pytest.raises(UsageError, match="int8 needs one; take target='auto'"):
+        ExportOptions(int8=Int8(DATA), target="portable")
+    with pytest.raises(UsageError, match="expected a share from 0 to 1"):
+        Int8(DATA, float_budget=5)

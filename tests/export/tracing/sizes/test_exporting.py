@@ -1,0 +1,62 @@
+"""The ways of asking torch.export for a range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rectexport.exporter.tracing.sizes.axes import AskedAxis
+from rectexport.exporter.tracing.sizes.exporting import Request, concerns_sizes, export_range
+
+
+class Pads(nn.Module):
+    def __init__(self, missing: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.missing = missing
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(x, (0, 0, 0, self.missing(x.shape[2]))), 4)
+
+
+def request_of(model: nn.Module, step: int = 1, low: int = 8) -> Request:
+    asked = [{2: AskedAxis(low, 32, step, "height")}]
+    return Request(model.eval(), ("x",), (torch.randn(1, 1, 20, 8),), asked)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        lambda size: -size % 4,
+        lambda size: (4 - size % 4) % 4,
+        lambda size: math.ceil(size / 4) * 4 - size,
+        lambda size: (size + 3) // 4 * 4 - size,
+    ],
+)
+def test_spellings_of_padding_to_a_multiple(missing: Callable[[Any], Any]) -> None:
+    found = export_range(request_of(Pads(missing)))
+    run = found.program.module(check_guards=False)
+    for size in (8, 9, 11, 32):
+        x = torch.randn(1, 1, size, 8)
+        torch.testing.assert_close(run(x), Pads(missing)(x))
+
+
+def test_what_torch_proves_needs_no_guards() -> None:
+    assert export_range(request_of(nn.Conv2d(1, 1, 3))).guards == ()
+    assert export_range(request_of(nn.MaxPool2d(2, ceil_mode=True))).guards
+
+
+def test_the_first_refusal_is_reported() -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.reshape(1, 1, 20, 8)
+
+    with pytest.raises(Exception, match="Constraints violated") as refused:
+        export_range(request_of(Fixed()))
+    assert concerns_sizes(refused.value)
+    assert not concerns_sizes(ValueError("no such layer"))
