@@ -68,7 +68,9 @@ def _whole_model(engine: Engine, view: View) -> Iterator[Row]:
             engine.title,
             "refused" if engine.refuses_newer else "unknown",
             reason=f"opset {view.opset}; {limit} opsets up to {engine.newest_opset}",
-            way_out=f"export with opset={engine.newest_opset} or lower where the operators allow it",
+            way_out="it takes operators that have not changed since: rectexport build tries it there"
+            if not engine.refuses_newer
+            else "install a newer release of the engine",
             source=engine.source,
         )
     if engine.newest_ir and view.model.ir_version > engine.newest_ir:
