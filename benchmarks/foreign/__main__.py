@@ -1,6 +1,6 @@
 """Export every network of `networks.py`, and write docs/models.md: `make foreign`.
 
-    python -m benchmarks.foreign [--only TEXT] [--limit SECONDS] [--table]
+    python -m benchmarks.foreign [--only TEXT] [--sizes static] [--forms plain] [--limit SECONDS] [--table]
 
 Finished attempts are kept in out/foreign and not repeated, so an interrupted run goes on where it was.
 """
@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,21 +30,21 @@ def path_of(network: Network, sizes: str, form: str) -> Path:
     return RESULTS / f"{name}.json"
 
 
-def run(network: Network, sizes: str, form: str, limit: float) -> dict[str, Any]:
-    """The result of one attempt; made in its own process, unless it is there already."""
-    path = path_of(network, sizes, form)
-    if path.is_file():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    words = [sys.executable, "-m", "benchmarks.foreign.attempt", network.package, network.name, sizes, form, str(path)]
+def run(network: Network, wanted: Sequence[tuple[str, str]], limit: float) -> None:
+    """Make the results that are not there yet, in one process; what it leaves open counts as crashed."""
+    open_ones = [(pair, path) for pair in wanted if not (path := path_of(network, *pair)).is_file()]
+    if not open_ones:
+        return
+    words = [sys.executable, "-m", "benchmarks.foreign.attempt", network.package, network.name]
+    words += [word for (sizes, form), path in open_ones for word in (sizes, form, str(path))]
     try:
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=limit, check=False)
-        said = ended.stderr.strip().splitlines()[-1:] or [f"exit {ended.returncode}"]
-        failed = {"outcome": "crashed", "message": said[0]}
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=limit * len(open_ones), check=False)
+        message = (ended.stderr.strip().splitlines()[-1:] or [f"exit {ended.returncode}"])[0]
     except subprocess.TimeoutExpired:
-        failed = {"outcome": "crashed", "message": f"not finished after {limit:g} s"}
-    if not path.is_file():
-        path.write_text(json.dumps(failed), encoding="utf-8")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+        message = f"not finished after {limit * len(open_ones):g} s"
+    for _, path in open_ones:
+        if not path.is_file():
+            path.write_text(json.dumps({"outcome": "crashed", "message": message}), encoding="utf-8")
 
 
 def main() -> None:
@@ -54,21 +55,27 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write the page from what is there")
     parser.add_argument("--sizes", default=",".join(SIZES))
     parser.add_argument("--forms", default=",".join(FORMS))
+    parser.add_argument("--first", type=int, default=0, help="with --every: begin with this network")
+    parser.add_argument(
+        "--every", type=int, default=1, help="take every Nth network, to share the work among processes"
+    )
     asked = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     found: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    pairs = [(sizes, form) for sizes in asked.sizes.split(",") for form in asked.forms.split(",")]
+    for network in NETWORKS[asked.first :: asked.every]:
+        if not asked.table and asked.only in f"{network.package} {network.name}":
+            run(network, pairs, asked.limit)
+            print(network.package, network.name, *(_outcome(network, *pair) for pair in pairs), flush=True)
     for network in NETWORKS:
-        for sizes in SIZES:
-            for form in FORMS:
-                wanted = sizes in asked.sizes and form in asked.forms and not asked.table
-                if path_of(network, sizes, form).is_file() or (
-                    wanted and asked.only in f"{network.package} {network.name}"
-                ):
-                    result = run(network, sizes, form, asked.limit)
-                    found[network.package, network.name, sizes, form] = result
-                    if wanted:
-                        print(network.package, network.name, sizes, form, result["outcome"], flush=True)
+        for pair in ((sizes, form) for sizes in SIZES for form in FORMS):
+            if (path := path_of(network, *pair)).is_file():
+                found[network.package, network.name, *pair] = json.loads(path.read_text(encoding="utf-8"))
     write_page(NETWORKS, found, {package: version(package) for package in {entry.package for entry in NETWORKS}})
+
+
+def _outcome(network: Network, sizes: str, form: str) -> str:
+    return f"{sizes}/{form}: {json.loads(path_of(network, sizes, form).read_text(encoding='utf-8'))['outcome']}"
 
 
 def version(package: str) -> str:

@@ -1,6 +1,6 @@
-"""One attempt, in a process of its own: build a network, export it, and judge the package without its own proofs.
+"""The attempts at one network, in a process of their own: build it, export it, judge the package without its proofs.
 
-    python -m benchmarks.foreign.attempt PACKAGE NAME static|dynamic plain|rectified OUT.json
+python -m benchmarks.foreign.attempt PACKAGE NAME static|dynamic plain|rectified OUT.json [static … OUT.json …]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks.foreign.networks import NETWORKS, Network
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions, ShapeOptions
-from rectexport.exporter.frontend.inputs import forward_names
+from rectexport.exporter.frontend.arguments import forward_names
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import run_export
 from rectexport.models.rectify import rectify
@@ -102,7 +102,7 @@ def traceable(network: Network, sizes: str) -> bool:
     dims: Any = None
     if sizes == "dynamic":
         side, far = network.size, 2 * network.size
-        axes = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
+        axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
         if network.step > 1:
             steps = (network.step * torch.export.Dim(f"n{axis}", min=side // network.step, max=far) for axis in (2, 3))
             axes = {0: torch.export.Dim.DYNAMIC, **dict(zip((2, 3), steps, strict=True))}
@@ -144,11 +144,16 @@ def attempt(network: Network, sizes: str, form: str) -> dict[str, Any]:
     return {**result, "outcome": "wrong" if wrong else "exported", "traceable": True}
 
 
-def main(package: str, name: str, sizes: str, form: str, out: str) -> None:
-    """Run one attempt and write its result."""
+def main(package: str, name: str, *attempts: str) -> None:
+    """Run the attempts, each as sizes, form and file, and write each result as it ends."""
     warnings.filterwarnings("ignore")
     network = next(entry for entry in NETWORKS if (entry.package, entry.name) == (package, name))
-    Path(out).write_text(json.dumps(attempt(network, sizes, form), indent=1), encoding="utf-8")
+    for sizes, form, out in zip(attempts[::3], attempts[1::3], attempts[2::3], strict=True):
+        try:
+            result = attempt(network, sizes, form)
+        except Exception as error:  # what should have been a refusal
+            result = {"outcome": "crashed", "message": f"{type(error).__name__}: {error}"}
+        Path(out).write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

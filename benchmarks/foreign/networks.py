@@ -30,7 +30,8 @@ def _timm(*names: str, size: int = 64, step: int = 1) -> list[Network]:
 
 def _torchvision(*names: str, size: int = 64, more: str = "") -> list[Network]:
     return [
-        Network("torchvision", name, f"torchvision.models.get_model({name!r}, weights=None{more})", size) for name in names
+        Network("torchvision", name, f"torchvision.models.get_model({name!r}, weights=None{more})", size)
+        for name in names
     ]
 
 
@@ -64,15 +65,25 @@ def _spandrel(name: str, arguments: str = "", size: int = 32, step: int = 1, cha
 
 NETWORKS: tuple[Network, ...] = (
     *_timm("resnet18", "resnet26d", "resnet50", "resnext50_32x4d", "seresnet33ts", "ecaresnet26t", "wide_resnet50_2"),
-    *_timm("resnest14d", "skresnet18", "res2net50_14w_8s", "nf_resnet26", "dm_nfnet_f0", "resnetv2_50x1_bit", "resnetrs50"),
-    *_timm("convnext_atto", "convnextv2_atto", "convnext_femto_ols", "convmixer_768_32", "repvgg_a0", "repghostnet_050"),
-    *_timm("densenet121", "dla34", "dpn48b", "hrnet_w18_small", "vovnet39a", "ese_vovnet19b_dw", "darknet17", "cspresnet50"),
-    *_timm("mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv4_conv_small_035", "efficientnet_lite0", "mnasnet_small"),
+    *_timm(
+        "resnest14d", "skresnet18", "res2net50_14w_8s", "nf_resnet26", "dm_nfnet_f0", "resnetv2_50x1_bit", "resnetrs50"
+    ),
+    *_timm(
+        "convnext_atto", "convnextv2_atto", "convnext_femto_ols", "convmixer_768_32", "repvgg_a0", "repghostnet_050"
+    ),
+    *_timm(
+        "densenet121", "dla34", "dpn48b", "hrnet_w18_small", "vovnet39a", "ese_vovnet19b_dw", "darknet17", "cspresnet50"
+    ),
+    *_timm(
+        "mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv4_conv_small_035", "efficientnet_lite0", "mnasnet_small"
+    ),
     *_timm("tf_efficientnet_b0", "tf_mobilenetv3_small_075", "tf_efficientnetv2_b0", "tf_mixnet_s", "ghostnet_050"),
     *_timm("regnetx_002", "regnety_002", "lcnet_035", "tinynet_e", "hardcorenas_a", "fbnetc_100", "spnasnet_100"),
     *_timm("vgg11", "vgg11_bn", "xception41", "inception_v4", "inception_next_atto", "starnet_s1", size=96),
     *_timm("rexnet_100", "selecsls42b", "gernet_s", "mobileone_s0", "edgenext_xx_small", "fasternet_t0", "hgnetv2_b0"),
-    *_torchvision("resnet18", "squeezenet1_1", "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5"),
+    *_torchvision(
+        "resnet18", "squeezenet1_1", "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5"
+    ),
     *_torchvision("efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "densenet121", "alexnet", "googlenet", "vgg11"),
     *_torchvision(
         "fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large", more=", weights_backbone=None"
@@ -92,7 +103,9 @@ NETWORKS: tuple[Network, ...] = (
     _effdet("mobiledetv2_110d"),
     _effdet("resdet50"),
     _monai("BasicUNet", "spatial_dims=2, features=(8, 8, 16, 16, 32, 8)"),
-    _monai("UNet", "spatial_dims=2, in_channels=1, out_channels=2, channels=(8, 16, 32), strides=(2, 2), num_res_units=2"),
+    _monai(
+        "UNet", "spatial_dims=2, in_channels=1, out_channels=2, channels=(8, 16, 32), strides=(2, 2), num_res_units=2"
+    ),
     _monai("AttentionUnet", "spatial_dims=2, in_channels=1, out_channels=2, channels=(8, 16, 32), strides=(2, 2)"),
     _monai("SegResNet", "spatial_dims=2, init_filters=8"),
     _monai("DynUNet", "2, 1, 2, [3, 3, 3], [1, 2, 2], [2, 2], filters=[8, 16, 32]"),
@@ -117,7 +130,9 @@ NETWORKS: tuple[Network, ...] = (
     _spandrel("RCAN.__arch.rcan_arch.RCAN", "n_resgroups=1, n_resblocks=2, n_feats=16"),
     _spandrel("DnCNN.__arch.network_dncnn.DnCNN", "in_nc=3, out_nc=3, nc=16, nb=5"),
     _spandrel("DRUNet.__arch.network_unet.DRUNet", "in_nc=3, out_nc=3, nc=[8, 16, 16, 16], nb=1", 32, 8),
-    _spandrel("NAFNet.__arch.NAFNet_arch.NAFNet", "width=8, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]", 32, 4),
+    _spandrel(
+        "NAFNet.__arch.NAFNet_arch.NAFNet", "width=8, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]", 32, 4
+    ),
     Network("resnest", "resnest50_fast_1s1x64d", "importlib.import_module('resnest.torch').resnest50_fast_1s1x64d()"),
     Network("resnest", "resnest50_fast_2s2x40d", "importlib.import_module('resnest.torch').resnest50_fast_2s2x40d()"),
 )
