@@ -13,7 +13,7 @@ TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton audit sbom modules \
-  figures zoo bench costs quantization selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
+  foreign figures zoo bench costs quantization selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -164,6 +164,17 @@ sbom: .venv/.stamp ## a bill of materials of the development environment, build/
 	@mkdir -p build
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.json $(BIN)/python
 	@echo "build/sbom.json"
+
+foreign: .venv-foreign/.stamp ## export networks from packages on PyPI; writes docs/models.md (hours; goes on where it was)
+	OMP_NUM_THREADS=1 .venv-foreign/bin/python -m benchmarks.foreign
+
+# An environment of its own, of some gigabytes: these packages need torchvision, which needs its own torch.
+.venv-foreign/.stamp: benchmarks/foreign/networks.py
+	$(PYTHON) -m venv .venv-foreign
+	.venv-foreign/bin/python -m pip install -q torch torchvision
+	.venv-foreign/bin/python -m pip install -q timm segmentation-models-pytorch effdet monai kornia spandrel resnest ultralytics
+	.venv-foreign/bin/python -m pip install -q '.[export,cpu,openvino]'
+	@touch $@
 
 modules: .venv/.stamp ## draw the imports between folders; writes docs/modules.svg
 	$(BIN)/python -m benchmarks.module_graph

@@ -70,8 +70,10 @@ def main() -> None:
     for network in NETWORKS:
         for pair in ((sizes, form) for sizes in SIZES for form in FORMS):
             if (path := path_of(network, *pair)).is_file():
-                found[network.package, network.name, *pair] = json.loads(path.read_text(encoding="utf-8"))
-    write_page(NETWORKS, found, {package: version(package) for package in {entry.package for entry in NETWORKS}})
+                key = (network.package, network.name, pair[0], pair[1])
+                found[key] = json.loads(path.read_text(encoding="utf-8"))
+    packages = {entry.package for entry in NETWORKS}
+    write_page(NETWORKS, found, {name: version(name) for name in packages})
 
 
 def _outcome(network: Network, sizes: str, form: str) -> str:
