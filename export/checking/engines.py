@@ -58,18 +58,34 @@ class EngineCheck:
         except RectexportError as error:
             self._refuse(str(error).replace(str(model), model.name))  # the folder is a temporary one
 
-    def compare(self, case: str, feeds: Mapping[str, Array], expected: Mapping[str, Array], bound: Tolerance) -> None:
-        """Run one case and keep its failure and its distance."""
+    def compare(
+        self,
+        case: str,
+        feeds: Mapping[str, Array],
+        expected: Mapping[str, Array],
+        bound: Tolerance,
+        looser: Callable[[], Tolerance] | None = None,
+    ) -> None:
+        """Run one case and keep its failure and its distance; see `add`."""
         if self.runner is None:
             return
         try:
-            self.add(case, expected, self.runner.run(feeds), bound)
+            self.add(case, expected, self.runner.run(feeds), bound, looser)
         except RectexportError as error:
             self._refuse(f"{error} (case {case})")
 
-    def add(self, case: str, expected: Mapping[str, Array], actual: Mapping[str, Array], bound: Tolerance) -> None:
-        """Judge what was answered to one case."""
+    def add(
+        self,
+        case: str,
+        expected: Mapping[str, Array],
+        actual: Mapping[str, Array],
+        bound: Tolerance,
+        looser: Callable[[], Tolerance] | None = None,
+    ) -> None:
+        """Judge what was answered to one case; `looser` gives the bound for what exceeds the first one."""
         failure, worst = judge(expected, actual, bound, case)
+        if failure and looser is not None:
+            failure, _ = judge(expected, actual, looser(), case)
         self.cases += 1
         if failure:
             self.failures.append(failure)

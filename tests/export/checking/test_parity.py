@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import rectexport
 from rectexport.exporter.checking import parity
 from rectexport.exporter.checking.parity import parity_cases
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions
@@ -22,6 +23,7 @@ from rectexport.runtime.base.metrics import Difference
 from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange
 from rectexport.runtime.errors import ParityError
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_outputs, judge_layers
+from rectexport.runtime.verify import verify
 from tests.export.helper import Array
 from tests.export.nets import Chain, Small, exported, image, seeded, source
 
@@ -299,3 +301,24 @@ def test_inner_tensors_are_compared_on_the_smallest_batch() -> None:
     feeds = {"x": np.zeros((5, 2), np.float32), "y": np.zeros((5, 2), np.float32)}
     inputs = [plan((2, 2), (3, 2), (9, 2)), plan((5, 2), (5, 2), (5, 2), "y")]
     assert {name: array.shape for name, array in parity._one_row(feeds, inputs).items()} == {"x": (2, 2), "y": (5, 2)}
+
+
+class Cancelling(nn.Module):
+    """Adds and takes away a large number: float32 itself is about 3e-5 off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) + 1000.0 - 1000.0
+
+
+def test_where_float32_itself_is_off_eight_times_that_is_allowed(tmp_path: Path) -> None:
+    """The package's tolerance follows, so that its goldens agree with it later."""
+    package = rectexport.export(seeded(Cancelling()), image(1, 2, 8, 8), tmp_path / "net")
+    tolerance = package.manifest.tolerances["relative_l2"]
+    assert 1e-5 < tolerance < 1e-3
+    assert verify(package.path, "onnxruntime").passed
+    plain = rectexport.export(seeded(nn.Conv2d(2, 3, 3)), image(1, 2, 8, 8), tmp_path / "plain")
+    assert plain.manifest.tolerances["relative_l2"] == 1e-5
