@@ -304,21 +304,21 @@ def test_inner_tensors_are_compared_on_the_smallest_batch() -> None:
 
 
 class Cancelling(nn.Module):
-    """Adds and takes away a large number: float32 itself is about 3e-5 off."""
+    """Adds and takes away a large number: float32 itself is about 1e-3 off."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2, 3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x) + 1000.0 - 1000.0
+        return self.conv(x) + 1e5 - 1e5
 
 
 def test_where_float32_itself_is_off_eight_times_that_is_allowed(tmp_path: Path) -> None:
     """The package's tolerance follows, so that its goldens agree with it later."""
     package = rectexport.export(seeded(Cancelling()), image(1, 2, 8, 8), tmp_path / "net")
     tolerance = package.manifest.tolerances["relative_l2"]
-    assert 1e-5 < tolerance < 1e-3
+    assert 1e-5 < tolerance < 1e-1
     assert verify(package.path, "onnxruntime").passed
     plain = rectexport.export(seeded(nn.Conv2d(2, 3, 3)), image(1, 2, 8, 8), tmp_path / "plain")
     assert plain.manifest.tolerances["relative_l2"] == 1e-5
