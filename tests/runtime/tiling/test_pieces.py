@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import pytest
+
+pytest.importorskip("hypothesis")
+
 from hypothesis import given
 from hypothesis import strategies as st
 
