@@ -15,7 +15,7 @@ from onnx import ModelProto
 from rectexport.exporter.checking.engines import ONNXRUNTIME, EngineCheck
 from rectexport.exporter.checking.reference import Reference
 from rectexport.exporter.checking.rows import show_rows
-from rectexport.exporter.checking.tolerance import Tolerance
+from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.checking.values import nudged, value_cases
 from rectexport.exporter.frontend.inputs import InputPlan, fit_example
 from rectexport.exporter.graph.inner import run_inner
@@ -167,7 +167,12 @@ class _Bound:
     names: Sequence[str]
 
     def looser(self) -> Tolerance:
-        """The bound; it becomes the package's tolerance, which the goldens are judged by later."""
+        """The bound; it becomes the package's tolerance, which the goldens are judged by later.
+
+        A tolerance that was asked for, narrower than the usual one, stays.
+        """
+        if self.report.tolerance.relative_l2 < RELATIVE_L2["fp32"]:
+            return self.report.tolerance
         found = _rounding_bound(self.report.tolerance, self.reference, self.feeds, self.expected, self.names)
         self.report.tolerance = found
         return found
