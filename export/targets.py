@@ -196,10 +196,9 @@ def _check_on_engines(
     """Compare a model on engines, and on ONNX Runtime, which shows its inner tensors; proofs are those of `engines`."""
     names = engines if ONNXRUNTIME in engines else [ONNXRUNTIME, *engines]
     checks = [EngineCheck(name, PRECISIONS[options.precision]) for name in names]
-    outputs = [value.name for value in model.graph.output]
     for check in checks:
         if check.name != ONNXRUNTIME:
-            check.open(path, outputs)
+            check.open(path, model)
     try:
         report = check_parity(
             model,
