@@ -170,6 +170,8 @@ class _Walk:
         if known and node.op_type in _WINDOWED:
             if len(tracked) > 1 and node.op_type != "Rectify":
                 raise _Refused("more than one of its inputs follows from the image")
+            if node.op_type not in _ANY_AXES and tracked[0].axes != self._start.axes:
+                raise _Refused("it takes other axes than the image's")
             return self._moved(tracked[0], _WINDOWED[node.op_type](self, node, len(tracked[0].axes)))
         if known and node.op_type in _BY_AXIS:
             return _BY_AXIS[node.op_type](self, node, tracked)
@@ -366,13 +368,13 @@ def _along(walk: _Walk, node: NodeProto, tracked: Sequence[Tracked]) -> Tracked:
     state, values, rank = tracked[0], dialect.attributes(node), len(walk.shape(node.input[0]))
     if not rank:
         raise _Refused("its shape is not known")
+    if not values.get("keepdims", 1):
+        raise _Refused("it removes axes")
     if node.op_type.startswith("Reduce"):
         given = values.get("axes")
         if given is None and len(node.input) > 1 and node.input[1]:
             given = [int(axis) for axis in walk.constant(node, 1, "axes")]
         touched = {axis % rank for axis in given or range(rank)}
-        if not values.get("keepdims", 1):
-            raise _Refused("it removes axes")
     elif node.op_type == "LayerNormalization":
         touched = set(range(int(values.get("axis", -1)) % rank, rank))
     else:
@@ -403,6 +405,8 @@ _WINDOWED: Mapping[str, Callable[[_Walk, NodeProto, int], list[Step]]] = {
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
 }
+#: These name their axes; the others take all but the first two.
+_ANY_AXES = ("Pad", "Resize", "Upsample")
 _REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceL2", "ArgMax")
 _BY_AXIS: Mapping[str, Callable[[_Walk, NodeProto, Sequence[Tracked]], Tracked]] = {
     "Transpose": _transpose,

@@ -52,6 +52,7 @@ STORED: dict[str, Any] = {
     "whole": np.array([0, 2, 576]),
     "planes": np.array([0, 2, 24, 24]),
     "axes": np.array([2, 3]),
+    "first": np.array([0]),
 }
 
 
@@ -102,6 +103,8 @@ def test_nothing_outside_the_window_changes_an_output(name: str) -> None:
         ("a = Reshape(x, whole)\n b = Softmax<axis=2>(a)\n y = Reshape(b, planes)", "changes the image's axes"),
         ("y = ReduceMean(x, axes)", "mixes values over the image"),
         ("y = Softmax<axis=3>(x)", "mixes values over the image"),
+        ("a = ArgMax<axis=0, keepdims=0>(x)\n b = Cast<to=1>(a)\n y = Unsqueeze(b, first)", "it removes axes"),
+        ("a = Transpose<perm=[0,2,3,1]>(x)\n y = MaxPool<kernel_shape=[2,2]>(a)", "other axes than the image's"),
         ('y = Pad<mode="wrap">(x, ones)', "opposite sides"),
         ('y = Conv<auto_pad="SAME_UPPER", strides=[2,2]>(x, w)', "auto_pad"),
         (
