@@ -44,6 +44,7 @@ ROOMS = {
         "pipeline",
         "optimize",
         "api",
+        "ensemble",
     ),
     "models": ("layers", "catalog", "registry", "networks", "rectify", "loading", "checkpoint", "tools", "digits"),
     "rectexport/cli": (
@@ -56,6 +57,7 @@ ROOMS = {
         "int8",
         "bench",
         "parity",
+        "ensemble",
         "commands",
         "group",
         "main",
@@ -98,6 +100,7 @@ TESTED_THROUGH = {
     "rectexport/cli/commands/ray_config.py": "tests/cli/commands/test_serving.py",
     "rectexport/cli/commands/serve.py": "tests/cli/commands/test_serving.py",
     "rectexport/cli/commands/triton.py": "tests/cli/commands/test_serving.py",
+    "rectexport/cli/ensemble.py": "tests/export/test_ensemble.py",
     "rectexport/cli/engine.py": "tests/cli/commands/test_verify.py",
     "rectexport/cli/parity/": "tests/cli/commands/test_parity.py",
     "runtime/arrays/": "tests/runtime/arrays/test_arrays.py",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.serving.triton.config import as_text
+from rectexport.runtime.serving.triton.ensemble import ENSEMBLE
 from rectexport.runtime.serving.triton.merge import read_config
 from rectexport.runtime.serving.triton.repository import CONFIG
 from tests.places import ROOT
@@ -72,6 +73,8 @@ def stand_in(repository: Path, out: Path) -> Path:
     shutil.copytree(repository, out)
     for path in out.glob(f"*/{CONFIG}"):
         config = read_config(path)
+        if config.platform == ENSEMBLE:
+            continue
         config.parameters["stand_in_for"].string_value = config.default_model_filename or "model.onnx"
         config.backend, config.platform, config.default_model_filename = "python", "", "model.py"
         path.write_text(as_text(config))
