@@ -218,7 +218,8 @@ gpu-bench: ## on a GPU: time every form (9 minutes)
 	$(ON_GPU) -m benchmarks.gpu.bench
 
 serve-bench: .venv/.stamp ## measure serving under load; writes docs/serving.md (10 minutes, idle machine)
-	$(BIN)/python -m benchmarks.serving --only latency --only throughput --only tiny --only resnet --only first
+	$(BIN)/python -m benchmarks.serving --only latency --only throughput --only tiny --only resnet --only first \
+	  --only shadow
 
 serve-faults: .venv/.stamp ## long tests of serving: kill -9, malformed requests, memory (10 minutes)
 	$(BIN)/pytest tests/runtime/serving/long_faults.py

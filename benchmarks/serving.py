@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from benchmarks.load import feeds_of, http_message
 
 PACKAGES = ROOT / "out" / "serving-bench"
 RESULTS = ROOT / "docs" / "serving.json"
-PARTS = ("latency", "throughput", "tiny", "resnet", "first", "ray")
+PARTS = ("latency", "throughput", "tiny", "resnet", "first", "shadow", "ray")
 ROUNDS = 4
 STARTS = 5
 PAUSE_SECONDS = 0.3
@@ -73,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in () if options.report else options.only or PARTS:
-        prepare(TINY, *((RESNET,) if part in ("throughput", "resnet", "first") else ()))
+        prepare(TINY, *((RESNET,) if part in ("throughput", "resnet", "first", "shadow") else ()))
         document[part] = {"date": date.today().isoformat(), "machine": machine(), **measure(part)}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     serving_report.write(document, ROOT / "docs")
@@ -91,6 +92,8 @@ def measure(part: str) -> dict[str, Any]:
         return one_by_one()
     if part == "first":
         return {"nets": {net.name: first_requests(net) for net in (TINY, RESNET)}}
+    if part == "shadow":
+        return {"nets": {net.name: with_shadow(net, connections) for net, connections in ((TINY, 64), (RESNET, 32))}}
     return under_ray(TINY)
 
 
@@ -136,6 +139,22 @@ def in_turn() -> dict[str, Any]:
             rounds.append({"session": raw, "workers": load("binary", web, RESNET, 32)["rate"]})
             print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
     return {"rounds": rounds}
+
+
+def with_shadow(net: Net, connections: int) -> dict[str, Any]:
+    """Rates with the package as its own shadow and without, in turn."""
+    rounds = []
+    with server(net) as (plain, _), server(net, "--shadow", str(net.package)) as (shadowed, _):
+        for _ in range(ROUNDS):
+            found = {
+                "plain": load("binary", plain, net, connections)["rate"],
+                "shadow": load("binary", shadowed, net, connections)["rate"],
+            }
+            rounds.append(found)
+            print(net.name, json.dumps(found), file=sys.stderr, flush=True)
+        with urllib.request.urlopen(f"http://{shadowed}/v2/models/m/shadow") as answer:
+            report = json.load(answer)
+    return {"connections": connections, "rounds": rounds, "report": report}
 
 
 def one_by_one() -> dict[str, Any]:

@@ -27,6 +27,8 @@ def write(document: Mapping[str, Any], docs: Path) -> None:
         sections.insert(0, _latency_section(document["latency"]))
     if "first" in document:
         sections.append(_first_section(document["first"]["nets"]))
+    if "shadow" in document:
+        sections.append(_shadow_section(document["shadow"]))
     if "ray" in document:
         rows = [_cells(row) for row in document["ray"]["rows"]]
         sections.append(f"### {TITLES['ray']}\n\n{table(_HEADINGS, rows)}\n\n{document['ray']['machine']}")
@@ -128,6 +130,25 @@ def _plot(title: str, rows: Sequence[Mapping[str, Any]], limit: float, path: Pat
         axes.minorticks_off()
     figure.legend(*rates.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7, handlelength=4)
     save_svg(figure, path)
+
+
+def _shadow_section(part: Mapping[str, Any]) -> str:
+    rows = []
+    for net, found in part["nets"].items():
+        shares = [one["shadow"] / one["plain"] - 1 for one in found["rounds"]]
+        plain, shadow = (float(np.median([one[name] for one in found["rounds"]])) for name in ("plain", "shadow"))
+        counts = [str(found["report"][name]) for name in ("compared", "dropped")]
+        change = f"{np.median(shares):+.1%} ({min(shares):+.1%} to {max(shares):+.1%})"
+        rows.append([net, str(found["connections"]), f"{plain:.0f}", f"{shadow:.0f}", change, *counts])
+    headings = ("net", "connections", "requests/s", "with a shadow", "change", "compared", "dropped")
+    count = len(next(iter(part["nets"].values()))["rounds"])
+    return f"""### With a shadow
+
+The package as its own shadow: medians of {count} rounds in turn, and the change with its range over the rounds.
+
+{table(headings, rows)}
+
+{part["machine"]}"""
 
 
 def _first_section(nets: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> str:

@@ -116,6 +116,7 @@ TESTED_THROUGH = {
     "runtime/serving/http/": "tests/runtime/serving/http/test_http.py",
     "runtime/serving/grpc/": "tests/runtime/serving/grpc/test_grpc.py",
     "runtime/serving/ray/": "tests/runtime/serving/ray/test_ray.py",
+    "runtime/serving/shadow/child.py": "tests/runtime/serving/shadow/test_shadow.py",
     "runtime/serving/triton/": "tests/runtime/serving/triton/test_triton.py",
     "runtime/serving/workers/": "tests/runtime/serving/workers/test_workers.py",
     "runtime/timing/entrants.py": "tests/runtime/timing/test_bench.py",

@@ -38,6 +38,7 @@ class ServedModel:
     batcher: Batcher
     statistics: Statistics
     probe: InferRequest
+    package: Package
 
     @property
     def ready(self) -> bool:
@@ -202,7 +203,7 @@ class Repository:
 
         pool.on_trouble = told
         probe = assemble(signature, found.goldens()[0])  # the workers have checked the files' hashes
-        return ServedModel(*key, signature, pool, batcher, statistics, probe)
+        return ServedModel(*key, signature, pool, batcher, statistics, probe, found)
 
     async def _retire(self, models: Sequence[ServedModel], reason: str) -> None:
         for model in models:

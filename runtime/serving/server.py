@@ -8,7 +8,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -27,6 +27,7 @@ from rectexport.runtime.serving.page.page import overview
 from rectexport.runtime.serving.repository import Repository
 from rectexport.runtime.serving.served_packages import find_packages
 from rectexport.runtime.serving.service import Service
+from rectexport.runtime.serving.shadow.shadow import Shadow, open_shadows
 from rectexport.runtime.serving.warm_up import warm_up
 from rectexport.runtime.serving.workers.hosted import ModelSpec
 from rectexport.runtime.serving.workers.process import ProcessWorker
@@ -57,6 +58,7 @@ class Settings:
     token: str | None = None
     insecure: bool = False
     page: bool = True
+    shadows: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
@@ -118,16 +120,32 @@ async def _serve(words: Sequence[str], settings: Settings, log: Log) -> int:
         service = Service(
             repository, settings.limits, log, token=settings.token, repository_api=settings.repository_api
         )
-        await _Host(service, settings, log).serve(link)
+        shadows = await _open_shadows(settings, repository, log)
+        for shadow in shadows.values():
+            stack.callback(shadow.close)
+        await _Host(service, settings, log, shadows).serve(link)
         return service.answered
+
+
+async def _open_shadows(settings: Settings, repository: Repository, log: Log) -> dict[tuple[str, str], Shadow]:
+    sources = []
+    for word in settings.shadows:
+        found = find_packages([word])
+        if len(found) > 1:
+            raise UsageError(f"--shadow {word}: holds {len(found)} packages; name one")
+        sources += found
+    spec = ModelSpec("", settings.backend, allow_unproven=settings.allow_unproven)
+    return await open_shadows(sources, settings.shadows, repository, spec, log)
 
 
 @final
 class _Host:
     """Runs uvicorn and grpc side by side; SIGTERM and SIGINT end both."""
 
-    def __init__(self, service: Service, settings: Settings, log: Log) -> None:
-        self._service, self._settings, self._log = service, settings, log
+    def __init__(
+        self, service: Service, settings: Settings, log: Log, shadows: Mapping[tuple[str, str], Shadow]
+    ) -> None:
+        self._service, self._settings, self._log, self._shadows = service, settings, log, shadows
         self._web = _web_server(service, settings, log)
 
     async def serve(self, link: socket.socket) -> None:
@@ -140,6 +158,7 @@ class _Host:
         while not self._web.started and not serving.done():
             await asyncio.sleep(0.01)
         await warm_up(self._service, host, port, self._settings.token)
+        self._service.shadows = self._shadows
         self._announce(f"{self._bracketed}:{port}", f"{host}:{rpc_port}" if rpc_port else None, f"{host}:{port}")
         await serving
         if rpc is not None:

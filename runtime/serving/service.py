@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import time
+from collections.abc import Mapping
 from typing import Any, final
 
 from rectexport.runtime.base.environment import version
@@ -19,6 +20,8 @@ from rectexport.runtime.serving.metrics import Metrics
 from rectexport.runtime.serving.repository import Repository, ServedModel
 from rectexport.runtime.serving.request import InferRequest
 from rectexport.runtime.serving.request_error import RequestError
+from rectexport.runtime.serving.shadow.record import Record
+from rectexport.runtime.serving.shadow.shadow import Shadow
 
 EXTENSIONS = ("classification", "binary_tensor_data", "model_configuration", "model_repository", "statistics")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -39,20 +42,25 @@ class Service:
     ) -> None:
         self.repository, self.limits, self.log = repository, limits, log
         self.admission = Admission(limits.requests)
-        self.metrics = Metrics(repository, log)
+        self.metrics = Metrics(repository, log, self._shadow_records)
         self.repository_api = repository_api
         self.draining = False
         #: Set when the server begins to end: streams that wait for a request end too.
         self.leaving = asyncio.Event()
         self.answered = 0
+        #: (name, version) -> what gets the same requests; set once the server is warm.
+        self.shadows: Mapping[tuple[str, str], Shadow] = {}
         self._token = None if token is None else token.encode()
         self._ids = map(f"{os.urandom(4).hex()}-{{}}".format, itertools.count(1))
 
     def reset_counts(self) -> None:
         """Set all metrics and statistics to zero."""
-        self.metrics, self.answered = Metrics(self.repository, self.log), 0
+        self.metrics, self.answered = Metrics(self.repository, self.log, self._shadow_records), 0
         for model in self.repository.served():
             model.statistics.clear()
+
+    def _shadow_records(self) -> dict[tuple[str, str], Record]:
+        return {key: shadow.record for key, shadow in self.shadows.items()}
 
     def leave(self) -> None:
         """Refuse new requests from now on; those that are in progress are finished."""
@@ -108,7 +116,10 @@ class Service:
         """Queue a request. Raises RequestError 429, or 503 when no worker can be started."""
         if not model.ready and model.pool.trouble:
             raise RequestError(503, f"model {model.name} has no worker: {model.pool.trouble}")
-        return model.batcher.submit(request)
+        answer = model.batcher.submit(request)
+        if self.shadows and (shadow := self.shadows.get((model.name, model.version))) is not None:
+            answer.add_done_callback(lambda answer: _offer(shadow, request, answer))
+        return answer
 
     def ended(
         self, model: ServedModel | None, protocol: str, fault: RequestError | None, began: float, id: str
@@ -149,9 +160,22 @@ class Service:
             if name in ("", model.name) and number in ("", model.version)
         ]
 
+    def shadow_report(self, name: str, number: str = "") -> dict[str, Any]:
+        """What the shadow of a model has found. Raises RequestError 404 for a model without one."""
+        model = self.repository.get(name, number)
+        shadow = self.shadows.get((model.name, model.version))
+        if shadow is None:
+            raise RequestError(404, f"model {name} has no shadow; start the server with --shadow")
+        return {"name": model.name, "version": model.version, **shadow.report()}
+
     def metadata(self) -> dict[str, Any]:
         """The protocol's server metadata."""
         return {"name": "rectexport", "version": version("rectexport") or "", "extensions": list(EXTENSIONS)}
+
+
+def _offer(shadow: Shadow, request: InferRequest, answer: asyncio.Future[Outputs]) -> None:
+    if not answer.cancelled() and answer.exception() is None:
+        shadow.offer(request, answer.result())
 
 
 def _password(given: str) -> str:

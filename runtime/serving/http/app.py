@@ -130,6 +130,8 @@ class HttpApp:
                 return {"model_stats": service.statistics()}
             case ["v2", "models", name, *rest]:
                 number, what = _version(rest)
+                if what == "shadow":
+                    return service.shadow_report(name, number)
                 if what in ("stats", "ready"):
                     service.require_loaded(name, number)
                 if what == "stats":
@@ -284,9 +286,9 @@ def _version(rest: list[str]) -> tuple[str, str]:
     match rest:
         case ["versions", number]:
             return number, ""
-        case ["versions", number, ("ready" | "config" | "stats") as what]:
+        case ["versions", number, ("ready" | "config" | "stats" | "shadow") as what]:
             return number, what
-        case [("ready" | "config" | "stats") as what]:
+        case [("ready" | "config" | "stats" | "shadow") as what]:
             return "", what
         case []:
             return "", ""
