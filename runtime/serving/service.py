@@ -22,6 +22,7 @@ from rectexport.runtime.serving.request import InferRequest
 from rectexport.runtime.serving.request_error import RequestError
 from rectexport.runtime.serving.shadow.record import Record
 from rectexport.runtime.serving.shadow.shadow import Shadow
+from rectexport.runtime.serving.telemetry.telemetry import Telemetry
 
 EXTENSIONS = ("classification", "binary_tensor_data", "model_configuration", "model_repository", "statistics")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -50,6 +51,8 @@ class Service:
         self.answered = 0
         #: (name, version) -> what gets the same requests; set once the server is warm.
         self.shadows: Mapping[tuple[str, str], Shadow] = {}
+        #: Makes spans, where the server was started with --otel; set once the server is warm.
+        self.telemetry: Telemetry | None = None
         self._token = None if token is None else token.encode()
         self._ids = map(f"{os.urandom(4).hex()}-{{}}".format, itertools.count(1))
 
@@ -95,41 +98,53 @@ class Service:
         if not hmac.compare_digest(given.strip().encode(), self._token) or scheme.lower() != "bearer":
             raise RequestError(401, "expected the header Authorization: Bearer TOKEN")
 
-    def enter(self, protocol: str) -> None:
-        """Admit a request; call ended() once for each.
+    def enter(self, protocol: str, carrier: Mapping[str, str] | None = None) -> Any:
+        """Admit a request; call ended() once for each, with the span that this returns. carrier holds its headers.
 
         Raises RequestError 429 at the limit and 503 while draining; both are counted.
         """
+        span = self.telemetry and self.telemetry.start(protocol, carrier or {})
         try:
             if self.draining:
                 raise RequestError(503, "the server is going down")
             self.admission.enter()
         except RequestError as fault:
             self.metrics.ended("", "", protocol, fault.label, 0.0)
+            if self.telemetry and span is not None:
+                self.telemetry.ended(span, ("", ""), protocol, fault.label, 0.0, "")
             raise
+        return span
 
     def request_id(self, given: str | None) -> str:
         """The client's id if it is 1 to 128 printable ASCII characters without spaces, else a new one."""
         return given if given and _REQUEST_ID.fullmatch(given) else next(self._ids)
 
-    def begin(self, model: ServedModel, request: InferRequest) -> asyncio.Future[Outputs]:
+    def begin(self, model: ServedModel, request: InferRequest, span: Any = None) -> asyncio.Future[Outputs]:
         """Queue a request. Raises RequestError 429, or 503 when no worker can be started."""
         if not model.ready and model.pool.trouble:
             raise RequestError(503, f"model {model.name} has no worker: {model.pool.trouble}")
-        answer = model.batcher.submit(request)
+        answer = model.batcher.submit(request, span)
         if self.shadows and (shadow := self.shadows.get((model.name, model.version))) is not None:
             answer.add_done_callback(lambda answer: _offer(shadow, request, answer))
         return answer
 
     def ended(
-        self, model: ServedModel | None, protocol: str, fault: RequestError | None, began: float, id: str
+        self,
+        model: ServedModel | None,
+        protocol: str,
+        fault: RequestError | None,
+        began: float,
+        id: str,
+        span: Any = None,
     ) -> None:
-        """Count a request, and log it if the server failed or every request is logged."""
+        """Count a request, end its span, and log it if the server failed or every request is logged."""
         self.admission.leave()
         seconds = time.perf_counter() - began
         outcome = fault.label if fault else "ok"
         name, number = (model.name, model.version) if model else ("", "")
         self.metrics.ended(name, number, protocol, outcome, seconds)
+        if self.telemetry and span is not None:
+            self.telemetry.ended(span, (name, number), protocol, outcome, seconds, id)
         if model:
             (model.statistics.fail if fault else model.statistics.success).add(seconds)
         if fault is None:

@@ -81,6 +81,14 @@ def serve(
     run_s: Annotated[float, _limit("Longest run, in seconds; then the worker is replaced.", min=0.01)] = 60.0,
     receive_s: Annotated[float, _limit("Longest time for a request to arrive, in seconds.", min=0.1)] = 30.0,
     drain_s: Annotated[float, _limit("Longest time to finish after SIGTERM, in seconds.", min=1)] = 30.0,
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            help="Send traces and metrics by OpenTelemetry, as its variables say (OTEL_EXPORTER_OTLP_ENDPOINT …).",
+            rich_help_panel=options.SERVER,
+        ),
+    ] = False,
     ray: Annotated[bool, typer.Option("--ray", help="Run as a Ray Serve application.", rich_help_panel=RAY)] = False,
     address: Annotated[
         str | None,
@@ -115,6 +123,8 @@ def serve(
         from rectexport.runtime.serving.server import run as run_server
 
         log = Log(requests=log_requests)
+        if ray and otel:
+            raise UsageError("--otel with --ray: a replica sends no traces; leave one of the two out")
         if ray and shadow:
             raise UsageError("--shadow with --ray: a replica has no shadow; serve one machine with --shadow instead")
         if ray:
@@ -158,6 +168,7 @@ def serve(
             insecure=insecure,
             page=page,
             shadows=shadow or (),
+            otel=otel,
             limits=limits,
         )
         answered = run_server(packages, settings, log)
