@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton audit sbom modules \
+  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton container audit sbom modules \
   foreign figures zoo bench costs quantization selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
@@ -158,6 +158,11 @@ TORCH_MIN ?= $(OLDEST_TORCH)$(if $(filter Linux-x86_64,$(shell uname -s)-$(shell
 audit: .venv/.stamp ## known vulnerabilities of the pinned dependencies (needs the network)
 	$(BIN)/python -m pip install -q -c constraints.txt pip-audit
 	$(BIN)/python -m tests.audit
+
+container: ## build the image, and lint its Dockerfile, where Docker is
+	@if ! command -v docker >/dev/null; then echo 'container: skipped, no Docker here'; exit 0; fi; set -ex; \
+	docker run --rm -i hadolint/hadolint < deploy/Dockerfile; \
+	docker build -f deploy/Dockerfile -t rectexport:cpu .
 
 sbom: .venv/.stamp ## a bill of materials of the development environment, build/sbom.json (CycloneDX)
 	$(BIN)/python -m pip install -q -c constraints.txt cyclonedx-bom

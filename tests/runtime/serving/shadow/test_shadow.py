@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -36,21 +37,26 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     import rectexport
 
     class Net(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self, fault: float, name: str) -> None:
+        def __init__(self, fault: float) -> None:
             super().__init__()
             torch.manual_seed(0)
-            self.conv, self.name = torch.nn.Conv2d(3, 4, 3, padding=1), name
+            self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
             factor = torch.full((1, 1, *SIZE[1:]), 1 + fault)
             factor[:, :, 1:-1, 1:-1] = 1
             self.register_buffer("factor", factor)
 
         def forward(self, x: Any) -> Any:
-            return {self.name: self.conv(x) * self.factor}
+            return {"y": self.conv(x) * self.factor}
 
     folder = tmp_path_factory.mktemp("shadow")
     shapes = ({0: torch.export.Dim("n", min=1, max=8)},)
-    for label, fault, name in (("net", 0.0, "y"), ("faulty", 0.01, "y"), ("other", 0.0, "z")):
-        rectexport.export(Net(fault, name).eval(), (torch.randn(2, *SIZE),), folder / label, shapes, guard=False)
+    for label, fault in (("net", 0.0), ("faulty", 0.01)):
+        rectexport.export(Net(fault).eval(), (torch.randn(2, *SIZE),), folder / label, shapes, guard=False)
+    shutil.copytree(folder / "net", folder / "other")
+    document = json.loads((folder / "net/manifest.json").read_text())
+    del document["structure"]
+    document["outputs"][0]["name"] = "z"
+    (folder / "other/manifest.json").write_text(json.dumps(document))
     return {label: folder / label for label in ("net", "faulty", "other")}
 
 
