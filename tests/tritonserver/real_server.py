@@ -69,13 +69,20 @@ class Triton:
 
 
 def stand_in(repository: Path, out: Path) -> Path:
-    """A copy of a repository whose models run in the Python backend; all other fields of the configurations stay."""
+    """A copy of a repository whose models run in the Python backend, on the CPU; all other fields stay.
+
+    In place of a plan the ONNX file beside it is run.
+    """
     shutil.copytree(repository, out)
     for path in out.glob(f"*/{CONFIG}"):
         config = read_config(path)
         if config.platform == ENSEMBLE:
             continue
-        config.parameters["stand_in_for"].string_value = config.default_model_filename or "model.onnx"
+        file = config.default_model_filename
+        config.parameters["stand_in_for"].string_value = file if file.endswith(".onnx") else "model.onnx"
+        for group in config.instance_group:  # there is no GPU, and no plan is run
+            group.kind = group.KIND_CPU
+            group.ClearField("profile")
         config.backend, config.platform, config.default_model_filename = "python", "", "model.py"
         path.write_text(as_text(config))
         for version in path.parent.iterdir():
