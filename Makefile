@@ -222,7 +222,8 @@ gpu-test: ## on a GPU: compare engines of every precision with the goldens (9 mi
 gpu-bench: ## on a GPU: time every form (9 minutes)
 	$(ON_GPU) -m benchmarks.gpu.bench
 
-serve-bench: .venv/.stamp ## measure serving under load; writes docs/serving.md (10 minutes, idle machine)
+serve-bench: .venv/.stamp ## measure serving under load; writes docs/serving.md (15 minutes, idle machine)
+	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then $(MAKE) --no-print-directory .venv-triton/.stamp; fi
 	$(BIN)/python -m benchmarks.serving --only latency --only throughput --only tiny --only resnet --only first \
 	  --only shadow
 

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 import rectexport
+from benchmarks.tritonserver.server import Triton, absent, stand_in, tritonserver
 from rectexport.runtime.serving.served_packages import ServedPackage
 from rectexport.runtime.serving.triton.config import Deployment
 from rectexport.runtime.serving.triton.repository import write_model
 from tests.runtime.serving.conftest import Running, serve
-from tests.tritonserver.real_server import Triton, absent, stand_in, tritonserver
 
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent() or "-")
 assert callable(serve)  # the fixture

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import rectexport
+from benchmarks.tritonserver.server import Triton, absent, stand_in, tritonserver
 from rectexport.cli.ensemble import write_with_ensemble
 from rectexport.exporter.base.processing import parse_answer, parse_image_input
 from rectexport.runtime.serving.served_packages import ServedPackage
@@ -19,7 +20,6 @@ from rectexport.runtime.serving.triton.check import check_repository
 from rectexport.runtime.serving.triton.config import Deployment
 from rectexport.runtime.serving.triton.repository import CONFIG
 from tests.runtime.serving.triton.test_ensemble_rules import GOOD, REFUSED, write
-from tests.tritonserver.real_server import Triton, absent, stand_in, tritonserver
 
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent() or "-")
 IMAGE = "photo:uint8,nhwc,bgr,resize=10,crop=8,mean=0.5,0.4,0.3,std=0.25"

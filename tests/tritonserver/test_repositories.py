@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import rectexport
+from benchmarks.tritonserver.server import Triton, absent, stand_in, tritonserver
 from rectexport.runtime.package.folder import Package, add_files
 from rectexport.runtime.serving.served_packages import ServedPackage
 from rectexport.runtime.serving.triton.check import check_repository
@@ -23,7 +24,6 @@ from rectexport.runtime.serving.triton.merge import read_config
 from rectexport.runtime.serving.triton.repository import CONFIG, write_model
 from tests.runtime.engines.tensorrt.test_plans import H100, entry
 from tests.runtime.serving.triton.test_rules import GOOD, REFUSED
-from tests.tritonserver.real_server import Triton, absent, stand_in, tritonserver
 
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent() or "-")
 BATCH = torch.export.Dim("batch", min=1, max=8)

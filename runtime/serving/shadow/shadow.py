@@ -65,10 +65,13 @@ class Shadow:
 
     def offer(self, request: InferRequest, outputs: Outputs) -> None:
         """Compare a request that was answered, later; or count it as dropped."""
+        if len(self._waiting) >= QUEUE:
+            self.record.dropped += 1
+            return
         arrays = {f"{INPUT}{name}": [array] for name, array in request.feeds.items()}
         arrays |= {f"{OUTPUT}{name}": [outputs[name]] for name in self.record.outputs}
         size = sum(array.nbytes for (array,) in arrays.values())
-        if len(self._waiting) >= QUEUE or self._bytes + size > QUEUE_BYTES:
+        if self._bytes + size > QUEUE_BYTES:
             self.record.dropped += 1
             return
         self._waiting.append(Copy(arrays, size))

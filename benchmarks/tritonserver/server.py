@@ -23,8 +23,8 @@ from rectexport.runtime.serving.triton.config import as_text
 from rectexport.runtime.serving.triton.ensemble import ENSEMBLE
 from rectexport.runtime.serving.triton.merge import read_config
 from rectexport.runtime.serving.triton.repository import CONFIG
-from tests.places import ROOT
 
+ROOT = Path(__file__).resolve().parents[2]
 #: The environment that `make test-triton` makes.
 HOME = ROOT / ".venv-triton"
 STAND_IN = Path(__file__).with_name("model.py")
@@ -68,10 +68,10 @@ class Triton:
             connection.close()
 
 
-def stand_in(repository: Path, out: Path) -> Path:
+def stand_in(repository: Path, out: Path, threads: int = 0) -> Path:
     """A copy of a repository whose models run in the Python backend, on the CPU; all other fields stay.
 
-    In place of a plan the ONNX file beside it is run.
+    In place of a plan the ONNX file beside it is run. threads is ONNX Runtime's number, 0 for its own choice.
     """
     shutil.copytree(repository, out)
     for path in out.glob(f"*/{CONFIG}"):
@@ -80,6 +80,7 @@ def stand_in(repository: Path, out: Path) -> Path:
             continue
         file = config.default_model_filename
         config.parameters["stand_in_for"].string_value = file if file.endswith(".onnx") else "model.onnx"
+        config.parameters["threads"].string_value = str(threads)
         for group in config.instance_group:  # there is no GPU, and no plan is run
             group.kind = group.KIND_CPU
             group.ClearField("profile")
