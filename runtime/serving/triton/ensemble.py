@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.base.environment import require
-from rectexport.runtime.base.files import replaced_file
+from rectexport.runtime.base.files import replaced_directory, replaced_file
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.serving.triton.config import as_text
 from rectexport.runtime.serving.triton.merge import read_config, tensor_clashes
@@ -53,8 +53,11 @@ def write_ensemble(name: str, repository: Path, steps: Sequence[Step]) -> None:
         merged.CopyFrom(before)
         merged.max_batch_size = config.max_batch_size
         config = merged
-    (path.parent / VERSION).mkdir(parents=True, exist_ok=True)  # Triton looks for a version; there are no files in it
-    if config != before:
+    if before is None:
+        with replaced_directory(path.parent, CONFIG) as work:
+            (work / VERSION).mkdir()  # Triton looks for a version; there are no files in it
+            (work / CONFIG).write_text(as_text(config), encoding="utf-8")
+    elif config != before:
         with replaced_file(path) as work:
             work.write_text(as_text(config), encoding="utf-8")
 
