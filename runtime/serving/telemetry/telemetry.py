@@ -30,7 +30,7 @@ class Telemetry:
     def __init__(self, tracers: Any, meters: Any) -> None:
         self._trace, self._propagate = require("opentelemetry.trace"), require("opentelemetry.propagate")
         self._metrics = require("opentelemetry.metrics")
-        self._providers = (tracers, meters)
+        self._providers, self._warm = (tracers, meters), False
         self._tracer, self._meter = tracers.get_tracer(SCOPE), meters.get_meter(SCOPE)
         self._requests = self._meter.create_histogram(
             f"{SCOPE}.request.duration", unit="s", description="From a request's arrival to its answer"
@@ -41,7 +41,8 @@ class Telemetry:
         self._rows = self._meter.create_histogram(f"{SCOPE}.batch.rows", unit="{row}", description="Rows of a run")
 
     def watch(self, served: Callable[[], Iterable[ServedModel]]) -> None:
-        """Report the queue and the workers of these models from now on."""
+        """Report runs, and the queue and the workers of these models, from now on: the warm-up is over."""
+        self._warm = True
 
         def observed(value: Callable[[ServedModel], int]) -> Callable[[Any], list[Any]]:
             return lambda options: [
@@ -75,6 +76,8 @@ class Telemetry:
 
     def ran(self, names: tuple[str, str], spans: Sequence[Span], rows: int, began: float, outcome: BatchResult) -> None:
         """A batch that ended now and began at `began` of time.perf_counter; spans are those of its requests."""
+        if not self._warm:
+            return
         end = time.time_ns()
         start = end - _ns(time.perf_counter() - began)
         attributes = {MODEL: names[0], VERSION: names[1]}

@@ -83,7 +83,7 @@ class Traced:
 
 
 def with_traced(
-    tmp_path: Path, test: Callable[[Traced], Awaitable[None]], worker: type[FakeWorker] = FakeWorker
+    tmp_path: Path, test: Callable[[Traced], Awaitable[None]], worker: type[FakeWorker] = FakeWorker, watch: bool = True
 ) -> None:
     package = ServedPackage("net", "1", dynamic_package(tmp_path / "tiny").path)
 
@@ -99,7 +99,8 @@ def with_traced(
         await models.load_all()
         service = Service(models, limits, log)
         service.telemetry = telemetry
-        telemetry.watch(models.served)
+        if watch:
+            telemetry.watch(models.served)
         await test(Traced(service, telemetry, kept, reader))
         models.close()
 
@@ -201,6 +202,14 @@ def test_metrics(tmp_path: Path) -> None:
         assert [point.value for point in traced.points("rectexport.queue.length")] == [0]
 
     with_traced(tmp_path, test)
+
+
+def test_the_warm_up_is_not_counted(tmp_path: Path) -> None:
+    async def test(traced: Traced) -> None:
+        assert await traced.post(example(traced)) == 200
+        assert traced.points("rectexport.run.duration") == [] == traced.spans("run")
+
+    with_traced(tmp_path, test, watch=False)
 
 
 def test_an_unsampled_trace_costs_no_spans(tmp_path: Path) -> None:
