@@ -129,7 +129,7 @@ test-min: .venv-min/.stamp ## the tests of the runtime, the export and the comma
 # PyPI's nvidia-pytriton has a tritonserver for Linux on x86-64. Its Python backend needs NumPy 1, so it gets an
 # environment of its own.
 TRITON := nvidia-pytriton==0.7.0 'numpy<2' onnxruntime
-test-triton: .venv/.stamp ## load what `rectexport triton` writes into a real tritonserver, if PyPI has one (2 minutes)
+test-triton: .venv/.stamp ## load what `rectexport triton` writes into a real tritonserver, if PyPI has one (3 minutes)
 	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then $(MAKE) --no-print-directory .venv-triton/.stamp; fi
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tritonserver -rs
 
