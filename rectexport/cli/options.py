@@ -134,29 +134,27 @@ MaxShapes = Annotated[
 ]
 
 
-def image_input(help: str) -> Any:
-    """--image-input: an 8-bit image in front of a model."""
-    return _option("--image-input", metavar="NAME:OPTIONS", help=help, show_default=False, panel=INPUTS)
-
-
-_IMAGES = (
-    "as in x:uint8,nhwc,rgb with resize=256, crop=224, mean=0.5, std=0.25 behind it, joined by commas. "
-    "Also nchw, bgr, gray, resize=HxW, interpolation=bicubic, raw (0..255 as it is)."
-)
-ImageInput = Annotated[str | None, image_input(f"Take 8-bit images, {_IMAGES}")]
-StepImageInput = Annotated[
-    str | None, image_input(f"Also write a model that makes the input from 8-bit images, and an ensemble; {_IMAGES}")
+ImageInput = Annotated[
+    str | None,
+    _option(
+        "--image-input",
+        metavar="NAME:OPTIONS",
+        help="Take 8-bit images, as in x:uint8,nhwc,rgb with resize=256, crop=224, mean=0.5, std=0.25 behind it, "
+        "joined by commas. Also nchw, bgr, gray, resize=HxW, interpolation=bicubic, raw (0..255 as it is).",
+        show_default=False,
+        panel=INPUTS,
+    ),
 ]
-
-
-def answer(help: str) -> Any:
-    """--output: an answer behind a model."""
-    return _option("--output", metavar="[NAME:]ANSWER", help=help, show_default=False, panel=OUTPUT)
-
-
-_ANSWERS = "softmax, sigmoid, argmax, or topk=5 for the best classes."
-Answer = Annotated[str | None, answer(f"Answer in place of logits: {_ANSWERS}")]
-StepAnswer = Annotated[str | None, answer(f"Also write a model behind the output, and an ensemble: {_ANSWERS}")]
+Answer = Annotated[
+    str | None,
+    _option(
+        "--output",
+        metavar="[NAME:]ANSWER",
+        help="Answer in place of logits: softmax, sigmoid, argmax, or topk=5 for the best classes.",
+        show_default=False,
+        panel=OUTPUT,
+    ),
+]
 
 
 def input_files(help: str) -> Any:

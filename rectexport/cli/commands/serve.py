@@ -85,7 +85,7 @@ def serve(
         bool,
         typer.Option(
             "--otel",
-            help="Send traces and metrics by OpenTelemetry, as its variables say (OTEL_EXPORTER_OTLP_ENDPOINT …).",
+            help="Send traces and metrics by OpenTelemetry, as its own environment variables say.",
             rich_help_panel=options.SERVER,
         ),
     ] = False,

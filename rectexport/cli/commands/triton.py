@@ -39,8 +39,8 @@ def triton(
     instances: options.Instances = 1,
     max_batch: options.MaxBatch = None,
     max_delay_us: options.MaxDelay = options.DEFAULT_DELAY_US,
-    image_input: options.StepImageInput = None,
-    output: options.StepAnswer = None,
+    image_input: options.ImageInput = None,
+    output: options.Answer = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
