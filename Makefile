@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton audit sbom modules \
+  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton container audit sbom modules \
   foreign figures zoo bench costs quantization selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
@@ -129,7 +129,7 @@ test-min: .venv-min/.stamp ## the tests of the runtime, the export and the comma
 # PyPI's nvidia-pytriton has a tritonserver for Linux on x86-64. Its Python backend needs NumPy 1, so it gets an
 # environment of its own.
 TRITON := nvidia-pytriton==0.7.0 'numpy<2' onnxruntime
-test-triton: .venv/.stamp ## load what `rectexport triton` writes into a real tritonserver, if PyPI has one (2 minutes)
+test-triton: .venv/.stamp ## load what `rectexport triton` writes into a real tritonserver, if PyPI has one (3 minutes)
 	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then $(MAKE) --no-print-directory .venv-triton/.stamp; fi
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tritonserver -rs
 
@@ -158,6 +158,11 @@ TORCH_MIN ?= $(OLDEST_TORCH)$(if $(filter Linux-x86_64,$(shell uname -s)-$(shell
 audit: .venv/.stamp ## known vulnerabilities of the pinned dependencies (needs the network)
 	$(BIN)/python -m pip install -q -c constraints.txt pip-audit
 	$(BIN)/python -m tests.audit
+
+container: ## build the image, and lint its Dockerfile, where Docker is
+	@if ! command -v docker >/dev/null; then echo 'container: skipped, no Docker here'; exit 0; fi; set -ex; \
+	docker run --rm -i hadolint/hadolint < deploy/Dockerfile; \
+	docker build -f deploy/Dockerfile -t rectexport:cpu .
 
 sbom: .venv/.stamp ## a bill of materials of the development environment, build/sbom.json (CycloneDX)
 	$(BIN)/python -m pip install -q -c constraints.txt cyclonedx-bom
@@ -217,8 +222,10 @@ gpu-test: ## on a GPU: compare engines of every precision with the goldens (9 mi
 gpu-bench: ## on a GPU: time every form (9 minutes)
 	$(ON_GPU) -m benchmarks.gpu.bench
 
-serve-bench: .venv/.stamp ## measure serving under load; writes docs/serving.md (10 minutes, idle machine)
-	$(BIN)/python -m benchmarks.serving --only latency --only throughput --only tiny --only resnet --only first
+serve-bench: .venv/.stamp ## measure serving under load; writes docs/serving.md (15 minutes, idle machine)
+	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then $(MAKE) --no-print-directory .venv-triton/.stamp; fi
+	$(BIN)/python -m benchmarks.serving --only latency --only throughput --only tiny --only resnet --only first \
+	  --only shadow
 
 serve-faults: .venv/.stamp ## long tests of serving: kill -9, malformed requests, memory (10 minutes)
 	$(BIN)/pytest tests/runtime/serving/long_faults.py

@@ -79,6 +79,13 @@ def http_message(path: str, feeds: dict[str, Any], binary: bool) -> bytes:
     return b"POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (path.encode(), headers, len(body)) + body
 
 
+def body_size(head: bytes) -> int:
+    """The number in a response's Content-Length, not that in Inference-Header-Content-Length."""
+    lower = head.lower() + b"\r\n"
+    at = lower.index(b"\r\ncontent-length: ") + 18
+    return int(lower[at : lower.index(b"\r", at)])
+
+
 @final
 class HttpConnection(asyncio.Protocol):
     """One keep-alive connection; parses a response only to find its end."""
@@ -104,8 +111,7 @@ class HttpConnection(asyncio.Protocol):
             head = self._data.find(b"\r\n\r\n")
             if head < 0:
                 return
-            at = self._data.find(b"content-length: ") + 16
-            self._size = head + 4 + int(self._data[at : self._data.find(b"\r", at)])
+            self._size = head + 4 + body_size(self._data[:head])
         if len(self._data) < self._size:
             return
         if self._samples.add(self._began, self._data.startswith(b"HTTP/1.1 200")):
@@ -161,8 +167,7 @@ def _read_answer(link: socket.socket) -> bool:
     data = link.recv(1 << 16)
     while (head := data.find(b"\r\n\r\n")) < 0:
         data += link.recv(1 << 16)
-    at = data.find(b"content-length: ") + 16
-    size = head + 4 + int(data[at : data.find(b"\r", at)])
+    size = head + 4 + body_size(data[:head])
     while len(data) < size:
         data += link.recv(1 << 16)
     return data.startswith(b"HTTP/1.1 200")

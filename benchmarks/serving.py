@@ -1,9 +1,10 @@
 """Measure serving under load on loopback; writes the figures and plots of docs/serving.md.
 
-    python -m benchmarks.serving                all parts, in about eight minutes, on an idle machine
+    python -m benchmarks.serving                all parts, in about 15 minutes, on an idle machine
     python -m benchmarks.serving --only tiny    one part; the figures of the others are kept
 
-The client runs on the same machine and takes a part of its cores. The part ray needs the extra `ray`.
+The client runs on the same machine and takes a part of its cores. The part ray needs the extra `ray`; the tritonserver
+of `make test-triton` is measured beside ours where it is installed (`make .venv-triton/.stamp`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +27,14 @@ from typing import Any
 from benchmarks import serving_report
 from benchmarks.common import DIGITS, ROOT, THREADS, child, machine, rectified_resnet
 from benchmarks.load import feeds_of, http_message
+from benchmarks.tritonserver.server import absent, stand_in, tritonserver
+from rectexport.runtime.serving.served_packages import ServedPackage
+from rectexport.runtime.serving.triton.config import Deployment
+from rectexport.runtime.serving.triton.repository import write_model
 
 PACKAGES = ROOT / "out" / "serving-bench"
 RESULTS = ROOT / "docs" / "serving.json"
-PARTS = ("latency", "throughput", "tiny", "resnet", "first", "ray")
+PARTS = ("latency", "throughput", "tiny", "resnet", "first", "shadow", "ray")
 ROUNDS = 4
 STARTS = 5
 PAUSE_SECONDS = 0.3
@@ -56,6 +62,7 @@ class Net:
 
 #: Host -> options of `rectexport serve`.
 HOSTS = {"workers": (), "no batching": ("--max-batch", "1"), "in process": ("--in-process",)}
+TRITON = "tritonserver"
 KINDS = ("json", "binary", "grpc")
 ALL = tuple((host, kind) for host in HOSTS for kind in KINDS)
 SOME = (*(("workers", kind) for kind in KINDS), ("no batching", "binary"), ("in process", "binary"))
@@ -73,7 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in () if options.report else options.only or PARTS:
-        prepare(TINY, *((RESNET,) if part in ("throughput", "resnet", "first") else ()))
+        prepare(TINY, *((RESNET,) if part in ("throughput", "resnet", "first", "shadow") else ()))
         document[part] = {"date": date.today().isoformat(), "machine": machine(), **measure(part)}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     serving_report.write(document, ROOT / "docs")
@@ -91,6 +98,8 @@ def measure(part: str) -> dict[str, Any]:
         return one_by_one()
     if part == "first":
         return {"nets": {net.name: first_requests(net) for net in (TINY, RESNET)}}
+    if part == "shadow":
+        return {"nets": {net.name: with_shadow(net, connections) for net, connections in ((TINY, 64), (RESNET, 32))}}
     return under_ray(TINY)
 
 
@@ -123,8 +132,28 @@ def under_load(net: Net) -> dict[str, Any]:
                     rows.append({"host": host, "kind": kind, "connections": connections})
                     rows[-1].update(load(kind, rpc if kind == "grpc" else web, net, connections))
                     print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    rows += under_triton(net)
     raw.append(alone(net, *net.rows, seconds=RAW_SECONDS))
     return {"raw": raw, "rows": rows}
+
+
+def under_triton(net: Net) -> list[dict[str, Any]]:
+    """The same load on a real tritonserver, whose Python backend runs ONNX Runtime; none where none is."""
+    reason = absent()
+    if reason:
+        print(f"not measured: {TRITON}: {reason}", file=sys.stderr)
+        return []
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        write_model(ServedPackage("m", "1", net.package), scratch / "repository", Deployment(), net.rows[-1])
+        with tritonserver(stand_in(scratch / "repository", scratch / "served", net.threads), scratch) as running:
+            for kind in KINDS:
+                for connections in net.seconds:
+                    rows.append({"host": TRITON, "kind": kind, "connections": connections})
+                    rows[-1].update(load(kind, running.grpc if kind == "grpc" else running.http, net, connections))
+                    print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    return rows
 
 
 def in_turn() -> dict[str, Any]:
@@ -136,6 +165,22 @@ def in_turn() -> dict[str, Any]:
             rounds.append({"session": raw, "workers": load("binary", web, RESNET, 32)["rate"]})
             print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
     return {"rounds": rounds}
+
+
+def with_shadow(net: Net, connections: int) -> dict[str, Any]:
+    """Rates with the package as its own shadow and without, in turn."""
+    rounds = []
+    with server(net) as (plain, _), server(net, "--shadow", str(net.package)) as (shadowed, _):
+        for _ in range(ROUNDS):
+            found = {
+                "plain": load("binary", plain, net, connections)["rate"],
+                "shadow": load("binary", shadowed, net, connections)["rate"],
+            }
+            rounds.append(found)
+            print(net.name, json.dumps(found), file=sys.stderr, flush=True)
+        with urllib.request.urlopen(f"http://{shadowed}/v2/models/m/shadow") as answer:
+            report = json.load(answer)
+    return {"connections": connections, "rounds": rounds, "report": report}
 
 
 def one_by_one() -> dict[str, Any]:

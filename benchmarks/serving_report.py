@@ -14,8 +14,8 @@ from benchmarks.common import save_svg, table
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 TITLES = {"tiny": "A tiny net (digits, 1×8×8)", "resnet": "RF-ResNet-50, 3×224×224", "ray": "The tiny net on Ray Serve"}
 _LATENCY = ("engine", "session.run", "paused", "health", "workers", "in process")
-STYLES = {"workers": "-", "no batching": ":", "in process": "--"}
-COLOURS = {"json": "tab:orange", "binary": "tab:blue", "grpc": "tab:green"}
+KINDS = ("json", "binary", "grpc")
+COLOURS = {"workers": "#0b5fa5", "in process": "#2a8a57", "no batching": "#9a6a00", "tritonserver": "#a52a4a"}
 
 
 def write(document: Mapping[str, Any], docs: Path) -> None:
@@ -27,6 +27,8 @@ def write(document: Mapping[str, Any], docs: Path) -> None:
         sections.insert(0, _latency_section(document["latency"]))
     if "first" in document:
         sections.append(_first_section(document["first"]["nets"]))
+    if "shadow" in document:
+        sections.append(_shadow_section(document["shadow"]))
     if "ray" in document:
         rows = [_cells(row) for row in document["ray"]["rows"]]
         sections.append(f"### {TITLES['ray']}\n\n{table(_HEADINGS, rows)}\n\n{document['ray']['machine']}")
@@ -100,34 +102,72 @@ def _load_section(name: str, part: Mapping[str, Any], docs: Path) -> str:
         f"session's best batched rate. Requests that failed: {failed}."
     )
     plot = f"serving-{name}.svg"
-    _plot(TITLES[name], part["rows"], limit, docs / plot)
+    _plot(part["rows"], docs / plot)
     return (
         f"### {TITLES[name]}\n\n{facts}\n\n![{TITLES[name]}]({plot})\n\n{table(_HEADINGS, rows)}\n\n{part['machine']}"
     )
 
 
-def _plot(title: str, rows: Sequence[Mapping[str, Any]], limit: float, path: Path) -> None:
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    rates, latencies = figure.subplots(1, 2)
-    for host, style in STYLES.items():
-        for kind, colour in COLOURS.items():
-            found = [row for row in rows if (row["host"], row["kind"]) == (host, kind)]
-            if not found:
-                continue
-            places = [row["connections"] for row in found]
-            options: dict[str, Any] = {"linestyle": style, "color": colour, "marker": "o", "markersize": 3}
-            rates.plot(places, [row["rate"] for row in found], label=f"{kind}, {host}", **options)
-            latencies.plot(places, [row["p50_ms"] for row in found], **options)
-    rates.axhline(limit, color="grey", linewidth=0.8, label="session.run, best batch")
-    rates.set(xscale="log", xlabel="connections", ylabel="requests/s", title=title)
-    rates.set_ylim(bottom=0, top=min(limit * 1.1, 1.4 * max(row["rate"] for row in rows)))
-    latencies.set(xscale="log", yscale="log", xlabel="connections", ylabel="p50, ms", title="Latency")
-    for axes in (rates, latencies):
-        places = sorted({row["connections"] for row in rows})
-        axes.set_xticks(places, [str(place) for place in places])
-        axes.minorticks_off()
-    figure.legend(*rates.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7, handlelength=4)
+def _plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """One panel for each protocol: requests/s above, median latency below, from zero, with a line for each host."""
+    kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    panels = figure.subplots(2, len(kinds), sharey="row", sharex=True, squeeze=False)
+    for column, kind in zip(panels.T, kinds, strict=True):
+        for axes, field, name in zip(column, ("rate", "p50_ms"), ("requests/s", "p50, ms"), strict=True):
+            ends = {}
+            for host, colour in COLOURS.items():
+                found = [row for row in rows if (row["host"], row["kind"]) == (host, kind)]
+                if found:
+                    places = range(len(found))
+                    axes.plot(places, [row[field] for row in found], color=colour, marker="o", markersize=3)
+                    ends[host] = found[-1][field]
+            counts = [str(row["connections"]) for row in _of_first(rows, kind)]
+            axes.set_xticks(range(len(counts)), counts)
+            axes.set_xlim(-0.1, len(counts) - 1 + 0.4 * len(counts))
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_ylabel(name if kind == kinds[0] else "")
+            axes.set_title(kind if field == "rate" else "", loc="left", fontsize=10)
+            _label(axes, ends, len(counts) - 1, max(row[field] for row in rows))
+    for axes in panels[-1]:
+        axes.set_xlabel("connections")
+    for axes in panels[:, 0]:
+        axes.set_ylim(bottom=0)
     save_svg(figure, path)
+
+
+def _of_first(rows: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    """The rows of the first host that has this protocol."""
+    host = next(row["host"] for row in rows if row["kind"] == kind)
+    return [row for row in rows if (row["host"], row["kind"]) == (host, kind)]
+
+
+def _label(axes: Any, ends: Mapping[str, float], place: int, top: float) -> None:
+    """Name each line at its end; names that would cover each other move apart, upwards."""
+    lowest = 0.0
+    for host, value in sorted(ends.items(), key=lambda entry: entry[1]):
+        height = max(value, lowest)
+        axes.annotate(host, (place, value), (place + 0.15, height), color=COLOURS[host], fontsize=8, va="center")
+        lowest = height + 0.075 * top
+
+
+def _shadow_section(part: Mapping[str, Any]) -> str:
+    rows = []
+    for net, found in part["nets"].items():
+        shares = [one["shadow"] / one["plain"] - 1 for one in found["rounds"]]
+        plain, shadow = (float(np.median([one[name] for one in found["rounds"]])) for name in ("plain", "shadow"))
+        counts = [str(found["report"][name]) for name in ("compared", "dropped")]
+        change = f"{np.median(shares):+.1%} ({min(shares):+.1%} to {max(shares):+.1%})"
+        rows.append([net, str(found["connections"]), f"{plain:.0f}", f"{shadow:.0f}", change, *counts])
+    headings = ("net", "connections", "requests/s", "with a shadow", "change", "compared", "dropped")
+    count = len(next(iter(part["nets"].values()))["rounds"])
+    return f"""### With a shadow
+
+The package as its own shadow: medians of {count} rounds in turn, and the change with its range over the rounds.
+
+{table(headings, rows)}
+
+{part["machine"]}"""
 
 
 def _first_section(nets: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> str:

@@ -62,6 +62,9 @@ def test_the_page(tmp_path: Path) -> None:
     times = {"session": 0.1, "paused": 0.2, "health": 0.05, "workers": 0.4, "in process": 0.3}
     parts["latency"] = {"machine": "a machine", "rounds": {"openvino": [times]}}
     parts["throughput"] = {"machine": "a machine", "rounds": [{"session": 20.0, "workers": 19.0}]}
+    rounds = [{"plain": 100.0, "shadow": 98.0}, {"plain": 100.0, "shadow": 96.0}]
+    tiny = {"connections": 64, "rounds": rounds, "report": {"compared": 12, "dropped": 34}}
+    parts["shadow"] = {"machine": "a machine", "nets": {"tiny": tiny}}
     document = json.loads(json.dumps(parts))
     for _ in range(2):
         serving_report.write(document, tmp_path)
@@ -69,5 +72,6 @@ def test_the_page(tmp_path: Path) -> None:
     assert text.startswith("before\n") and text.endswith("after\n") and "replaced" not in text
     assert "| openvino | 0.10 | 0.20 | 0.05 | 0.40 (+0.30) | 0.30 (+0.20) |" in text and "alone: 95%, over" in text
     assert "| tiny | after the start | 2.00 |" in text
+    assert "| tiny | 64 | 100 | 97 | -3.0% (-4.0% to -2.0%) | 12 | 34 |" in text
     assert text.count("| workers | json | 1 | 50 |") == 2 + 1
     assert len(ALL) == 9 and (tmp_path / "serving-tiny.svg").exists() and (tmp_path / "serving-resnet.svg").exists()

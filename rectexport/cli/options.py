@@ -134,6 +134,29 @@ MaxShapes = Annotated[
 ]
 
 
+ImageInput = Annotated[
+    str | None,
+    _option(
+        "--image-input",
+        metavar="NAME:OPTIONS",
+        help="Take 8-bit images, as in x:uint8,nhwc,rgb with resize=256, crop=224, mean=0.5, std=0.25 behind it, "
+        "joined by commas. Also nchw, bgr, gray, resize=HxW, interpolation=bicubic, raw (0..255 as it is).",
+        show_default=False,
+        panel=INPUTS,
+    ),
+]
+Answer = Annotated[
+    str | None,
+    _option(
+        "--output",
+        metavar="[NAME:]ANSWER",
+        help="Answer in place of logits: softmax, sigmoid, argmax, or topk=5 for the best classes.",
+        show_default=False,
+        panel=OUTPUT,
+    ),
+]
+
+
 def input_files(help: str) -> Any:
     """--inputs: values of the inputs, arrays or images from files."""
     return _option("--inputs", metavar="FILE", help=help, show_default=False, panel=INPUTS)

@@ -31,6 +31,7 @@ EXTRAS = {
     "google": "serve",
     "grpc": "serve",
     "httptools": "serve",
+    "opentelemetry": "otel",
     "orjson": "serve",
     "prometheus_client": "serve",
     "tritonclient": "serve",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.serving.limits import Limits
@@ -30,12 +30,16 @@ Key = tuple[tuple[int, ...], ...]
 
 @dataclass(eq=False)
 class Pending:
-    """A request between its arrival and its answer; `alone` is set after a run that it was part of failed."""
+    """A request between its arrival and its answer; `alone` is set after a run that it was part of failed.
+
+    span is the request's where it is traced.
+    """
 
     request: InferRequest
     answer: asyncio.Future[Outputs]
     arrived: float
     expiry: asyncio.TimerHandle
+    span: Any = None
     queue: deque[Pending] | None = None
     alone: bool = False
 
@@ -54,9 +58,11 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.waiting = self._rows = 0
+        #: Called at the end of each batch with the spans of its requests, its rows, when it began, and its result.
+        self.on_ran: Callable[[Sequence[Any], int, float, BatchResult], None] | None = None
         pool.on_idle = self._pump
 
-    def submit(self, request: InferRequest) -> asyncio.Future[Outputs]:
+    def submit(self, request: InferRequest, span: Any = None) -> asyncio.Future[Outputs]:
         """Queue a request. The future holds outputs by name, or a RequestError.
 
         Raises RequestError 429 when the queue is full.
@@ -66,7 +72,7 @@ class Batcher:
         answer: asyncio.Future[Outputs] = self._loop.create_future()
         seconds = min(request.timeout or self._limits.deadline, self._limits.deadline)
         expiry = self._loop.call_later(max(seconds, TICK), _expire, answer, seconds)
-        pending = Pending(request, answer, time.perf_counter(), expiry)
+        pending = Pending(request, answer, time.perf_counter(), expiry, span)
         group = self._groups.get(request.key)
         if group is None:
             group = self._groups[request.key] = deque()
@@ -165,6 +171,8 @@ class Batcher:
         self._running -= 1
         rows = sum(pending.request.rows for pending in batch)
         self._expected, self._last_end = rows + self.waiting, time.perf_counter()
+        if self.on_ran is not None:
+            self.on_ran([pending.span for pending in batch], rows, begin, outcome)
         if isinstance(outcome, Ran):
             self._statistics.ran(rows, outcome.seconds, len(batch), sum(begin - pending.arrived for pending in batch))
             _share_out(outcome.outputs, batch)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, final
 from rectexport.runtime.base.environment import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from rectexport.runtime.serving.log import Log
     from rectexport.runtime.serving.repository import Repository
+    from rectexport.runtime.serving.shadow.record import Record
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _LABELS = ("model", "version")
@@ -20,7 +21,9 @@ _LABELS = ("model", "version")
 class Metrics:
     """Counts requests as they end; the models' own counts are read when the metrics are scraped."""
 
-    def __init__(self, repository: Repository, log: Log) -> None:
+    def __init__(
+        self, repository: Repository, log: Log, shadows: Callable[[], Mapping[tuple[str, str], Record]]
+    ) -> None:
         self._client = client = require("prometheus_client")
         self._registry = client.CollectorRegistry()
         self._requests = client.Counter(
@@ -36,7 +39,7 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
-        self._repository, self._log = repository, log
+        self._repository, self._log, self._shadows = repository, log, shadows
         self._bound: dict[tuple[str, ...], tuple[Any, Any]] = {}
         self._registry.register(self)
 
@@ -81,4 +84,22 @@ class Metrics:
             }
             for name, value in values.items():
                 families[name].add_metric(labels, value)
-        return (*families.values(), dropped)
+        return (*families.values(), dropped, *self._of_shadows())
+
+    def _of_shadows(self) -> Iterable[Any]:
+        gauge, counter = self._client.metrics_core.GaugeMetricFamily, self._client.metrics_core.CounterMetricFamily
+        texts = {
+            "compared": "Requests whose answers were compared with the shadow's",
+            "dropped": "Requests that were not compared, because the shadow was behind",
+            "failed": "Requests that the shadow did not answer",
+            "differing": "Compared requests that differed by more than allowed",
+        }
+        counts = {name: counter(f"rectexport_shadow_{name}", text, labels=_LABELS) for name, text in texts.items()}
+        labels = (*_LABELS, "output", "region")
+        worst = gauge("rectexport_shadow_distance", "Largest distance of an output, by region", labels=labels)
+        for key, record in self._shadows().items():
+            for name, family in counts.items():
+                family.add_metric(key, getattr(record, name))
+            for place, region in record.regions.items():
+                worst.add_metric((*key, *place), region.worst)
+        return (*counts.values(), worst) if self._shadows() else ()

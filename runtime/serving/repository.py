@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, final
 
 from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.package.folder import Package
@@ -20,6 +21,9 @@ from rectexport.runtime.serving.statistics import Statistics
 from rectexport.runtime.serving.workers.hosted import ModelSpec
 from rectexport.runtime.serving.workers.pool import Pool
 from rectexport.runtime.serving.workers.protocol import Worker
+
+if TYPE_CHECKING:
+    from rectexport.runtime.serving.telemetry.telemetry import Telemetry
 
 #: Largest batch when neither the package nor the command line gives one.
 MAX_BATCH = 64
@@ -38,6 +42,7 @@ class ServedModel:
     batcher: Batcher
     statistics: Statistics
     probe: InferRequest
+    package: Package
 
     @property
     def ready(self) -> bool:
@@ -73,11 +78,12 @@ class Repository:
         instances: int = 1,
         limits: Limits,
         log: Log,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._find = find
         self._packages: list[ServedPackage] = []
         self._make, self._spec, self._instances = make, spec, instances
-        self._limits, self._log = limits, log
+        self._limits, self._log, self._telemetry = limits, log, telemetry
         self._loaded: dict[str, dict[str, ServedModel]] = {}
         self._newest: dict[str, ServedModel] = {}
         self._reasons: dict[tuple[str, str], str] = {}
@@ -194,6 +200,8 @@ class Repository:
         self._log.event("loaded", **names, **facts)
         statistics = Statistics()
         batcher = Batcher(signature, pool, self._limits, statistics)
+        if self._telemetry is not None:
+            batcher.on_ran = partial(self._telemetry.ran, key)
 
         def told(line: str) -> None:
             self._log.event("worker", **names, text=line)
@@ -202,7 +210,7 @@ class Repository:
 
         pool.on_trouble = told
         probe = assemble(signature, found.goldens()[0])  # the workers have checked the files' hashes
-        return ServedModel(*key, signature, pool, batcher, statistics, probe)
+        return ServedModel(*key, signature, pool, batcher, statistics, probe, found)
 
     async def _retire(self, models: Sequence[ServedModel], reason: str) -> None:
         for model in models:

@@ -8,7 +8,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -27,6 +27,9 @@ from rectexport.runtime.serving.page.page import overview
 from rectexport.runtime.serving.repository import Repository
 from rectexport.runtime.serving.served_packages import find_packages
 from rectexport.runtime.serving.service import Service
+from rectexport.runtime.serving.shadow.shadow import Shadow, open_shadows
+from rectexport.runtime.serving.telemetry.exporters import open_telemetry
+from rectexport.runtime.serving.telemetry.telemetry import Telemetry
 from rectexport.runtime.serving.warm_up import warm_up
 from rectexport.runtime.serving.workers.hosted import ModelSpec
 from rectexport.runtime.serving.workers.process import ProcessWorker
@@ -57,6 +60,8 @@ class Settings:
     token: str | None = None
     insecure: bool = False
     page: bool = True
+    shadows: Sequence[str] = ()
+    otel: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
@@ -79,7 +84,9 @@ def read_token(path: Path) -> str:
     return token
 
 
-def make_repository(words: Sequence[str], settings: Settings, log: Log) -> Repository:
+def make_repository(
+    words: Sequence[str], settings: Settings, log: Log, telemetry: Telemetry | None = None
+) -> Repository:
     """The repository for the packages that the words name (see find_packages), not loaded yet.
 
     Call it in the event loop that will use it.
@@ -88,7 +95,13 @@ def make_repository(words: Sequence[str], settings: Settings, log: Log) -> Repos
     spec = ModelSpec("", settings.backend, threads, settings.max_batch, settings.allow_unproven)
     make = ThreadWorker if settings.in_process else ProcessWorker
     return Repository(
-        lambda: find_packages(words), make, spec=spec, instances=settings.instances, limits=settings.limits, log=log
+        lambda: find_packages(words),
+        make,
+        spec=spec,
+        instances=settings.instances,
+        limits=settings.limits,
+        log=log,
+        telemetry=telemetry,
     )
 
 
@@ -110,7 +123,10 @@ def run(words: Sequence[str], settings: Settings, log: Log) -> int:
 async def _serve(words: Sequence[str], settings: Settings, log: Log) -> int:
     with contextlib.ExitStack() as stack:
         link = stack.enter_context(_listen(settings.host, settings.port))
-        repository = make_repository(words, settings, log)
+        telemetry = open_telemetry() if settings.otel else None
+        if telemetry is not None:
+            stack.callback(telemetry.close)
+        repository = make_repository(words, settings, log, telemetry)
         stack.callback(repository.close)
         await repository.load_all()
         gc.collect()
@@ -118,16 +134,38 @@ async def _serve(words: Sequence[str], settings: Settings, log: Log) -> int:
         service = Service(
             repository, settings.limits, log, token=settings.token, repository_api=settings.repository_api
         )
-        await _Host(service, settings, log).serve(link)
+        shadows = await _open_shadows(settings, repository, log)
+        for shadow in shadows.values():
+            stack.callback(shadow.close)
+        await _Host(service, settings, log, shadows, telemetry).serve(link)
         return service.answered
+
+
+async def _open_shadows(settings: Settings, repository: Repository, log: Log) -> dict[tuple[str, str], Shadow]:
+    sources = []
+    for word in settings.shadows:
+        found = find_packages([word])
+        if len(found) > 1:
+            raise UsageError(f"--shadow {word}: holds {len(found)} packages; name one")
+        sources += found
+    spec = ModelSpec("", settings.backend, allow_unproven=settings.allow_unproven)
+    return await open_shadows(sources, settings.shadows, repository, spec, log)
 
 
 @final
 class _Host:
     """Runs uvicorn and grpc side by side; SIGTERM and SIGINT end both."""
 
-    def __init__(self, service: Service, settings: Settings, log: Log) -> None:
-        self._service, self._settings, self._log = service, settings, log
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        log: Log,
+        shadows: Mapping[tuple[str, str], Shadow],
+        telemetry: Telemetry | None,
+    ) -> None:
+        self._service, self._settings, self._log, self._shadows = service, settings, log, shadows
+        self._telemetry = telemetry
         self._web = _web_server(service, settings, log)
 
     async def serve(self, link: socket.socket) -> None:
@@ -140,6 +178,9 @@ class _Host:
         while not self._web.started and not serving.done():
             await asyncio.sleep(0.01)
         await warm_up(self._service, host, port, self._settings.token)
+        self._service.shadows, self._service.telemetry = self._shadows, self._telemetry
+        if self._telemetry is not None:
+            self._telemetry.watch(self._service.repository.served)
         self._announce(f"{self._bracketed}:{port}", f"{host}:{rpc_port}" if rpc_port else None, f"{host}:{port}")
         await serving
         if rpc is not None:
@@ -200,7 +241,7 @@ class _Host:
 
 def _web_server(service: Service, settings: Settings, log: Log) -> Any:
     uvicorn = require("uvicorn")
-    for name in ("uvicorn", "uvicorn.error", "asyncio", "grpc"):
+    for name in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "opentelemetry"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [LibraryLines(log)], False
     config = uvicorn.Config(

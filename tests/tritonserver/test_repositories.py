@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 import rectexport
-from rectexport.runtime.package.folder import Package
+from benchmarks.tritonserver.server import Triton, absent, stand_in, tritonserver
+from rectexport.runtime.package.folder import Package, add_files
 from rectexport.runtime.serving.served_packages import ServedPackage
 from rectexport.runtime.serving.triton.check import check_repository
 from rectexport.runtime.serving.triton.config import Deployment
+from rectexport.runtime.serving.triton.merge import read_config
 from rectexport.runtime.serving.triton.repository import CONFIG, write_model
+from tests.runtime.engines.tensorrt.test_plans import H100, entry
 from tests.runtime.serving.triton.test_rules import GOOD, REFUSED
-from tests.tritonserver.real_server import Triton, absent, stand_in, tritonserver
 
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent() or "-")
 BATCH = torch.export.Dim("batch", min=1, max=8)
@@ -55,8 +58,18 @@ KINDS: dict[str, tuple[nn.Module, tuple[Tensor, ...], Any]] = {
         (torch.randint(0, 255, (2, 2, 6, 6), dtype=torch.uint8),),
         ({0: BATCH},),
     ),
+    "int8": (Net(lambda conv, x: conv(x).relu()), (IMAGE,), ({0: BATCH},)),
+    "planned": (Net(lambda conv, x: conv(x)), (IMAGE,), ({0: BATCH},)),
     "vector": (Two(), (torch.rand(2, 3), torch.rand(2)), ({0: BATCH}, {0: BATCH})),
 }
+
+
+def add_plan(package: Path) -> None:
+    """Add the entry of a plan with two profiles, as a build writes it; the plan itself is only a few bytes."""
+    made = entry(package, H100)
+    profiles = [{"x": {key: [size, 2, 6, 6] for key in ("min", "opt", "max")}} for size in (1, 8)]
+    made |= {"options": {**made["options"], "profiles": profiles}, "sha256": hashlib.sha256(b"a plan").hexdigest()}
+    add_files(package, {made["file"]: b"a plan"}, {"plans": [made]})
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +77,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("triton")
     for name, (model, examples, shapes) in KINDS.items():
-        rectexport.export(model.eval(), examples, folder / name, shapes, guard=False)
-        write_model(ServedPackage(name, "1", folder / name), folder / "repository", Deployment())
+        images = np.random.default_rng(0).random((64, *IMAGE.shape[1:]), dtype=np.float32)
+        more: Any = {"int8": rectexport.Int8({"x": images}), "target": "onnxruntime"} if name == "int8" else {}
+        rectexport.export(model.eval(), examples, folder / name, shapes, guard=False, **more)
+        if name == "planned":
+            add_plan(folder / name)
+        deployment = Deployment("tensorrt", gpu=True) if name == "planned" else Deployment()
+        write_model(ServedPackage(name, "1", folder / name), folder / "repository", deployment)
     write_model(ServedPackage("plain", "3", folder / "plain"), folder / "repository", Deployment())
     return folder / "repository"
 
@@ -81,6 +99,14 @@ def test_every_version_is_loaded_and_warmed_up(repository: Path, triton: Triton)
     names, findings = check_repository(repository)
     assert (sorted(names), findings) == (sorted(KINDS), [])
     assert triton.states() == {**{f"{name}/1": "READY" for name in KINDS}, "plain/3": "READY"}
+
+
+def test_the_plan_and_its_profiles_are_in_the_configuration(repository: Path) -> None:
+    config = read_config(repository / "planned" / CONFIG)
+    assert (config.backend, config.platform, config.max_batch_size) == ("tensorrt", "tensorrt_plan", 8)
+    assert dict(config.cc_model_filenames) == {"9.0": H100.plan_name}
+    (group,) = config.instance_group
+    assert group.kind == group.KIND_GPU and list(group.profile) == ["0", "1"]
 
 
 def infer(library: Any, address: str, model: str, feeds: dict[str, Any], batched: bool) -> dict[str, Any]:
@@ -137,7 +163,6 @@ def test_requests_at_the_same_time_get_their_own_answers(repository: Path, trito
 def test_the_served_configuration_has_triton_s_fields_and_types(repository: Path, triton: Triton) -> None:
     """A client reads the same values in either; fields that only one of the two has are not compared."""
     from rectexport.runtime.serving.triton.config import as_dict
-    from rectexport.runtime.serving.triton.merge import read_config
 
     for name in KINDS:
         ours = as_dict(read_config(repository / name / CONFIG))

@@ -164,27 +164,8 @@ def export(
             panel=INT8,
         ),
     ] = Int8.portable,
-    image_input: Annotated[
-        str | None,
-        _option(
-            "--image-input",
-            metavar="NAME:OPTIONS",
-            help="Take 8-bit images, as in x:uint8,nhwc,rgb with resize=256, crop=224, mean=0.5, std=0.25 behind it, "
-            "joined by commas. Also nchw, bgr, gray, resize=HxW, interpolation=bicubic, raw (0..255 as it is).",
-            show_default=False,
-            panel=options.INPUTS,
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        _option(
-            "--output",
-            metavar="[NAME:]ANSWER",
-            help="Answer in place of logits: softmax, sigmoid, argmax, or topk=5 for the best classes.",
-            show_default=False,
-            panel=options.OUTPUT,
-        ),
-    ] = None,
+    image_input: options.ImageInput = None,
+    output: options.Answer = None,
     output_names: Annotated[
         str | None,
         _option(

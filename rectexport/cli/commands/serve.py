@@ -61,6 +61,16 @@ def serve(
             rich_help_panel=options.SERVER,
         ),
     ] = True,
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PACKAGE",
+            help="Send the same requests to this package too, after they are answered, and report how far its answers "
+            "are off; as NAME=PACKAGE beside several models; repeatable.",
+            show_default=False,
+            rich_help_panel=options.SERVER,
+        ),
+    ] = None,
     backend: options.Backend = options.DEFAULT_BACKEND,
     allow_unproven: options.AllowUnproven = False,
     threads: options.Threads = 0,
@@ -71,6 +81,14 @@ def serve(
     run_s: Annotated[float, _limit("Longest run, in seconds; then the worker is replaced.", min=0.01)] = 60.0,
     receive_s: Annotated[float, _limit("Longest time for a request to arrive, in seconds.", min=0.1)] = 30.0,
     drain_s: Annotated[float, _limit("Longest time to finish after SIGTERM, in seconds.", min=1)] = 30.0,
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            help="Send traces and metrics by OpenTelemetry, as its own environment variables say.",
+            rich_help_panel=options.SERVER,
+        ),
+    ] = False,
     ray: Annotated[bool, typer.Option("--ray", help="Run as a Ray Serve application.", rich_help_panel=RAY)] = False,
     address: Annotated[
         str | None,
@@ -97,13 +115,18 @@ def serve(
     with run.reported():
         from rectexport.runtime.serving.served_packages import find_packages
 
-        find_packages(packages)  # a wrong path is refused before the server's libraries are imported
+        for words in (packages, *([word] for word in shadow or ())):
+            find_packages(words)  # a wrong path is refused before the server's libraries are imported
         from rectexport.runtime.serving.limits import Limits
         from rectexport.runtime.serving.log import Log
         from rectexport.runtime.serving.server import Settings, read_token
         from rectexport.runtime.serving.server import run as run_server
 
         log = Log(requests=log_requests)
+        if ray and otel:
+            raise UsageError("--otel with --ray: a replica sends no traces; leave one of the two out")
+        if ray and shadow:
+            raise UsageError("--shadow with --ray: a replica has no shadow; serve one machine with --shadow instead")
         if ray:
             on_ray = {
                 "packages": tuple(packages),
@@ -144,6 +167,8 @@ def serve(
             token=None if token_file is None else read_token(token_file),
             insecure=insecure,
             page=page,
+            shadows=shadow or (),
+            otel=otel,
             limits=limits,
         )
         answered = run_server(packages, settings, log)

@@ -39,6 +39,8 @@ def triton(
     instances: options.Instances = 1,
     max_batch: options.MaxBatch = None,
     max_delay_us: options.MaxDelay = options.DEFAULT_DELAY_US,
+    image_input: options.ImageInput = None,
+    output: options.Answer = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -47,6 +49,9 @@ def triton(
     Other versions of the model, other files and your edits of config.pbtxt stay; what contradicts the package is
     refused. Options given here replace what config.pbtxt says.
 
+    With --image-input or --output, an ensemble NAME_ensemble is written too, which runs preprocessing, the model and
+    what stands behind it as one model. Its steps are packages of their own.
+
     Each config.pbtxt is parsed with Triton's own message definition and compared with the model beside it: names,
     types, sizes, batch, files, warm-up. `rectexport serve REPOSITORY` serves the same folder.
     """
@@ -54,6 +59,10 @@ def triton(
     with run.reported():
         if len(places) != (1 if check else 2):
             raise UsageError("expected REPOSITORY behind --check" if check else "expected PACKAGE REPOSITORY")
+        around = image_input is not None or output is not None
+        if check and around:
+            raise UsageError("--check writes nothing; leave --image-input and --output out")
+        from rectexport.exporter.base.processing import parse_answer, parse_image_input
         from rectexport.runtime.serving.served_packages import find_packages
         from rectexport.runtime.serving.triton.check import check_repository
         from rectexport.runtime.serving.triton.config import Deployment
@@ -65,9 +74,19 @@ def triton(
         remarks: list[str] = []
         if not check:
             deployment = Deployment(backend, instances, gpu or backend == "tensorrt", max_delay_us)
-            for source in find_packages(places[:1]):
-                written = write_model(source, repository, deployment, max_batch, given)
-                plugins, remarks = plugins + written.plugins, remarks + written.remarks
+            sources = find_packages(places[:1])
+            if around:
+                from rectexport.cli.ensemble import write_with_ensemble
+
+                if len(sources) > 1:
+                    raise UsageError(f"{places[0]}: holds several packages; name the one that the ensemble is for")
+                image = None if image_input is None else parse_image_input(image_input)
+                answer = None if output is None else parse_answer(output)
+                written = [write_with_ensemble(sources[0], repository, deployment, image, answer, max_batch, given)]
+            else:
+                written = [write_model(source, repository, deployment, max_batch, given) for source in sources]
+            plugins = [path for one in written for path in one.plugins]
+            remarks = [text for one in written for text in one.remarks]
         models, findings = check_repository(repository)
     for path in plugins:
         run.say(f"start tritonserver with --backend-config=tensorrt,plugins={path}")

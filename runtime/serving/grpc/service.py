@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, final
 
 from rectexport.runtime.base.environment import require
@@ -30,6 +31,14 @@ from rectexport.runtime.serving.signature import DATATYPE_OF, Signature
 from rectexport.runtime.serving.triton.config import model_config
 
 SERVICE = "inference.GRPCInferenceService"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request's id, and its metadata with lower-case names."""
+
+    id: str
+    metadata: dict[str, str]
 
 
 @final
@@ -69,77 +78,78 @@ class GrpcService:
         )
         return self._grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    def _guarded(self, method: Callable[[Any, str], Any], kind: Any, open: bool) -> Callable[[bytes, Any], Any]:
+    def _guarded(self, method: Callable[[Any, Call], Any], kind: Any, open: bool) -> Callable[[bytes, Any], Any]:
         async def handle(data: bytes, context: Any) -> Any:
             try:
                 metadata = _metadata(context)
                 if not open:
                     self._service.authorize(metadata.get("authorization"))
-                return await method(parse(kind, data), self._service.request_id(metadata.get("x-request-id")))
+                call = Call(self._service.request_id(metadata.get("x-request-id")), metadata)
+                return await method(parse(kind, data), call)
             except RequestError as fault:
                 await context.abort(getattr(self._grpc.StatusCode, fault.grpc_code), str(fault))
 
         return handle
 
-    async def _live(self, message: Any, id: str) -> Any:
+    async def _live(self, message: Any, call: Call) -> Any:
         return self._pb.ServerLiveResponse(live=True)
 
-    async def _ready(self, message: Any, id: str) -> Any:
+    async def _ready(self, message: Any, call: Call) -> Any:
         return self._pb.ServerReadyResponse(ready=self._service.ready)
 
-    async def _model_ready(self, message: Any, id: str) -> Any:
+    async def _model_ready(self, message: Any, call: Call) -> Any:
         try:
             ready = self._service.repository.get(message.name, message.version).ready
         except RequestError:  # of an unknown model, too, Triton says that it is not ready
             ready = False
         return self._pb.ModelReadyResponse(ready=ready)
 
-    async def _server_metadata(self, message: Any, id: str) -> Any:
+    async def _server_metadata(self, message: Any, call: Call) -> Any:
         return self._pb.ServerMetadataResponse(**self._service.metadata())
 
-    async def _model_metadata(self, message: Any, id: str) -> Any:
+    async def _model_metadata(self, message: Any, call: Call) -> Any:
         repository = self._service.repository
         model = repository.get(message.name, message.version)
         versions = [message.version] if message.version else repository.versions(message.name)
         return self._pb.ModelMetadataResponse(**model.metadata(versions))
 
-    async def _model_config(self, message: Any, id: str) -> Any:
+    async def _model_config(self, message: Any, call: Call) -> Any:
         model = self._service.repository.get(message.name, message.version)
         return self._pb.ModelConfigResponse(config=model_config(message.name, model.signature))
 
-    async def _statistics(self, message: Any, id: str) -> Any:
+    async def _statistics(self, message: Any, call: Call) -> Any:
         if message.name:
             self._service.require_loaded(message.name, message.version)
         found = self._service.statistics(message.name, message.version)
         return self._pb.ModelStatisticsResponse(model_stats=[self._pb.ModelStatistics(**entry) for entry in found])
 
-    async def _index(self, message: Any, id: str) -> Any:
+    async def _index(self, message: Any, call: Call) -> Any:
         entries = self._service.repository.index(message.ready)
         return self._pb.RepositoryIndexResponse(
             models=[self._pb.RepositoryIndexResponse.ModelIndex(**entry) for entry in entries]
         )
 
-    async def _load(self, message: Any, id: str) -> Any:
+    async def _load(self, message: Any, call: Call) -> Any:
         self._service.check_repository_api()
         if message.parameters:
             raise RequestError(400, "load takes no parameters: a package is served unchanged")
         await self._service.repository.load(message.model_name)
         return self._pb.RepositoryModelLoadResponse()
 
-    async def _unload(self, message: Any, id: str) -> Any:
+    async def _unload(self, message: Any, call: Call) -> Any:
         self._service.check_repository_api()
         await self._service.repository.unload(message.model_name)
         return self._pb.RepositoryModelUnloadResponse()
 
-    async def _infer(self, message: Any, id: str) -> Any:
+    async def _infer(self, message: Any, call: Call) -> Any:
         service, began = self._service, time.perf_counter()
-        service.enter("grpc")
+        span = service.enter("grpc", call.metadata)
         model: ServedModel | None = None
         fault: RequestError | None = None
         try:
             model = service.repository.get(message.model_name, message.model_version)
             request = self._parse(message, model)
-            return self._answer(request, await service.begin(model, request), model)
+            return self._answer(request, await service.begin(model, request, span), model)
         except RequestError as error:
             fault = error
             raise
@@ -147,23 +157,24 @@ class GrpcService:
             fault = RequestError(499, "the client closed the connection")
             raise
         except Exception as error:
-            service.log.event("internal_error", id=id, error=type(error).__name__)
+            service.log.event("internal_error", id=call.id, error=type(error).__name__)
             fault = RequestError(500, "internal error")
             raise fault from None
         finally:
-            service.ended(model, "grpc", fault, began, id)
+            service.ended(model, "grpc", fault, began, call.id, span)
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """Answer in the order of the requests; one that fails does not end the stream."""
         try:
-            self._service.authorize(_metadata(context).get("authorization"))
+            metadata = _metadata(context)
+            self._service.authorize(metadata.get("authorization"))
         except RequestError as fault:
             await context.abort(getattr(self._grpc.StatusCode, fault.grpc_code), str(fault))
         async for data in self._until_leaving(messages, context):
             message = self._pb.ModelInferRequest()
             try:
                 message = parse(self._pb.ModelInferRequest, data)
-                reply = await self._infer(message, self._service.request_id(None))
+                reply = await self._infer(message, Call(self._service.request_id(None), metadata))
                 yield self._pb.ModelStreamInferResponse(infer_response=reply)
             except RequestError as fault:
                 reply = self._pb.ModelInferResponse(id=message.id)

@@ -130,6 +130,8 @@ class HttpApp:
                 return {"model_stats": service.statistics()}
             case ["v2", "models", name, *rest]:
                 number, what = _version(rest)
+                if what == "shadow":
+                    return service.shadow_report(name, number)
                 if what in ("stats", "ready"):
                     service.require_loaded(name, number)
                 if what == "stats":
@@ -152,14 +154,14 @@ class HttpApp:
         if scope["method"] != "POST":
             raise RequestError(405, SEND)
         self._authorize(headers)
-        service.enter("http")
+        span = service.enter("http", _carrier(headers) if service.telemetry else None)
         model: ServedModel | None = None
         fault: RequestError | None = None
         try:
             model = service.repository.get(name, number)
             body = await self._body(receive, headers)
             request = self._codec.parse(body, _header_length(headers), model.signature)
-            outputs = await _unless_left(scope, receive, service.begin(model, request))
+            outputs = await _unless_left(scope, receive, service.begin(model, request, span))
             batched = model.signature.max_batch > 0
             content, length = self._codec.answer(request, outputs, model.name, model.version, batched)
         except RequestError as error:
@@ -169,7 +171,7 @@ class HttpApp:
             fault = RequestError(500, "internal error")
             raise
         finally:
-            service.ended(model, "http", fault, began, id)
+            service.ended(model, "http", fault, began, id, span)
         fields = list(_JSON) if length is None else [_BYTES, (_HEADER_LENGTH, str(length).encode())]
         encoding = accepted(headers[b"accept-encoding"]) if b"accept-encoding" in headers else b""
         if encoding:
@@ -252,6 +254,10 @@ async def _watch(receive: Receive, answer: asyncio.Future[Outputs]) -> None:
     answer.cancel()
 
 
+def _carrier(headers: Headers) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+
+
 def _header_length(headers: Headers) -> int | None:
     value = headers.get(_HEADER_LENGTH)
     if value is None:
@@ -284,9 +290,9 @@ def _version(rest: list[str]) -> tuple[str, str]:
     match rest:
         case ["versions", number]:
             return number, ""
-        case ["versions", number, ("ready" | "config" | "stats") as what]:
+        case ["versions", number, ("ready" | "config" | "stats" | "shadow") as what]:
             return number, what
-        case [("ready" | "config" | "stats") as what]:
+        case [("ready" | "config" | "stats" | "shadow") as what]:
             return "", what
         case []:
             return "", ""

@@ -62,6 +62,7 @@ function show(model) {
   facts.textContent = (model.ready ? "ready" : `not ready: ${model.reason}`) + ` · ${latency}` +
     (model.failed ? ` · ${model.failed} failed` : "") + (model.batch ? ` · up to ${model.batch} rows in one run` : " · one request in a run");
   facts.classList.toggle("bad", !model.ready);
+  section.querySelector(".shadow").textContent = model.shadow && `shadow: ${model.shadow}`;
 }
 
 async function copy(button, text) {

@@ -48,6 +48,7 @@ def overview(service: Service, address: str) -> dict[str, Any]:
 
 
 def _model(service: Service, model: ServedModel, address: str) -> dict[str, Any]:
+    shadow = service.shadows.get((model.name, model.version))
     success, counted = model.statistics.success, model.statistics
     shapes = {name: list(array[: _rows(model)].shape) for name, array in model.probe.feeds.items()}
     inputs = [{**_tensor(tensor), "example": shapes[tensor.name]} for tensor in model.signature.inputs.values()]
@@ -65,6 +66,7 @@ def _model(service: Service, model: ServedModel, address: str) -> dict[str, Any]
         "failed": counted.fail.count,
         "waiting": model.batcher.waiting,
         "mean_ms": success.ns / max(success.count, 1) / 1e6,
+        "shadow": shadow.record.in_words() if shadow else "",
         "engine_ms": counted.infer.ns / max(counted.infer.count, 1) / 1e6,
         "curl": curl_line(address, path, inputs, service.needs_token),
         "python": python_lines(address, model, inputs, service.needs_token),

@@ -18,6 +18,8 @@ from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import DEPENDENT, FILE_NAME, NOT_SHOWN
 from rectexport.runtime.serving.signature import DATATYPES
 from rectexport.runtime.serving.triton.config import BACKENDS, WARM_UP_FOLDER
+from rectexport.runtime.serving.triton.ensemble import ENSEMBLE
+from rectexport.runtime.serving.triton.ensemble_rules import ensemble_refusals
 from rectexport.runtime.serving.triton.merge import fits, model_sizes
 from rectexport.runtime.serving.triton.repository import CONFIG
 from rectexport.runtime.serving.triton.rules import refusals
@@ -67,6 +69,9 @@ class _Check:
             yield f"name {config.name!r} in a folder named {self._folder.name!r}"
         if config.max_batch_size < 0:
             yield f"max_batch_size {config.max_batch_size}: expected 0 or more"
+        if config.platform == ENSEMBLE:
+            yield from ensemble_refusals(config, self._folder)
+            return
         if config.max_batch_size == 0 and config.HasField("dynamic_batching"):
             yield "dynamic_batching with max_batch_size 0: requests are never batched"
         yield from refusals(config, self._pb, [version.name for version in self._versions()], self._folder)

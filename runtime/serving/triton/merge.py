@@ -88,10 +88,11 @@ def _clashes(old: Any, new: Any, given: Collection[str]) -> Iterator[str]:
     if old.HasField("dynamic_batching") and not new.HasField("dynamic_batching"):
         yield "it has dynamic_batching, and requests of this package must not share a run"
     for side in ("input", "output"):
-        yield from _tensor_clashes(side, getattr(old, side), getattr(new, side))
+        yield from tensor_clashes(side, getattr(old, side), getattr(new, side))
 
 
-def _tensor_clashes(side: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[str]:
+def tensor_clashes(side: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[str]:
+    """Where two lists of inputs or outputs contradict each other, as text."""
     listed, wanted = {one.name: one for one in old}, {one.name: one for one in new}
     for name in sorted(listed.keys() ^ wanted.keys()):
         yield f"{side} {name!r} is {'not in this package' if name in listed else 'not in the file'}"

@@ -48,10 +48,10 @@ def write_model(
 ) -> Written:
     """Write a package as a version of a model. Other versions, other files and edits of config.pbtxt stay.
 
-    The model's folder is replaced as a whole or not at all. given names the options that were on the command line: they
-    replace what an edited config.pbtxt says. Raises BadInput for a damaged package, one without the file that the
-    backend reads, one that contradicts the config.pbtxt that is there, and for a repository that is a package; and
-    UsageError for an unknown backend.
+    The model's folder is replaced as a whole or not at all. max_batch 0 turns batching off. given names the options
+    that were on the command line: they replace what an edited config.pbtxt says. Raises BadInput for a damaged package,
+    one without the file that the backend reads, one that contradicts the config.pbtxt that is there, and for a
+    repository that is a package; and UsageError for an unknown backend.
     """
     if deployment.backend not in BACKENDS:
         raise UsageError(f"--backend {deployment.backend}: expected one of {', '.join(BACKENDS)}")
@@ -60,7 +60,8 @@ def write_model(
     package.verify_files()
     chosen = replace(deployment, **_files(package, deployment.backend))
     remarks: list[str] = []
-    limit = min(max_batch or MAX_BATCH, _most_of_plans(package) if deployment.backend == "tensorrt" else MAX_DIMENSION)
+    most = MAX_BATCH if max_batch is None else max_batch
+    limit = min(most, _most_of_plans(package) if deployment.backend == "tensorrt" else MAX_DIMENSION)
     signature = _signature(package, limit, remarks)
     goldens, _ = package.goldens()
     out = repository / served.name

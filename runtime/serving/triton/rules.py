@@ -28,11 +28,11 @@ def refusals(config: Any, pb: Any, versions: Sequence[str], folder: Path) -> Ite
     for item, _ in config.ListFields():
         if item.name not in KNOWN:
             yield f"{item.name}: this check does not know it; try it with tritonserver"
-    yield from _version_policy(config, versions)
+    yield from version_refusals(config, versions)
     for side in ("input", "output"):
         for tensor in getattr(config, side):
             where = f"{side} {tensor.name}"
-            yield from (f"{where}: {text}" for text in _tensor(config, tensor))
+            yield from (f"{where}: {text}" for text in tensor_refusals(config, tensor))
         for tensor in config.input if side == "input" else ():
             linear = (pb.ModelInput.FORMAT_NCHW, pb.ModelInput.FORMAT_NHWC)
             if tensor.format in linear and len(tensor.dims) != 3:
@@ -53,7 +53,8 @@ def refusals(config: Any, pb: Any, versions: Sequence[str], folder: Path) -> Ite
             yield f"optimization: accelerator {entry.name!r}: backend {config.backend!r} takes {sorted(known)}"
 
 
-def _version_policy(config: Any, versions: Sequence[str]) -> Iterator[str]:
+def version_refusals(config: Any, versions: Sequence[str]) -> Iterator[str]:
+    """What Triton refuses in the policy of versions, with these version folders."""
     policy = config.version_policy
     if policy.HasField("specific"):
         missing = [str(number) for number in policy.specific.versions if str(number) not in versions]
@@ -63,7 +64,8 @@ def _version_policy(config: Any, versions: Sequence[str]) -> Iterator[str]:
         yield "version_policy: latest 0 versions: none is served"
 
 
-def _tensor(config: Any, tensor: Any) -> Iterator[str]:
+def tensor_refusals(config: Any, tensor: Any) -> Iterator[str]:
+    """What Triton refuses in an input or output."""
     dims, reshaped = list(tensor.dims), list(tensor.reshape.shape)
     if not tensor.name:
         yield "no name"

@@ -18,16 +18,20 @@ from rectexport.runtime.serving.workers import frames
 from rectexport.runtime.serving.workers.hosted import ModelSpec
 from rectexport.runtime.serving.workers.protocol import BatchResult, Done, Feeds, ModelFailed, Ran, WorkerDied
 
+PROGRAM = "rectexport.runtime.serving.workers.worker"
 #: Seconds that a worker may take to open its model and run the goldens.
 START = 600.0
 
 
 @final
 class ProcessWorker:
-    """A worker in a process of its own: when it crashes, hangs or is killed, the server goes on."""
+    """A worker in a process of its own: when it crashes, hangs or is killed, the server goes on.
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self._spec = spec
+    program is the module that the process runs.
+    """
+
+    def __init__(self, spec: ModelSpec, program: str = PROGRAM) -> None:
+        self._spec, self._program = spec, program
         self.lost: Callable[[], None] = lambda: None
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
@@ -42,7 +46,7 @@ class ProcessWorker:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        command = [sys.executable, "-m", "rectexport.runtime.serving.workers.worker", str(theirs.fileno())]
+        command = [sys.executable, "-m", self._program, str(theirs.fileno())]
         # A session of its own: Ctrl-C in a terminal reaches only the server, which lets the worker finish.
         self._process = subprocess.Popen(
             [*command, json.dumps(asdict(self._spec))], pass_fds=[theirs.fileno()], start_new_session=True

@@ -11,19 +11,33 @@ import os
 import socket
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import RectexportError, to_plain
+from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.serving.workers import frames
-from rectexport.runtime.serving.workers.hosted import HostedModel, ModelSpec
+from rectexport.runtime.serving.workers.hosted import Feeds, HostedModel, ModelSpec
 
 
-def main() -> None:
-    """Open the model, send "ready" or an error, then answer frames until the server closes the socket."""
+class Hosted(Protocol):
+    """A model as a worker's program runs it."""
+
+    signature: Signature
+    remark: str
+    seconds: float
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Infer once."""
+
+
+def main(opened: Callable[[ModelSpec], Hosted] = HostedModel) -> None:
+    """Open the model with `opened`, send "ready" or an error, then answer frames until the server closes the socket."""
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever an engine prints goes to the log
     link = socket.socket(fileno=int(sys.argv[1]))
     try:
-        model = HostedModel(ModelSpec(**json.loads(sys.argv[2])))
+        model = opened(ModelSpec(**json.loads(sys.argv[2])))
     except Exception as error:
         frames.send(link, {"error": explain(error), "parts": told(error)})
         return
@@ -39,7 +53,7 @@ def main() -> None:
         frames.send(link, {"seconds": seconds, "tensors": frames.described(outputs)}, outputs.values())
 
 
-def facts(model: HostedModel) -> dict[str, object]:
+def facts(model: Hosted) -> dict[str, object]:
     """Facts about an opened model, for the server: largest batch, seconds to open it, a remark."""
     return {"max_batch": model.signature.max_batch, "seconds": model.seconds, "remark": model.remark}
 

@@ -57,6 +57,9 @@ def package(folder: Path) -> Path:
         (["net", "--ray", "--replicas", "3..1"], 2, "expected 1 <= smallest <= largest"),
         (["net", "--ray", "--replicas", "few"], 2, "expected a number, or two as in 2..8"),
         (["net"], 1, "sha256"),
+        (["net", "--shadow", "nothing"], 1, "nothing: no such package or model repository"),
+        (["net", "--shadow", "net", "--ray"], 2, "--shadow with --ray"),
+        (["net", "--otel", "--ray"], 2, "--otel with --ray"),
     ],
 )
 def test_serve_refuses(command: Command, package: Path, words: list[str], code: int, said: str) -> None:
@@ -82,6 +85,9 @@ def test_triton_refuses_and_writes_nothing(command: Command, package: Path) -> N
         ((package,), 2, "expected PACKAGE REPOSITORY"),
         ((package, "repo", "--check"), 2, "expected REPOSITORY behind --check"),
         (("repo", "--check"), 1, "repo: no such folder"),
+        (("repo", "--check", "--output", "topk=2"), 2, "--check writes nothing"),
+        ((package, "repo", "--image-input", "x:uint8"), 2, "--image-input x: x is float32 ['n', 3], rgb give"),
+        ((package, "repo", "--output", "topk=9"), 2, "--output topk: y has 2 classes, expected at least 9"),
     ):
         ran = command("triton", *words)
         assert (ran.code, said in ran.err) == (code, True), ran.err

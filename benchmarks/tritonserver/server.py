@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.serving.triton.config import as_text
+from rectexport.runtime.serving.triton.ensemble import ENSEMBLE
 from rectexport.runtime.serving.triton.merge import read_config
 from rectexport.runtime.serving.triton.repository import CONFIG
-from tests.places import ROOT
 
+ROOT = Path(__file__).resolve().parents[2]
 #: The environment that `make test-triton` makes.
 HOME = ROOT / ".venv-triton"
 STAND_IN = Path(__file__).with_name("model.py")
@@ -67,12 +68,22 @@ class Triton:
             connection.close()
 
 
-def stand_in(repository: Path, out: Path) -> Path:
-    """A copy of a repository whose models run in the Python backend; all other fields of the configurations stay."""
+def stand_in(repository: Path, out: Path, threads: int = 0) -> Path:
+    """A copy of a repository whose models run in the Python backend, on the CPU; all other fields stay.
+
+    In place of a plan the ONNX file beside it is run. threads is ONNX Runtime's number, 0 for its own choice.
+    """
     shutil.copytree(repository, out)
     for path in out.glob(f"*/{CONFIG}"):
         config = read_config(path)
-        config.parameters["stand_in_for"].string_value = config.default_model_filename or "model.onnx"
+        if config.platform == ENSEMBLE:
+            continue
+        file = config.default_model_filename
+        config.parameters["stand_in_for"].string_value = file if file.endswith(".onnx") else "model.onnx"
+        config.parameters["threads"].string_value = str(threads)
+        for group in config.instance_group:  # there is no GPU, and no plan is run
+            group.kind = group.KIND_CPU
+            group.ClearField("profile")
         config.backend, config.platform, config.default_model_filename = "python", "", "model.py"
         path.write_text(as_text(config))
         for version in path.parent.iterdir():

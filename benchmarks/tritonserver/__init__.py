@@ -1,0 +1,1 @@
+"""A real tritonserver, for tests and for benchmarks.serving."""

@@ -1,0 +1,1 @@
+"""A second package that gets the same requests beside the served one, and whose answers are only compared."""
