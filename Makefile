@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton audit sbom modules \
+  hostile faults backend-models test-tensorrt rtx-zoo engine-probe differential fuzz test-min test-triton audit sbom modules \
   foreign figures zoo bench costs quantization selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
 
 help: ## list the targets
@@ -105,7 +105,11 @@ backend-models: .venv/.stamp ## run every pass on the onnx package's models and 
 test-tensorrt: .venv/.stamp ## parse and build in NVIDIA's own TensorRT, which needs no GPU (2 minutes)
 	@said=$$($(BIN)/python -m pip install -q -c constraints.txt $(TRT_CHECK) 2>&1) || { \
 	  echo "test-tensorrt: skipped, TensorRT for RTX cannot be installed here:"; echo "$$said" | tail -3; exit 0; }; \
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tensorrt_rtx/*.py tests/plugins/rectify/test_library.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -rs tests/tensorrt_rtx/*.py tests/plugins/rectify/test_library.py
+
+rtx-zoo: .venv/.stamp ## parse and build every network of the zoo in TensorRT for RTX (hours; goes on where it was)
+	$(BIN)/python -m pip install -q -c constraints.txt $(TRT_CHECK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rtx
 
 engine-probe: .venv/.stamp ## run every operator on ONNX Runtime and OpenVINO, compare with the table of faults (1 minute)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.probe
