@@ -89,7 +89,7 @@ def _exported(
     bench: Bench, name: str, model: torch.nn.Module, example: torch.Tensor, axes: dict[int, Any], precision: str
 ) -> Package:
     out, fp16, bf16 = bench.work / "packages" / name, precision == "fp16", precision == "bf16"
-    return rectexport.export(model, (example,), out, (axes,), target="tensorrt", fp16=fp16, bf16=bf16)
+    return rectexport.export(model, (example,), out, (axes,), target="tensorrt", guard=False, fp16=fp16, bf16=bf16)
 
 
 def _batches(bench: Bench) -> tuple[int, ...]:
