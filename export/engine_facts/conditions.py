@@ -118,6 +118,21 @@ def many(node: NodeProto, view: View) -> bool:
     return count is not None and int(count.reshape(-1)[0]) >= 3840
 
 
+def attention(node: NodeProto, view: View) -> bool:
+    """A Softmax between two MatMuls, of which scales and masks may stand before it."""
+    maker = view.maker(node.input[0])
+    for _ in range(3):
+        if maker is None or maker.op_type not in ("Add", "Mul", "Div", "Where"):
+            break
+        makers = [view.maker(name) for name in maker.input]
+        maker = next((entry for entry in makers if entry is not None and entry.op_type != "Constant"), None)
+    return (
+        maker is not None
+        and maker.op_type == "MatMul"
+        and any(entry.op_type == "MatMul" for entry in view.readers(node.output[0]))
+    )
+
+
 def _by_name(conditions: Iterable[Condition]) -> dict[str, Condition]:
     return {condition.__name__: condition for condition in conditions}
 
@@ -140,5 +155,6 @@ CONDITIONS = _by_name(
         broken_bias,
         clips_quantized,
         many,
+        attention,
     )
 )
