@@ -41,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Lint:
-    """What is known against each version of an engine, the worst first, and a finding for which none takes the model."""
+    """What is known against each version of an engine, the worst first; certain: none of them takes the model."""
 
     findings: Sequence[Finding]
     certain: Finding | None
