@@ -7,7 +7,8 @@ Exact: sums of at most m·n ones are whole numbers, which float32 and TF32 hold.
 40; its convolution has one channel. Where a window may lie outside the image entirely, r = Where(v = 0, 0, …): with a
 dilation, or pads as large as the kernel.
 
-Not when y is another tensor than that convolution's output. Not for int8, which would quantize these convolutions.
+Not when y is another tensor than that convolution's output, or height and width are fixed: the arithmetic is then
+folded into a constant. Not for int8, which would quantize these convolutions.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Write every RectificationMap of a convolution's output."""
     graph, record = open_graph(model), PassRecord(NAME)
     for node in dialect_nodes(graph, "RectificationMap"):
+        plane = node.inputs[0].shape[2:] if node.inputs[0].shape is not None else [None]
+        if all(isinstance(size, int) for size in plane):
+            record.refuse(label(node), "height and width are fixed: the map is a constant")
+            continue
         if not _same_window(node):
             record.refuse(label(node), "its second input is not the output of a convolution over this window")
             continue

@@ -82,6 +82,15 @@ def test_another_tensor_than_the_convolutions_output_is_refused(change: str) -> 
     assert found is model and len(result.refused) == 1
 
 
+def test_a_fixed_size_is_left_to_constant_folding() -> None:
+    body = f"y = Conv<{SAME.convolution}>(x, w)\n z = rectexport.Rectify<{SAME.attributes}, empty_bias=1>(y, x, b)"
+    model = build("(float[N,3,5,6] x) => (float[N,2,5,6] z)", body, w=normal(2, 3, 3, 3), b=BIAS)
+    found, _ = rectify_graph.run(model)
+    written, result = rectify_ones.run(found)
+    assert written is found and "fixed" in result.refused[0].reason
+    assert "Shape" not in operators(inline.run(found)[0])
+
+
 def test_it_is_for_tensorrt_alone() -> None:
     (entry,) = [entry for entry in PASSES if entry.name == rectify_ones.NAME]
     assert entry.targets == ("tensorrt",) and "int8" not in (entry.precision or ())
