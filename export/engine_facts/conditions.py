@@ -133,6 +133,15 @@ def attention(node: NodeProto, view: View) -> bool:
     )
 
 
+def small_results_count(node: NodeProto, view: View) -> bool:
+    """A logarithm, root, reciprocal or power is taken of the output, or something is divided by it."""
+    names = [node.output[0]]
+    names += [name for entry in view.readers(names[0]) if entry.op_type == "Identity" for name in entry.output]
+    places = {"Log": 0, "Sqrt": 0, "Reciprocal": 0, "Pow": 0, "Div": 1}
+    pairs = ((entry, name) for name in names for entry in view.readers(name) if entry.op_type in places)
+    return any(entry.input[places[entry.op_type]] == name for entry, name in pairs)
+
+
 def _by_name(conditions: Iterable[Condition]) -> dict[str, Condition]:
     return {condition.__name__: condition for condition in conditions}
 
@@ -156,5 +165,6 @@ CONDITIONS = _by_name(
         clips_quantized,
         many,
         attention,
+        small_results_count,
     )
 )
