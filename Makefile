@@ -12,8 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models test-tensorrt engine-probe differential fuzz test-min test-triton container audit sbom modules \
-  foreign figures zoo bench costs quantization selftest gpu-packages gpu-test gpu-bench serve-bench serve-faults clean
+  hostile faults backend-models test-tensorrt rtx-zoo engine-probe differential fuzz test-min test-triton container audit \
+  sbom modules foreign figures zoo bench costs quantization selftest gpu-kit gpu serve-bench serve-faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,7 +105,11 @@ backend-models: .venv/.stamp ## run every pass on the onnx package's models and 
 test-tensorrt: .venv/.stamp ## parse and build in NVIDIA's own TensorRT, which needs no GPU (2 minutes)
 	@said=$$($(BIN)/python -m pip install -q -c constraints.txt $(TRT_CHECK) 2>&1) || { \
 	  echo "test-tensorrt: skipped, TensorRT for RTX cannot be installed here:"; echo "$$said" | tail -3; exit 0; }; \
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tensorrt_rtx/*.py tests/plugins/rectify/test_library.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -rs tests/tensorrt_rtx/*.py tests/plugins/rectify/test_library.py
+
+rtx-zoo: .venv/.stamp ## parse and build every network of the zoo in TensorRT for RTX (hours; goes on where it was)
+	$(BIN)/python -m pip install -q -c constraints.txt $(TRT_CHECK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rtx
 
 engine-probe: .venv/.stamp ## run every operator on ONNX Runtime and OpenVINO, compare with the table of faults (1 minute)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.differential.probe
@@ -205,22 +209,18 @@ selftest: .venv/.stamp ## check that bench finds equal models equal; writes docs
 	$(BIN)/python -m benchmarks.selftest --anew --loaded
 	$(BIN)/python -m benchmarks.selftest --anew --control --runs 10
 
-# The machine with the GPU needs only the runtime: gpu-packages writes the exported models and rectexport itself to
-# build/gpu on a machine with PyTorch. gpu-test and gpu-bench use .venv's Python if it exists, or the one on PATH
-# (make gpu-test GPU_PYTHON=python3.10).
-GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
-ON_GPU := PYTHONPATH="$(CURDIR)/build/gpu/site:$(CURDIR):$$PYTHONPATH" $(GPU_PYTHON)
+gpu-kit: .venv/.stamp ## write build/gpu-kit, what a machine with a GPU and no network needs for `make gpu`
+	$(BIN)/python -m benchmarks.gpu.kit
 
-gpu-packages: .venv/.stamp ## export the models of gpu-test and gpu-bench to build/gpu (15 minutes, no GPU)
-	rm -rf build/gpu
-	$(BIN)/python -m pip install -q --no-index --no-deps --no-build-isolation --target build/gpu/site .
-	$(BIN)/python -m benchmarks.gpu.prepare
+# Needs the kit and a Python with PyTorch, not .venv. GPU_DRY=1 writes the kit without the wheels of others, and runs
+# every line of it on the CPU.
+GPU_PYTHON ?= $(if $(GPU_DRY),$(BIN)/python,python3)
+gpu: $(if $(GPU_DRY),gpu-dry-kit) ## on a GPU: test and measure in one call of 9 minutes; writes docs/gpu (GPU_DRY=1 without)
+	$(GPU_PYTHON) build/gpu-kit/run.py $(if $(GPU_DRY),--dry)
 
-gpu-test: ## on a GPU: compare engines of every precision with the goldens (9 minutes)
-	$(ON_GPU) -m benchmarks.gpu.test
-
-gpu-bench: ## on a GPU: time every form (9 minutes)
-	$(ON_GPU) -m benchmarks.gpu.bench
+.PHONY: gpu-dry-kit
+gpu-dry-kit: .venv/.stamp
+	$(BIN)/python -m benchmarks.gpu.kit --offline
 
 serve-bench: .venv/.stamp ## measure serving under load; writes docs/serving.md (15 minutes, idle machine)
 	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then $(MAKE) --no-print-directory .venv-triton/.stamp; fi

@@ -39,6 +39,7 @@ from rectexport.exporter.targets import (
     require_targets,
     unproven,
 )
+from rectexport.exporter.tools.lint import lint
 from rectexport.exporter.tracing.randomness import random_calls
 from rectexport.exporter.tracing.trace import Traced, name_outputs, trace
 from rectexport.exporter.writing import package_writer
@@ -48,7 +49,7 @@ from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import replaced_directory, replaced_file
 from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.base.temporary import scratch_folder
-from rectexport.runtime.errors import Option, ParityError, UsageError
+from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
 from rectexport.runtime.package.folder import MODEL, REWRITES, WEIGHTS, Package, add_files
 from rectexport.runtime.package.manifest import DEPENDENT, FILE_NAME
 from rectexport.runtime.package.structure import constants
@@ -119,6 +120,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
                 log.say(f"{path} is {value!r}: no output of the package, but recorded in its manifest")
         with log.step("passes"):
             models = lower_for_targets(traced, targets, options, log)
+            _lint(models, log)
         reference, quantization = make_reference(source, traced), None
         with log.step("parity"), _compared_in(folder, options) as place:
             _write_models(place, models, source, options)
@@ -150,6 +152,17 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
                 _add_report(written, out.resolve().name)
     nodes = (len(traced.model.graph.node), len(first.model.graph.node))
     return Exported(Package.open(out), first.results, report, nodes, unproven(targets, report), remarks)
+
+
+def _lint(models: Sequence[TargetModel], log: Log) -> None:
+    """Log what is known against TensorRT, which cannot run here. Raises BadInput where no version takes the model."""
+    for entry in (entry for entry in models if "tensorrt" in entry.targets):
+        found = lint(entry.model, "tensorrt")
+        for finding in found.findings:
+            (log.detail if finding.verdict == "unknown" else log.say)(finding.describe())
+        if found.certain is not None:
+            way_out = ". Replace the operator, or export for another engine: "
+            raise BadInput(found.certain.describe() + way_out, Option("target", "onnxruntime"))
 
 
 def _write_models(folder: Path, models: Sequence[TargetModel], source: Source, options: ExportOptions) -> None:

@@ -1,1 +1,1 @@
-"""GPU tests and benchmarks: prepared on any machine (prepare), then run on a GPU with only the runtime installed."""
+"""One call on a machine with a GPU: `make gpu-kit` writes what it needs, `make gpu` runs it and keeps the record."""

@@ -118,6 +118,21 @@ def many(node: NodeProto, view: View) -> bool:
     return count is not None and int(count.reshape(-1)[0]) >= 3840
 
 
+def attention(node: NodeProto, view: View) -> bool:
+    """A Softmax between two MatMuls, of which scales and masks may stand before it."""
+    maker = view.maker(node.input[0])
+    for _ in range(3):
+        if maker is None or maker.op_type not in ("Add", "Mul", "Div", "Where"):
+            break
+        makers = [view.maker(name) for name in maker.input]
+        maker = next((entry for entry in makers if entry is not None and entry.op_type != "Constant"), None)
+    return (
+        maker is not None
+        and maker.op_type == "MatMul"
+        and any(entry.op_type == "MatMul" for entry in view.readers(node.output[0]))
+    )
+
+
 def small_results_count(node: NodeProto, view: View) -> bool:
     """A logarithm, root, reciprocal or power is taken of the output, or something is divided by it."""
     names = [node.output[0]]
@@ -149,6 +164,7 @@ CONDITIONS = _by_name(
         broken_bias,
         clips_quantized,
         many,
+        attention,
         small_results_count,
     )
 )

@@ -2,7 +2,7 @@
 
 engine       "onnxruntime", "openvino" or "tensorrt"
 since until  versions [since, until) that it holds for; "" for open ends
-operators    standard operators that it is about
+operators    standard operators that it is about; "*" for all
 attributes   attribute → values that it is about; "*" for any value. All must match
 dtypes       dtypes of the first input that it is about; empty for any
 opset_below  it is about models below this opset
@@ -33,6 +33,8 @@ from rectexport.exporter.engine_facts.view import STANDARD, View, attributes
 #: Beside this file, where an editable install reads the checkout's own.
 TABLE = Path(__file__).with_name("facts.json")
 VERDICTS = ("refused", "wrong", "unknown")
+#: Stands for all operators.
+EVERY = "*"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Fact:
 
     def matches(self, node: NodeProto, view: View) -> bool:
         """Whether a node is what the row is about."""
-        if node.op_type not in self.operators or node.domain not in STANDARD:
+        if not {node.op_type, EVERY} & set(self.operators) or node.domain not in STANDARD:
             return False
         if self.opset_below and view.opset >= self.opset_below:
             return False

@@ -17,6 +17,7 @@ from rectexport.exporter.passes import (
     rectify_border,
     rectify_fold,
     rectify_graph,
+    rectify_ones,
     rectify_unbiased,
 )
 from rectexport.exporter.passes.engines import (
@@ -105,6 +106,15 @@ PASSES: tuple[Pass, ...] = (
     Pass(rectify_fold.NAME, rectify_fold.run, RECTIFY, rectify=("auto", "fold")),
     # Takes what rectify_fold refused, so that no Rectify is left.
     Pass(rectify_graph.NAME, rectify_graph.run, RECTIFY, rectify=("auto", "graph")),
+    # After rectify_graph, whose maps it writes with fewer nodes.
+    Pass(
+        rectify_ones.NAME,
+        rectify_ones.run,
+        RECTIFY,
+        targets=("tensorrt",),
+        rectify=("auto", "graph"),
+        precision=("fp32", "fp16", "bf16"),
+    ),
     # Last to change a Rectify node: it makes nodes that the others do not know.
     Pass(rectify_border.NAME, rectify_border.run, RECTIFY, rectify=("plugin",)),
     # After every pass that matches dialect nodes.

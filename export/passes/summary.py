@@ -36,7 +36,7 @@ WORDS: dict[str, tuple[str, str]] = {
 #: Passes that the guard may have run one by one; together they are the pass "raise".
 RAISED = {entry.name for entry in PASSES if entry.stage == RAISE}
 #: Passes that prepare, tidy or convert: their firings are details.
-LEFT_OUT = ("inline", "cleanup", "float16", "bfloat16")
+LEFT_OUT = ("rectify_ones", "inline", "cleanup", "float16", "bfloat16")
 
 
 def summarize(results: Iterable[PassResult]) -> str:

@@ -1,7 +1,8 @@
 """Rewrite operators that torch.onnx translates wrongly, or not at all, before it sees them.
 
     avg_pool2d(x, divisor_override=d)   an average without it, times kernel size / d; torch.onnx drops d
-    adaptive_avg_pool2d(x, k)           dynamic H, W: A_h x A_w^T, where row i of A averages the window of output i
+    adaptive_avg_pool2d(x, k)           dynamic H, W: the mean for k = 1, else A_h x A_w^T, where row i of A averages
+                                        the window of output i
     adaptive_max_pool2d(x, k)           for each axis the maximum over the windows, other positions at -inf
     aminmax(x)                          amin(x), amax(x)
     clamp(x, -1, 0.5)                   clamp(x, -1.0, 0.5); torch.onnx takes no mixed bounds
@@ -117,14 +118,16 @@ def _overhang(size: Any, kernel: int, pad: int, step: int, ceil_mode: bool) -> A
 
 
 def _windows(size: Any, count: Any, x: Tensor) -> Tensor:
-    """[count, size]: whether a position is in the window of an output."""
+    """[count, size]: whether a position is in the window of an output. p >= floor(a / k) is (p + 1) k > a."""
     output = torch.arange(count, device=x.device)[:, None]
     position = torch.arange(size, device=x.device)[None, :]
     starts, ends = output * size, (output + 1) * size
-    return torch.logical_and(position >= starts // count, position * count < ends)
+    return torch.logical_and((position + 1) * count > starts, position * count < ends)
 
 
 def _adaptive_avg_pool2d(x: Tensor, output_size: Sequence[Any]) -> Tensor:
+    if all(isinstance(size, int) and size == 1 for size in output_size):
+        return x.mean((-2, -1), keepdim=True)
     height, width = (_windows(x.shape[axis], output_size[axis], x).to(x.dtype) for axis in (-2, -1))
     rows = height / height.sum(1, keepdim=True)
     columns = width / width.sum(1, keepdim=True)
@@ -132,6 +135,8 @@ def _adaptive_avg_pool2d(x: Tensor, output_size: Sequence[Any]) -> Tensor:
 
 
 def _adaptive_avg_pool1d(x: Tensor, output_size: Sequence[Any]) -> Tensor:
+    if isinstance(output_size[0], int) and output_size[0] == 1:
+        return x.mean(-1, keepdim=True)
     windows = _windows(x.shape[-1], output_size[0], x).to(x.dtype)
     return x @ (windows / windows.sum(1, keepdim=True)).t()
 

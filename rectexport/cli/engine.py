@@ -18,9 +18,10 @@ from rich.text import Text
 from rectexport.cli.failure import check_interrupted
 from rectexport.runtime.base.texts import printable
 from rectexport.runtime.engines.tensorrt import versions
-from rectexport.runtime.engines.tensorrt.building.building import Built, ensure_plan
+from rectexport.runtime.engines.tensorrt.building.building import Built, ensure_plan, model_of
+from rectexport.runtime.engines.tensorrt.building.rtx import RtxBuilt, ensure_rtx_engine, parse_targets
 from rectexport.runtime.engines.tensorrt.options import BuildOptions, parse_size
-from rectexport.runtime.engines.tensorrt.profiles import Profile, describe, make_profiles
+from rectexport.runtime.engines.tensorrt.profiles import Profile, describe, from_dict, make_profiles
 from rectexport.runtime.engines.tensorrt.trtexec import load_command
 from rectexport.runtime.errors import RectexportError, UsageError
 from rectexport.runtime.package.folder import Package
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from rectexport.runtime.engines.tensorrt.plans import Plan
 
 PANEL = "TensorRT"
+#: Flags that TensorRT for RTX has nothing for.
+_TRT_ALONE = ("version_compatible", "hardware_compatibility", "strip_plan", "plugins", "layers")
 
 
 def _option(*flags: str, **settings: Any) -> Any:
@@ -37,6 +40,18 @@ def _option(*flags: str, **settings: Any) -> Any:
 
 
 Trt = Annotated[bool, _option("--trt", help="Build a TensorRT engine for this machine.")]
+Rtx = Annotated[
+    bool,
+    _option("--rtx", help="Build an engine of TensorRT for RTX, for kinds of RTX GPUs; no GPU is needed here."),
+]
+Capabilities = Annotated[
+    list[str] | None,
+    _option(
+        "--compute-capability",
+        metavar="X.Y",
+        help="With --rtx: a kind of GPU, 7.5, 8.6, 8.9 or 12.0; repeatable. [default: all of them]",
+    ),
+]
 Profiles = Annotated[
     list[str] | None,
     _option(
@@ -101,33 +116,49 @@ class EngineFlags:
     strip_plan: bool = False
     plugins: Sequence[Path] = ()
     layers: Path | None = None
+    compute_capability: Sequence[str] = ()
 
     def check_unused(self) -> None:
         """Raise UsageError if a flag is not its default: without --trt it would have no effect."""
         for name, value in vars(self).items():
             if value != getattr(EngineFlags, name, None) and name != "shapes":
                 flag = "profile" if name == "profiles" else name.replace("_", "-")
-                raise UsageError(f"--{flag} is for an engine; add --trt")
+                raise UsageError(f"--{flag} is for an engine; add --trt or --rtx")
 
-    def check_used(self) -> RectexportError | None:
-        """What this machine lacks for a build, found before the export. Raises UsageError if a value does not parse."""
+    def check_used(self, rtx: bool = False) -> RectexportError | None:
+        """What this machine lacks for a build, found before the export. Raises UsageError if a value does not fit."""
         self._parsed(())
+        self.check_kind(rtx)
         try:
-            versions.load()
+            if rtx:
+                versions.installed_rtx()
+                versions.require_builder()
+            else:
+                versions.load()
         except RectexportError as error:
             return error
         return None
 
-    def command(self, folder: Path) -> str:
+    def check_kind(self, rtx: bool) -> None:
+        """Raise UsageError for a flag of the other kind of engine."""
+        if self.compute_capability and not rtx:
+            raise UsageError("--compute-capability is for --rtx: with --trt, the engine is for this machine's GPU")
+        for name in _TRT_ALONE if rtx else ():
+            if getattr(self, name) != getattr(EngineFlags, name):
+                raise UsageError(f"--{name.replace('_', '-')} is for --trt: TensorRT for RTX lacks it")
+        if rtx:
+            parse_targets(self.compute_capability, "fp32", self.tf32)
+
+    def command(self, folder: Path, kind: str = "--trt") -> str:
         """The command that builds this engine into a package."""
-        words = ["rectexport", "build", str(folder), "--trt"]
+        words = ["rectexport", "build", str(folder), kind]
         named: dict[str, Sequence[object]] = dict(
             zip(("min-shapes", "opt-shapes", "max-shapes"), self.shapes, strict=True)
         )
-        named |= {"profile": self.profiles, "plugins": self.plugins}
+        named |= {"profile": self.profiles, "plugins": self.plugins, "compute-capability": self.compute_capability}
         words += [word for name, values in named.items() for value in values for word in (f"--{name}", str(value))]
         for name, value in vars(self).items():
-            if name in ("shapes", "profiles", "plugins") or value == getattr(EngineFlags, name):
+            if name in ("shapes", "profiles", "plugins", "compute_capability") or value == getattr(EngineFlags, name):
                 continue
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
         return shlex.join(words)
@@ -162,19 +193,34 @@ def build(console: Console, folder: Path, flags: EngineFlags, rebuild: bool = Fa
     return built
 
 
-def build_exported(console: Console, folder: Path, flags: EngineFlags) -> Built:
+def build_rtx(console: Console, folder: Path, flags: EngineFlags, rebuild: bool = False) -> RtxBuilt:
+    """Put an engine of TensorRT for RTX into the package; a spinner shows progress."""
+    package = Package.open(folder)
+    flags.check_kind(rtx=True)
+    options, api = flags.options(package), versions.installed_rtx()
+    targets = parse_targets(flags.compute_capability, model_of(package).precision, flags.tf32)
+    begin = time.perf_counter()
+    with spinner(console) as report:
+        built = ensure_rtx_engine(folder, options, api, targets, rebuild=rebuild, report=report)
+    check_interrupted()
+    console.print(Text(f"{'engine':<10}{time.perf_counter() - begin:7.2f} s", style="bold"))
+    return built
+
+
+def build_exported(console: Console, folder: Path, flags: EngineFlags, rtx: bool = False) -> Built | RtxBuilt:
     """Build after an export. The package stays when the engine cannot be built."""
     try:
-        return build(console, folder, flags)
+        return build_rtx(console, folder, flags) if rtx else build(console, folder, flags)
     except RectexportError as error:
-        hint = f". The package {folder} is complete, but has no plan: {flags.command(folder)}"
-        raise type(error)(*error.args, hint) from None
+        command = flags.command(folder, "--rtx" if rtx else "--trt")
+        raise type(error)(*error.args, f". The package {folder} is complete, but has no plan: {command}") from None
 
 
-def without_engine(error: RectexportError, folder: Path, flags: EngineFlags) -> RectexportError:
+def without_engine(error: RectexportError, folder: Path, flags: EngineFlags, rtx: bool = False) -> RectexportError:
     """The error after an export on a machine that cannot build the engine, with the command for one that can."""
-    hint = f". The package {folder} is complete, but has no engine; on the machine with the GPU: "
-    return type(error)(*error.args, hint + flags.command(folder))
+    machine = "where TensorRT for RTX is installed" if rtx else "on the machine with the GPU"
+    hint = f". The package {folder} is complete, but has no engine; {machine}: "
+    return type(error)(*error.args, hint + flags.command(folder, "--rtx" if rtx else "--trt"))
 
 
 @contextmanager
@@ -186,8 +232,24 @@ def spinner(console: Console) -> Iterator[Callable[[str], None]]:
         yield lambda text: progress.update(task, description=text)
 
 
-def show_built(console: Console, built: Built) -> None:
+def show_rtx(console: Console, built: RtxBuilt) -> None:
+    """Print what the engine was built for, and whether it has run."""
+    entry, path = built.entry, built.package.path / built.entry["file"]
+    state = "built" if built.built else "already there"
+    _say(console, f"{path} {state}: {entry['precision']}, {path.stat().st_size / 2**20:.1f} MiB")
+    capabilities = ", ".join(entry["compute_capabilities"])
+    _say(console, f"  for RTX GPUs of compute capability {capabilities}, TensorRT for RTX {entry['tensorrt_rtx']}")
+    for index, profile in enumerate(entry["options"]["profiles"]):
+        _say(console, f"  profile {index}: {describe(from_dict(profile))}")
+    not_run = f"not compared with PyTorch: {entry['not_run']}"
+    _say(console, f"  {_parity(entry['parity']) if entry['parity'] else not_run}")
+
+
+def show_built(console: Console, built: Built | RtxBuilt) -> None:
     """Print what the plan was built for, the precision of its layers, and the trtexec commands for it."""
+    if isinstance(built, RtxBuilt):
+        show_rtx(console, built)
+        return
     entry, path = built.plan.entry, built.package.path / built.plan.file
     state = "built" if built.layers is not None else "already there"
     _say(
@@ -223,8 +285,10 @@ def _rectification(layers: Sequence[Layer]) -> str:
     return "no layer runs in a plugin: rectification is computed by its function body (--plugins LIB.so, TensorRT 10.7)"
 
 
-def document(built: Built) -> dict[str, Any]:
+def document(built: Built | RtxBuilt) -> dict[str, Any]:
     """The plan's entry in the manifest, and whether this command built it."""
+    if isinstance(built, RtxBuilt):
+        return {"built": built.built, **built.entry}
     return {"built": built.layers is not None, **built.plan.entry}
 
 

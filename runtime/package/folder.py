@@ -33,8 +33,9 @@ REWRITES = "rewrites.json"
 LATENCY = "latency.json"
 #: Lock file of processes that change a package; empty, not in the manifest, may be deleted when none is running.
 LOCK = ".lock"
-#: Suffix of TensorRT plans.
+#: Suffix of TensorRT plans, and the manifest's lists of engines.
 PLAN = ".plan"
+ENGINES = ("plans", "rtx_engines")
 SIGNATURE = "manifest.sig"
 #: Label of the goldens' first case, whose arrays have no label in their names.
 FIRST_CASE = "example"
@@ -198,8 +199,9 @@ def add_files(path: str | Path, files: Mapping[str, Path | bytes], entries: Mapp
     for name in files:
         check_replaceable(package.path / name)  # before anything changes
     if any(document["files"].pop(name, None) for name in files):
-        if isinstance(document.get("plans"), list):
-            document["plans"] = [entry for entry in document["plans"] if entry["file"] not in files]
+        for field in ENGINES:
+            if isinstance(document.get(field), list):
+                document[field] = [entry for entry in document[field] if entry["file"] not in files]
         _write_manifest(package.path, document)
     for name, source in files.items():
         with replaced_file(package.path / name) as work:

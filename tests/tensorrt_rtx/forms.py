@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from torch import Tensor, nn
 
 from rectexport.exporter.frontend.inputs import ShapeOptions
-from rectexport.models import create_model
+from rectexport.models import RectifiedConv2d, create_model
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.engines.tensorrt.building.builder import Model, build_engine
 from rectexport.runtime.engines.tensorrt.options import BuildOptions
@@ -52,6 +53,31 @@ def test_forms(build: Callable[..., bytes], form: str, shapes: str, precision: s
 def test_planes_and_several_inputs(build: Callable[..., bytes], net: Any, tmp_path: Path) -> None:
     images = (image(2, 2, 6, 6),) if net is Chain else (image(1, 1, 6, 6), image(1, 1, 5, 7))
     assert build(exported(source(seeded(net()), *images), tmp_path / "net", target="tensorrt").package.path)
+
+
+def test_a_map_takes_few_layers(api: Api, tmp_path: Path) -> None:
+    """Where H and W are dynamic: two rectified layers of one geometry share one map, of twelve layers."""
+    counts = {}
+    for kind, shapes in SHAPES.items():
+        net = source(seeded(Twice()), image(2, 2, 6, 6))
+        package = exported(net, tmp_path / kind, shapes, target="tensorrt").package
+        graph = api.module.Builder(logger := api.module.Logger()).create_network(0)
+        parser = api.module.OnnxParser(graph, logger)
+        assert parser.parse_from_file(str(package.model_file))
+        counts[kind] = graph.num_layers
+    assert counts["static"] == counts["batch"] and counts["dynamic"] - counts["static"] <= 12
+
+
+class Twice(nn.Module):
+    """[N, 2, H, W] -> the same: two rectified convolutions of one window, and a ReLU between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = RectifiedConv2d(2, 2, 3, padding=1)
+        self.second = RectifiedConv2d(2, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu())
 
 
 @pytest.mark.parametrize("name", ["digits"])

@@ -1,4 +1,4 @@
-"""`rectexport build PACKAGE --trt`: build a TensorRT engine for this machine."""
+"""`rectexport build PACKAGE --trt` or `--rtx`: build a TensorRT engine for this machine, or for kinds of RTX GPUs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def build(
     context: typer.Context,
     package: options.PackageFolder,
     trt: engine.Trt = False,
+    rtx: engine.Rtx = False,
+    compute_capability: engine.Capabilities = None,
     min_shapes: options.MinShapes = None,
     opt_shapes: options.OptShapes = None,
     max_shapes: options.MaxShapes = None,
@@ -37,7 +39,7 @@ def build(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Build an inference engine for this machine and keep it in the package.
+    """Build an inference engine for this machine, or for kinds of RTX GPUs, and keep it in the package.
 
     The precision is the package's: export it with --fp16 or --bf16. Plans for other GPUs or other TensorRT versions
     stay in the package. If several processes build the same plan, one builds and the others wait for it.
@@ -46,11 +48,12 @@ def build(
 
     - `rectexport build out/net --trt`
     - `rectexport build out/net --trt --profile x:1x3x224x224 --profile x:8x3x224x224..16x3x224x224..32x3x224x224`
+    - `rectexport build out/net --rtx --compute-capability 8.9`
     """
     run = Run(context, as_json=as_json, quiet=quiet)
     with run.reported():
-        if not trt:
-            raise UsageError(f"say what to build: rectexport build {package} --trt")
+        if trt == rtx:
+            raise UsageError(f"say what to build: rectexport build {package} --trt, or --rtx")
         flags = engine.EngineFlags(
             profiles=tuple(profile or ()),
             shapes=(tuple(min_shapes or ()), tuple(opt_shapes or ()), tuple(max_shapes or ())),
@@ -62,7 +65,10 @@ def build(
             strip_plan=strip_plan,
             plugins=tuple(plugins or ()),
             layers=layers,
+            compute_capability=tuple(compute_capability or ()),
         )
-        built = engine.build(run.console, package, flags, rebuild)
+        flags.check_kind(rtx)
+        build_kind = engine.build_rtx if rtx else engine.build
+        built = build_kind(run.console, package, flags, rebuild)
     engine.show_built(run.console, built)
     run.end({"passed": True, "seconds": round(run.seconds, 3), "plan": engine.document(built)})

@@ -22,6 +22,7 @@ from rectexport.runtime.errors import RectexportError, UsageError
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
     from rectexport.runtime.engines.tensorrt.building.building import Built
+    from rectexport.runtime.engines.tensorrt.building.rtx import RtxBuilt
 
 app = command_app()
 
@@ -180,9 +181,11 @@ def export(
         bool, _option("--report", help="Also write report.html into the package.", panel=options.OUTPUT)
     ] = ExportOptions.report,
     target: Annotated[
-        str | None, options.targets(" [default: onnxruntime, or tensorrt with --trt]", show_default=False)
+        str | None, options.targets(" [default: onnxruntime, or tensorrt with --trt, --rtx]", show_default=False)
     ] = None,
     trt: engine.Trt = False,
+    rtx: engine.Rtx = False,
+    compute_capability: engine.Capabilities = None,
     profile: engine.Profiles = None,
     tf32: engine.Tf32 = engine.EngineFlags.tf32,
     workspace: engine.Workspace = engine.EngineFlags.workspace,
@@ -241,6 +244,7 @@ def export(
             strip_plan=strip_plan,
             plugins=tuple(plugins or ()),
             layers=layers,
+            compute_capability=tuple(compute_capability or ()),
         )
         flags = Int8Flags(
             calibrate,
@@ -255,11 +259,11 @@ def export(
             portable_int8,
         )
         quantization = flags.options(int8)
-        absent = _check_engine(engine_flags, trt, dry_run, fp16 or bf16 or int8)
+        absent = _check_engine(engine_flags, trt, rtx, dry_run, fp16 or bf16 or int8)
         asked = ExportOptions(
             opset=opset,
             rectify=rectify,
-            target=target or ("tensorrt" if trt else ExportOptions.target),
+            target=target or ("tensorrt" if trt or rtx else ExportOptions.target),
             fp16=fp16,
             bf16=bf16,
             int8=quantization,
@@ -280,8 +284,9 @@ def export(
         result = _run(progress, file, folder, load, shapes, asked, dry_run)
         progress.stop()
         if absent is not None:
-            raise engine.without_engine(absent, folder, engine_flags)
-        built = engine.build_exported(run.console, folder, engine_flags) if trt and not dry_run else None
+            raise engine.without_engine(absent, folder, engine_flags, rtx)
+        wanted = (trt or rtx) and not dry_run
+        built = engine.build_exported(run.console, folder, engine_flags, rtx) if wanted else None
     if isinstance(result, list):
         _end_dry_run(run, result)
     else:
@@ -297,14 +302,16 @@ def _name(file: Path | None, own_model: str | None) -> str:
     return file.resolve().name if file.is_dir() else file.stem
 
 
-def _check_engine(flags: engine.EngineFlags, trt: bool, dry_run: bool, half: bool) -> RectexportError | None:
+def _check_engine(flags: engine.EngineFlags, trt: bool, rtx: bool, dry_run: bool, half: bool) -> RectexportError | None:
     """What is missing for the engine, found before the export. Raises UsageError for flags that do not fit."""
     if flags.tf32 and half:
         raise UsageError("--tf32 is for float32: leave out --fp16, --bf16 and --int8, one precision at a time")
-    if not trt:
+    if trt and rtx:
+        raise UsageError("--trt and --rtx: one engine at a time; rectexport build adds the other")
+    if not trt and not rtx:
         flags.check_unused()
     elif not dry_run:
-        return flags.check_used()
+        return flags.check_used(rtx)
     return None
 
 
@@ -374,7 +381,7 @@ def _end_dry_run(run: Run, plan: list[str]) -> None:
     run.write({"dry_run": True, "seconds": round(run.seconds, 3), "plan": plan})
 
 
-def _end(run: Run, result: Exported, built: Built | None) -> None:
+def _end(run: Run, result: Exported, built: Built | RtxBuilt | None) -> None:
     show_parity(run.console, result.parity)
     if built is not None:
         engine.show_built(run.console, built)
@@ -385,7 +392,7 @@ def _end(run: Run, result: Exported, built: Built | None) -> None:
     run.end(_document(result, built, run.seconds), proven=_proven(result, built))
 
 
-def _proven(result: Exported, built: Built | None) -> str:
+def _proven(result: Exported, built: Built | RtxBuilt | None) -> str:
     """For the last line: the engines that agree with the source model, and why the target is not among them."""
     engines = [f"{entry.engine} {entry.version}" for entry in result.parity.proofs if entry.verdict == "agrees"]
     proven = f" on {', '.join(engines)}" if engines else ""
@@ -393,7 +400,7 @@ def _proven(result: Exported, built: Built | None) -> str:
     return "; ".join([proven, *result.remarks])
 
 
-def _document(result: Exported, built: Built | None, seconds: float) -> dict[str, Any]:
+def _document(result: Exported, built: Built | RtxBuilt | None, seconds: float) -> dict[str, Any]:
     document = {
         "passed": True,
         "remarks": list(result.remarks),

@@ -145,7 +145,7 @@ def installed_rtx() -> Api:
     except Exception as error:  # as in installed()
         raise MissingDependency(
             f"TensorRT for RTX cannot be imported here ({first_line(error)}); install it with: "
-            "pip install 'rectexport[trt-check]'"
+            "pip install 'rectexport[rtx]'"
         ) from None
     found = _version(module)
     if found < RTX_OLDEST:

@@ -155,3 +155,29 @@ def test_a_value_that_does_not_parse_is_found_before_the_export(
 def test_options_without_effect_fail(command: Command, tiny: Path, folder: Path, words: Any, message: str) -> None:
     ran = command(tiny, *words)
     assert ran.code == 2 and message in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--trt", "--rtx"), "say what to build"),
+        (("--trt", "--compute-capability", "8.6"), "--compute-capability is for --rtx"),
+        (("--rtx", "--strip-plan"), "--strip-plan is for --trt: TensorRT for RTX lacks it"),
+        (("--rtx", "--compute-capability", "9.0"), "--compute-capability 9.0: TensorRT for RTX builds for"),
+    ],
+)
+def test_flags_of_the_other_kind_of_engine(
+    command: Command, flexible: Path, words: tuple[str, ...], message: str
+) -> None:
+    ran = command("build", flexible, *words)
+    assert ran.code == 2 and message in ran.err
+
+
+def test_a_missing_tensorrt_for_rtx_keeps_the_package(
+    command: Command, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    ran = command(digits, "--rtx", "--fp16", "--compute-capability", "8.9", "-o", tmp_path / "net")
+    assert ran.code == 5 and "TensorRT for RTX cannot be imported here" in ran.err
+    assert f"rectexport build {tmp_path / 'net'} --rtx --compute-capability 8.9" in ran.err.replace("\n", " ")
+    assert Package.open(tmp_path / "net").manifest.data["options"]["target"] == "tensorrt"

@@ -35,6 +35,9 @@ RAISED = (
     "raise_tidy", "raise_symmetric_pad", "raise_shift", "raise_embedded_kernel", "raise_conv_sum", "raise_avr",
     "raise_crelu", "raise_rectification",
 )  # fmt: skip
+TENSORRT = {
+    *("global_mean", "wrap_pad", "resize_matrix", "narrow_arithmetic", "dft_matrix", "whole_shape", "rectify_ones"),
+}
 FAULTS = ("wrap_pad", "resize_matrix", "ceil_pool", "narrow_arithmetic", "lrn_bias", "dft_matrix", "softplus_tail")
 LOWERED = ("lower_norm_conv", "lower_linear_convs", "lower_symmetric_conv", "lower_crelu", "lower_neg_concat")
 
@@ -46,7 +49,7 @@ def names(**context: str) -> list[str]:
 def test_order() -> None:
     assert [entry.name for entry in PASSES] == [
         *RAISED, "rectify_unbiased", "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_rectify", "rectify_fold",
-        "rectify_graph", "rectify_border",
+        "rectify_graph", "rectify_ones", "rectify_border",
         "inline", "cleanup", "shared_weights", "whole_shape", "float16", "bfloat16",
     ]  # fmt: skip
 
@@ -67,8 +70,9 @@ def test_stages_stand_in_order() -> None:
         (
             {"target": "tensorrt"},
             set(),
-            {"global_mean", "wrap_pad", "resize_matrix", "narrow_arithmetic", "dft_matrix", "whole_shape"},
+            TENSORRT,
         ),
+        ({"target": "tensorrt", "precision": "int8"}, {"lower_rectify"}, TENSORRT - {"rectify_ones"}),
         ({"target": "openvino"}, set(), {*FAULTS, "shared_weights"}),
         ({"target": "portable"}, set(), {"wrap_pad", "softplus_tail"}),
     ],

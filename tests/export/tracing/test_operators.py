@@ -59,6 +59,8 @@ def test_at_one_size(function: Callable[[Tensor], Any]) -> None:
     [
         lambda x: F.adaptive_avg_pool2d(x, 3),
         lambda x: F.adaptive_avg_pool2d(x, (None, 2)),
+        lambda x: F.adaptive_avg_pool2d(x, 1),
+        lambda x: F.adaptive_avg_pool1d(x.flatten(2), 1),
         lambda x: F.adaptive_max_pool2d(x, (4, 3), return_indices=True),
         lambda x: F.adaptive_avg_pool1d(x.flatten(2), 4),
         lambda x: F.adaptive_max_pool1d(x.flatten(2), 4),

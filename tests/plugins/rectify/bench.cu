@@ -1,7 +1,8 @@
 // Times the kernel, a copy of the same pixels into a packed buffer, and a copy of the whole tensor.
 //
-// One tab-separated line per shape; the first line names the columns. GB/s counts each processed pixel as read and
-// written.
+// Launches go through buffers of several times the L2 in turn, as one CUDA graph: each finds its tensor in memory, and
+// no launch waits for the host. One tab-separated line per shape; the first line names the columns. GB/s counts each
+// processed pixel as read and written; the last column compares that with the copy of the whole tensor.
 #include <algorithm>
 #include <type_traits>
 #include <vector>
@@ -16,7 +17,11 @@ namespace rectexport::testing {
 namespace {
 
 constexpr int kRounds = 31;
-constexpr int kLaunches = 50;
+// Buffers hold this many times the L2; launches in a graph, at least and at most.
+constexpr std::int64_t kTimesL2 = 4;
+constexpr std::int64_t kLeastLaunches = 50;
+constexpr std::int64_t kMostLaunches = 2048;
+constexpr std::int64_t kAlignment = 256;
 
 struct Shape {
     std::int64_t channels;
@@ -57,7 +62,7 @@ public:
     Event(const Event&) = delete;
     Event& operator=(const Event&) = delete;
 
-    void record() { must(cudaEventRecord(event_), "recording an event"); }
+    void record(cudaStream_t stream) { must(cudaEventRecord(event_, stream), "recording an event"); }
 
     // Waits for this event.
     float milliseconds_since(const Event& start) const {
@@ -71,19 +76,48 @@ private:
     cudaEvent_t event_{};
 };
 
-// Microseconds of one run: the median over rounds of many launches each, after a warm-up.
+// A graph of launches on a stream of its own.
+class LaunchGraph {
+public:
+    template <class Run>
+    LaunchGraph(std::int64_t launches, Run run) {
+        must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+        must(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "beginning a capture");
+        for (std::int64_t launch = 0; launch < launches; ++launch) {
+            run(launch, stream_);
+        }
+        cudaGraph_t graph{};
+        must(cudaStreamEndCapture(stream_, &graph), "ending a capture");
+        must(cudaGraphInstantiate(&graph_, graph, 0), "instantiating a graph");
+        must(cudaGraphDestroy(graph), "freeing a graph");
+    }
+    ~LaunchGraph() {
+        cudaGraphExecDestroy(graph_);
+        cudaStreamDestroy(stream_);
+    }
+    LaunchGraph(const LaunchGraph&) = delete;
+    LaunchGraph& operator=(const LaunchGraph&) = delete;
+
+    void launch() { must(cudaGraphLaunch(graph_, stream_), "launching a graph"); }
+    cudaStream_t stream() const { return stream_; }
+
+private:
+    cudaStream_t stream_{};
+    cudaGraphExec_t graph_{};
+};
+
+// Microseconds of one of `launches` runs: the median over rounds, after a warm-up.
 template <class Run>
-double microseconds(Run run) {
+double microseconds(std::int64_t launches, Run run) {
+    LaunchGraph graph(launches, run);
     Event start;
     Event end;
     std::vector<double> rounds;
     for (int round = -3; round < kRounds; ++round) {
-        start.record();
-        for (int launch = 0; launch < kLaunches; ++launch) {
-            run();
-        }
-        end.record();
-        const double each = 1e3 * static_cast<double>(end.milliseconds_since(start)) / kLaunches;
+        start.record(graph.stream());
+        graph.launch();
+        end.record(graph.stream());
+        const double each = 1e3 * static_cast<double>(end.milliseconds_since(start)) / static_cast<double>(launches);
         if (round >= 0) {
             rounds.push_back(each);
         }
@@ -92,6 +126,27 @@ double microseconds(Run run) {
     return rounds[kRounds / 2];
 }
 
+// Buffers of one size behind each other, several times the L2 where that takes no more than kMostLaunches.
+class Ring {
+public:
+    explicit Ring(std::int64_t bytes) : pitch_((bytes + kAlignment - 1) / kAlignment * kAlignment) {
+        int l2 = 0;
+        must(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, 0), "asking for the size of the L2");
+        const std::int64_t wanted = (kTimesL2 * l2 + pitch_ - 1) / pitch_;
+        count_ = std::clamp<std::int64_t>(wanted, 2, kMostLaunches);
+        memory_ = device_buffer(static_cast<std::size_t>(count_ * pitch_));
+        must(cudaMemset(memory_.get(), 0x3C, static_cast<std::size_t>(count_ * pitch_)), "filling y");
+    }
+
+    unsigned char* at(std::int64_t launch) const { return memory_.get() + launch % count_ * pitch_; }
+    std::int64_t launches() const { return std::max(count_, kLeastLaunches); }
+
+private:
+    std::int64_t pitch_;
+    std::int64_t count_;
+    DeviceBuffer memory_;
+};
+
 void measure(const Shape& shape, std::int64_t batch, ElementType type, Layout layout, const char* names, bool average) {
     const std::int64_t pad = shape.kernel / 2;
     Axis axis{shape.size, 0, shape.kernel, shape.stride, pad, pad, 1};
@@ -99,32 +154,41 @@ void measure(const Shape& shape, std::int64_t batch, ElementType type, Layout la
     const std::int64_t numerator = average ? 1 : shape.kernel * shape.kernel;
     RectifyParams params{nullptr, nullptr, batch, shape.channels, {axis, axis, numerator}, true, false, type, layout};
     const std::int64_t bytes = rectify_bytes(params);
-    const DeviceBuffer y = device_buffer(static_cast<std::size_t>(bytes));
-    const DeviceBuffer packed = device_buffer(static_cast<std::size_t>(bytes));
-    must(cudaMemset(y.get(), 0x3C, static_cast<std::size_t>(bytes)), "filling y");
-    params.y = y.get();
+    const Ring y(bytes);
+    const Ring packed(bytes);
+    params.y = y.at(0);
     const Plan plan = rectify_plan(params);
-    const double rectified = microseconds([&] { must(rectify_launch(params, nullptr), "starting the kernel"); });
+    const double rectified = microseconds(y.launches(), [&](std::int64_t launch, cudaStream_t stream) {
+        RectifyParams own = params;
+        own.y = y.at(launch);
+        must(rectify_launch(own, stream), "starting the kernel");
+    });
     const double border = with_vector(params, plan, [&](auto* vector) {
         using Vector = std::remove_pointer_t<decltype(vector)>;
-        return microseconds([&] {
-            copy_region<<<as_dim3(plan.grid), as_dim3(plan.block)>>>(params, plan,
-                                                                     reinterpret_cast<Vector*>(packed.get()));
+        return microseconds(y.launches(), [&](std::int64_t launch, cudaStream_t stream) {
+            RectifyParams own = params;
+            own.y = y.at(launch);
+            copy_region<<<as_dim3(plan.grid), as_dim3(plan.block), 0, stream>>>(
+                own, plan, reinterpret_cast<Vector*>(packed.at(launch)));
         });
     });
-    const double whole = microseconds([&] { must(rectify_copy(packed.get(), y.get(), bytes, nullptr), "copying y"); });
+    const double whole = microseconds(y.launches(), [&](std::int64_t launch, cudaStream_t stream) {
+        must(rectify_copy(packed.at(launch), y.at(launch), bytes, stream), "copying y");
+    });
     must(cudaDeviceSynchronize(), "measuring");
     const double share = static_cast<double>(plan.region.size()) / static_cast<double>(axis.out * axis.out);
-    std::printf("%s\t%s\t%lldx%lldx%lldx%lld\t%lldx%lld s%lld\t%.3f\t%.2f\t%.2f\t%.2f\t%.0f\n", names,
+    std::printf("%s\t%s\t%lldx%lldx%lldx%lld\t%lldx%lld s%lld\t%.3f\t%.2f\t%.2f\t%.2f\t%.0f\t%.0f\n", names,
                 average ? "average" : "sum", static_cast<long long>(batch), static_cast<long long>(shape.channels),
                 static_cast<long long>(axis.out), static_cast<long long>(axis.out),
                 static_cast<long long>(shape.kernel), static_cast<long long>(shape.kernel),
                 static_cast<long long>(shape.stride), share, rectified, border, whole,
-                2 * share * static_cast<double>(bytes) / rectified / 1e3);
+                2 * share * static_cast<double>(bytes) / rectified / 1e3, 100 * share * whole / rectified);
 }
 
 void measure_all() {
-    std::printf("type, layout\tmode\ty\twindow\ttouched\trectify us\tborder copy us\twhole copy us\trectify GB/s\n");
+    std::printf("%s\n",
+                "type, layout\tmode\ty\twindow\ttouched\trectify us\tborder copy us\twhole copy us\trectify GB/s\t"
+                "% of copy bandwidth");
     // The rectified convolutions of ResNet-50 at 224 x 224.
     const Shape shapes[] = {{64, 224, 7, 2}, {64, 56, 3, 1}, {128, 28, 3, 1}, {256, 14, 3, 1}, {512, 7, 3, 1}};
     for (const Shape& shape : shapes) {

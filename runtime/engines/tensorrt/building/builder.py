@@ -46,9 +46,11 @@ def check_support(model: Model, options: BuildOptions, api: Api, capability: Cap
             "ONNX functions, and the plugin needs 10.3; export again with ",
             Option("rectify", "auto"),
         )
-    if api.rtx and (options.plugins or options.version_compatible or options.hardware_compatibility != "none"):
+    hardware = options.hardware_compatibility != "none"
+    if api.rtx and (options.plugins or options.version_compatible or hardware or options.strip_plan):
         raise UsageError(
-            "--plugins, --version-compatible, --hardware-compatibility: not in TensorRT for RTX; build without them"
+            "--plugins, --version-compatible, --hardware-compatibility, --strip-plan: not in TensorRT for RTX; build "
+            "without them"
         )
     gpu = f"a GPU of compute capability {capability[0]}.{capability[1]}"
     if model.precision == "bf16" and not api.bfloat16:

@@ -111,5 +111,5 @@ def test_tensorrt_for_rtx_has_the_interface_of_11(machine: Machine, monkeypatch:
 
 def test_a_missing_tensorrt_for_rtx_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(MissingDependency, match=r"TensorRT for RTX cannot be imported here .*rectexport\[trt-check\]"):
+    with pytest.raises(MissingDependency, match=r"TensorRT for RTX cannot be imported here .*rectexport\[rtx\]"):
         versions.installed_rtx()

@@ -1,0 +1,49 @@
+"""What is tried for each network: kinds of shapes, forms of rectification, precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.runtime.base.shapes import format_shape
+
+#: "dynamic" frees batch, height and width; "batch" stands in for it where the network takes one size of image.
+SHAPES = ("static", "dynamic")
+#: "auto" folds the map where the size is fixed and computes it elsewhere, so "fold" is what it gives.
+FORMS = ("auto", "graph", "plugin")
+PRECISIONS: dict[str, dict[str, Any]] = {"fp32": {}, "fp16": {"fp16": True}, "bf16": {"bf16": True}}
+#: Name of the input of every network.
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model file of one network."""
+
+    shapes: str
+    form: str
+    precision: str
+
+    @property
+    def key(self) -> str:
+        """As in "static auto fp16"."""
+        return f"{self.shapes} {self.form} {self.precision}"
+
+
+def cases(shapes: Sequence[str] = SHAPES, forms: Sequence[str] = FORMS) -> Iterator[Case]:
+    """All cases, those that share a trace one after the other."""
+    for kind in shapes:
+        for precision in PRECISIONS:
+            yield from (Case(kind, form, precision) for form in forms)
+
+
+def shape_options(kind: str, image: tuple[int, int, int]) -> ShapeOptions:
+    """Shapes for an image [C, H, W]: "static", "batch" (1 to 4 images) or "dynamic" (also up to twice the size)."""
+    if kind == "static":
+        return ShapeOptions()
+    channels, height, width = image
+    most = image if kind == "batch" else (channels, 2 * height, 2 * width)
+    least, usual, largest = (f"{INPUT}:{format_shape(shape)}" for shape in ((1, *image), (2, *image), (4, *most)))
+    return ShapeOptions(min=[least], opt=[usual], max=[largest])
