@@ -19,6 +19,7 @@ __all__ = [
     "load",
     "load_model",
     "optimize",
+    "profile",
     "register_adapter",
 ]
 
@@ -31,6 +32,7 @@ _HOME = {
     "evaluate": "rectexport.runtime.evaluation.evaluate",
     "load_model": "rectexport.exporter.api",
     "optimize": "rectexport.exporter.optimize",
+    "profile": "rectexport.runtime.profiling.profile",
     "PassPipeline": "rectexport.exporter.passes",
     "register_adapter": "rectexport.exporter.frontend.adapt",
     "RectexportError": "rectexport.runtime.errors",
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from rectexport.runtime.api import Package, Session, load
     from rectexport.runtime.errors import RectexportError
     from rectexport.runtime.evaluation.evaluate import evaluate
+    from rectexport.runtime.profiling.profile import profile
 else:
 
     def __getattr__(name):

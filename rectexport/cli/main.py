@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "ray-config": Entry(SERVE, "Write a serve.yaml for Ray Serve."),
     "report": Entry(LOOK, "Write a one-page report about a package."),
     "bench": Entry(LOOK, "Measure a package's latency, alone or against something else."),
+    "profile": Entry(LOOK, "Show where a package's time and memory go, by layer, module and pass."),
 }
 
 

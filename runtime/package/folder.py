@@ -30,6 +30,8 @@ WEIGHTS = "model.onnx.data"
 GOLDENS = "goldens.npz"
 PARITY = "parity.json"
 REWRITES = "rewrites.json"
+#: Where each node of the models comes from.
+ORIGINS = "origins.json"
 LATENCY = "latency.json"
 #: Lock file of processes that change a package; empty, not in the manifest, may be deleted when none is running.
 LOCK = ".lock"

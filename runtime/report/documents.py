@@ -147,3 +147,29 @@ class Rewrites:
     after: Mapping[str, int]
     parameters: int | None
     passes: tuple[PassChange, ...]
+
+
+@dataclass(frozen=True)
+class ProfiledLayer:
+    """A layer of an engine with its share of one run's time; bound is compute, memory, overhead or empty."""
+
+    name: str
+    module: str
+    passes: tuple[str, ...]
+    ms: float
+    share: float
+    bound: str
+    reorder: bool
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """profile.json. outside: milliseconds of one run that are no layer's, by what they are."""
+
+    description: str
+    batch: int
+    wall: float
+    attributed: float
+    layers: tuple[ProfiledLayer, ...]
+    outside: Mapping[str, float]
+    memory: Mapping[str, float]

@@ -21,6 +21,8 @@ from rectexport.runtime.report.documents import (
     Layer,
     Parity,
     PassChange,
+    Profiled,
+    ProfiledLayer,
     Rewrite,
     Rewrites,
     Side,
@@ -44,6 +46,11 @@ def read_latency(path: Path) -> Latency:
 def read_rewrites(path: Path) -> Rewrites:
     """Read a package's rewrites.json. Raises BadInput for anything else."""
     return _read(path, "a document of rewrites; an export writes one", _rewrites)
+
+
+def read_profile(path: Path) -> Profiled:
+    """Read the output of `rectexport profile -o`. Raises BadInput for anything else."""
+    return _read(path, "a profile; `rectexport profile PKG -o FILE` writes one", _profiled)
 
 
 def _read(path: Path, expected: str, build: Callable[[Any], Read]) -> Read:
@@ -192,3 +199,27 @@ def _side(entry: Any) -> Side:
         for node in entry["nodes"]
     )
     return Side(nodes, int(entry["more"]))
+
+
+def _profiled(document: Any) -> Profiled:
+    return Profiled(
+        description=str(document["description"]),
+        batch=int(document["batch"]),
+        wall=float(document["wall_ms"]),
+        attributed=float(document["attributed"]),
+        layers=tuple(_profiled_layer(entry) for entry in document["layers"]),
+        outside={str(name): float(value) for name, value in document["outside_ms"].items()},
+        memory={str(name): float(value) for name, value in document["memory"]["peak_bytes"].items()},
+    )
+
+
+def _profiled_layer(entry: Any) -> ProfiledLayer:
+    return ProfiledLayer(
+        name=str(entry["name"]),
+        module=str(entry["module"]),
+        passes=tuple(str(name) for name in entry["passes"]),
+        ms=float(entry["ms"]),
+        share=float(entry["share"]),
+        bound=str(entry["bound"]),
+        reorder=bool(entry["reorder"]),
+    )
