@@ -21,6 +21,7 @@ __all__ = [
     "optimize",
     "profile",
     "register_adapter",
+    "tune",
 ]
 
 _HOME = {
@@ -33,6 +34,7 @@ _HOME = {
     "load_model": "rectexport.exporter.api",
     "optimize": "rectexport.exporter.optimize",
     "profile": "rectexport.runtime.profiling.profile",
+    "tune": "rectexport.exporter.tuning.tune",
     "PassPipeline": "rectexport.exporter.passes",
     "register_adapter": "rectexport.exporter.frontend.adapt",
     "RectexportError": "rectexport.runtime.errors",
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from rectexport.exporter.frontend.adapt import register_adapter
     from rectexport.exporter.optimize import optimize
     from rectexport.exporter.passes import PassPipeline
+    from rectexport.exporter.tuning.tune import tune
     from rectexport.runtime.api import Package, Session, load
     from rectexport.runtime.errors import RectexportError
     from rectexport.runtime.evaluation.evaluate import evaluate

@@ -162,8 +162,16 @@ def test_attribution_takes_a_network_of_every_family_and_replaces_its_table(tmp_
     page = tmp_path / "tuning.md"
     page.write_text(f"before\n{attribution.BEGIN}old\n{attribution.END}after\n")
     monkeypatch.setattr(attribution, "PAGE", page)
-    row = {"tied": 0.987, "reorders": 0.05, "framework": 0.013, "modules": 0.98, "layers": 7, "nodes": 9}
+    row = {
+        "tied": 0.987,
+        "reorders": 0.05,
+        "dispatch": 0.02,
+        "framework": 0.013,
+        "modules": 0.98,
+        "layers": 7,
+        "nodes": 9,
+    }
     attribution.write({"resnet50 onnxruntime": row})
     text = page.read_text()
-    assert "| resnet50 | onnxruntime | 98.7 % | 5.0 % | 1.3 % | 98.0 % | 7 | 9 |" in text
+    assert "| resnet50 | onnxruntime | 98.7 % | 5.0 % | 2.0 % | 1.3 % | 98.0 % | 7 | 9 |" in text
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text

@@ -75,13 +75,13 @@ class BackendOptions:
 
     device: int = 0
     threads: int = 0
-    streams: int = 0
     prefer_nhwc: bool = False
     cuda_graphs: bool = False
     rebuild: bool = False
     plugins: Sequence[str | Path] = ()
     model: Any = None
     allow_unproven: bool = False
+    streams: int = 0
     progress: Callable[[str], None] = silent
 
 

@@ -25,7 +25,7 @@ from rectexport.runtime.profiling.sampled import NEXT, PREVIOUS, EngineLayer, Sa
 MAX_BYTES = 2 << 30
 _KERNEL = "_kernel_time"
 #: What ONNX Runtime adds to the names of nodes that it rewrites.
-_ADDED = re.compile(r"(_nchwc|_token_\d+|/fused|_quant|_nhwc)+$")
+_ADDED = re.compile(r"(_bn)?(_nchwc|_token_\d+|_quant|_nhwc)+$")
 _BEFORE = re.compile(r"^(fused |Fused_|fused_)")
 _REORDERS = {"ReorderInput": NEXT, "ReorderOutput": PREVIOUS}
 
@@ -77,29 +77,41 @@ def _layers(events: Sequence[Event], warm_up: int, runs: int) -> tuple[list[Engi
         raise BadInput(
             f"ONNX Runtime's profile has {len(spans)} runs of {runs}; profile for a shorter time: --duration"
         )
-    begin = spans[0]["ts"]
-    found: dict[str, tuple[Event, float]] = {}
-    for entry in _kernels(events, begin):
+    found: dict[str, tuple[Event, float, float]] = {}
+    for entry, waited in _kernels(events, spans):
         name = str(entry["name"]).removesuffix(_KERNEL)
-        first, total = found.get(name, (entry, 0.0))
-        found[name] = first, total + float(entry["dur"]) / 1e6
-    layers = [_layer(name, first["args"], total / runs) for name, (first, total) in found.items()]
-    held = [int(first["args"]["mem_arena_held"]) for first, _ in found.values() if first["args"].get("mem_arena_held")]
+        first, total, dispatch = found.get(name, (entry, 0.0, 0.0))
+        found[name] = first, total + float(entry["dur"]) / 1e6, dispatch + waited / 1e6
+    layers = [
+        _layer(name, first["args"], (total + dispatch) / runs, dispatch / runs)
+        for name, (first, total, dispatch) in found.items()
+    ]
+    arguments = [first["args"] for first, _, _ in found.values()]
+    held = [int(args["mem_arena_held"]) for args in arguments if args.get("mem_arena_held")]
     return layers, {}, max(held, default=None)
 
 
-def _kernels(events: Sequence[Event], begin: float) -> Iterator[Event]:
-    """The kernels in order; those of a subgraph are left out, because the node that runs it includes them."""
+def _kernels(events: Sequence[Event], spans: Sequence[Event]) -> Iterator[tuple[Event, float]]:
+    """The kernels of the runs in order, each with the microseconds since the one before it, or since its run began.
+
+    Those of a subgraph are left out, because the node that runs it includes them.
+    """
     chosen = [entry for entry in events if entry.get("cat") == "Node" and str(entry.get("name")).endswith(_KERNEL)]
-    end = begin
-    for entry in sorted(chosen, key=lambda entry: (entry["ts"], -entry["dur"])):
-        if entry["ts"] < begin or entry["ts"] + entry["dur"] < end:
+    ordered = sorted(chosen, key=lambda entry: (entry["ts"], -entry["dur"]))
+    runs = iter(spans)
+    run: Event | None = next(runs)
+    end = spans[0]["ts"]
+    for entry in ordered:
+        while run is not None and entry["ts"] >= run["ts"] + run["dur"]:
+            run = next(runs, None)
+            end = run["ts"] if run is not None else end
+        if run is None or entry["ts"] < run["ts"] or entry["ts"] + entry["dur"] < end:
             continue
+        yield entry, max(entry["ts"] - end, 0)
         end = max(end, entry["ts"] + entry["dur"])
-        yield entry
 
 
-def _layer(name: str, args: Mapping[str, Any], seconds: float) -> EngineLayer:
+def _layer(name: str, args: Mapping[str, Any], seconds: float, dispatch: float) -> EngineLayer:
     operator = str(args.get("op_name", ""))
     moved = [int(args[key]) for key in ("activation_size", "parameter_size", "output_size") if key in args]
     return EngineLayer(
@@ -107,6 +119,7 @@ def _layer(name: str, args: Mapping[str, Any], seconds: float) -> EngineLayer:
         kind=operator,
         anchors=(name, _BEFORE.sub("", _ADDED.sub("", name))),
         seconds=seconds,
+        dispatch=dispatch,
         reorder=_REORDERS.get(operator, ""),
         inputs=_elements(args.get("input_type_shape")),
         outputs=_elements(args.get("output_type_shape")),

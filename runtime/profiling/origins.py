@@ -48,9 +48,13 @@ class Graph:
 
     @cached_property
     def by_name(self) -> Mapping[str, int]:
-        """Index of a node by its name and by each of its outputs; names of nodes come first."""
+        """Index of a node by its name and by each of its outputs; names of nodes come first.
+
+        A node without a name has the one that ONNX Runtime gives it: its operator and its place in the file.
+        """
         found = {name: index for index, node in enumerate(self.nodes) for name in node.outputs}
-        return {**found, **{node.name: index for index, node in enumerate(self.nodes) if node.name}}
+        names = (node.name or f"{node.op}_{index}" for index, node in enumerate(self.nodes))
+        return {**found, **{name: index for index, name in enumerate(names)}}
 
     @cached_property
     def makers(self) -> Mapping[str, int]:

@@ -54,6 +54,7 @@ class LayerTime:
     """A layer of the engine with what it does.
 
     seconds, share  of one run
+    dispatch the part of the seconds that the engine needs to get to the layer; 0 where it does not say
     module   PyTorch module of the node with the most operations; "." for the model itself, "" where unknown
     modules  those of all its nodes
     passes   passes that made its nodes
@@ -73,7 +74,13 @@ class LayerTime:
     tied: bool
     operations: int | None
     traffic: int | None
+    dispatch: float = 0.0
     bound: str = UNKNOWN
+
+    @property
+    def kernel(self) -> float:
+        """Seconds in which the layer computes."""
+        return self.seconds - self.dispatch
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,11 @@ class Profile:
         """Share of the wall time in conversions between layouts."""
         return sum(layer.share for layer in self.layers if layer.reorder)
 
+    @property
+    def dispatch(self) -> float:
+        """Share of the wall time in which the engine gets from one layer to the next."""
+        return sum(layer.dispatch for layer in self.layers) / self.wall
+
     def by(self, key: Callable[[LayerTime], str]) -> dict[str, float]:
         """Seconds of the layers by something of theirs, most first."""
         found: dict[str, float] = defaultdict(float)
@@ -132,6 +144,7 @@ class Profile:
             "wall_ms": self.wall * 1e3,
             "attributed": self.attributed,
             "reorders": self.reorders,
+            "dispatch": self.dispatch,
             "outside_ms": {name: seconds * 1e3 for name, seconds in self.outside.items()},
             "peaks": None if self.peaks is None else asdict(self.peaks),
             "layers": [_row(layer) for layer in self.layers],
@@ -142,8 +155,8 @@ class Profile:
 
 def _row(layer: LayerTime) -> dict[str, Any]:
     row = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(layer).items()}
-    del row["seconds"]
-    return {**row, "ms": layer.seconds * 1e3}
+    del row["seconds"], row["dispatch"]
+    return {**row, "ms": layer.seconds * 1e3, "dispatch_ms": layer.dispatch * 1e3}
 
 
 def profile(
@@ -236,7 +249,7 @@ def _profile(
     layers = _tied(sampled, graph)
     peaks = raised(peaks, layers)
     if peaks is not None:
-        bounds = [peaks.classify(layer.operations, layer.traffic, layer.seconds) for layer in layers]
+        bounds = [peaks.classify(layer.operations, layer.traffic, layer.kernel) for layer in layers]
         layers = tuple(replace(layer, bound=bound) for layer, bound in zip(layers, bounds, strict=True))
     known = sum(layer.seconds for layer in layers) + sum(sampled.outside.values())
     return Profile(
@@ -261,7 +274,7 @@ def raised(peaks: Peaks | None, layers: Sequence[LayerTime]) -> Peaks | None:
     """The peaks, or what the fastest layer reached where that is more: other kernels may be better than NumPy's."""
     if peaks is None:
         return None
-    rates = [(layer.operations or 0, layer.traffic or 0, layer.seconds) for layer in layers if layer.seconds > 0]
+    rates = [(layer.operations or 0, layer.traffic or 0, layer.kernel) for layer in layers if layer.kernel > 0]
     operations = max((count / seconds for count, _, seconds in rates), default=0.0)
     traffic = max((count / seconds for _, count, seconds in rates), default=0.0)
     return Peaks(max(peaks.operations, operations), max(peaks.traffic, traffic))
@@ -289,6 +302,7 @@ def _tied(sampled: Sampled, graph: Graph) -> tuple[LayerTime, ...]:
             tied=bool(nodes),
             operations=operations,
             traffic=layer.traffic,
+            dispatch=layer.dispatch,
         )
         found.append(row)
     return tuple(found)

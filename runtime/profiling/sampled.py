@@ -18,6 +18,7 @@ class EngineLayer:
     kind      operator or implementation, as the engine calls it
     anchors   names of ONNX nodes or tensors that the engine gives for it, most telling first
     seconds   mean time of one run
+    dispatch  the part of it that the engine needs to get to the layer; 0 where it does not say
     reorder   NEXT or PREVIOUS for a conversion between layouts, which computes nothing; "" for any other layer
     inputs, outputs  elements of its tensors, constants included; None where the engine does not say
     traffic   bytes that it reads and writes; None where the engine does not say
@@ -28,6 +29,7 @@ class EngineLayer:
     anchors: tuple[str, ...]
     seconds: float
     reorder: str = ""
+    dispatch: float = 0.0
     inputs: tuple[int, ...] | None = None
     outputs: tuple[int, ...] | None = None
     traffic: int | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import replaced_file
-from rectexport.runtime.package.folder import LATENCY, PARITY, REWRITES, Package, check_outside
+from rectexport.runtime.package.folder import LATENCY, PARITY, REWRITES, TUNING, Package, check_outside
 from rectexport.runtime.report import text
 from rectexport.runtime.report.card import card, headline
 from rectexport.runtime.report.documents import Latency, Parity, Rewrites
@@ -20,12 +20,14 @@ from rectexport.runtime.report.example import example_of
 from rectexport.runtime.report.graph import operator_rows, pass_views
 from rectexport.runtime.report.heat import REGIONS, heat_map, severity
 from rectexport.runtime.report.icicle import icicle
+from rectexport.runtime.report.pareto import pareto_plot
 from rectexport.runtime.report.reading import (
     faults_as_bad_input,
     read_latency,
     read_parity,
     read_profile,
     read_rewrites,
+    read_tuning,
 )
 from rectexport.runtime.report.scale import STEPS
 from rectexport.runtime.report.violin import plots
@@ -74,6 +76,7 @@ def build_page(
     timed_file = latency or package.path / LATENCY
     timed = read_latency(timed_file) if latency or timed_file.is_file() else None
     profiled = read_profile(profile) if profile else None
+    tuned = read_tuning(package.path / TUNING) if TUNING in package.manifest.files else None
     drawn = package.path / REWRITES
     rewrites = read_rewrites(drawn) if drawn.is_file() else None
     with faults_as_bad_input(package.path / "manifest.json", "a manifest as an export writes it"):
@@ -94,6 +97,8 @@ def build_page(
             "plots": plots(timed.contestants) if timed else [],
             "profile": profiled,
             "icicle": icicle(profiled) if profiled else "",
+            "tuning": tuned,
+            "pareto": pareto_plot(tuned) if tuned else "",
             "versions": {str(library): found for library, found in data["versions"].items()},
             "seconds": {str(step): float(seconds) for step, seconds in data["seconds"].items()},
         }

@@ -26,6 +26,8 @@ from rectexport.runtime.report.documents import (
     Rewrite,
     Rewrites,
     Side,
+    Tried,
+    Tuning,
 )
 from rectexport.runtime.report.text import sizes
 
@@ -51,6 +53,11 @@ def read_rewrites(path: Path) -> Rewrites:
 def read_profile(path: Path) -> Profiled:
     """Read the output of `rectexport profile -o`. Raises BadInput for anything else."""
     return _read(path, "a profile; `rectexport profile PKG -o FILE` writes one", _profiled)
+
+
+def read_tuning(path: Path) -> Tuning:
+    """Read a package's tuning.json. Raises BadInput for anything else."""
+    return _read(path, "a document of a search; `rectexport tune` writes one", _tuning)
 
 
 def _read(path: Path, expected: str, build: Callable[[Any], Read]) -> Read:
@@ -222,4 +229,32 @@ def _profiled_layer(entry: Any) -> ProfiledLayer:
         share=float(entry["share"]),
         bound=str(entry["bound"]),
         reorder=bool(entry["reorder"]),
+    )
+
+
+def _tuning(document: Any) -> Tuning:
+    data = document["data"]
+    return Tuning(
+        chosen=str(document["chosen"]),
+        reason=str(document["reason"]),
+        goal=str(document["goal"]),
+        quality="SNR, dB" if data is None else str(data["metric"]),
+        seconds=float(document["seconds"]),
+        candidates=tuple(_tried(entry) for entry in document["candidates"]),
+    )
+
+
+def _tried(entry: Any) -> Tried:
+    accuracy = entry["accuracy"]
+    return Tried(
+        name=str(entry["name"]),
+        state=str(entry["state"]),
+        reason=str(entry["reason"]),
+        p50=_optional(entry.get("p50_ms")),
+        p99=_optional(entry.get("p99_ms")),
+        throughput=_optional(entry.get("throughput")),
+        quality=_optional(entry["snr_db"] if accuracy is None else accuracy),
+        memory=_optional(entry["memory_bytes"]),
+        size=float(entry["size_bytes"]),
+        front=bool(entry["front"]),
     )

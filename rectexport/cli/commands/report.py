@@ -37,6 +37,7 @@ def report(
     profile: Annotated[
         Path | None,
         typer.Option(
+            "--layer-times",
             metavar="FILE",
             help="Document from `rectexport profile -o`, drawn as an icicle plot.",
             rich_help_panel=options.INPUTS,

@@ -50,8 +50,8 @@ def _shares(profile: Profile) -> str:
     untied = sum(layer.share for layer in profile.layers if not layer.tied)
     unknown = f", layers that no node is known for {untied:.1%}" if untied else ""
     return (
-        f"{profile.attributed:.1%} of the time is tied to ONNX nodes, {profile.reorders:.1%} of it in reorders; "
-        f"{outside}{unknown}"
+        f"{profile.attributed:.1%} of the time is tied to ONNX nodes, {profile.reorders:.1%} in reorders, "
+        f"{profile.dispatch:.1%} between layers; the rest: {outside}{unknown}"
     )
 
 
@@ -71,7 +71,7 @@ def _layers(profile: Profile, every: bool) -> Table:
 
 def _cells(layer: LayerTime) -> list[str]:
     passes = "reorder" if layer.reorder else ", ".join(layer.passes)
-    rate = f"{layer.operations / layer.seconds / 1e9:.3g}" if layer.operations and layer.seconds else ""
+    rate = f"{layer.operations / layer.kernel / 1e9:.3g}" if layer.operations and layer.kernel else ""
     timed = [f"{layer.seconds * 1e3:.3g}", f"{layer.share:.1%}", rate, layer.bound]
     return [layer.name, module_name(layer.module), passes, *timed]
 

@@ -225,6 +225,8 @@ def test_every_node_of_a_real_package_is_in_a_layer(exported: Path, backend: str
     assert {name for layer in found.layers for name in layer.nodes} == nodes
     assert all(layer.tied for layer in found.layers)
     assert 0 < sum(layer.share for layer in found.layers) < 1.05
+    assert all(layer.kernel > 0 for layer in found.layers) or backend == "openvino"
+    assert (found.dispatch > 0) == (backend == "onnxruntime")
     assert {layer.module for layer in found.layers} >= {"stem.0", "proportional.2", "down.0"}
     assert any("batch_norm" in layer.passes for layer in found.layers)
     assert list(found.memory) == ["start", "load", "warm-up", "run"]

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from rectexport.cli.commands import profile as command_module
+from rectexport.cli.commands.measuring import profile as command_module
 from rectexport.cli.profile.limit import memory_limit, size_of
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.profiling import profile as library
@@ -46,7 +46,10 @@ def engine(monkeypatch):
 def test_tables_and_shares(command, package, engine):
     done = command("profile", package)
     assert done.code == 0, done.err
-    assert "83.3% of the time is tied to ONNX nodes, 0.0% of it in reorders; framework 16.7%" in done.out
+    assert (
+        "83.3% of the time is tied to ONNX nodes, 0.0% in reorders, 0.0% between layers; the rest: framework 16.7%"
+        in done.out
+    )
     assert "conv" in done.out and "66.7%" in done.out and "overhead" in done.out
     assert "load 50.0 MB, run 100.0 MB" in done.out
 
@@ -58,7 +61,7 @@ def test_the_document_the_trace_and_the_icicle(command, package, engine, folder)
     assert json.loads((folder / "p.json").read_text())["layers"] == document["layers"]
     assert {layer["name"]: layer["ms"] for layer in document["layers"]} == pytest.approx({"conv": 4.0, "pool": 1.0})
     assert any(event["name"] == "conv" for event in json.loads((folder / "t.json").read_text())["traceEvents"])
-    assert command("report", package, "--profile", "p.json", "-o", "r.html").code == 0
+    assert command("report", package, "--layer-times", "p.json", "-o", "r.html").code == 0
     page = (folder / "r.html").read_text()
     assert 'class="icicle"' in page and "conv: 4.00 ms" in page and "Where the time goes" in page
 
