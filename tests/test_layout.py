@@ -106,6 +106,7 @@ TESTED_THROUGH = {
     "rectexport/cli/commands/triton.py": "tests/cli/commands/test_serving.py",
     "rectexport/cli/engine.py": "tests/cli/commands/test_verify.py",
     "rectexport/cli/tune/": "tests/cli/commands/measuring/test_tune.py",
+    "export/base/tuning.py": "tests/export/tuning/test_tune.py",
     "export/tuning/": "tests/export/tuning/test_tune.py",
     "runtime/tuning/": "tests/runtime/tuning/test_search.py",
     "rectexport/cli/profile/": "tests/cli/commands/measuring/test_profile.py",

@@ -12,9 +12,9 @@ from typing import Any
 
 from rectexport.exporter.base.log import Listener, Log
 from rectexport.exporter.base.options import ExportOptions, Int8, LoadOptions
+from rectexport.exporter.base.tuning import TuneOptions, package_path
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.tuning.data import split_data
-from rectexport.exporter.tuning.options import TuneOptions, package_path
 from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.files import replaced_directory, sha256

@@ -12,9 +12,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from rectexport.exporter.base.options import LoadOptions, ShapeOptions
+from rectexport.exporter.base.tuning import TuneOptions
 from rectexport.exporter.tuning import tune as module
 from rectexport.exporter.tuning.data import split_data
-from rectexport.exporter.tuning.options import TuneOptions
 from rectexport.exporter.tuning.tune import Tuned, Tuning, load_words, shape_words, tune
 from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.errors import BadInput, ParityError, UsageError

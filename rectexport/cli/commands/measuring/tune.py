@@ -15,7 +15,7 @@ from rectexport.cli.profile.limit import size_of
 from rectexport.cli.tune.flags import counts, duration, words
 from rectexport.cli.tune.view import SearchView, show_tuning
 from rectexport.exporter.base.options import LoadOptions, ShapeOptions
-from rectexport.exporter.tuning.options import SEARCHED, TuneOptions, package_path
+from rectexport.exporter.base.tuning import SEARCHED, TuneOptions, package_path
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.tuning.candidate import FORMS, PRECISIONS
