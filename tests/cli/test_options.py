@@ -22,20 +22,11 @@ from rectexport.runtime.errors import BadInput, Option, UsageError
 #: Flags whose help differs where the commands do; their names, metavar and panel do not.
 OWN_HELP = {
     *("--against", "--labels", "--backend", "--input", "--inputs", "--out", "--key", "--target", "--port"),
-    *(
-        "--data",
-        "--calibrate",
-        "--metric",
-        "--max-drop",
-        "--batch",
-        "--threads",
-        "--duration",
-        "--launches",
-        "--memory",
-    ),
+    *("--data", "--calibrate", "--metric", "--max-drop", "--batch", "--threads", "--duration", "--launches"),
+    *("--memory", "--seed"),
 }
 #: One word that two commands need for two things.
-OWN_PANEL = {"--memory"}
+OWN_PANEL = {"--memory", "--seed"}
 OWN_METAVAR = {"--backend", "--out", "--batch", "--threads"}
 
 
