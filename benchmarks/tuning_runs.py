@@ -2,10 +2,10 @@
 
     python -m benchmarks.tuning_runs [--network digits|resnet20] [--runs 20] [--seconds 60]
 
-Each run draws other data to search on. The exhaustive search times every candidate for as long as the search times its
-last ones, in the same processes and rounds. Judged are: the accuracy of the chosen package on data that the search did
+Each run draws other data to search on. The exhaustive search times every candidate for 10 s over 6 launches, proofs and
+accuracy not counted in; the search's time has them. Judged are: the accuracy of the chosen package on data that the search did
 not see, its latency over that of the exhaustive search's best, and the time that both took. Needs an idle machine; 20
-runs of both networks take about 2 hours. Runs are kept in out/tuning, so an interrupted one goes on.
+runs of both networks take about 3 hours. Runs are kept in out/tuning, so an interrupted one goes on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FOLDER = ROOT / "out" / "tuning"
 PAGE = ROOT / "docs" / "tuning.md"
 BEGIN, END = "<!-- runs -->\n", "<!-- end of runs -->\n"
 #: Points that top-1 may drop, and seconds of the exhaustive search for each candidate.
-MAX_DROP, EXHAUSTIVE = 1.0, 3.0
+MAX_DROP, EXHAUSTIVE = 1.0, 10.0
 COPIES = 8
 HEADINGS = ("network", "runs", "bound broken", "worst drop", "latency / exhaustive's best", "within 3 %", "time share")
 

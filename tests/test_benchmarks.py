@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import attribution, forms, neighbours, report, selftest, zoo
+from benchmarks import attribution, forms, neighbours, report, selftest, tuning_runs, zoo
 from benchmarks.cases import FLOOR, KINDS, Case, grid
 from benchmarks.chains import Chain
 from rectexport.exporter.passes import lower
@@ -175,3 +175,12 @@ def test_attribution_takes_a_network_of_every_family_and_replaces_its_table(tmp_
     text = page.read_text()
     assert "| resnet50 | onnxruntime | 98.7 % | 5.0 % | 2.0 % | 1.3 % | 98.0 % | 7 | 9 |" in text
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
+
+
+def test_tuning_runs_are_summed_up_in_a_row():
+    runs = [{"drop": 0.2, "ratio": 1.0, "share": 0.1}, {"drop": 1.4, "ratio": 1.08, "share": 0.3}]
+    assert tuning_runs.summary("digits", runs) == [
+        *("digits", "2", "1", "+1.40 points", "1.040, at most 1.080", "1 of 2", "20 %"),
+    ]
+    drawn, unseen = tuning_runs.data("digits")
+    assert len(drawn["labels"]) == len(drawn["x"]) and len(unseen["labels"]) == len(unseen["x"])
