@@ -3,9 +3,9 @@
     python -m benchmarks.tuning_runs [--network digits|resnet20] [--runs 20] [--seconds 60]
 
 Each run draws other data to search on. The exhaustive search times every candidate for 10 s over 6 launches, proofs and
-accuracy not counted in; the search's time has them. Judged are: the accuracy of the chosen package on data that the search did
-not see, its latency over that of the exhaustive search's best, and the time that both took. Needs an idle machine; 20
-runs of both networks take about 3 hours. Runs are kept in out/tuning, so an interrupted one goes on.
+accuracy not counted in; the search's time has them. Judged are: the accuracy of the chosen package on data that the
+search did not see, its latency over that of the exhaustive search's best, and the time that both took. Needs an idle
+machine; 20 runs of both networks take about 3 hours. Runs are kept in out/tuning, so an interrupted one goes on.
 """
 
 from __future__ import annotations
