@@ -11,6 +11,7 @@ from rectexport.runtime.base.documents import strict
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.timing.bench import thinned
 from rectexport.runtime.timing.machine import clocks, machine
+from rectexport.runtime.timing.worker import shared_threads
 from rectexport.runtime.tuning.candidate import Candidate, Variant
 from rectexport.runtime.tuning.choice import figures, front
 from rectexport.runtime.tuning.search import Found, Search
@@ -52,9 +53,10 @@ def tuning_document(
 
 
 def load_options(chosen: Candidate) -> dict[str, Any]:
-    """Arguments of rectexport.load that realise the choice."""
-    options: dict[str, Any] = {"backend": chosen.backend, "threads": chosen.threads}
-    return {**options, "streams": chosen.streams} if chosen.streams > 1 else options
+    """Arguments of rectexport.load that realise the choice, with `streams` calls at the same time."""
+    threads, streams = shared_threads({"engine": chosen.backend, "threads": chosen.threads, "streams": chosen.streams})
+    options: dict[str, Any] = {"backend": chosen.backend, "threads": threads}
+    return {**options, "streams": streams} if streams else options
 
 
 def _row(candidate: Candidate, search: Search, found: Found) -> dict[str, Any]:

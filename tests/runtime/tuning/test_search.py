@@ -13,7 +13,7 @@ from rectexport.runtime.errors import ParityError
 from rectexport.runtime.evaluation.evaluate import Answers, Evaluation, Interval
 from rectexport.runtime.tuning.candidate import PROVEN, REFUSED, SLOWER, Candidate, Record, Variant, candidates
 from rectexport.runtime.tuning.choice import THROUGHPUT, Bounds, breach, figures, front
-from rectexport.runtime.tuning.document import tuning_document
+from rectexport.runtime.tuning.document import load_options, tuning_document
 from rectexport.runtime.tuning.search import Goal, Search, Space
 from rectexport.runtime.tuning.state import State, open_state
 from tests.runtime.tuning.test_racing import World
@@ -164,11 +164,17 @@ def test_the_front_has_what_nobody_beats() -> None:
     assert front(points) == {"a", "b", "d"}
 
 
+def test_threads_are_shared_by_streams_as_each_engine_does_it() -> None:
+    assert load_options(Candidate("fp32", "openvino", 4, 2, 1)) == {"backend": "openvino", "threads": 4, "streams": 2}
+    assert load_options(Candidate("fp32", "onnxruntime", 4, 2, 1)) == {"backend": "onnxruntime", "threads": 2}
+    assert load_options(Candidate("fp32", "openvino", 4, 1, 1)) == {"backend": "openvino", "threads": 4}
+
+
 def test_figures_and_breaches() -> None:
     candidate = Candidate("fp32", "onnxruntime", 2, 2, 4)
     record = Record(samples=[0.01] * 99 + [0.1], memory=10)
     found = figures(candidate, record)
-    assert found is not None and found.p50 == 0.01 and found.throughput == pytest.approx(8 / 0.0109)
+    assert found is not None and found.p50 == 0.01 and found.throughput == pytest.approx(8 / 0.01)
     assert breach(candidate, record, Bounds()) == "" and figures(candidate, Record()) is None
     assert "more than 10 ms" in breach(candidate, record, Bounds(max_latency=0.01))
 
