@@ -13,7 +13,7 @@ TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   hostile faults backend-models test-tensorrt rtx-zoo engine-probe differential fuzz test-min test-triton container audit \
-  sbom modules foreign figures zoo bench costs quantization selftest gpu-kit gpu serve-bench serve-faults clean
+  sbom modules foreign figures zoo bench costs quantization tuning selftest gpu-kit gpu serve-bench serve-faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -203,6 +203,10 @@ costs: .venv/.stamp ## the same, and replace the cost tables from which forms ar
 
 quantization: .venv/.stamp ## train a rectified ResNet-20, measure int8; writes docs/quantization.md (10 minutes)
 	$(BIN)/python -m benchmarks.quantization
+
+tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes docs/tuning.md (3 hours, idle machine)
+	$(BIN)/python -m benchmarks.attribution
+	$(BIN)/python -m benchmarks.tuning_runs
 
 selftest: .venv/.stamp ## check that bench finds equal models equal; writes docs/latency.md (10 minutes)
 	$(BIN)/python -m benchmarks.selftest --anew

@@ -223,7 +223,7 @@ def _as_targets(proven: Sequence[tuple[TargetModel, _Proven]]) -> tuple[TargetMo
             found[key].targets += (target,)
         else:
             file = file_of(target) if found else MODEL
-            found[key] = TargetModel(file, (target,), model, entry.results, entry.changes)
+            found[key] = TargetModel(file, (target,), model, entry.results, entry.changes, entry.origins)
     return tuple(found.values())
 
 

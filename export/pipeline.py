@@ -42,7 +42,7 @@ from rectexport.exporter.targets import (
 from rectexport.exporter.tools.lint import lint
 from rectexport.exporter.tracing.randomness import random_calls
 from rectexport.exporter.tracing.trace import Traced, name_outputs, trace
-from rectexport.exporter.writing import package_writer
+from rectexport.exporter.writing import origins, package_writer
 from rectexport.exporter.writing.shared_data import write_models
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
@@ -50,7 +50,7 @@ from rectexport.runtime.base.files import replaced_directory, replaced_file
 from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
-from rectexport.runtime.package.folder import MODEL, REWRITES, WEIGHTS, Package, add_files
+from rectexport.runtime.package.folder import MODEL, ORIGINS, REWRITES, WEIGHTS, Package, add_files
 from rectexport.runtime.package.manifest import DEPENDENT, FILE_NAME
 from rectexport.runtime.package.structure import constants
 from rectexport.runtime.report import FILE_NAME as REPORT
@@ -146,6 +146,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             first = models[0]
             changes = first.changes.as_dict(traced.model, first.model, source.parameters)
             package_writer.write_json(folder / REWRITES, changes)
+            package_writer.write_json(folder / ORIGINS, _origins(models, options))
             _write(folder, models, source, traced, report, options, quantization, log)
             written = Package.open(folder)  # a package that cannot be read must not replace one that can
             if options.report:
@@ -163,6 +164,12 @@ def _lint(models: Sequence[TargetModel], log: Log) -> None:
         if found.certain is not None:
             way_out = ". Replace the operator, or export for another engine: "
             raise BadInput(found.certain.describe() + way_out, Option("target", "onnxruntime"))
+
+
+def _origins(models: Sequence[TargetModel], options: ExportOptions) -> dict[str, Any]:
+    """The document of origins.json."""
+    stage = origins.INT8 if options.int8 is not None else ""
+    return origins.document({entry.file: entry.origins.rows(entry.model, stage) for entry in models})
 
 
 def _write_models(folder: Path, models: Sequence[TargetModel], source: Source, options: ExportOptions) -> None:

@@ -22,8 +22,10 @@ from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, Pa
 from rectexport.exporter.passes.order import PRECISION
 from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.passes.summary import summarize
+from rectexport.exporter.tracing.places import module_paths
 from rectexport.exporter.tracing.trace import Traced
 from rectexport.exporter.writing import package_writer
+from rectexport.exporter.writing.origins import Origins
 from rectexport.exporter.writing.rewrites import Rewrites
 from rectexport.runtime.base.environment import missing
 from rectexport.runtime.base.runner import Array
@@ -40,13 +42,17 @@ PORTABLE = "portable"
 
 @dataclass
 class TargetModel:
-    """One model file of a package. results: what its passes did; changes: the same, for rewrites.json."""
+    """One model file of a package.
+
+    results: what its passes did; changes: the same, for rewrites.json; origins: where its nodes come from.
+    """
 
     file: str
     targets: tuple[str, ...]
     model: ModelProto
     results: list[PassResult]
     changes: Rewrites = field(default_factory=Rewrites)
+    origins: Origins = field(default_factory=Origins)
 
 
 def chosen_targets(options: ExportOptions) -> tuple[str, ...]:
@@ -79,9 +85,10 @@ def lower_for_targets(
     Raises BadInput where the form of rectification that was asked for does not fit the model.
     """
     found: dict[bytes, TargetModel] = {}
+    modules = module_paths(traced.program) if traced.program is not None else {}
     for target in targets:
-        changes = Rewrites()
-        model, results = _lower(traced, target, options, changes, log)
+        changes, origins = Rewrites(), Origins(modules)
+        model, results = _lower(traced, target, options, changes, origins, log)
         where = f" for {target}" if len(targets) > 1 else ""
         nodes = f"{len(traced.model.graph.node)} nodes before, {len(model.graph.node)} after"
         log.say(f"{summarize(results)}{where}; {nodes}")
@@ -89,7 +96,7 @@ def lower_for_targets(
         if key in found:
             found[key].targets += (target,)
         else:
-            found[key] = TargetModel(file_of(target) if found else MODEL, (target,), model, results, changes)
+            found[key] = TargetModel(file_of(target) if found else MODEL, (target,), model, results, changes, origins)
     return tuple(found.values())
 
 
@@ -108,15 +115,17 @@ def identity(model: ModelProto) -> bytes:
 
 
 def _lower(
-    traced: Traced, target: str, options: ExportOptions, changes: Rewrites, log: Log
+    traced: Traced, target: str, options: ExportOptions, changes: Rewrites, origins: Origins, log: Log
 ) -> tuple[ModelProto, list[PassResult]]:
     cases = parity_cases(traced.inputs)
     feeds = [{**cases[label], **traced.stored} for label in ("example", "min", "odd") if label in cases]
     context = _context(options, target, feeds[:1])
     passes = select_passes(context, _pipeline(options).passes)
-    exact, rounding = _split([changes.watched(entry) for entry in passes])
+    exact, rounding = _split([origins.watched(changes.watched(entry)) for entry in passes])
+    origins.start(traced.model)
     model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
     changes.keep(results)
+    origins.keep(results)
     _check_fold(options, results)
     check_finished(model, context, results)
     for entry in rounding:

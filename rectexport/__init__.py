@@ -19,7 +19,9 @@ __all__ = [
     "load",
     "load_model",
     "optimize",
+    "profile",
     "register_adapter",
+    "tune",
 ]
 
 _HOME = {
@@ -31,6 +33,8 @@ _HOME = {
     "evaluate": "rectexport.runtime.evaluation.evaluate",
     "load_model": "rectexport.exporter.api",
     "optimize": "rectexport.exporter.optimize",
+    "profile": "rectexport.runtime.profiling.profile",
+    "tune": "rectexport.exporter.tuning.tune",
     "PassPipeline": "rectexport.exporter.passes",
     "register_adapter": "rectexport.exporter.frontend.adapt",
     "RectexportError": "rectexport.runtime.errors",
@@ -42,9 +46,11 @@ if TYPE_CHECKING:
     from rectexport.exporter.frontend.adapt import register_adapter
     from rectexport.exporter.optimize import optimize
     from rectexport.exporter.passes import PassPipeline
+    from rectexport.exporter.tuning.tune import tune
     from rectexport.runtime.api import Package, Session, load
     from rectexport.runtime.errors import RectexportError
     from rectexport.runtime.evaluation.evaluate import evaluate
+    from rectexport.runtime.profiling.profile import profile
 else:
 
     def __getattr__(name):

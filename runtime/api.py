@@ -22,6 +22,7 @@ def load(
     *,
     device: int = 0,
     threads: int = 0,
+    streams: int = 0,
     check_finite: bool = False,
     warm_up: bool = True,
     progress: Callable[[str], None] = silent,
@@ -40,6 +41,7 @@ def load(
                  of the file
     device       index of the GPU, for cuda and tensorrt
     threads      threads of the CPU engines; 0 lets the engine choose
+    streams      for openvino: how many calls run at the same time, each with its share of the threads; 0 for one
     check_finite raise NotFinite when an output holds NaN or infinity
     warm_up      run the usual, the smallest and, if cheap, the largest shape, so that the first call is not slower
     progress     called with a line of text before each step
@@ -60,6 +62,7 @@ def load(
     options = BackendOptions(
         device=device,
         threads=threads,
+        streams=streams,
         prefer_nhwc=prefer_nhwc,
         cuda_graphs=cuda_graphs,
         rebuild=rebuild,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import forms, neighbours, report, selftest, zoo
+from benchmarks import attribution, forms, neighbours, report, selftest, tuning_runs, zoo
 from benchmarks.cases import FLOOR, KINDS, Case, grid
 from benchmarks.chains import Chain
 from rectexport.exporter.passes import lower
@@ -154,3 +154,33 @@ def test_every_network_is_exported_in_every_kind_it_has():
         kinds = zoo.variants(name)
         assert {"rectified", "plain"} <= kinds.keys()
         assert ("rectified, average" in kinds) == ("rectified" in model_entry(name).uses)
+
+
+def test_attribution_takes_a_network_of_every_family_and_replaces_its_table(tmp_path, monkeypatch):
+    names = attribution.families()
+    assert {model_entry(name).builder for name in names} == {model_entry(name).builder for name in model_names()}
+    page = tmp_path / "tuning.md"
+    page.write_text(f"before\n{attribution.BEGIN}old\n{attribution.END}after\n")
+    monkeypatch.setattr(attribution, "PAGE", page)
+    row = {
+        "tied": 0.987,
+        "reorders": 0.05,
+        "dispatch": 0.02,
+        "framework": 0.013,
+        "modules": 0.98,
+        "layers": 7,
+        "nodes": 9,
+    }
+    attribution.write({"resnet50 onnxruntime": row})
+    text = page.read_text()
+    assert "| resnet50 | onnxruntime | 98.7 % | 5.0 % | 2.0 % | 1.3 % | 98.0 % | 7 | 9 |" in text
+    assert text.startswith("before") and text.endswith("after\n") and "old" not in text
+
+
+def test_tuning_runs_are_summed_up_in_a_row():
+    runs = [{"drop": 0.2, "ratio": 1.0, "share": 0.1}, {"drop": 1.4, "ratio": 1.08, "share": 0.3}]
+    assert tuning_runs.summary("digits", runs) == [
+        *("digits", "2", "1", "+1.40 points", "1.040, at most 1.080", "1 of 2", "20 %"),
+    ]
+    drawn, unseen = tuning_runs.data("digits")
+    assert len(drawn["labels"]) == len(drawn["x"]) and len(unseen["labels"]) == len(unseen["x"])

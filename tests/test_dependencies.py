@@ -40,7 +40,11 @@ MAY_IMPORT = {
 AT_ONCE = {"runtime": {"numpy"}, "cli": {"numpy", "rich", "typer"}}
 LATE_IN_CLI = {"exporter", "models"}
 # The exporter's options and their defaults: tests/export/base/test_options.py holds that it imports no heavy library.
-EARLY_IN_CLI = {"rectexport.exporter.base.options", "rectexport.exporter.base.processing"}
+EARLY_IN_CLI = {
+    "rectexport.exporter.base.options",
+    "rectexport.exporter.base.processing",
+    "rectexport.exporter.base.tuning",
+}
 EXPORTING = {"onnx", "onnx_graphsurgeon", "onnx_ir", "onnxscript", "onnxslim", "safetensors", "torch"}
 ENGINES = {"onnxruntime", "openvino", "polygraphy", "tensorrt"}
 AT_THE_ROOT = {"benchmarks", "cli", "export", "models", "plugins", "runtime", "tests"}

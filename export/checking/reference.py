@@ -16,11 +16,12 @@ from torch.utils import _pytree as pytree
 
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.checking.tolerance import PRECISION_OF, RELATIVE_L2
-from rectexport.exporter.frontend.arguments import inner_path, program_layout, program_module
+from rectexport.exporter.frontend.arguments import program_layout, program_module
 from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
 from rectexport.exporter.graph.guard import coarsest_float
 from rectexport.exporter.graph.inner import run_inner, with_outputs
 from rectexport.exporter.graph.widened import run_in_float64
+from rectexport.exporter.tracing.places import ROOT, module_paths
 from rectexport.exporter.tracing.trace import Traced
 from rectexport.runtime.base.metrics import compare
 from rectexport.runtime.base.runner import Array
@@ -304,11 +305,8 @@ def _inner_graph(program: Any) -> Any:
 
 
 def _layer_names(program: Any) -> dict[str, str]:
-    names = {}
-    for node in program.graph.nodes:
-        stack = list((node.meta.get("nn_module_stack") or {}).values())
-        names[node.name] = inner_path(stack) or node.name
-    return names
+    """The module of each node, or the node's own name where that is the model itself."""
+    return {name: name if path == ROOT else path for name, path in module_paths(program).items()}
 
 
 def _tensors(feeds: Mapping[str, Array], dtype: torch.dtype) -> list[Tensor]:

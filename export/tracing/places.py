@@ -1,4 +1,4 @@
-"""Find the module of the model, and the line of its code, that an error or a running trace is in."""
+"""Find the module of the model that a node of a trace, an error or a running trace is in, and its line of code."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from rectexport.exporter.frontend.arguments import inner_path
+
+#: Stands for the path of the model itself.
+ROOT = "."
 #: Code in these folders is not the model's: torch, and the exporter.
 _FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<")
 
@@ -29,6 +33,13 @@ def module_of_frame(model: Any, frame: FrameType | None) -> str:
     """Path of the innermost module that a running thread is in."""
     frames = [entry for entry, _ in traceback.walk_stack(frame)] if frame is not None else []
     return _innermost(model, reversed(frames))
+
+
+def module_paths(program: Any) -> dict[str, str]:
+    """Path of the innermost module by the name of each call in an exported program; ROOT for the model itself."""
+    calls = [node for node in program.graph.nodes if node.op not in ("placeholder", "output")]
+    stacks = {node.name: list((node.meta.get("nn_module_stack") or {}).values()) for node in calls}
+    return {name: inner_path(stack) or ROOT for name, stack in stacks.items()}
 
 
 def line_of_frame(frame: FrameType | None) -> str:

@@ -20,8 +20,8 @@ from rectexport.runtime.base.texts import printable
 #: At the end of every help page.
 EXIT_CODES = (
     "**Exit codes**: 0 success · 1 a file, model or package cannot be used · 2 wrong usage · 3 outputs differ from "
-    "the reference · 4 slower than --fail-if-slower allows · 5 a dependency or device is missing · "
-    "128 + N ended by signal N"
+    "the reference · 4 slower, or more memory, than --fail-if-slower or --fail-if-more allows · 5 a dependency or "
+    "device is missing · 128 + N ended by signal N"
 )
 
 

@@ -14,7 +14,7 @@ from rectexport.cli.failure import reported
 
 EXPORT = "export"
 #: Commands whose modules lie in a folder of commands/.
-FOLDERS = {"sign": "signing", "keygen": "signing"}
+FOLDERS = {"profile": "measuring", "tune": "measuring", "sign": "signing", "keygen": "signing"}
 
 
 class Entry(NamedTuple):

@@ -23,6 +23,7 @@ MAKE, CHECK, SERVE, LOOK = "Make a package", "Check", "Serve", "Look"
 COMMANDS: dict[str, Entry] = {
     "export": Entry(MAKE, "Export a PyTorch model or ONNX file into a verified package."),
     "optimize": Entry(MAKE, "Rewrite an ONNX file into the operators that are fastest on a target."),
+    "tune": Entry(MAKE, "Find the fastest deployment within bounds of accuracy, latency and memory."),
     "build": Entry(MAKE, "Build a TensorRT engine for this machine and keep it in the package."),
     "sign": Entry(MAKE, "Sign a package."),
     "keygen": Entry(MAKE, "Make a key pair to sign packages with."),
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Entry] = {
     "ray-config": Entry(SERVE, "Write a serve.yaml for Ray Serve."),
     "report": Entry(LOOK, "Write a one-page report about a package."),
     "bench": Entry(LOOK, "Measure a package's latency, alone or against something else."),
+    "profile": Entry(LOOK, "Show where a package's time and memory go, by layer, module and pass."),
 }
 
 

@@ -63,6 +63,7 @@ class BackendOptions:
 
     device       index of the GPU
     threads      number of threads of a CPU engine; 0 lets the engine choose
+    streams      OpenVINO: how many calls run at the same time, each with its share of the threads; 0 for one
     prefer_nhwc  ONNX Runtime CUDA: run convolutions in NHWC; ONNX Runtime inserts the transposes
     cuda_graphs  ONNX Runtime CUDA: record a CUDA graph for each input shape and replay it
     rebuild      TensorRT: build a plan for this machine if the package has none that fits
@@ -80,6 +81,7 @@ class BackendOptions:
     plugins: Sequence[str | Path] = ()
     model: Any = None
     allow_unproven: bool = False
+    streams: int = 0
     progress: Callable[[str], None] = silent
 
 

@@ -159,7 +159,8 @@ def _open_openvino(package: Package, options: BackendOptions) -> Runner:
     from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 
     names = [entry.name for entry in package.manifest.outputs]
-    return OpenVinoRunner(package.model_for("openvino"), threads=options.threads, outputs=names)
+    model = package.model_for("openvino")
+    return OpenVinoRunner(model, threads=options.threads, outputs=names, streams=options.streams)
 
 
 def _open_onnxruntime(package: Package, options: BackendOptions) -> Runner:

@@ -29,15 +29,20 @@ SETTINGS = {
 class OpenVinoRunner:
     """Runs a model file on OpenVINO's CPU plugin; concurrent calls use separate infer requests.
 
-    threads 0 lets OpenVINO choose their number. `outputs` are the names to use for the outputs, in order: a tensor may
-    have several names in OpenVINO. Raises BadInput when OpenVINO refuses the model or an input is float64, which
-    OpenVINO computes in float32; MissingDependency when OpenVINO is not installed.
+    threads 0 lets OpenVINO choose their number; streams, if given, is how many calls run at the same time.
+    `outputs` are the names to use for the outputs, in order: a tensor may have several names in OpenVINO. profile
+    counts the time of each node. Raises BadInput when OpenVINO refuses the model or an input is float64, which OpenVINO
+    computes in float32; MissingDependency when OpenVINO is not installed.
     """
 
-    def __init__(self, model: Path, *, threads: int = 0, outputs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, model: Path, *, threads: int = 0, outputs: Sequence[str] = (), streams: int = 0, profile: bool = False
+    ) -> None:
         openvino = require("openvino")
         check_opsets(model)
         settings = {**SETTINGS, **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
+        settings |= {"NUM_STREAMS": streams} if streams else {}
+        settings |= {"PERF_COUNT": "YES"} if profile else {}
         self._description = f"OpenVINO {openvino.__version__.partition('-')[0]}, CPU"
         try:
             self._compiled: Any = openvino.Core().compile_model(str(model), "CPU", settings)
@@ -81,6 +86,18 @@ class OpenVinoRunner:
             raise BadInput(f"OpenVINO could not run with {shown(feeds)}: {_reasons(error)}") from None
         self._free.append(request)
         return {spec.name: array for spec, array in zip(self._outputs, results.values(), strict=True)}
+
+    def counters(self) -> list[Any]:
+        """OpenVINO's performance counters of the request that ran last. Raises BadInput before the first run."""
+        if not self._free:
+            raise BadInput("no run is finished, so there are no counters; run the model first")
+        return list(self._free[-1].get_profiling_info())
+
+    def runtime_model(self) -> Any:
+        """OpenVINO's model after its own fusions. Raises BadInput after close()."""
+        if self._compiled is None:
+            raise BadInput(CLOSED)
+        return self._compiled.get_runtime_model()
 
     def close(self) -> None:
         self._compiled = None

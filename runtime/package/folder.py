@@ -30,7 +30,11 @@ WEIGHTS = "model.onnx.data"
 GOLDENS = "goldens.npz"
 PARITY = "parity.json"
 REWRITES = "rewrites.json"
+#: Where each node of the models comes from.
+ORIGINS = "origins.json"
 LATENCY = "latency.json"
+#: What a search found.
+TUNING = "tuning.json"
 #: Lock file of processes that change a package; empty, not in the manifest, may be deleted when none is running.
 LOCK = ".lock"
 #: Suffix of TensorRT plans, and the manifest's lists of engines.

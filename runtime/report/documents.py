@@ -147,3 +147,57 @@ class Rewrites:
     after: Mapping[str, int]
     parameters: int | None
     passes: tuple[PassChange, ...]
+
+
+@dataclass(frozen=True)
+class ProfiledLayer:
+    """A layer of an engine with its share of one run's time; bound is compute, memory, overhead or empty."""
+
+    name: str
+    module: str
+    passes: tuple[str, ...]
+    ms: float
+    share: float
+    bound: str
+    reorder: bool
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate of a search; times in ms, None where it was not timed; quality: the metric, or SNR in dB."""
+
+    name: str
+    state: str
+    reason: str
+    p50: float | None
+    p99: float | None
+    throughput: float | None
+    quality: float | None
+    memory: float | None
+    size: float
+    front: bool
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """tuning.json. quality: what the candidates' quality is called."""
+
+    chosen: str
+    reason: str
+    goal: str
+    quality: str
+    seconds: float
+    candidates: tuple[Tried, ...]
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """profile.json. outside: milliseconds of one run that are no layer's, by what they are."""
+
+    description: str
+    batch: int
+    wall: float
+    attributed: float
+    layers: tuple[ProfiledLayer, ...]
+    outside: Mapping[str, float]
+    memory: Mapping[str, float]

@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import replaced_file
-from rectexport.runtime.package.folder import LATENCY, PARITY, REWRITES, Package, check_outside
+from rectexport.runtime.package.folder import LATENCY, PARITY, REWRITES, TUNING, Package, check_outside
 from rectexport.runtime.report import text
 from rectexport.runtime.report.card import card, headline
 from rectexport.runtime.report.documents import Latency, Parity, Rewrites
 from rectexport.runtime.report.example import example_of
 from rectexport.runtime.report.graph import operator_rows, pass_views
 from rectexport.runtime.report.heat import REGIONS, heat_map, severity
-from rectexport.runtime.report.reading import faults_as_bad_input, read_latency, read_parity, read_rewrites
+from rectexport.runtime.report.icicle import icicle
+from rectexport.runtime.report.pareto import pareto_plot
+from rectexport.runtime.report.reading import (
+    faults_as_bad_input,
+    read_latency,
+    read_parity,
+    read_profile,
+    read_rewrites,
+    read_tuning,
+)
 from rectexport.runtime.report.scale import STEPS
 from rectexport.runtime.report.violin import plots
 
@@ -36,28 +45,38 @@ def write_report(
     name: str | None = None,
     latency: Path | None = None,
     parity: Path | None = None,
+    profile: Path | None = None,
 ) -> None:
     """Write the report of a package to `out`, which is replaced atomically.
 
     name      the package's name on the page, by default its folder's name
     latency   a document of `rectexport bench`, by default the package's latency.json if it has one
     parity    a document of `rectexport parity`, by default the package's parity.json
+    profile   a document of `rectexport profile`; without one the page has no section about it
 
     Raises BadInput for documents that cannot be read, UsageError for an `out` inside a package, MissingDependency
     without jinja2.
     """
     require("jinja2")
     check_outside(out)
-    page = build_page(package, name or package.path.resolve().name, latency, parity)
+    page = build_page(package, name or package.path.resolve().name, latency, parity, profile)
     with replaced_file(out) as work:
         work.write_text(page, encoding="utf-8")
 
 
-def build_page(package: Package, name: str, latency: Path | None = None, parity: Path | None = None) -> str:
+def build_page(
+    package: Package,
+    name: str,
+    latency: Path | None = None,
+    parity: Path | None = None,
+    profile: Path | None = None,
+) -> str:
     """The page as text; arguments as in `write_report`."""
     compared = read_parity(parity or package.path / PARITY)
     timed_file = latency or package.path / LATENCY
     timed = read_latency(timed_file) if latency or timed_file.is_file() else None
+    profiled = read_profile(profile) if profile else None
+    tuned = read_tuning(package.path / TUNING) if TUNING in package.manifest.files else None
     drawn = package.path / REWRITES
     rewrites = read_rewrites(drawn) if drawn.is_file() else None
     with faults_as_bad_input(package.path / "manifest.json", "a manifest as an export writes it"):
@@ -76,6 +95,10 @@ def build_page(package: Package, name: str, latency: Path | None = None, parity:
             "steps": STEPS,
             "latency": timed,
             "plots": plots(timed.contestants) if timed else [],
+            "profile": profiled,
+            "icicle": icicle(profiled) if profiled else "",
+            "tuning": tuned,
+            "pareto": pareto_plot(tuned) if tuned else "",
             "versions": {str(library): found for library, found in data["versions"].items()},
             "seconds": {str(step): float(seconds) for step, seconds in data["seconds"].items()},
         }

@@ -21,9 +21,13 @@ from rectexport.runtime.report.documents import (
     Layer,
     Parity,
     PassChange,
+    Profiled,
+    ProfiledLayer,
     Rewrite,
     Rewrites,
     Side,
+    Tried,
+    Tuning,
 )
 from rectexport.runtime.report.text import sizes
 
@@ -44,6 +48,16 @@ def read_latency(path: Path) -> Latency:
 def read_rewrites(path: Path) -> Rewrites:
     """Read a package's rewrites.json. Raises BadInput for anything else."""
     return _read(path, "a document of rewrites; an export writes one", _rewrites)
+
+
+def read_profile(path: Path) -> Profiled:
+    """Read the output of `rectexport profile -o`. Raises BadInput for anything else."""
+    return _read(path, "a profile; `rectexport profile PKG -o FILE` writes one", _profiled)
+
+
+def read_tuning(path: Path) -> Tuning:
+    """Read a package's tuning.json. Raises BadInput for anything else."""
+    return _read(path, "a document of a search; `rectexport tune` writes one", _tuning)
 
 
 def _read(path: Path, expected: str, build: Callable[[Any], Read]) -> Read:
@@ -192,3 +206,55 @@ def _side(entry: Any) -> Side:
         for node in entry["nodes"]
     )
     return Side(nodes, int(entry["more"]))
+
+
+def _profiled(document: Any) -> Profiled:
+    return Profiled(
+        description=str(document["description"]),
+        batch=int(document["batch"]),
+        wall=float(document["wall_ms"]),
+        attributed=float(document["attributed"]),
+        layers=tuple(_profiled_layer(entry) for entry in document["layers"]),
+        outside={str(name): float(value) for name, value in document["outside_ms"].items()},
+        memory={str(name): float(value) for name, value in document["memory"]["peak_bytes"].items()},
+    )
+
+
+def _profiled_layer(entry: Any) -> ProfiledLayer:
+    return ProfiledLayer(
+        name=str(entry["name"]),
+        module=str(entry["module"]),
+        passes=tuple(str(name) for name in entry["passes"]),
+        ms=float(entry["ms"]),
+        share=float(entry["share"]),
+        bound=str(entry["bound"]),
+        reorder=bool(entry["reorder"]),
+    )
+
+
+def _tuning(document: Any) -> Tuning:
+    data = document["data"]
+    return Tuning(
+        chosen=str(document["chosen"]),
+        reason=str(document["reason"]),
+        goal=str(document["goal"]),
+        quality="SNR, dB" if data is None else str(data["metric"]),
+        seconds=float(document["seconds"]),
+        candidates=tuple(_tried(entry) for entry in document["candidates"]),
+    )
+
+
+def _tried(entry: Any) -> Tried:
+    accuracy = entry["accuracy"]
+    return Tried(
+        name=str(entry["name"]),
+        state=str(entry["state"]),
+        reason=str(entry["reason"]),
+        p50=_optional(entry.get("p50_ms")),
+        p99=_optional(entry.get("p99_ms")),
+        throughput=_optional(entry.get("throughput")),
+        quality=_optional(entry["snr_db"] if accuracy is None else accuracy),
+        memory=_optional(entry["memory_bytes"]),
+        size=float(entry["size_bytes"]),
+        front=bool(entry["front"]),
+    )

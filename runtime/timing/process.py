@@ -22,7 +22,7 @@ from rectexport.runtime.errors import BadInput, RectexportError, from_plain
 
 WORKER = "rectexport.runtime.timing.worker"
 #: Engines read their number of threads from these. They are removed, because each process gets it in its spec.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class TimingProcess:
 def started(contestant: Contestant) -> Iterator[TimingProcess]:
     """A timing process that is loading its model; killed at the end."""
     command = [sys.executable, "-m", contestant.module, json.dumps(dict(contestant.spec))]
-    environment = {key: value for key, value in os.environ.items() if key not in _THREAD_VARIABLES}
+    environment = {key: value for key, value in os.environ.items() if key not in THREAD_VARIABLES}
     with tempfile.TemporaryFile() as noise:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True, env=environment

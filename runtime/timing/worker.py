@@ -6,6 +6,7 @@ Started as `python -m rectexport.runtime.timing.worker SPEC`, SPEC a JSON object
     model     path of an ONNX file, for onnxruntime and openvino alone
     engine    name of a backend
     threads   how many threads the engine may use
+    streams   calls that run at the same time, 1 by default; what is timed is a wave of so many calls
     device    index of the GPU, 0 by default
     allow_unproven  whether an engine may disagree with the source model, false by default
     transfers whether copies to and from a GPU are timed, true by default
@@ -23,6 +24,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,8 +51,28 @@ def _open_file(spec: Mapping[str, Any]) -> Runner:
 
 def _open_package(spec: Mapping[str, Any]) -> Runner:
     unproven = spec.get("allow_unproven", False)
-    options = BackendOptions(device=spec.get("device", 0), threads=spec["threads"], allow_unproven=unproven)
+    threads, streams = shared_threads(spec)
+    options = BackendOptions(device=spec.get("device", 0), threads=threads, streams=streams, allow_unproven=unproven)
     return open_backend(Package.open(spec["package"]), spec["engine"], options)
+
+
+def shared_threads(spec: Mapping[str, Any]) -> tuple[int, int]:
+    """(threads, streams) as a backend takes them. OpenVINO divides its threads among streams; others give every call
+    threads of its own, so that each gets its share."""
+    threads, streams = spec["threads"], spec.get("streams", 1)
+    if spec["engine"] == "openvino":
+        return threads, streams if streams > 1 else 0
+    return max(threads // streams, 1) if streams > 1 else threads, 0
+
+
+def wave(calls: Sequence[Call], pool: ThreadPoolExecutor) -> Call:
+    """A call that makes all of these at the same time and waits for all."""
+
+    def together() -> None:
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
+
+    return together
 
 
 def open_model(spec: Mapping[str, Any]) -> Timed:
@@ -89,6 +111,13 @@ def serve(opened: Callable[[Mapping[str, Any]], Timed]) -> None:
         model = opened(spec)
         inputs = [TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in spec.get("inputs", ())]
         calls = [model.prepare(feeds) for feeds in random_feeds(inputs or model.inputs)]
+        streams = spec.get("streams", 1)
+        if streams > 1:
+            pool = ThreadPoolExecutor(streams)
+            calls = [
+                wave([calls[(first + place) % len(calls)] for place in range(streams)], pool)
+                for first in range(len(calls))
+            ]
         for call in calls[:1]:
             call()  # so that inputs which the model does not take fail now
         told = {"description": model.description, "timer": model.timer.description, "transfers": model.transfers}

@@ -21,10 +21,10 @@ from rectexport.cli.command import EXIT_CODES, Command
 Runs = Any
 VERDICT = r"FAILED after \d+\.\d s · again: rectexport net\.pt"
 PANELS = {
-    "Make a package": ["export", "optimize", "build", "sign", "keygen", "models"],
+    "Make a package": ["export", "optimize", "tune", "build", "sign", "keygen", "models"],
     "Check": ["verify", "parity", "eval", "doctor"],
     "Serve": ["run", "serve", "triton", "ray-config"],
-    "Look": ["report", "bench"],
+    "Look": ["report", "bench", "profile"],
 }
 
 

@@ -34,10 +34,20 @@ def report(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--layer-times",
+            metavar="FILE",
+            help="Document from `rectexport profile -o`, drawn as an icicle plot.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write one HTML page about a package: model, passes, parity by layer and region, latency, versions.
+    """Write one HTML page about a package: model, passes, parity by layer and region, latency, profile,
+    versions.
 
     The page loads nothing from the network. It is made from the package's files, which are checked first; neither
     PyTorch nor ONNX is needed.
@@ -49,6 +59,6 @@ def report(
 
         opened = Package.open(package)
         opened.verify_files()
-        write_report(opened, out, latency=latency, parity=parity)
+        write_report(opened, out, latency=latency, parity=parity, profile=profile)
     run.say(f"{out} {out.stat().st_size / 1024:.1f} KiB")
     run.end({"passed": True, "seconds": round(run.seconds, 3), "package": str(package), "report": str(out)})

@@ -37,7 +37,10 @@ FLAGS = (
     *("--atol", "--rtol", "--no-guard"),
     *("--dry-run", "--quiet", "--verbose", "--json", "--help"),
 )
-FILES = {"export.log", "goldens.npz", "manifest.json", "model.onnx", "parity.json", "reproduce.sh", "rewrites.json"}
+FILES = {
+    *("export.log", "goldens.npz", "manifest.json", "model.onnx", "origins.json", "parity.json", "reproduce.sh"),
+    "rewrites.json",
+}
 
 
 def names(folder: Path) -> list[str]:

@@ -32,7 +32,10 @@ from tests.export.nets import Pair, exported, image, seeded, source
 from tests.places import ROOT
 
 SCHEMA = json.loads((ROOT / "runtime" / "package" / "manifest.schema.json").read_text(encoding="utf-8"))
-FILES = {"model.onnx", "manifest.json", "goldens.npz", "parity.json", "rewrites.json", "export.log"}
+FILES = {
+    *("model.onnx", "manifest.json", "goldens.npz"),
+    *("parity.json", "rewrites.json", "origins.json", "export.log"),
+}
 X = {"x": normal(3, 200)}
 
 

@@ -60,6 +60,11 @@ class Engine:
         sides = {spec.name: self._engine.get_tensor_profile_shape(spec.name, index) for spec in self.inputs}
         return {name: ShapeRange(*(tuple(map(int, shape)) for shape in shapes)) for name, shapes in sides.items()}
 
+    @property
+    def profiler_base(self) -> Any:
+        """TensorRT's class that profilers are made from."""
+        return self._api.module.IProfiler
+
     def inspect(self) -> str:
         """The engine inspector's JSON."""
         text = self._engine.create_engine_inspector().get_engine_information(

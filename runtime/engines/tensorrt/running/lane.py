@@ -94,6 +94,10 @@ class Lane:
         """Infer once on host arrays of the bound shapes, in the engine's dtypes; returns new host arrays."""
         self.load(feeds)
         self.enqueue()
+        return self.fetch()
+
+    def fetch(self) -> dict[str, Array]:
+        """Wait for the inference that was enqueued last and copy its outputs from the GPU."""
         results = {name: np.empty(shape, dtype) for name, (shape, dtype) in self._outputs.items()}
         for name, array in results.items():
             self._driver.download(array.ctypes.data, self._memory[name][0], array.nbytes, self._stream)
@@ -106,6 +110,16 @@ class Lane:
             self._use_own_memory()
         for name, array in feeds.items():
             self._driver.upload(self._memory[name][0], array.ctypes.data, array.nbytes, self._stream)
+
+    def wait(self) -> None:
+        """Block until everything that was enqueued is done."""
+        self._driver.synchronize(self._stream)
+
+    def report_to(self, profiler: Any) -> None:
+        """From the next inference on, tell an IProfiler of TensorRT's the time of each layer; without CUDA graphs."""
+        self._forget_graph()
+        self._graphs = False
+        self._context.profiler = profiler
 
     def run_in_place(self, addresses: Mapping[str, int], allocate: Callable[[str, Shape, str], int]) -> None:
         """Infer once on GPU memory; `allocate` returns the address of each output. Complete on return.

@@ -94,12 +94,29 @@ class TensorRTRunner:
         """The GPU's index: always the first that is visible."""
         return 0
 
+    def make_profiler(self, report: Callable[[str, float], None]) -> Any:
+        """An IProfiler that calls `report` with each layer's name and milliseconds."""
+        base: Any = self._open().profiler_base
+
+        class Profiler(base):
+            def __init__(self) -> None:
+                base.__init__(self)
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                report(layer_name, ms)
+
+        return Profiler()
+
     def layers(self) -> str:
         """The engine inspector's JSON."""
         return self._open().inspect()
 
+    def converted(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The arrays as a lane takes them: dense, in the engine's dtypes."""
+        return {name: np.asarray(array, self._dtypes[name], order="C") for name, array in feeds.items()}
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        ready = {name: np.asarray(array, self._dtypes[name], order="C") for name, array in feeds.items()}
+        ready = self.converted(feeds)
         with self.lane({name: array.shape for name, array in ready.items()}) as lane:
             results = lane.run(ready)
         # TensorRT before 10 has no int64; convert to the model's dtypes.

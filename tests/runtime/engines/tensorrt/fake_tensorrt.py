@@ -46,6 +46,7 @@ class State:
     build: Callable[[], None] = lambda: None
     build_errors: tuple[str, ...] = ()
     inspector: str = ""
+    layer_times: dict[str, float] = field(default_factory=dict)
     builder_fails: str = ""
     builds: list[dict[str, Any]] = field(default_factory=list)
     executions: int = 0

@@ -1,0 +1,1 @@
+"""Make a model's variants, search among them, and write the package of the best."""

@@ -1,0 +1,1 @@
+"""Commands that measure a package by layer, or search by measuring."""

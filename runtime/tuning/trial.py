@@ -1,0 +1,63 @@
+"""The program of a trial: `python -m rectexport.runtime.tuning.trial SPEC`. A candidate is proven before it is timed.
+
+SPEC is a JSON object as rectexport.runtime.timing.worker takes it. The process opens the package on the engine, which
+compares it with the goldens where no proof holds, runs the goldens, and notes the peak of resident memory. It answers
+{"snr", "memory", "description"}, or the error of an engine that does not agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rectexport.runtime.base.runner import Array, BackendOptions, Runner, TensorSpec
+from rectexport.runtime.engines.backends import choose_backend
+from rectexport.runtime.package.folder import GOLDENS, Package
+from rectexport.runtime.profiling.memory import peak_bytes, reset_peak
+from rectexport.runtime.profiling.process import answer
+from rectexport.runtime.timing.worker import random_feeds
+
+WARM_UP = 3
+#: Stands for a noise of zero, which JSON has no ratio for.
+EXACT_DB = 200.0
+
+
+def work(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Prove, and measure memory. Raises ParityError for an engine that disagrees with the source model."""
+    package = Package.open(spec["package"])
+    reset_peak()
+    options = BackendOptions(threads=spec["threads"], streams=spec.get("streams", 0))
+    runner, choice = choose_backend(package, spec["engine"], options)
+    try:
+        inputs = [TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in spec["inputs"]]
+        for feeds in random_feeds(inputs)[:WARM_UP]:
+            runner.run(feeds)
+        memory = peak_bytes()
+        snr = golden_snr(package, runner)
+    finally:
+        runner.close()
+    return {"snr": snr, "memory": memory, "description": choice.description}
+
+
+def golden_snr(package: Package, runner: Runner) -> float | None:
+    """Signal to noise of the outputs in the first golden case, in dB; None for a package without goldens."""
+    if GOLDENS not in package.manifest.files:
+        return None
+    feeds, expected = package.goldens()
+    actual = runner.run(feeds)
+    pairs = [(wanted, actual[name]) for name, wanted in expected.items() if wanted.dtype.kind == "f"]
+    signal = sum(_energy(wanted) for wanted, _ in pairs)
+    noise = sum(_energy(np.subtract(got, wanted, dtype=np.float64)) for wanted, got in pairs)
+    if noise == 0:
+        return EXACT_DB
+    return float(10 * np.log10(signal / noise)) if signal else None
+
+
+def _energy(array: Array) -> float:
+    return float(np.square(array, dtype=np.float64).sum())
+
+
+if __name__ == "__main__":
+    answer(work)

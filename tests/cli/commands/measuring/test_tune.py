@@ -1,0 +1,98 @@
+"""`rectexport tune` on the command line: tables, the package, exit codes; proofs and races are made up."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import pytest
+
+from rectexport.cli.tune.flags import counts, duration, words
+from rectexport.exporter.tuning import tune as library
+from rectexport.runtime.errors import UsageError
+from rectexport.runtime.package.folder import TUNING, Package
+from rectexport.runtime.timing.stopwatch import Timing
+from rectexport.runtime.tuning.search import Search
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """Seconds of candidates by a part of their names; 10 MB of memory each."""
+    seconds = {}
+
+    def stopwatch(contestants, how):
+        found = {}
+        for entry in contestants:
+            value = next((value for part, value in seconds.items() if part in entry.name), 0.01)
+            times = [value] * (3 * how.launches)
+            found[entry.name] = Timing(tuple(times), tuple(index // 3 for index in range(len(times))), tuple(times))
+        return found
+
+    answer = {"snr": 120.0, "memory": 10_000_000, "description": "an engine"}
+    fake = partial(Search, asked=lambda program, spec: answer, stopwatch=stopwatch)
+    monkeypatch.setattr(library, "Search", fake)
+    return seconds
+
+
+WORDS = ("--input", "x:1x1x8x8", "--backends", "onnxruntime", "--threads", "1,2")
+
+
+def test_the_answer_is_a_package_a_table_and_a_command(command, tiny, folder, engine):
+    engine["2 threads"] = 0.004
+    done = command("tune", tiny, *WORDS, "-o", "tuned")
+    assert done.code == 0, done.err
+    assert "2 candidates: fp32; onnxruntime; threads 1,2; streams 1; batch 1" in done.out
+    assert "chosen: fp32, onnxruntime, 2 threads, batch 1: it is the fastest" in done.out
+    assert "rectexport.load('tuned', backend='onnxruntime', threads=2)" in done.out
+    package = Package.open(folder / "tuned")
+    package.verify_files()
+    assert command("report", "tuned", "-o", "r.html").code == 0
+    page = (folder / "r.html").read_text()
+    assert 'class="pareto"' in page and "How it was chosen" in page and "2.50 × the fastest" in page
+    document = json.loads((package.path / TUNING).read_text())
+    assert document["command"][:2] == ["rectexport", "tune"] and str(tiny) in document["command"]
+
+
+def test_the_document_has_every_candidate(command, tiny, folder, engine):
+    done = command("tune", tiny, *WORDS, "--json", "--goal", "throughput", "--batch", "1,8")
+    document = json.loads(done.out)
+    assert done.code == 0 and document["passed"] and document["package"] == "out/tiny-tuned"
+    assert len(document["candidates"]) == 4 and document["chosen"].endswith("batch 8")
+
+
+def test_bounds_that_nothing_keeps(command, tiny, folder, engine):
+    done = command("tune", tiny, *WORDS, "--memory", "5M", "-o", "tuned", "-v")
+    assert done.code == 4 and "no candidate keeps the bounds" in done.err + done.out
+    assert "10 MB resident, more than 5 MB" in done.out
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--time", "soon"], "--time 'soon': expected a time, as in 5ms, 90s or 10m"),
+        (["--threads", "0"], "--threads '0': expected numbers in 1..65536"),
+        (["--max-drop", "0.2"], "--max-drop 0.2: needs labelled data; give --data"),
+        (["--precisions", "int8"], "--precisions int8: needs data to calibrate on; give --calibrate"),
+        (["--backends", "tensorrt"], "--backends tensorrt: expected some of openvino, onnxruntime, cuda"),
+    ],
+)
+def test_wrong_usage(command, tiny, folder, flags, said):
+    done = command("tune", tiny, *flags)
+    assert done.code == 2 and said in done.err, done.err
+    assert not list(folder.iterdir())
+
+
+def test_a_missing_model(command, folder):
+    done = command("tune", "nothing.pt")
+    assert done.code == 1 and "nothing.pt" in done.err
+    assert not list(folder.iterdir())
+    assert command("tune").code == 2
+
+
+def test_durations_and_lists():
+    assert [duration(text, "--time") for text in ("5ms", "90s", "10m", "1.5h")] == [0.005, 90, 600, 5400]
+    assert counts("1,8", "--batch") == (1, 8) and counts(None, "--batch") == ()
+    assert words("openvino, onnxruntime") == ("openvino", "onnxruntime")
+    with pytest.raises(UsageError, match="--time '0s'"):
+        duration("0s", "--time")

@@ -1,0 +1,205 @@
+"""Variants of a model, the split of data, options that contradict each other; races are made up."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from rectexport.exporter.base.options import LoadOptions, ShapeOptions
+from rectexport.exporter.base.tuning import TuneOptions
+from rectexport.exporter.tuning import tune as module
+from rectexport.exporter.tuning.data import split_data
+from rectexport.exporter.tuning.tune import Tuned, Tuning, load_words, shape_words, tune
+from rectexport.runtime.arrays.input_files import ImageScaling
+from rectexport.runtime.errors import BadInput, ParityError, UsageError
+from rectexport.runtime.package.folder import TUNING, Package
+from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.timing.stopwatch import Timing
+from rectexport.runtime.tuning.candidate import AS_WRITTEN, CHOSEN
+from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT
+from rectexport.runtime.tuning.search import Search
+
+SHAPES = ShapeOptions(input=("x:2x1x8x8",))
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    """One convolution with a dynamic batch."""
+    weight = np.random.default_rng(0).standard_normal((4, 1, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["f"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["f"], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["y"], "flatten"),
+    ]
+    x, y = (helper.make_tensor_value_info(name, 1, shape) for name, shape in (("x", ["n", 1, 8, 8]), ("y", ["n", 4])))
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(weight, "w")])
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Seconds of candidates by a part of their names, 1 by default; nothing is timed or proven."""
+    seconds: dict[str, float] = {}
+
+    def stopwatch(contestants: Any, how: Any) -> dict[str, Timing]:
+        found = {}
+        for entry in contestants:
+            times = [next((value for part, value in seconds.items() if part in entry.name), 1.0)] * (3 * how.launches)
+            found[entry.name] = Timing(tuple(times), tuple(index // 3 for index in range(len(times))), tuple(times))
+        return found
+
+    def asked(program: str, spec: Any) -> dict[str, Any]:
+        return {"snr": 100.0, "memory": 1000, "description": "an engine"}
+
+    monkeypatch.setattr(module, "Search", partial(Search, asked=asked, stopwatch=stopwatch))
+    return seconds
+
+
+def run(net: Path, out: Path, **options: Any) -> Tuned:
+    return tune(net, out, TuneOptions(backends=("onnxruntime",), threads=(1, 2), shapes=SHAPES, **options))
+
+
+def test_the_package_of_the_fastest_is_written_with_its_document(net: Path, made_up: dict[str, float]) -> None:
+    made_up["2 threads"] = 0.5
+    out = net.with_name("out")
+    found = run(net, out)
+    package = Package.open(out)
+    package.verify_files()
+    assert TUNING in package.manifest.files and found.package is not None
+    assert found.document["load"] == {"backend": "onnxruntime", "threads": 2}
+    assert found.document["variant_command"] == [
+        *("rectexport", str(net), "--input", "x:1x1x8x8", "--target", "onnxruntime"),
+    ]
+    assert package.manifest.inputs[0].shape[1:] == (1, 8, 8)
+    assert not net.with_name("out.tuning").exists()
+
+
+def test_several_batches_have_one_package_for_all_of_them(net: Path, made_up: dict[str, float]) -> None:
+    made_up["batch 8"] = 2.0
+    found = run(net, net.with_name("out"), batches=(1, 8), goal=THROUGHPUT)
+    assert found.document["chosen"].endswith("batch 8")
+    assert found.package is not None and found.package.manifest.inputs[0].range.max == (8, 1, 8, 8)  # type: ignore[union-attr]
+
+
+def test_a_form_and_a_precision_are_variants(net: Path, made_up: dict[str, float]) -> None:
+    made_up["fp16"] = 0.5
+    found = run(net, net.with_name("out"), forms=(CHOSEN, AS_WRITTEN), precisions=("fp16",))
+    names = {row["name"].partition(",")[0] for row in found.document["candidates"]}
+    assert names == {"fp32", "fp32 as written", "fp16"}
+    assert found.package is not None and found.package.manifest.data["options"]["precision"] == "fp16"
+
+
+def test_a_variant_that_cannot_be_made_is_named(
+    net: Path, made_up: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rectexport.exporter import pipeline
+
+    whole = pipeline.run_export
+
+    def refused(source: Any, shapes: Any, out: Path, options: Any, log: Any) -> Any:
+        if options.fp16:
+            raise ParityError("too far off")
+        return whole(source, shapes, out, options, log)
+
+    monkeypatch.setattr(pipeline, "run_export", refused)
+    found = run(net, net.with_name("out"), precisions=("fp16",))
+    assert found.document["refused_variants"] == {"fp16": "too far off"}
+    assert found.document["chosen"].startswith("fp32")
+
+
+def test_an_interrupted_search_keeps_its_variants(
+    net: Path, made_up: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(search: Search) -> None:
+        raise KeyboardInterrupt
+
+    out, options = net.with_name("out"), TuneOptions(backends=("onnxruntime",), shapes=SHAPES)
+    with pytest.raises(KeyboardInterrupt):
+        Tuning(net, out, options, started=stopped).run()
+    assert not out.exists() and (net.with_name("out.tuning") / "fp32").is_dir()
+
+    def never(*words: Any) -> None:
+        raise AssertionError("the variant is exported again")
+
+    from rectexport.exporter import pipeline
+
+    monkeypatch.setattr(pipeline, "run_export", never)
+    assert Tuning(net, out, options).run().package is not None
+
+
+def test_nothing_is_left_where_the_model_cannot_be_exported(net: Path) -> None:
+    net.write_bytes(b"\x08")
+    with pytest.raises(BadInput):
+        run(net, net.with_name("out"))
+    assert [path.name for path in net.parent.iterdir()] == ["net.onnx"]
+
+
+def test_a_package_is_searched_as_it_is(net: Path, made_up: dict[str, float]) -> None:
+    first = run(net, net.with_name("first"))
+    assert first.package is not None
+    made_up["1 thread"] = 0.5
+    found = run(first.package.path, net.with_name("second"))
+    assert found.document["chosen"] == "first, onnxruntime, 1 thread, batch 1"
+    assert {row["precision"] for row in found.document["candidates"]} == {"fp32"}
+
+
+def test_no_item_both_calibrates_and_judges(tmp_path: Path) -> None:
+    entries = [TensorEntry("x", "float32", ("n", 3))]
+    data = {"x": np.arange(300, dtype=np.float32).reshape(100, 3), "labels": np.arange(100)}
+    paths = split_data(data, None, ImageScaling(), entries, tmp_path, seed=1)
+    parts = [dict(np.load(path)) for path in paths]
+    assert len(parts[0]["labels"]) == 25 and len(parts[1]["labels"]) == 75
+    assert sorted([*parts[0]["labels"], *parts[1]["labels"]]) == list(range(100))
+    assert all((part["x"][:, 0] == 3 * part["labels"]).all() for part in parts)
+    (tmp_path / "other").mkdir()
+    other = split_data(data, None, ImageScaling(), entries, tmp_path / "other", seed=2)
+    assert set(np.load(other[0])["labels"]) != set(parts[0]["labels"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"backends": ("tensorrt",)}, "backends='tensorrt': expected some of openvino, onnxruntime, cuda"),
+        ({"precisions": ("int4",)}, "precisions='int4': expected some of fp32, fp16, int8"),
+        ({"forms": ("new",)}, "forms='new': expected some of chosen, as written"),
+        ({"goal": "speed"}, "goal='speed': expected latency or throughput"),
+        ({"max_drop": 0.2}, "max_drop=0.2: needs labelled data; give data"),
+        ({"precisions": ("int8",)}, "precisions='int8': needs data to calibrate on; give calibrate"),
+        ({"memory": 0}, "memory=0: expected more than 0 bytes"),
+        ({"threads": (0,)}, "threads: expected numbers from 1 on"),
+    ],
+)
+def test_options_that_contradict_each_other(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        TuneOptions(**options)
+    assert str(caught.value) == said
+
+
+def test_defaults() -> None:
+    assert TuneOptions().asked_precisions() == ("fp32",)
+    assert TuneOptions(data="x.npz").asked_precisions() == ("fp32", "int8")
+    assert TuneOptions(precisions=("fp16",)).asked_precisions() == ("fp32", "fp16")
+    assert TuneOptions().wanted().measure == LATENCY
+    assert TuneOptions(max_latency=0.005).wanted().measure == THROUGHPUT
+
+
+def test_flags_of_options() -> None:
+    load = LoadOptions(model="nets.py:Net", model_args=("width=8",), weights="ema", rectify_model=True)
+    assert load_words(load) == [
+        *("--model", "nets.py:Net", "--weights", "ema", "--model-args", "width=8", "--rectify-model"),
+    ]
+    assert load_words(LoadOptions(arch="resnet50", rectified=False)) == ["--arch", "resnet50", "--plain"]
+    assert shape_words(ShapeOptions(min=("x:1x3",), max=("x:8x3",))) == [
+        "--min-shapes",
+        "x:1x3",
+        "--max-shapes",
+        "x:8x3",
+    ]
