@@ -28,6 +28,7 @@ class Int8Flags:
     min_snr: float | None = Int8.min_snr
     float_budget: str = "5%"
     portable_int8: bool = Int8.portable
+    force: bool = Int8.force
 
     def options(self, int8: bool) -> Int8 | None:
         """What they ask for; None without --int8. Raises UsageError for flags that are missing or do not parse.
@@ -60,6 +61,7 @@ class Int8Flags:
             self.min_snr,
             _share(self.float_budget),
             self.portable_int8,
+            self.force,
         )
 
 

@@ -96,7 +96,11 @@ def export(
     ] = ExportOptions.rectify,
     fp16: Annotated[
         bool,
-        _option("--fp16", help="float16 in the graph; inputs and outputs stay float32.", panel=options.OUTPUT),
+        _option(
+            "--fp16",
+            help="float16 in the graph; inputs and outputs stay float32. With --int8: what is not int8, for TensorRT.",
+            panel=options.OUTPUT,
+        ),
     ] = ExportOptions.fp16,
     bf16: Annotated[
         bool,
@@ -164,6 +168,14 @@ def export(
             panel=INT8,
         ),
     ] = Int8.portable,
+    force: Annotated[
+        bool,
+        _option(
+            "--force",
+            help="Write the package also if int8 is measured to be no faster than float32 on this machine.",
+            panel=INT8,
+        ),
+    ] = Int8.force,
     image_input: Annotated[
         str | None,
         _option(
@@ -272,6 +284,7 @@ def export(
             min_snr,
             float_budget,
             portable_int8,
+            force,
         )
         quantization = flags.options(int8)
         absent = _check_engine(engine_flags, trt, dry_run, fp16 or bf16 or int8)
