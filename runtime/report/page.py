@@ -19,6 +19,8 @@ from rectexport.runtime.report.documents import Latency, Parity, Rewrites
 from rectexport.runtime.report.example import example_of
 from rectexport.runtime.report.graph import operator_rows, pass_views
 from rectexport.runtime.report.heat import REGIONS, heat_map, severity
+from rectexport.runtime.report.quantized import REGIONS as INT8_REGIONS
+from rectexport.runtime.report.quantized import quantized
 from rectexport.runtime.report.reading import faults_as_bad_input, read_latency, read_parity, read_rewrites
 from rectexport.runtime.report.scale import STEPS
 from rectexport.runtime.report.violin import plots
@@ -75,6 +77,8 @@ def build_page(package: Package, name: str, latency: Path | None = None, parity:
             "regions": REGIONS,
             "steps": STEPS,
             "latency": timed,
+            "int8": quantized(data),
+            "int8_regions": INT8_REGIONS,
             "plots": plots(timed.contestants) if timed else [],
             "versions": {str(library): found for library, found in data["versions"].items()},
             "seconds": {str(step): float(seconds) for step, seconds in data["seconds"].items()},
@@ -97,6 +101,7 @@ def _environment() -> Environment:
         "number": text.number,
         "bound": text.bound,
         "ms": text.milliseconds,
+        "decibels": text.decibels,
         "short": text.short,
         "sizes": text.sizes,
     }
