@@ -1,9 +1,9 @@
-"""int8 packages and the other commands: verify, parity, bench, eval, report, serve and triton take them as any other."""
+"""verify, parity, bench, eval, report, serve and triton take an int8 package as any other."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ SHAPES = ("--min-shapes", "x:1x3x8x8", "--opt-shapes", "x:4x3x8x8", "--max-shape
 
 
 @pytest.fixture(scope="module")
-def folder(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """net.onnx, the package `float` and, for two engines and TensorRT, the package `int8`."""
     folder = tmp_path_factory.mktemp("int8")
     onnx.save(rectified_net(), folder / "net.onnx")
@@ -37,7 +37,7 @@ def folder(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         ran = command(folder / "net.onnx", "-o", folder / "int8", *words, *SHAPES)
     assert ran.code == 0, ran.err
     assert command(folder / "net.onnx", "-o", folder / "float", *SHAPES).code == 0
-    yield folder
+    return folder
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
