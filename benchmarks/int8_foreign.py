@@ -30,7 +30,7 @@ def onnxruntime(model: str, data: str, out: str) -> str:
     import onnxruntime as ort
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._items: Iterator[Feeds] = iter(items(data))
 

@@ -117,6 +117,7 @@ class _Writer:
         """Put DequantizeLinear before the weight, and for ONNX Runtime before the bias."""
         stored, scales = self._weight(layer)
         name, moved = layer.node.inputs[1].name, self._moved(layer, stored, scales)
+        bias: Values | None
         if layer.node.outputs[0].name in self._placement.by_channel:
             bias, width = self._by_channel(layer, moved)
             scales = (scales / width).astype(np.float32)

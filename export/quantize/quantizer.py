@@ -90,7 +90,8 @@ class Quantizer:
         learned = self._learn(placement, layers, largest)
         names = [layer.name for layer in chosen]
         model = insert(self.model, placement, learned, names)
-        used = {**{name: learned.parameters[name] for name in placement.tensors}, **learned.ranges}
+        used: dict[str, Parameters | ChannelRanges] = dict(learned.ranges)
+        used.update({name: learned.parameters[name] for name in placement.tensors})
         return Quantized(target, model, placement, used, names, kept, bits, why)
 
     def _negligible(self, layers: Sequence[Layer]) -> dict[str, str]:
