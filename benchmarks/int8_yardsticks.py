@@ -1,6 +1,9 @@
 """Compare int8 with other quantizers on every family of the zoo; writes docs/quantization.md's second table.
 
 python -m benchmarks.int8_yardsticks [--python .venv-yardsticks/bin/python] [--checkpoint FILE.pt] [--only NAME]
+    [--results FILE.json]
+
+The results are kept in a file, and a run goes on where the last one was: remove the file to begin again.
 
 Each net gets the same calibration images, and each quantized file is computed as its Q/DQ nodes say, by ONNX Runtime
 without optimization, on other images. The networks have random weights and statistics of BatchNorm from the images;
@@ -10,11 +13,13 @@ digits and, with --checkpoint (see benchmarks/quantization.py), the ResNet-20 ar
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,22 +49,22 @@ TARGETS = ("onnxruntime", "openvino", "tensorrt")
 TOOLS = ("onnxruntime", "nncf", "modelopt")
 #: One network of each family, and the side of its input: a part of ImageNet's, which costs minutes.
 FAMILIES: Mapping[str, int] = {
+    "digits": 8,
+    "resnet20": 32,
+    "plain38_2to1": 32,
+    "preresnet62_2to1": 32,
+    "convpool_cnn_c_crelu": 32,
+    "dfn_mr1_type1": 32,
+    "pvanet_crelu": 64,
+    "c2sp_resnet50_0_5x": 64,
+    "vgg13conv_crelu1": 32,
+    "all_cnn_b_crelu1_to_4": 64,
     "resnet18": 64,
     "resnet50": 64,
     "resnext50_32x4d": 64,
     "regnet_x_4gf": 64,
     "resnest50_fast_2s8x": 64,
     "vgg16_bn": 64,
-    "convpool_cnn_c_crelu": 32,
-    "vgg13conv_crelu1": 32,
-    "all_cnn_b_crelu1_to_4": 64,
-    "pvanet_crelu": 64,
-    "c2sp_resnet50_0_5x": 64,
-    "plain38_2to1": 32,
-    "preresnet62_2to1": 32,
-    "resnet20": 32,
-    "dfn_mr1_type1": 32,
-    "digits": 8,
 }
 CALIBRATION, HELD_OUT, BATCH = 64, 64, 16
 #: Rows of a run: the most, and the least.
@@ -176,15 +181,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.int8_yardsticks", description=__doc__)
     parser.add_argument("--python", type=Path, default=Path(".venv-yardsticks/bin/python"))
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--results", type=Path, default=Path("out/yardsticks.json"))
     parser.add_argument("--only", choices=FAMILIES, action="append")
     options = parser.parse_args()
-    versions: set[str] = set()
-    lines = [row(name, options, versions) for name in options.only or FAMILIES]
-    if options.only:
-        return
+    known: dict[str, Any] = json.loads(options.results.read_text()) if options.results.exists() else {}
+    for name in options.only or FAMILIES:
+        if name not in known:
+            versions: set[str] = set()
+            cells = row(name, options, versions)
+            known[name] = {"cells": cells, "versions": sorted(versions - {""})}
+            options.results.parent.mkdir(parents=True, exist_ok=True)
+            options.results.write_text(json.dumps(known, indent=2))
+    lines = [known[name]["cells"] for name in FAMILIES if name in known]
     headings = ("dB on the hold-out", *TARGETS, "onnxruntime's tool", "NNCF", "ModelOpt")
-    told = f"Compared with {', '.join(sorted(versions - {''}))}. {machine()}"
-    write_section("quantization.md", "yardsticks", f"{table(headings, lines)}\n\n{told}")
+    compared = ", ".join(sorted({version for entry in known.values() for version in entry["versions"]}))
+    write_section("quantization.md", "yardsticks", f"{table(headings, lines)}\n\nCompared with {compared}. {machine()}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Each weight is rounded to the nearest integer in turn, and the weights that are 
 w_j -= e_i * U_ij / U_ii, where U is the upper Cholesky factor of the inverse of M. The weights that meet the largest
 inputs come first. Behind a multiply by r, the inputs count r² times, so that the border is right too.
 
-Not for filters of more than MOST values, whose M would take gigabytes: those are rounded to the nearest.
+Not for filters of more than MOST values, whose M takes too long to invert: those are rounded to the nearest.
 
 Source: Frantar et al., GPTQ, ICLR 2023; Hassibi and Stork, Optimal Brain Surgeon, 1993.
 """
@@ -29,8 +29,8 @@ from rectexport.runtime.base.runner import Array
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.evaluation.examples import padded
 
-#: Most values of a filter.
-MOST = 4608
+#: Most values of a filter: the time grows with their third power.
+MOST = 2304
 #: Inputs of each filter that are looked at: so many for each of its values, and no less than the second.
 _INPUTS, _LEAST_INPUTS = 4, 4096
 #: Added to M's diagonal, in parts of its mean: the data does not determine every direction.

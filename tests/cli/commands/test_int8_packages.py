@@ -15,6 +15,7 @@ import pytest
 from rectexport.cli.commands import bench
 from rectexport.exporter import int8 as int8_stage
 from rectexport.exporter.quantize.speed import Speed
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.timing.bench import run_bench
 from rectexport.runtime.timing.process import Contestant
 from rectexport.runtime.timing.stopwatch import Timing
@@ -38,6 +39,45 @@ def folder(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran.code == 0, ran.err
     assert command(folder / "net.onnx", "-o", folder / "float", *SHAPES).code == 0
     return folder
+
+
+def test_a_float_package_is_quantized_from_its_source(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the package's range of sizes, and its default folder beside the others."""
+    monkeypatch.setattr(int8_stage, "compare_speed", lambda *parts: Speed(0.4, 0.38, 0.43, 0.8, 2.0))
+    monkeypatch.chdir(folder)
+    words = ("--source", "net.onnx", "--int8", "--calibrate", "data.npz")
+    ran = command("float", *words)
+    assert ran.code == 0, ran.err
+    made = Package.open(folder / "out" / "float-int8").manifest
+    assert made.data["options"]["precision"] == "int8"
+    bounds = made.inputs[0].range
+    assert bounds is not None and (bounds.min, bounds.opt, bounds.max) == ((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("float",), 2, "float: is a package already; give the model that it was made from"),
+        (("float", "--source", "net.onnx"), 2, "or for its int8 form --int8 and --source"),
+        (("float", "--int8", "--calibrate", "data.npz"), 2, "or for its int8 form --int8 and --source"),
+        (("net.onnx", "--source", "net.onnx"), 2, "--source: only where MODEL is a package"),
+        (
+            ("float", "--source", "other.onnx", "--int8", "--calibrate", "data.npz"),
+            1,
+            "other.onnx: is not the file that float was made from (net.onnx, sha256",
+        ),
+        (("float", "--source", "absent.onnx", "--int8", "--calibrate", "data.npz"), 1, "absent.onnx: no such file"),
+    ],
+)
+def test_a_package_without_its_own_source_is_refused(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, said: str
+) -> None:
+    monkeypatch.chdir(folder)
+    onnx.save(rectified_net(seed=1), "other.onnx")
+    ran = command(*words)
+    assert ran.code == code and said in " ".join(ran.err.split()), ran.err
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
