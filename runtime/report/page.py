@@ -83,10 +83,11 @@ def build_page(package: Package, name: str, latency: Path | None = None, parity:
             "versions": {str(library): found for library, found in data["versions"].items()},
             "seconds": {str(step): float(seconds) for step, seconds in data["seconds"].items()},
         }
-    return _environment().get_template("page.html.j2").render(view)
+    return environment().get_template("page.html.j2").render(view)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The template engine, which escapes every value that a template prints."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
