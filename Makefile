@@ -13,7 +13,8 @@ TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   hostile faults backend-models test-tensorrt rtx-zoo engine-probe differential fuzz test-min test-triton container audit \
-  sbom modules foreign figures zoo bench costs quantization tuning selftest gpu-kit gpu serve-bench serve-faults clean
+  sbom modules foreign figures zoo bench costs quantization yardsticks tuning selftest gpu-kit gpu serve-bench \
+  serve-faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -208,6 +209,22 @@ tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes
 	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.tuning_runs
 
+# nvidia-modelopt pins another onnx and brings CUDA's PyTorch, so the tools get no dependencies of their own here: they
+# share the packages of .venv.
+YARDSTICKS := nncf==3.4.0 nvidia-modelopt==0.47.0 lief psutil tabulate pydot networkx natsort onnxconverter-common \
+  onnxslim polygraphy onnxruntime-extensions pymoo autograd cma dill Deprecated wrapt scipy omegaconf cppimport pulp \
+  openvino-telemetry nvidia-ml-py antlr4-python3-runtime==4.9.3 ninja pandas about-time alive-progress grapheme
+
+.venv-yardsticks/.stamp: .venv/.stamp
+	@rm -rf .venv-yardsticks; $(BIN)/python -m venv .venv-yardsticks
+	@$(BIN)/python -c 'import onnx; print(onnx.__path__[0].rpartition("/")[0])' \
+	  > "$$(.venv-yardsticks/bin/python -c 'import site; print(site.getsitepackages()[0])')/shared.pth"
+	.venv-yardsticks/bin/pip install -q --no-deps $(YARDSTICKS)
+	@touch $@
+
+yardsticks: .venv-yardsticks/.stamp ## int8 beside other quantizers; writes docs/quantization.md (20 minutes)
+	$(BIN)/python -m benchmarks.int8_yardsticks
+
 selftest: .venv/.stamp ## check that bench finds equal models equal; writes docs/latency.md (10 minutes)
 	$(BIN)/python -m benchmarks.selftest --anew
 	$(BIN)/python -m benchmarks.selftest --anew --loaded
@@ -235,5 +252,5 @@ serve-faults: .venv/.stamp ## long tests of serving: kill -9, malformed requests
 	$(BIN)/pytest tests/runtime/serving/long_faults.py
 
 clean: ## remove build outputs and environments
-	rm -rf .venv .venv310 .venv-min build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv310 .venv-min .venv-yardsticks build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

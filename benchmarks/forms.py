@@ -2,6 +2,7 @@
 
     python -m benchmarks.forms                  docs/benchmarks.md and its plots, in under 15 minutes
     python -m benchmarks.forms --write-costs    also the cost tables from which `rectexport` chooses forms
+    python -m benchmarks.forms --int8 --write-costs  the table for int8 alone, on ONNX Runtime, in under 15 minutes
     python -m benchmarks.forms --quick          two small shapes, to check that everything works
 
 Run it on an otherwise idle machine. Each model has a process of its own, and the models of one row are timed in
@@ -20,7 +21,8 @@ from typing import Any
 
 from benchmarks import nets, report
 from benchmarks.cases import Case, grid, serialized
-from rectexport.exporter.passes.lowering.machinery.costs import TABLES, load_costs
+from benchmarks.int8_speed import quantized
+from rectexport.exporter.passes.lowering.machinery.costs import INT8, TABLES, load_costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
 from rectexport.runtime.timing import stopwatch
 from rectexport.runtime.timing.machine import machine
@@ -39,8 +41,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="time for the whole run (default %(default)s)")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the report (default docs)")
+    parser.add_argument("--int8", action="store_true", help="time the forms in int8, on ONNX Runtime; writes no page")
     options = parser.parse_args()
     seconds = 40.0 if options.quick else options.seconds
+    if options.int8:
+        results = measure_forms(grid(options.quick), ["onnxruntime"], seconds, int8=True)
+        print(json.dumps(results, indent=1))
+        if options.write_costs:
+            write_costs("onnxruntime", results, INT8)
+        return
     results = measure_forms(grid(options.quick), options.engines, seconds * (1 - NET_SHARE))
     if options.write_costs:
         for engine in options.engines:
@@ -55,13 +64,16 @@ def main() -> None:
     report.write(document, {engine: load_costs(engine) for engine in options.engines}, options.out)
 
 
-def measure_forms(cases: list[Case], engines: list[str], seconds: float) -> list[dict[str, Any]]:
+def measure_forms(cases: list[Case], engines: list[str], seconds: float, int8: bool = False) -> list[dict[str, Any]]:
     """Milliseconds, ratio to the form as written, and noise of every form in every case."""
     results: list[dict[str, Any]] = []
     end, left = time.perf_counter() + seconds, len(cases) * len(engines)
     for case in cases:
-        models = serialized(case.models())
+        written = case.models()
         for engine in engines:
+            models = serialized(
+                {name: quantized(model, engine) for name, model in written.items()} if int8 else written
+            )
             share = max(end - time.perf_counter(), 0.0) / left
             times = stopwatch.measure(models, engine, seconds=share)
             results.append(
@@ -94,8 +106,8 @@ def _figures(times: dict[str, stopwatch.Timing], base: str = AS_WRITTEN) -> dict
     return figures
 
 
-def write_costs(engine: str, results: list[dict[str, Any]]) -> None:
-    """Write the engine's cost table: the upper ends of the intervals, so that no form wins by noise."""
+def write_costs(engine: str, results: list[dict[str, Any]], precision: str = "float32") -> None:
+    """Write a cost table, the engine's or int8's: the upper ends of the intervals, so that no form wins by noise."""
     entries = []
     for row in results:
         if row["engine"] != engine:
@@ -106,11 +118,11 @@ def write_costs(engine: str, results: list[dict[str, Any]]) -> None:
                     {**row["cost_key"], "form": form, "ratio": round(figures["ratio"] + figures["noise"], 3)}
                 )
     known = machine()
-    described = f"{known['processor']}, {known['cores']} cores, {engine} {known[engine]}, float32"
+    described = f"{known['processor']}, {known['cores']} cores, {engine} {known[engine]}, {precision}"
     lines = ",\n  ".join(json.dumps(entry) for entry in entries)
     head = json.dumps({"description": described, "measured": date.today().isoformat(), **known})
     text = f'{{\n "machine": {head},\n "entries": [\n  {lines}\n ]\n}}\n'
-    (TABLES / f"{engine}.json").write_text(text, encoding="utf-8")
+    (TABLES / f"{INT8 if precision == INT8 else engine}.json").write_text(text, encoding="utf-8")
 
 
 def _progress(share: float, text: str) -> None:

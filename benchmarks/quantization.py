@@ -97,7 +97,7 @@ def exported(model: nn.Module, images: np.ndarray, out: Path) -> tuple[Any, floa
         out,
         ({0: batch},),
         target="onnxruntime,openvino,tensorrt",
-        int8=Int8({forward_names(model, 1)[0]: images}),
+        int8=Int8({forward_names(model, 1)[0]: images}, force=True),
     )
     return package, package.manifest.data["seconds"]["int8"]
 

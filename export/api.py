@@ -75,7 +75,7 @@ def export(
                      or "plugin" (nodes with function bodies, which a TensorRT plugin may replace)
     target           the engine that the graph is written for: "onnxruntime", "openvino", "tensorrt" or "portable";
                      several joined by commas get a file each where they differ; "auto": the engines installed here
-    fp16, bf16       float16 or bfloat16 in the graph, float32 inputs and outputs
+    fp16, bf16       float16 or bfloat16 in the graph, float32 inputs and outputs; with int8, fp16 is what the rest is
     int8             how to quantize, as in Int8(calibrate="photos"); each target gets Q/DQ nodes where its engine wants
                      them; needs named targets or "auto"
     opset            None: 18, or 22 with bf16 (convolutions have bfloat16 since opset 22)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rectexport.exporter.checking.parity import ParityReport
 from rectexport.exporter.checking.reference import Reference, Remembered
 from rectexport.exporter.checking.tolerance import Tolerance
 from rectexport.exporter.frontend.inputs import InputPlan
+from rectexport.exporter.passes.precision import half
 from rectexport.exporter.quantize.calibration import Items, check, split
 from rectexport.exporter.quantize.judging import EngineResult, faults, judge
 from rectexport.exporter.quantize.measuring import (
@@ -30,12 +31,13 @@ from rectexport.exporter.quantize.measuring import (
 )
 from rectexport.exporter.quantize.quantizer import Quantized, Quantizer
 from rectexport.exporter.quantize.ran_in_int8 import float_layers, layer_nodes
-from rectexport.exporter.targets import TargetModel, compare_models, file_of, identity
+from rectexport.exporter.quantize.speed import Speed, compare_speed
+from rectexport.exporter.targets import TargetModel, compare_models, file_of, identity, lower_for_targets
 from rectexport.exporter.tracing.trace import Traced
 from rectexport.exporter.writing.shared_data import write_models
 from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.processor import processor
-from rectexport.runtime.base.runner import Array
+from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput, Option, ParityError
 from rectexport.runtime.evaluation.examples import batch_rows, open_examples
 from rectexport.runtime.package.folder import MODEL
@@ -53,6 +55,7 @@ class _Proven:
     meant_snr: float
     noise: Sequence[LayerNoise]
     engines: list[EngineResult] = field(default_factory=list)
+    speed: Speed | None = None
 
 
 @dataclass
@@ -89,7 +92,7 @@ class Int8Stage:
         for entry in models:
             quantizer = Quantizer(entry.model, calibration, rows, self._asked, self.log)
             for target in entry.targets:
-                found = quantizer.run(target)
+                found = self._rest(quantizer.run(target), entry, calibration.rows(0, rows[0]))
                 proven.append((entry, self._measured(entry.model, found, expected, hold_out, rows)))
         written = _as_targets(proven)
         write_models(self.folder, {entry.file: entry.model for entry in written}, self.notes)
@@ -97,6 +100,7 @@ class Int8Stage:
             for _, result in proven:
                 if result.quantized.target in entry.targets:
                     self._prove(entry, result, expected, hold_out, rows)
+                    self._time(entry, result)
         report = self._compare(written, proven, shared, hold_out, rows)
         return written, report, self._document(written, proven, calibration, hold_out, name)
 
@@ -109,6 +113,16 @@ class Int8Stage:
         check(hold_out, self.traced.inputs, False, examples.name)
         self.log.say(f"{len(calibration)} items of {examples.name} calibrate, {len(hold_out)} others check the result")
         return calibration, hold_out, examples.name
+
+    def _rest(self, found: Quantized, entry: TargetModel, feeds: Mapping[str, Array]) -> Quantized:
+        """With fp16: what is not int8 in float16. Q/DQ nodes keep float32 scales, and layers in int8 read those."""
+        if not self.options.fp16:
+            return found
+        pairs = [node.name for node in found.model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+        model, result = half.run(found.model, [feeds], {*pairs, *layer_nodes(found.model)})
+        entry.results.append(result)
+        self.log.detail(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
+        return replace(found, model=model)
 
     def _measured(
         self, model: ModelProto, found: Quantized, expected: Outputs, hold_out: Items, rows: tuple[int, int]
@@ -152,6 +166,25 @@ class Int8Stage:
                 f"int8 on {target}: it {'; it '.join(bad)}. Nothing was written; keep layers in float with ",
                 Option("keep_float"),
                 ", or give more calibration data",
+            )
+
+    def _time(self, entry: TargetModel, result: _Proven) -> None:
+        """Compare with float32 on this machine. Raises ParityError where int8 is not faster, unless it is forced."""
+        target = result.quantized.target
+        if target not in installed_engines():
+            return
+        options = replace(self.options, int8=None, fp16=False, target=target)
+        (floating,) = lower_for_targets(self.traced, (target,), options, Log())
+        inputs = [TensorSpec(plan.name, plan.example.dtype.name, plan.range.opt) for plan in self.traced.inputs]
+        found = compare_speed(target, self.folder / entry.file, floating.model, inputs, self.log.advance)
+        result.speed = found
+        self.log.say(f"{target}: {found.describe()}")
+        if not found.faster and not self._asked.force:
+            raise ParityError(
+                f"int8 on {target} is not faster than float32 on this machine: {found.describe()}. Nothing was "
+                "written; ",
+                Option("force", True),
+                " writes it nevertheless, and without int8 the package is exact",
             )
 
     def _compare(
@@ -210,6 +243,7 @@ def _target_entry(result: _Proven, file: str) -> dict[str, Any]:
         "regions": region_snr(result.noise),
         "noise": [entry.as_dict() for entry in result.noise],
         "engines": {engine.engine: engine.as_dict() for engine in result.engines},
+        **({} if result.speed is None else {"speed": result.speed.as_dict()}),
     }
 
 

@@ -126,7 +126,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             _write_models(place, models, source, options)
             if options.bf16:
                 log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
-            floating, tolerance = replace(options, int8=None), _tolerance(source, options)
+            floating, tolerance = _floating(options), _tolerance(source, options)
             report = compare_models(place, models, reference, traced, tolerance, floating)
             for proof in report.proofs:
                 log.say(proof.describe())
@@ -225,6 +225,11 @@ def _compared_in(folder: Path, options: ExportOptions) -> Iterator[Path]:
         return
     with scratch_folder() as scratch:
         yield scratch
+
+
+def _floating(options: ExportOptions) -> ExportOptions:
+    """For the comparison of the graph in floating point: before it is quantized, it is float32."""
+    return options if options.int8 is None else replace(options, int8=None, fp16=False)
 
 
 def _tolerance(source: Source, options: ExportOptions) -> Tolerance:

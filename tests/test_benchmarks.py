@@ -184,3 +184,67 @@ def test_tuning_runs_are_summed_up_in_a_row():
     ]
     drawn, unseen = tuning_runs.data("digits")
     assert len(drawn["labels"]) == len(drawn["x"]) and len(unseen["labels"]) == len(unseen["x"])
+
+
+def test_int8_speed_compares_int8_with_what_it_says(monkeypatch):
+    from benchmarks import int8_speed
+
+    chain = Chain(8, 8, 2, 2)
+    row = int8_speed.stack_row("onnxruntime", chain)
+    kinds = [[node.op_type for node in model.graph.node] for model in (row.quick, row.base)]
+    assert all("QuantizeLinear" in kind for kind in kinds) and "Mul" in kinds[0] and "Mul" not in kinds[1]
+    row = int8_speed.even_row("onnxruntime", chain)
+    kinds = [[node.op_type for node in model.graph.node] for model in (row.quick, row.base)]
+    assert "QuantizeLinear" in kinds[0] and "QuantizeLinear" not in kinds[1] and row.goal == 2.5
+    seconds = {"quick": 1.0, "base": 3.0}
+    monkeypatch.setattr(
+        int8_speed.stopwatch,
+        "measure",
+        lambda models, *_, **__: {name: Timing((seconds[name],) * 3) for name in models},
+    )
+    assert int8_speed.timed(row, 1.0)[2:] == ["3000.00", "1000.00", "3.00 ± 0.00", ">= 2.5", "yes"]
+    assert int8_speed.timed(replace(row, faster=False, goal=1.25), 1.0)[4:] == ["0.33 ± 0.00", "<= 1.25", "yes"]
+
+
+def test_int8_costs_are_measured_in_int8(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(forms, "TABLES", tmp_path)
+    monkeypatch.setattr(
+        forms.stopwatch,
+        "measure",
+        lambda models, engine, seconds: (
+            seen.extend(models.values()) or {name: Timing((1.0 + index,) * 3) for index, name in enumerate(models)}
+        ),
+    )
+    results = forms.measure_forms([Case(KINDS[0], Chain(8, 6, 2, 2))], ["onnxruntime"], 1.0, int8=True)
+    assert seen and all(b"QuantizeLinear" in model for model in seen)
+    forms.write_costs("onnxruntime", results, forms.INT8)
+    (table,) = tmp_path.iterdir()
+    assert table.name == "int8.json" and "int8" in json.loads(table.read_text())["machine"]["description"]
+
+
+def test_the_yardsticks_cover_every_family_of_the_zoo():
+    from benchmarks.int8_yardsticks import FAMILIES
+    from rectexport.models.catalog import ENTRIES
+
+    builders = {entry.builder for entry in ENTRIES}
+    assert {model_entry(name).builder for name in FAMILIES} == builders
+
+
+def test_other_quantizers_are_called_in_their_own_environment(monkeypatch, tmp_path):
+    """The tool that every development environment has: onnxruntime's."""
+    import sys
+    from pathlib import Path
+
+    from benchmarks import chains, int8_yardsticks
+    from rectexport.exporter.quantize.calibration import Items
+
+    images = np.random.default_rng(0).random((4, 8, 6, 6)).astype(np.float32)
+    model = chains.plain(Chain(8, 6, 1, 2))
+    monkeypatch.setattr(int8_yardsticks, "ROWS", (1, 1))
+    found, version = int8_yardsticks.foreign(
+        Path(sys.executable), "onnxruntime", model, images, Items({"x": images}, None)
+    )
+    assert version.startswith("onnxruntime 1.") and 25 < float(found) < 60
+    failed = int8_yardsticks.foreign(Path(sys.executable), "none", model, images, Items({"x": images}, None))
+    assert failed == ("fails", "")

@@ -49,6 +49,7 @@ class Int8:
     min_snr       least signal-to-noise ratio of the outputs in dB; layers stay in float until it is reached
     float_budget  largest share of the multiplications that may stay in float for min_snr
     portable      7-bit weights, which give the same answers on processors with and without VNNI
+    force         write the package also where int8 is not faster than float32 on this machine
 
     Raises UsageError that names the parameter.
     """
@@ -63,6 +64,7 @@ class Int8:
     min_snr: float | None = None
     float_budget: float = 0.05
     portable: bool = False
+    force: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in CALIBRATION_METHODS:
@@ -79,7 +81,7 @@ class ExportOptions:
     opset           None: 18, or 22 with bf16; see graph_opset
     rectify         one of RECTIFY_FORMS
     target          one of TARGETS, several of them joined by commas, or "auto": the engines installed here
-    fp16, bf16      the graph's floats; inputs and outputs stay float32
+    fp16, bf16      the graph's floats; inputs and outputs stay float32. fp16 with int8, for TensorRT: what is not int8
     atol, rtol      elementwise bounds by output name, "" for every output, besides the relative L2 bound
     guard           compare the model around every pass
     report          write report.html into the package
@@ -124,8 +126,17 @@ class ExportOptions:
             raise UsageError(Option("trace_timeout", self.trace_timeout), ": expected seconds, more than 0")
         if self.fp16 and self.bf16:
             raise UsageError(Option("fp16", True), " and ", Option("bf16", True), ": one precision at a time")
-        if self.int8 is not None and (self.fp16 or self.bf16):
-            raise UsageError(Option("int8"), ": leave out fp16 and bf16; what is not int8 stays in float32")
+        if self.int8 is not None and self.bf16:
+            raise UsageError(Option("int8"), " and ", Option("bf16", True), ": what is not int8 is float32, or float16")
+        if self.int8 is not None and self.fp16 and self.target != "tensorrt":
+            raise UsageError(
+                Option("int8"),
+                " and ",
+                Option("fp16", True),
+                ": only for ",
+                Option("target", "tensorrt"),
+                "; processors run what is not int8 faster in float32",
+            )
         if self.int8 is not None and "portable" in self.target.split(","):
             raise UsageError(
                 Option("target", self.target),
@@ -167,6 +178,7 @@ class ExportOptions:
             "target": self.target,
             "precision": self.precision,
             "guard": self.guard,
+            **({"rest": "fp16"} if self.int8 is not None and self.fp16 else {}),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,42 +12,48 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from rectexport.exporter.graph.surgeon import close_graph, constant, is_output, is_standard, open_graph, static_size
+from rectexport.exporter.quantize.channels import ChannelRanges
 from rectexport.exporter.quantize.layers import Layer, factor_of, find_layers, shift_of
 from rectexport.exporter.quantize.parameters import (
-    EIGHT_BIT,
     Parameters,
     Values,
     integers,
     mean_error,
     quantized_bias,
-    quantized_weight,
     widened_scales,
 )
 from rectexport.exporter.quantize.placement import ONNXRUNTIME, STRIPS, TENSORRT, Placement
+from rectexport.exporter.quantize.rounding import Weight
 from rectexport.exporter.quantize.strips import Part, groups, parts
 
 _ONNX_TYPES = {"uint8": np.uint8, "int8": np.int8}
 
 
-def insert(
-    model: ModelProto,
-    placement: Placement,
-    parameters: Mapping[str, Parameters],
-    layers: Collection[str],
-    largest: int = EIGHT_BIT,
-    means: Mapping[str, Values] | None = None,
-) -> ModelProto:
-    """The model with these layers, by name, in int8.
+@dataclass(frozen=True)
+class Learned:
+    """What the calibration data says.
 
     parameters  of each tensor of the placement
+    ranges      of the channels of each tensor in the placement's `by_channel`
+    weights     of each layer, by name
     largest     magnitude of a weight: 127, or 63 for 7 bits
     means       of the channels of tensors that layers read; with them biases undo what rounding the weights does on
                 average
     """
+
+    parameters: Mapping[str, Parameters]
+    ranges: Mapping[str, ChannelRanges]
+    weights: Mapping[str, Weight]
+    largest: int
+    means: Mapping[str, Values]
+
+
+def insert(model: ModelProto, placement: Placement, learned: Learned, layers: Collection[str]) -> ModelProto:
+    """The model with these layers, by name, in int8."""
     graph = open_graph(model)
     found = [layer for layer in find_layers(graph)[0] if layer.name in layers]
     sources = {layer.name: layer.x.name for layer in found}  # later they read dequantized tensors
-    writer = _Writer(graph, placement, parameters, sources, largest, means or {})
+    writer = _Writer(graph, placement, learned, sources)
     for layer in found:
         if placement.forms[layer.name] != STRIPS:
             writer.quantize_weight(layer)
@@ -65,24 +72,22 @@ def insert(
 class _Writer:
     """Edits one graph. sources names the tensor that each layer reads."""
 
-    def __init__(
-        self,
-        graph: gs.Graph,
-        placement: Placement,
-        parameters: Mapping[str, Parameters],
-        sources: Mapping[str, str],
-        largest: int,
-        means: Mapping[str, Values],
-    ) -> None:
-        self._graph, self._placement, self._parameters, self._largest = graph, placement, parameters, largest
-        self._sources, self._means = sources, means
+    def __init__(self, graph: gs.Graph, placement: Placement, learned: Learned, sources: Mapping[str, str]) -> None:
+        self._graph, self._placement, self._learned, self._sources = graph, placement, learned, sources
+        self._parameters = learned.parameters
         #: The integers of each quantized tensor, by its name.
         self._pairs: dict[str, gs.Tensor] = {}
 
     def add_pair(self, tensor: gs.Tensor, layers: Collection[int]) -> None:
         """Quantize a tensor for its readers: layers, by the ids of their nodes, or all of them."""
         everywhere = self._placement.everywhere
-        readers = [node for node in tensor.outputs if everywhere or id(node) in layers or self._is_skip(node, tensor)]
+        readers = [
+            node
+            for node in tensor.outputs
+            if (everywhere and (tensor.name, node.outputs[0].name) not in self._placement.in_float)
+            or id(node) in layers
+            or self._is_skip(node, tensor)
+        ]
         outer = everywhere and is_output(self._graph, tensor) and bool(tensor.inputs)
         stored = self._quantize(tensor, f"{tensor.name}.quantized")
         self._pairs[tensor.name] = stored
@@ -111,9 +116,14 @@ class _Writer:
     def quantize_weight(self, layer: Layer) -> None:
         """Put DequantizeLinear before the weight, and for ONNX Runtime before the bias."""
         stored, scales = self._weight(layer)
-        name = layer.node.inputs[1].name
+        name, moved = layer.node.inputs[1].name, self._moved(layer, stored, scales)
+        bias: Values | None
+        if layer.node.outputs[0].name in self._placement.by_channel:
+            bias, width = self._by_channel(layer, moved)
+            scales = (scales / width).astype(np.float32)
+        else:
+            bias = self._corrected(layer, moved)
         layer.node.inputs[1] = self._constant(stored, scales, layer.axis, f"{layer.out.name}|{name}")
-        bias = self._corrected(layer, self._moved(layer, stored, scales))
         if bias is None:
             return
         if self._placement.target == ONNXRUNTIME:
@@ -126,9 +136,39 @@ class _Writer:
         else:
             layer.node.inputs.append(given)
 
+    def _by_channel(self, layer: Layer, moved: Values | None) -> tuple[Values, Values]:
+        """Scale the channels of y to 0..1 and undo it behind; see channels.py. Returns the bias of u, and k."""
+        y, scale, r = layer.node.outputs[0], layer.scale, factor_of(layer)
+        assert scale is not None and r is not None
+        ranges, shift = self._learned.ranges[y.name], shift_of(layer)
+        low, width = (values.reshape(1, -1, 1, 1) for values in (ranges.low, ranges.width))
+        t = np.zeros(len(ranges.low)) if shift is None else shift.astype(np.float64)
+        t = (t if moved is None else t - moved).reshape(1, -1, 1, 1)
+        factor = gs.Constant(f"{y.name}|factor", (r * width).astype(np.float32))
+        added = gs.Constant(f"{y.name}|added", (r * low + t).astype(np.float32))
+        u, scaled = gs.Variable(f"{y.name}|unit", y.dtype, y.shape), gs.Variable(f"{y.name}|scaled", y.dtype, y.shape)
+        layer.node.outputs[0] = u
+        stored = self._quantize(u, f"{u.name}.quantized", ranges.parameters)
+        back = gs.Variable(f"{u.name}.dequantized", np.float32, u.shape)
+        self._dequantize(stored, back, ranges.parameters)
+        last = scale if layer.shift is None else layer.shift
+        (z,) = last.outputs
+        scale.outputs.clear()
+        last.outputs.clear()
+        if layer.relu is not None:  # which cuts off what has no range: this is not z as it was
+            z = gs.Variable(f"{y.name}|shifted", y.dtype, y.shape)
+            layer.relu.inputs[0] = z
+        scale.inputs, scale.outputs = [back, factor], [scaled]
+        if layer.shift is None:
+            layer.shift = gs.Node("Add", f"{scale.name}|shift")
+            self._graph.nodes.append(layer.shift)
+        layer.shift.inputs, layer.shift.outputs = [scaled, added], [z]
+        bias = 0.0 if layer.bias is None else layer.bias.reshape(-1).astype(np.float64)
+        return (bias - ranges.low) / ranges.width, ranges.width
+
     def _moved(self, layer: Layer, stored: NDArray[np.int8], scales: NDArray[np.float32]) -> Values | None:
         """How far rounding the weight moves the mean of each output; None where that is unknown or nothing."""
-        mean = self._means.get(self._sources[layer.name])
+        mean = self._learned.means.get(self._sources[layer.name])
         if mean is None or layer.node.op == "MatMul":
             return None
         shape = [1] * layer.weight.ndim
@@ -158,13 +198,14 @@ class _Writer:
         return self._parameters[self._sources[layer.name]]
 
     def _weight(self, layer: Layer) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        stored, scales = quantized_weight(layer.weight, layer.axis, self._largest)
+        known = self._learned.weights[layer.name]
+        stored, scales = known.stored, known.scales
         biases = [value for value in (layer.bias, shift_of(layer)) if value is not None]
         if self._placement.target == ONNXRUNTIME and biases:
             most = np.max([np.abs(value.reshape(-1)) for value in biases], axis=0).astype(np.float64)
             wider = widened_scales(scales, 2 * most, self._read_by(layer).scale)
             if (wider > scales).any():
-                scales, stored = wider, integers(layer.weight, wider, layer.axis, self._largest)
+                scales, stored = wider, integers(layer.weight, wider, layer.axis, self._learned.largest)
         return stored, scales
 
     def cut(self, layer: Layer) -> None:

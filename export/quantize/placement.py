@@ -2,7 +2,8 @@
 
 onnxruntime  u8 at the input of each layer and behind it, because a convolution runs in int8 only between two pairs. A
              rectified convolution is cut into strips where that is faster, else a pair stands between it and the
-             multiply ("both"), which adds up to half a step times r
+             multiply ("both"), which adds up to half a step times r. An addition that is computed in float anyway
+             reads floats
 openvino     u8 at the input of each layer and nowhere else ("after"): the multiply by r then takes the exact sums
 tensorrt     s8 with zero point 0 at the input of each layer and at the skip of an addition, float bias, one scale for
              all inputs and the output of a Concat
@@ -13,13 +14,14 @@ wrongly, and ONNX Runtime needs a pair behind a convolution.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import onnx_graphsurgeon as gs
 
 from rectexport.exporter.graph.surgeon import is_standard
 from rectexport.exporter.quantize import strips
+from rectexport.exporter.quantize.channels import has_ranges
 from rectexport.exporter.quantize.layers import Layer, tensors_between
 from rectexport.exporter.quantize.parameters import S8, U8
 
@@ -36,6 +38,8 @@ class Placement:
     tensors  names of the tensors that get a pair
     skips    tensors whose additions read the pair's output too (TensorRT)
     scales   tensor -> the tensor whose values decide its scale, where that is another one
+    by_channel  tensors behind a convolution that are stored with a range for each channel (channels.py)
+    in_float    (tensor, sum) of additions that are computed in float anyway and read this tensor as it is
     """
 
     target: str
@@ -43,6 +47,8 @@ class Placement:
     tensors: list[str] = field(default_factory=list)
     skips: set[str] = field(default_factory=set)
     scales: dict[str, str] = field(default_factory=dict)
+    by_channel: list[str] = field(default_factory=list)
+    in_float: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def dtype(self) -> str:
@@ -73,13 +79,30 @@ def place(graph: gs.Graph, layers: Sequence[Layer], target: str, least_plane: in
             fits = strips.refusal(layer, least_plane) is None
             if layer.scale is not None:
                 found.forms[layer.name] = STRIPS if fits else BOTH
-            wanted[layer.out.name if fits else layer.y.name] = None
+            if found.forms[layer.name] == BOTH and has_ranges(layer):
+                found.by_channel.append(layer.y.name)
+            else:
+                wanted[layer.out.name if fits else layer.y.name] = None
     if target == TENSORRT:
         found.skips = set(_skips(graph, layers))
         wanted.update(dict.fromkeys(found.skips))
     found.tensors = list(wanted)
     found.scales = _shared_scales(graph, layers, found)
+    if target == ONNXRUNTIME:
+        found.in_float = set(_float_additions(graph, layers, found))
     return found
+
+
+def _float_additions(graph: gs.Graph, layers: Sequence[Layer], placement: Placement) -> Iterator[tuple[str, str]]:
+    """Additions of an activation without a pair: float, so their other side needs none either.
+
+    A convolution in int8 gives nothing but its pair, so what it makes is never read in float.
+    """
+    integers = {layer.y.name if placement.forms[layer.name] != STRIPS else layer.out.name for layer in layers}
+    for node in graph.nodes:
+        names = [tensor.name for tensor in node.inputs if not isinstance(tensor, gs.Constant)]
+        if is_standard(node, "Add") and len(names) == 2 and not set(names) <= set(placement.tensors):
+            yield from ((name, node.outputs[0].name) for name in names if name not in integers)
 
 
 def _skips(graph: gs.Graph, layers: Sequence[Layer]) -> list[str]:

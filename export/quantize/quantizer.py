@@ -7,24 +7,31 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 
+import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import Int8
 from rectexport.exporter.graph.surgeon import open_graph
 from rectexport.exporter.quantize.calibration import Items, Observed, observe
-from rectexport.exporter.quantize.insert import insert
+from rectexport.exporter.quantize.channels import ChannelRanges, ranges_of
+from rectexport.exporter.quantize.insert import Learned, insert
 from rectexport.exporter.quantize.layers import Layer, find_layers
 from rectexport.exporter.quantize.measuring import ITEMS, Outputs, model_outputs, snr_db
 from rectexport.exporter.quantize.parameters import EIGHT_BIT, SEVEN_BIT, Parameters, Values
 from rectexport.exporter.quantize.placement import ONNXRUNTIME, Placement, place
 from rectexport.exporter.quantize.ranges import best_parameters
+from rectexport.exporter.quantize.rounding import Weight, round_weights
 from rectexport.exporter.quantize.sensitivity import LayerCost, choose_float
 from rectexport.runtime.base.processor import Processor, processor
 from rectexport.runtime.errors import BadInput, Option
 
 #: Instruction sets with which products of 8 bits are added in 32; without them AVX2 saturates at 16.
 _WIDE = {"avx512_vnni", "avx_vnni", "amx_int8"}
+#: A channel's range is at least so many standard deviations to each side: its ends alone would depend on few values.
+CHANNEL_REACH = 4.5
+#: A last layer with at most so large a share of the multiplications, and so many weights, stays in float.
+_SMALL_SHARE, _SMALL_WEIGHT = 1e-4, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Quantized:
     target: str
     model: ModelProto
     placement: Placement
-    parameters: Mapping[str, Parameters]
+    parameters: Mapping[str, Parameters | ChannelRanges]
     layers: Sequence[str]
     kept: Mapping[str, str]
     bits: int
@@ -56,6 +63,7 @@ class Quantizer:
     options: Int8
     log: Log
     _known: dict[str, Observed] = field(default_factory=dict)
+    _rounded: dict[int, dict[str, Weight]] = field(default_factory=dict)
 
     def run(self, target: str) -> Quantized:
         """Quantize for an engine. Raises BadInput where no layer can be quantized, or min_snr is not reached."""
@@ -70,20 +78,38 @@ class Quantizer:
         if not chosen:
             reasons = "; ".join(f"{name} because {reason}" for name, reason in list(kept.items())[:3])
             raise BadInput(f"int8: the model has no layer to quantize{f': {reasons}' if reasons else ''}")
+        kept.update(self._negligible(chosen))
+        chosen = [layer for layer in chosen if layer.name not in kept]
         bits, why = self._bits(target)
-        placement = place(graph, chosen, target)
-        parameters = self._parameters(placement)
+        largest = EIGHT_BIT if bits == 8 else SEVEN_BIT
         if self.options.min_snr is not None:
-            more = self._float_layers(target, chosen, placement, parameters, bits)
+            more = self._float_layers(target, chosen, largest)
             kept.update(more)
             chosen = [layer for layer in chosen if layer.name not in more]
-            placement = place(graph, chosen, target)
-            parameters = self._parameters(placement)
+        placement = place(graph, chosen, target)
+        learned = self._learn(placement, layers, largest)
         names = [layer.name for layer in chosen]
-        largest = EIGHT_BIT if bits == 8 else SEVEN_BIT
-        model = insert(self.model, placement, parameters, names, largest, self._means())
-        used = {name: parameters[name] for name in placement.tensors}
+        model = insert(self.model, placement, learned, names)
+        used: dict[str, Parameters | ChannelRanges] = dict(learned.ranges)
+        used.update({name: learned.parameters[name] for name in placement.tensors})
         return Quantized(target, model, placement, used, names, kept, bits, why)
+
+    def _negligible(self, layers: Sequence[Layer]) -> dict[str, str]:
+        """Matrix products behind which only outputs come and which are too small to be faster in int8.
+
+        Their input has no other layer behind it that would even its noise out, so it costs the outputs most.
+        """
+        outputs = {value.name for value in self.model.graph.output}
+        last = [layer for layer in layers if not layer.convolution and layer.out.name in outputs]
+        if not last or len(last) == len(layers):
+            return {}
+        macs = self._macs(layers)
+        shares = {layer.name: macs[layer.name] / max(sum(macs.values()), 1) for layer in last}
+        return {
+            layer.name: f"it is {shares[layer.name]:.3%} of the multiplications, which int8 would not make faster"
+            for layer in last
+            if shares[layer.name] <= _SMALL_SHARE and layer.weight.size <= _SMALL_WEIGHT
+        }
 
     def _check_patterns(self, layers: Sequence[Layer]) -> None:
         for pattern in self.options.keep_float:
@@ -99,10 +125,11 @@ class Quantizer:
             return 7, "this processor has no VNNI, so products of 8 bits would saturate"
         return 8, "the instruction set adds products of 8 bits exactly"
 
-    def _parameters(self, placement: Placement) -> dict[str, Parameters]:
-        """Of every tensor of the placement; distributions are kept for the next placement."""
+    def _learn(self, placement: Placement, layers: Sequence[Layer], largest: int) -> Learned:
+        """What the calibration data says about a placement; distributions and weights are kept for the next one."""
         wanted = {placement.scale_of(name) for name in placement.tensors}
-        missing = [name for name in sorted(wanted.union(placement.tensors)) if name not in self._known]
+        names = wanted.union(placement.tensors, placement.by_channel)
+        missing = [name for name in sorted(names) if name not in self._known]
         if missing:
             found = observe(self.model, self.calibration, missing, self.rows, self.log.advance)
             self._known.update(dict.fromkeys(missing, found))
@@ -110,7 +137,24 @@ class Quantizer:
         for name in wanted:
             distribution = self._known[name].distributions[name]
             values[name] = best_parameters(distribution, self.options.method, placement.dtype)
-        return {name: values[placement.scale_of(name)] for name in placement.tensors}
+        parameters = {name: values[placement.scale_of(name)] for name in placement.tensors}
+        made = {layer.node.outputs[0].name: layer for layer in layers}
+        ranges = {name: self._ranges(name, made[name]) for name in placement.by_channel}
+        return Learned(parameters, ranges, self._weights(layers, largest), largest, self._means())
+
+    def _ranges(self, name: str, layer: Layer) -> ChannelRanges:
+        distribution = self._known[name].distributions[name]
+        assert distribution.lows is not None and distribution.highs is not None and distribution.mean is not None
+        reach = CHANNEL_REACH * distribution.spread
+        low = np.minimum(distribution.lows, distribution.mean - reach)
+        return ranges_of(layer, low, np.maximum(distribution.highs, distribution.mean + reach))
+
+    def _weights(self, layers: Sequence[Layer], largest: int) -> dict[str, Weight]:
+        if largest not in self._rounded:
+            self._rounded[largest] = round_weights(
+                self.model, layers, self.calibration, self.rows, largest, self.log.advance
+            )
+        return self._rounded[largest]
 
     def _means(self) -> dict[str, Values]:
         """Means of the channels of every tensor that was observed."""
@@ -125,25 +169,17 @@ class Quantizer:
     def _expected(self) -> Outputs:
         return model_outputs(self.model, self._few, self.rows)
 
-    def _float_layers(
-        self,
-        target: str,
-        layers: Sequence[Layer],
-        placement: Placement,
-        parameters: Mapping[str, Parameters],
-        bits: int,
-    ) -> dict[str, str]:
+    def _float_layers(self, target: str, layers: Sequence[Layer], largest: int) -> dict[str, str]:
         """Rank the layers by a run for each, and choose those that stay in float."""
-        largest = EIGHT_BIT if bits == 8 else SEVEN_BIT
         graph = open_graph(self.model)
 
         def reached(names: Sequence[str]) -> float:
-            chosen = [layer for layer in find_layers(graph)[0] if layer.name in names]
+            every = find_layers(graph)[0]
+            chosen = [layer for layer in every if layer.name in names]
             if not chosen:
                 return float("inf")
             own = place(graph, chosen, target)
-            given = {**self._parameters(own), **{key: parameters[key] for key in own.tensors if key in parameters}}
-            model = insert(self.model, own, given, names, largest, self._means())
+            model = insert(self.model, own, self._learn(own, every, largest), names)
             return snr_db(self._expected, model_outputs(model, self._few, self.rows))
 
         macs = self._macs(layers)

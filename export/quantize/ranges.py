@@ -30,12 +30,17 @@ class Distribution:
 
     low, high   the smallest and the largest value
     mean        of each channel, axis 1; None before the first values and for values without channels
+    lows, highs the smallest and the largest value of each channel; None as well
+    squares     the mean square of each channel; None as well
     counts      how many values other than 0 lie in each of BINS equal parts of low..high; 0 itself is always exact
     """
 
     low: float = float("inf")
     high: float = float("-inf")
     mean: Values | None = None
+    lows: Values | None = None
+    highs: Values | None = None
+    squares: Values | None = None
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     _rows: int = 0
 
@@ -43,10 +48,22 @@ class Distribution:
         """Take the ends of these values into the range."""
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
         if values.ndim in (2, 4):
-            rows, own = len(values), values.mean(axis=(0, 2, 3) if values.ndim == 4 else 0)
-            before = 0.0 if self.mean is None else self.mean * self._rows
+            axes = (0, 2, 3) if values.ndim == 4 else 0
+            rows, own = len(values), values.mean(axis=axes)
+            lows, highs = values.min(axis=axes), values.max(axis=axes)
+            self.lows = lows if self.lows is None else np.minimum(self.lows, lows)
+            self.highs = highs if self.highs is None else np.maximum(self.highs, highs)
+            square = np.square(values).mean(axis=axes)
             self._rows += rows
-            self.mean = (before + own * rows) / self._rows
+            part = rows / self._rows
+            self.mean = own if self.mean is None else self.mean + (own - self.mean) * part
+            self.squares = square if self.squares is None else self.squares + (square - self.squares) * part
+
+    @property
+    def spread(self) -> Values:
+        """The standard deviation of each channel."""
+        assert self.mean is not None and self.squares is not None
+        return np.sqrt(np.maximum(self.squares - np.square(self.mean), 0.0))
 
     def count(self, values: Values) -> None:
         """Count these values; the range must be known."""

@@ -87,7 +87,10 @@ class Answers:
 
 @dataclass
 class Evaluation:
-    """The result of `evaluate`. engines has one entry for each backend, in the order they were asked for."""
+    """The result of `evaluate`. engines has one entry for each backend, in the order they were asked for.
+
+    pictures   the first input of the worst items, by their names; empty unless `evaluate` was asked for them
+    """
 
     data: str
     items: int
@@ -97,6 +100,7 @@ class Evaluation:
     max_drop: float | None
     reference: Answers | None = None
     engines: list[Answers] = field(default_factory=list)
+    pictures: dict[str, Array] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -138,6 +142,7 @@ def evaluate(
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     max_drop: float | None = None,
+    pictures: int = 0,
     progress: Advance | None = None,
 ) -> Evaluation:
     """Measure a package on labelled data, on one engine or several, and compare it with a reference item by item.
@@ -153,6 +158,8 @@ def evaluate(
     mean, std    for images: the input is (pixel / 255 - mean) / std
     max_drop     the result's `passed` is False where the metric is lower than the reference's by more than this, in the
                  metric's unit, with 95 % confidence
+    pictures     keep the inputs of so many of the worst items of each engine: changed classes with the largest margins,
+                 and the worst of each region
     progress     called as progress(items done, items in all, what runs)
 
     Returns an Evaluation. Raises BadInput for data that the package does not take and labels that do not fit the
@@ -167,7 +174,32 @@ def evaluate(
         examples = open_examples(data, entries, labels, ImageScaling(tuple(mean), tuple(std)))
         _check(examples, against, max_drop)
         reference = None if against is None else _reference(against, folder, backend.split(",")[0], stack)
-        return _Evaluator(folder, found, examples, engines, reference, max_drop).run(progress)
+        result = _Evaluator(folder, found, examples, engines, reference, max_drop).run(progress)
+        if pictures:
+            result.pictures = _inputs_of(_worst(result, pictures), examples)
+        return result
+
+
+def _worst(result: Evaluation, most: int) -> set[str]:
+    """Names of the worst items of all engines, at most so many of each."""
+    names: set[str] = set()
+    for entry in result.engines:
+        if entry.against is not None:
+            flips = sorted(entry.against.flips, key=lambda flip: -flip.margin)
+            own = dict.fromkeys([*(flip.item for flip in flips), *(w.item for w in entry.against.regions.values())])
+            names.update(list(own)[:most])
+    return names
+
+
+def _inputs_of(names: set[str], examples: Examples) -> dict[str, Array]:
+    """The first input of these items; the data is read once more, and no model runs."""
+    found: dict[str, Array] = {}
+    for batch in examples.batches(32) if names else ():
+        array = next(iter(batch.feeds.values()))
+        found.update({name: array[row] for row, name in enumerate(batch.names) if name in names})
+        if len(found) == len(names):
+            break
+    return found
 
 
 def _check(examples: Examples, against: Any, max_drop: float | None) -> None:

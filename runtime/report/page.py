@@ -21,6 +21,8 @@ from rectexport.runtime.report.graph import operator_rows, pass_views
 from rectexport.runtime.report.heat import REGIONS, heat_map, severity
 from rectexport.runtime.report.icicle import icicle
 from rectexport.runtime.report.pareto import pareto_plot
+from rectexport.runtime.report.quantized import REGIONS as INT8_REGIONS
+from rectexport.runtime.report.quantized import quantized
 from rectexport.runtime.report.reading import (
     faults_as_bad_input,
     read_latency,
@@ -94,6 +96,8 @@ def build_page(
             "regions": REGIONS,
             "steps": STEPS,
             "latency": timed,
+            "int8": quantized(data),
+            "int8_regions": INT8_REGIONS,
             "plots": plots(timed.contestants) if timed else [],
             "profile": profiled,
             "icicle": icicle(profiled) if profiled else "",
@@ -102,10 +106,11 @@ def build_page(
             "versions": {str(library): found for library, found in data["versions"].items()},
             "seconds": {str(step): float(seconds) for step, seconds in data["seconds"].items()},
         }
-    return _environment().get_template("page.html.j2").render(view)
+    return environment().get_template("page.html.j2").render(view)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The template engine, which escapes every value that a template prints."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -120,6 +125,7 @@ def _environment() -> Environment:
         "number": text.number,
         "bound": text.bound,
         "ms": text.milliseconds,
+        "decibels": text.decibels,
         "short": text.short,
         "sizes": text.sizes,
     }

@@ -52,6 +52,13 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.{digits}f} ms"
 
 
+def decibels(value: float | None) -> str:
+    """A ratio of signal to noise as text, as in 40.1 dB."""
+    if value is None or math.isnan(value):
+        return "–"
+    return ("∞" if value > 0 else "-∞") if math.isinf(value) else f"{value:.1f} dB"
+
+
 def compact(value: float) -> str:
     """A rounded count, as in 25.6 M."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):

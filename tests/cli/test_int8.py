@@ -23,6 +23,7 @@ def test_without_int8_there_are_no_options() -> None:
         ({"min_snr": 40.0}, "--min-snr: only with --int8"),
         ({"mean": "0.5"}, "--mean: only with --int8"),
         ({"portable_int8": True}, "--portable-int8: only with --int8"),
+        ({"force": True}, "--force: only with --int8"),
     ],
 )
 def test_a_flag_without_int8_is_refused(flags: dict[str, Any], said: str) -> None:

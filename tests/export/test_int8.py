@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions, Int8, LoadOptions, ShapeOptions
 from rectexport.exporter.frontend.load import load_source
 from rectexport.exporter.pipeline import Exported, run_export
+from rectexport.exporter.quantize.speed import Speed
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
 from rectexport.runtime.package.schema import manifest_faults
 from tests.export.quantize.nets import items, rectified_net
@@ -26,6 +27,23 @@ CONSTANT, BROKEN = DATA["x"].copy(), DATA["x"].copy()
 CONSTANT[:, 1] = 0.5
 BROKEN[::4, 0, 0, 0] = np.nan
 SHAPES = ShapeOptions(min=["x:1x3x8x8"], opt=["x:8x3x8x8"], max=["x:16x3x8x8"])
+
+
+QUICK = Speed(0.4, 0.38, 0.43, 0.8, 2.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def timed() -> Iterator[list[str]]:
+    """In place of the stopwatch, which takes 10 seconds for each engine: the engines that it was asked for."""
+    asked = []
+
+    def compare(engine: str, *parts: Any) -> Speed:
+        asked.append(engine)
+        return QUICK
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8_stage, "compare_speed", compare)
+        yield asked
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +88,7 @@ def test_the_manifest_records_what_was_done_and_measured(exported: Exported) -> 
     for name, entry in found["targets"].items():
         assert entry["snr_db"] > 25 and set(entry["layers"]) == {"a", "b", "head"}, name
         assert entry["tensors"]["x"]["scale"] > 0 and set(entry["regions"]) == {"corner", "edge", "interior"}
+    assert found["targets"]["onnxruntime"]["speed"]["ratio"] == 0.4 and "speed" not in found["targets"]["tensorrt"]
     engine = found["targets"]["onnxruntime"]["engines"]["onnxruntime"]
     assert engine["agreement"] > 0.9 and engine["in_float"] == [] and "accuracy" in engine
 
@@ -153,9 +172,50 @@ def test_a_quantized_file_passes_through_with_its_own_meaning(exported: Exported
 
 
 def test_contradictions_are_refused() -> None:
-    with pytest.raises(UsageError, match="leave out fp16 and bf16"):
-        ExportOptions(int8=Int8(DATA), fp16=True)
+    with pytest.raises(UsageError, match="int8 and bf16=True: what is not int8 is float32, or float16"):
+        ExportOptions(int8=Int8(DATA), bf16=True)
+    with pytest.raises(UsageError, match="int8 and fp16=True: only for target='tensorrt'"):
+        ExportOptions(int8=Int8(DATA), fp16=True, target="onnxruntime,tensorrt")
     with pytest.raises(UsageError, match="int8 needs one; take target='auto'"):
         ExportOptions(int8=Int8(DATA), target="portable")
     with pytest.raises(UsageError, match="expected a share from 0 to 1"):
         Int8(DATA, float_budget=5)
+
+
+def test_int8_that_is_not_faster_is_written_only_by_force(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8_stage, "compare_speed", lambda *parts: Speed(1.2, 1.1, 1.3, 2.4, 2.0))
+    with pytest.raises(ParityError) as caught:
+        export(file, tmp_path / "out")
+    said = (
+        "int8 on onnxruntime is not faster than float32 on this machine: int8 takes 1.20 of the time of float32 (1.10"
+    )
+    assert str(caught.value).startswith(said) and "force=True writes it" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    done = export(file, tmp_path / "out", force=True)
+    assert done.package.manifest.data["int8"]["targets"]["onnxruntime"]["speed"]["interval"] == [1.1, 1.3]
+    assert "int8 takes 1.20 of the time" in (tmp_path / "out" / "export.log").read_text()
+
+
+def test_with_fp16_what_is_not_int8_is_half(file: Path, tmp_path: Path, exported: Exported) -> None:
+    asked = ExportOptions(target="tensorrt", fp16=True, int8=Int8({"x": DATA["x"]}, keep_float=("head",)))
+    package = run_export(load_source(file, LoadOptions()), SHAPES, tmp_path / "out", asked, Log()).package
+    model = onnx.load(package.model_for("tensorrt"))
+    onnx.checker.check_model(model, full_check=True)
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    made = {node.name: types.get(node.output[0]) for node in model.graph.node}
+    assert made["a"] == made["b"] == single and made["add"] == made["head"] == half
+    scales = {node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    stored = {entry.name: entry.data_type for entry in model.graph.initializer}
+    assert {stored[name] for name in scales} == {single}
+    options = package.manifest.data["options"]
+    assert options["precision"] == "int8" and options["rest"] == "fp16"
+    whole = exported.package.manifest.data["int8"]["targets"]["tensorrt"]["snr_db"]
+    assert package.manifest.data["int8"]["targets"]["tensorrt"]["snr_db"] > whole - 1
+    kept = {entry["node"] for result in package.manifest.data["passes"] for entry in result["refused"]}
+    assert kept.isdisjoint({"a", "b"})  # TensorRT 8.6 would compute in float32 what the pass names

@@ -7,6 +7,7 @@ Inputs and outputs keep their float32 type.
 Not when a node
 - computes rectification factors, which are no float16 numbers (49/20), from their division to the multiplication by
   them;
+- is one of those that the caller names: layers in int8, and what quantizes for them;
 - has a weight beyond float16's range;
 - makes or reads a tensor whose values on the example inputs come near the end of that range;
 - holds a subgraph, or makes or reads a tensor that a subgraph reads.
@@ -35,8 +36,13 @@ OLDEST = (1, 25)
 LIMIT = float(np.finfo(np.float16).max)
 
 
-def run(model: ModelProto, feeds: Sequence[Mapping[str, Array]] = ()) -> tuple[ModelProto, PassResult]:
-    """Convert the model; a refusal is a node that stays in float32. `feeds` are example inputs.
+def run(
+    model: ModelProto, feeds: Sequence[Mapping[str, Array]] = (), quantized: Collection[str] = ()
+) -> tuple[ModelProto, PassResult]:
+    """Convert the model; a refusal is a node that stays in float32.
+
+    feeds      example inputs
+    quantized  names of nodes that are left alone, because they are in int8 or belong to those
 
     Raises MissingDependency without ONNX Runtime, or with one older than OLDEST.
     """
@@ -45,9 +51,11 @@ def run(model: ModelProto, feeds: Sequence[Mapping[str, Array]] = ()) -> tuple[M
     inner = dialect.read_in_subgraphs(model.graph)
     prepared = _prepare(model, large | inner)
     for name, reason in _kept_nodes(prepared, large, inner):
+        if name in quantized:
+            continue
         record.refuse(name, reason, Code.PRECISION)
     factors = factor_nodes(prepared)
-    kept = [*(entry.node for entry in record.refused), *factors]
+    kept = [*(entry.node for entry in record.refused), *factors, *quantized]
     converter = _converter()
     converted: ModelProto = converter.convert_float_to_float16(
         prepared, keep_io_types=True, node_block_list=kept, disable_shape_infer=True

@@ -18,9 +18,10 @@ from rectexport.cli.display import Progress
 from rectexport.cli.parity.reference import Against, open_reference
 from rectexport.exporter.base.options import LoadOptions
 from rectexport.runtime.base.documents import strict
+from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import ParityError
-from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.folder import Package, check_outside
 
 if TYPE_CHECKING:
     from rectexport.exporter.base.log import Log
@@ -32,6 +33,8 @@ app = command_app()
 DATA = "Data"
 #: Flips that are printed; --verbose and --json have all.
 SHOWN = 5
+#: Items of each engine that --report shows with their pictures.
+PICTURES = 24
 
 
 @app.command("eval", cls=Command)
@@ -78,6 +81,14 @@ def evaluate_package(
             rich_help_panel=options.REFERENCE,
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page with the figures and pictures of the worst items; needs --against for these.",
+            show_default=False,
+        ),
+    ] = None,
     own_model: options.OwnModel = None,
     model_args: options.ModelArgs = None,
     arch: options.Arch = None,
@@ -105,7 +116,11 @@ def evaluate_package(
     with run.reported(), Progress(run.console, verbose) as progress, ExitStack() as stack:
         from rectexport.exporter.base.log import Log
         from rectexport.runtime.evaluation.evaluate import evaluate
+        from rectexport.runtime.report.evaluation_page import write_evaluation
 
+        if report is not None:  # found out now, not after the evaluation
+            require("jinja2")
+            check_outside(report)
         load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
         scaling = options.image_scaling(mean, std)
         log = Log(progress)
@@ -123,8 +138,11 @@ def evaluate_package(
                 mean=scaling.mean,
                 std=scaling.std,
                 max_drop=max_drop,
+                pictures=PICTURES if report is not None else 0,
                 progress=log.advance,
             )
+        if report is not None:
+            write_evaluation(result, report)
     _show(run.console, result)
     for answers in result.engines:
         _show_differences(run, answers, verbose)

@@ -12,7 +12,7 @@ import typer
 from rectexport.cli import engine, options
 from rectexport.cli.command import Command, Run, command_app
 from rectexport.cli.display import Progress, show_parity
-from rectexport.cli.int8 import INT8, Int8Flags
+from rectexport.cli.int8 import INT8, Int8Flags, from_package
 from rectexport.exporter.base.options import ExportOptions, Int8, LoadOptions, ShapeOptions
 from rectexport.exporter.base.processing import parse_answer, parse_image_input
 from rectexport.runtime.base.documents import strict
@@ -97,7 +97,11 @@ def export(
     ] = ExportOptions.rectify,
     fp16: Annotated[
         bool,
-        _option("--fp16", help="float16 in the graph; inputs and outputs stay float32.", panel=options.OUTPUT),
+        _option(
+            "--fp16",
+            help="float16 in the graph; inputs and outputs stay float32. With --int8: what is not int8, for TensorRT.",
+            panel=options.OUTPUT,
+        ),
     ] = ExportOptions.fp16,
     bf16: Annotated[
         bool,
@@ -165,6 +169,24 @@ def export(
             panel=INT8,
         ),
     ] = Int8.portable,
+    force: Annotated[
+        bool,
+        _option(
+            "--force",
+            help="Write the package also if int8 is measured to be no faster than float32 on this machine.",
+            panel=INT8,
+        ),
+    ] = Int8.force,
+    source: Annotated[
+        Path | None,
+        _option(
+            "--source",
+            metavar="FILE",
+            help="If MODEL is a package: the model that it was made from. Sizes are then those of the package.",
+            show_default=False,
+            panel=INT8,
+        ),
+    ] = None,
     image_input: options.ImageInput = None,
     output: options.Answer = None,
     output_names: Annotated[
@@ -229,10 +251,11 @@ def export(
     - `rectexport weights.pth --arch resnet50 --plain --input x:1x3x224x224 -o out/net`
     - `rectexport net.pt --trt --fp16` — with a TensorRT engine for this machine
     - `rectexport net.pt --int8 --calibrate photos --target auto`
+    - `rectexport out/net --source net.pt --int8 --calibrate photos` — writes out/net-int8
     - `rectexport net.pt2 --min-shapes x:1x3x160x160 --opt-shapes x:1x3x224x224 --max-shapes x:32x3x320x320`
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
-    folder = out or Path("out") / _name(file, own_model)
+    folder = out or Path("out") / (_name(file, own_model) if source is None else f"{_name(file, own_model)}-int8")
     with run.reported(), Progress(run.console, verbose) as progress:
         engine_flags = engine.EngineFlags(
             profiles=tuple(profile or ()),
@@ -257,6 +280,7 @@ def export(
             min_snr,
             float_budget,
             portable_int8,
+            force,
         )
         quantization = flags.options(int8)
         absent = _check_engine(engine_flags, trt, rtx, dry_run, fp16 or bf16 or int8)
@@ -280,6 +304,7 @@ def export(
         shapes = ShapeOptions(
             input_shapes or (), min_shapes or (), opt_shapes or (), max_shapes or (), inputs, multiple_of or ()
         )
+        file, shapes = from_package(file, source, int8, shapes)
         load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
         result = _run(progress, file, folder, load, shapes, asked, dry_run)
         progress.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_graphsurgeon as gs
 import pytest
 
 from rectexport.exporter.graph.surgeon import open_graph
@@ -18,7 +19,7 @@ WEIGHT = np.ones((4, 4, 3, 3), np.float32)
     ("target", "tensors", "dtype"),
     [
         ("openvino", {"x", "a.out", "flat"}, "uint8"),
-        ("onnxruntime", {"x", "a.conv", "a.out", "b.out", "flat"}, "uint8"),
+        ("onnxruntime", {"x", "a.out", "b.out", "flat"}, "uint8"),
         ("tensorrt", {"x", "a.out", "flat"}, "int8"),
     ],
 )
@@ -27,6 +28,28 @@ def test_pairs_stand_where_the_engine_wants_them(target: str, tensors: set[str],
     found = place(graph, find_layers(graph)[0], target)
     assert set(found.tensors) == tensors and found.dtype == dtype
     assert found.skips == ({"a.out"} if target == "tensorrt" else set())
+    assert found.by_channel == (["a.conv"] if target == "onnxruntime" else [])
+
+
+def test_a_map_computed_from_the_shapes_has_one_range_behind_the_convolution() -> None:
+    graph = open_graph(rectified_net())
+    layers = find_layers(graph)[0]
+    assert layers[0].scale is not None
+    layers[0].scale.inputs[1] = gs.Variable("r.computed", np.float32)
+    found = place(graph, layers, "onnxruntime")
+    assert found.by_channel == [] and "a.conv" in found.tensors and found.forms["a"] == "both"
+
+
+def test_a_float_addition_reads_floats_except_from_a_convolution_in_int8() -> None:
+    """a.out is made in float by a Mul and an Add; b.out is what a convolution in int8 makes."""
+    graph = open_graph(rectified_net())
+    first, second, _ = find_layers(graph)[0]
+    assert place(graph, [first, second], "onnxruntime").in_float == set()  # both sides have pairs
+    (addition,) = [node for node in graph.nodes if node.name == "add"]
+    addition.inputs[0] = gs.Variable("unquantized", np.float32)
+    assert place(graph, [first, second], "onnxruntime").in_float == {("unquantized", "sum"), ("a.out", "sum")}
+    addition.inputs[1] = second.out
+    assert place(graph, [first, second], "onnxruntime").in_float == {("unquantized", "sum")}
 
 
 def test_large_planes_are_cut_into_strips_for_onnx_runtime_alone() -> None:

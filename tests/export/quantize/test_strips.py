@@ -10,12 +10,14 @@ import pytest
 
 from rectexport.exporter.graph.surgeon import open_graph
 from rectexport.exporter.quantize import strips
-from rectexport.exporter.quantize.insert import insert
+from rectexport.exporter.quantize.channels import ChannelRanges
+from rectexport.exporter.quantize.insert import Learned, insert
 from rectexport.exporter.quantize.layers import find_layers
 from rectexport.exporter.quantize.measuring import model_outputs, snr_db
-from rectexport.exporter.quantize.parameters import U8, parameters_of
+from rectexport.exporter.quantize.parameters import EIGHT_BIT, U8, parameters_of, quantized_weight
 from rectexport.exporter.quantize.placement import BOTH, STRIPS, place
-from tests.export.quantize.nets import items, rectified_net
+from rectexport.exporter.quantize.rounding import Weight
+from tests.export.quantize.nets import CHANNELS, items, rectified_net
 
 
 def cut(size: int, stride: int, least: int = 0) -> tuple[Any, Any, Any]:
@@ -25,7 +27,9 @@ def cut(size: int, stride: int, least: int = 0) -> tuple[Any, Any, Any]:
     layer = find_layers(graph)[0][:1]
     placement = place(graph, layer, "onnxruntime", least)
     parameters = {name: parameters_of(-2.0, 8.0, U8) for name in placement.tensors}
-    return model, insert(model, placement, parameters, ["a"]), placement
+    ranges = {name: ChannelRanges(np.full(CHANNELS, -2.0), np.full(CHANNELS, 8.0)) for name in placement.by_channel}
+    weights = {"a": Weight(*quantized_weight(layer[0].weight, 0, EIGHT_BIT))}
+    return model, insert(model, placement, Learned(parameters, ranges, weights, EIGHT_BIT, {}), ["a"]), placement
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -125,6 +125,37 @@ def plan_document() -> Document:
     }
 
 
+def int8_document() -> Document:
+    """The manifest's entry `int8`: a target that was run and timed, and one that was not."""
+    tensors = {"x": {"scale": 0.0078125, "zero_point": 3, "dtype": "uint8", "range": [-0.5, 1.5]}}
+    by_channel = {"channels": {"scale": [0.01, 0.02, 0.03], "low": [0.0, -1.0, 0.5]}}
+    engine = {
+        "snr_db": 40.25,
+        "own_semantics_snr_db": "Infinity",
+        "agreement": 0.995,
+        "flips": [{}, {}],
+        "accuracy": {"float": 99.5, "int8": 99.25, "interval": [-0.64, 0.12]},
+    }
+    ran = {
+        "file": "model.onnx",
+        "layers": {"stem": "strips", "middle": "both"},
+        "float": {"head": "it is 0.006% of the multiplications"},
+        "weights": {"bits": 8, "reason": "products are exact"},
+        "tensors": {**tensors, "y": {**tensors["x"], "range": [-1.0, 4.0], **by_channel}},
+        "snr_db": 40.5,
+        "regions": {"corner": 30.5},
+        "noise": [{"tensor": "relu", "snr_db": 39.5, "regions": {"corner": 36.5, "interior": 41.5}}],
+        "engines": {"onnxruntime": engine},
+        "speed": {"ratio": 0.42, "interval": [0.4, 0.45], "int8_ms": 1.2, "float32_ms": 2.9},
+    }
+    other = {**{key: value for key, value in ran.items() if key != "speed"}, "file": "model.tensorrt.onnx"}
+    return {
+        "calibration": {"method": "mse", "data": "train.npz", "items": 256, "held_out": 64},
+        "processor": {},
+        "targets": {"onnxruntime": ran, "tensorrt": {**other, "engines": {}, "noise": []}},
+    }
+
+
 def manifest_document() -> Document:
     """The manifest without its files."""
     bounds = {"min": [1, 3, 8, 8], "opt": [2, 3, 8, 8], "max": [4, 3, 8, 8]}

@@ -29,13 +29,14 @@ _AMPERE = (8, 0)
 class Model:
     """An ONNX file, the precision of its graph, and the names of nodes that stay in float32 nevertheless.
 
-    functions: the graph calls ONNX functions of its own.
+    functions: the graph calls ONNX functions of its own. half_rest: what is not in int8 is float16.
     """
 
     path: Path
     precision: str = "fp32"
     kept: frozenset[str] = field(default_factory=frozenset)
     functions: bool = False
+    half_rest: bool = False
 
 
 def check_support(model: Model, options: BuildOptions, api: Api, capability: Capability) -> None:
@@ -184,7 +185,7 @@ def _config(model: Model, options: BuildOptions, api: Api, monitor: Any) -> Any:
     return CreateConfig(
         **_common(options, api, monitor),
         tf32=options.tf32,
-        fp16=weak and model.precision == "fp16",
+        fp16=weak and (model.precision == "fp16" or model.half_rest),
         int8=weak and model.precision == "int8",  # the scales are those of the Q/DQ nodes
         precision_constraints="obey" if weak and model.kept else None,
         hardware_compatibility_level=None if level == "none" else api.hardware(level),

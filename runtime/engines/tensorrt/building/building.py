@@ -105,7 +105,8 @@ def model_of(package: Package) -> Model:
     )
     options = data.get("options", {})
     functions = options.get("rectify") == "plugin"
-    return Model(package.path / name, options.get("precision", "fp32"), frozenset(refused), functions)
+    precision, half_rest = options.get("precision", "fp32"), options.get("rest") == "fp16"
+    return Model(package.path / name, precision, frozenset(refused), functions, half_rest)
 
 
 def _present(package: Package, options: BuildOptions, machine: Machine) -> Plan | None:

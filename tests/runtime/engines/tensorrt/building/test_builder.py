@@ -61,6 +61,14 @@ def test_half_precision_is_a_flag_before_10_only(every_version: Machine, build: 
         assert not conv.precision_is_set
 
 
+@pytest.mark.parametrize(("half_rest", "flags"), [(False, ["INT8"]), (True, ["FP16", "INT8"])])
+def test_int8_is_a_flag_before_10_only(
+    every_version: Machine, build: Callable[..., Any], half_rest: bool, flags: list[str]
+) -> None:
+    told = build({"precision": "int8", "half_rest": half_rest})
+    assert told["flags"] == ([] if every_version.api().strongly_typed else flags)
+
+
 def test_options_reach_tensorrt(build: Callable[..., Any], flexible: Path, tmp_path: Path) -> None:
     profiles = make_profiles(Package.open(flexible).manifest.inputs, ["x:1x1x8x8", "x:1x1x4x4..2x1x8x8..8x1x8x8"])
     plugin, cache = tmp_path / "plugin.so", tmp_path / "cache"

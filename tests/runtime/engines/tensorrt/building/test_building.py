@@ -138,7 +138,13 @@ def test_float32_nodes_come_from_the_manifest(flexible: Path) -> None:
     passes = [{"name": "float16", "fired": [], "refused": refused}, {"name": "other", "refused": [{"node": "a"}]}]
     edit_manifest(flexible, lambda document: document.update(options={"precision": "fp16"}, passes=passes))
     model = building.model_of(Package.open(flexible))
-    assert (model.precision, model.kept) == ("fp16", {"rectify_scale.z"})
+    assert (model.precision, model.kept, model.half_rest) == ("fp16", {"rectify_scale.z"}, False)
+
+
+def test_what_is_not_int8_may_be_half(flexible: Path) -> None:
+    edit_manifest(flexible, lambda document: document.update(options={"precision": "int8", "rest": "fp16"}))
+    model = building.model_of(Package.open(flexible))
+    assert (model.precision, model.half_rest) == ("int8", True)
 
 
 def test_the_manifest_fits_its_schema(machine: Machine, package: Path, counted: Path) -> None:
