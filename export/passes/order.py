@@ -35,7 +35,7 @@ from rectexport.exporter.passes.lowering import symmetric as symmetric_forms
 from rectexport.exporter.passes.lowering.choice import lower_operator
 from rectexport.exporter.passes.lowering.machinery.form import Operator
 from rectexport.exporter.passes.precision import bfloat16, half
-from rectexport.exporter.passes.raising import avr, conv_sum, crelu, embedded, rectification, shift, symmetric, tidy
+from rectexport.exporter.passes.raising import avr, boundary, conv_sum, crelu, embedded, rectification, shift, symmetric, tidy
 
 #: The stages, in order. Passes of the stage "raise" that follow each other run as one pass of that name.
 RAISE, PREPARE, LOWER, RECTIFY, FINISH, PRECISION = STAGES = (
@@ -64,6 +64,8 @@ PASSES: tuple[Pass, ...] = (
     Pass(tidy.NAME, tidy.run, RAISE),
     # After tidy, which never reaches into a Concat of padded groups.
     Pass(symmetric.NAME, symmetric.run, RAISE),
+    # After tidy, which puts zero padding into convolutions, so that only other borders are left to find.
+    Pass(boundary.NAME, boundary.run, RAISE),
     # These three before rectification, which follows every convolution that is left and reads additions after it.
     Pass(shift.NAME, shift.run, RAISE),
     Pass(embedded.NAME, embedded.run, RAISE),
