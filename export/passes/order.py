@@ -11,6 +11,7 @@ from functools import partial
 from rectexport.exporter.graph.results import Pass
 from rectexport.exporter.passes import (
     batch_norm,
+    boundary_pad,
     cleanup,
     global_mean,
     inline,
@@ -29,6 +30,7 @@ from rectexport.exporter.passes.engines import (
     whole_shape,
     wrap_pad,
 )
+from rectexport.exporter.passes.lowering import boundary as boundary_forms
 from rectexport.exporter.passes.lowering import crelu as crelu_forms
 from rectexport.exporter.passes.lowering import linear, norm, rectify
 from rectexport.exporter.passes.lowering import symmetric as symmetric_forms
@@ -98,6 +100,8 @@ PASSES: tuple[Pass, ...] = (
     # Both before rectify: doubling a convolution reaches across its Rectify node.
     _lower(crelu_forms.OPERATOR),
     _lower(crelu_forms.NEG_CONCAT),
+    # After norm and linear, which change the convolutions that it reads.
+    _lower(boundary_forms.OPERATOR),
     # Only for "auto": a form of rectification that was asked for by name is kept. Quantization has forms of its own,
     # which begin with the plain multiply.
     _lower(rectify.OPERATOR, rectify=("auto",), precision=("fp32", "fp16", "bf16")),
@@ -107,6 +111,8 @@ PASSES: tuple[Pass, ...] = (
     Pass(rectify_graph.NAME, rectify_graph.run, RECTIFY, rectify=("auto", "graph")),
     # Last to change a Rectify node: it makes nodes that the others do not know.
     Pass(rectify_border.NAME, rectify_border.run, RECTIFY, rectify=("plugin",)),
+    # Takes what lowering left, and what its forms make. Before inline, whose bodies are slower.
+    Pass(boundary_pad.NAME, boundary_pad.run, RECTIFY),
     # After every pass that matches dialect nodes.
     Pass(inline.NAME, inline.run, FINISH, takes=("rectify",)),
     # After inline: tidies what the others leave.

@@ -24,6 +24,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "lower_linear_convs": ("pair of convolutions merged", "pairs of convolutions merged"),
     "global_mean": ("global mean", "global means"),
     "whole_shape": ("shape read whole", "shapes read whole"),
+    "boundary_pad": ("border", "borders"),
+    "lower_boundary": ("border in another form", "borders in another form"),
     "wrap_pad": ("circular padding", "circular paddings"),
     "resize_matrix": ("resizing as matrices", "resizings as matrices"),
     "ceil_pool": ("ceil-mode pool", "ceil-mode pools"),

@@ -104,6 +104,8 @@ class Plane:
             return None
         for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
             places = onnx_range(plane.shape[axis], start, stop, step)
+            if places is None:
+                return None
             plane = np.take(plane, places, axis)
         return plane
 
@@ -140,8 +142,10 @@ class Plane:
         return np.tile(planes[0], times) if max(times) <= MAX_BOUND else None
 
 
-def onnx_range(size: int, start: int, stop: int, step: int) -> Places:
-    """The places that ONNX's Slice takes of an axis."""
+def onnx_range(size: int, start: int, stop: int, step: int) -> Places | None:
+    """The places that ONNX's Slice takes of an axis; None backwards from before its beginning, where readings differ."""
+    if step < 0 and start < -size:
+        return None
     start, stop = (value + size if value < 0 else value for value in (start, stop))
     if step > 0:
         return np.arange(min(max(start, 0), size), min(max(stop, 0), size), step)

@@ -103,6 +103,7 @@ def test_nothing_outside_the_window_changes_an_output(name: str) -> None:
         ("y = ReduceMean(x, axes)", "mixes values over the image"),
         ("y = Softmax<axis=3>(x)", "mixes values over the image"),
         ('y = Pad<mode="wrap">(x, ones)', "opposite sides"),
+        ("y = rectexport.BoundaryPad<modes = [5, 1], pads = [1, 1, 1, 1]>(x)", "joins distant sides"),
         ('y = Conv<auto_pad="SAME_UPPER", strides=[2,2]>(x, w)', "auto_pad"),
         (
             "a = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)\n b = Concat<axis=2>(a, a)\n y = Relu(b)",

@@ -32,8 +32,8 @@ BODY = f"""
 
 
 RAISED = (
-    "raise_tidy", "raise_symmetric_pad", "raise_shift", "raise_embedded_kernel", "raise_conv_sum", "raise_avr",
-    "raise_crelu", "raise_rectification",
+    "raise_tidy", "raise_symmetric_pad", "raise_boundary_pad", "raise_shift", "raise_embedded_kernel", "raise_conv_sum",
+    "raise_avr", "raise_crelu", "raise_rectification",
 )  # fmt: skip
 FAULTS = ("wrap_pad", "resize_matrix", "ceil_pool", "narrow_arithmetic", "lrn_bias", "dft_matrix")
 LOWERED = ("lower_norm_conv", "lower_linear_convs", "lower_symmetric_conv", "lower_crelu", "lower_neg_concat")
@@ -45,8 +45,8 @@ def names(**context: str) -> list[str]:
 
 def test_order() -> None:
     assert [entry.name for entry in PASSES] == [
-        *RAISED, "rectify_unbiased", "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_rectify", "rectify_fold",
-        "rectify_graph", "rectify_border",
+        *RAISED, "rectify_unbiased", "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_boundary", "lower_rectify",
+        "rectify_fold", "rectify_graph", "rectify_border", "boundary_pad",
         "inline", "cleanup", "shared_weights", "whole_shape", "float16", "bfloat16",
     ]  # fmt: skip
 
