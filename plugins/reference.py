@@ -445,10 +445,11 @@ def convolution(
         group_in = slice(group * inputs, (group + 1) * inputs)
         group_out = slice(group * outputs // groups, (group + 1) * outputs // groups)
         for tap in np.ndindex(*weight.shape[2:]):
-            read = x[:, group_in]
+            read, taken = x[:, group_in], weight[group_out]
             for axis, offset in enumerate(tap):
                 read = np.take(read, [start + offset * dilations[axis] for start in starts[axis]], 2 + axis)
-            y[:, group_out] += np.einsum("nc...,oc->no...", read, weight[(group_out, slice(None), *tap)], optimize=True)
+                taken = np.take(taken, offset, 2)
+            y[:, group_out] += np.einsum("nc...,oc->no...", read, taken, optimize=True)
     return y + bias.reshape(-1, *(1,) * count)
 
 

@@ -23,8 +23,8 @@ symmetric), the last element (replicate), or the rows of a globe beyond its pole
 reflect, turned by half of the last axis. circular, symmetric and poles reach at most the axis's size, reflect and
 pole_points one less. Axes do not depend on each other, but for a turn, which comes before the last axis is extended.
 
-Elsewhere x [N, C_in, H, W], y and z [N, C, H_out, W_out], bias [C]; window is kernel_shape, strides, pads and dilations, as Conv
-has them. numerator is m·n, the taps of a kernel, or 1.
+Elsewhere x [N, C_in, H, W], y and z [N, C, H_out, W_out], bias [C]; window is kernel_shape, strides, pads and
+dilations, as Conv has them. numerator is m·n, the taps of a kernel, or 1.
 
 Sources: RectificationMap, Rectify: Rectified Convolution (Zhang), eq. (4) with numerator m·n (sum), eq. (6) with 1
 (average). SymmetricPad: Convolution with even-sized kernels and symmetric padding (Wu et al.). CRelu: Understanding

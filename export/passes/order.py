@@ -37,7 +37,17 @@ from rectexport.exporter.passes.lowering import symmetric as symmetric_forms
 from rectexport.exporter.passes.lowering.choice import lower_operator
 from rectexport.exporter.passes.lowering.machinery.form import Operator
 from rectexport.exporter.passes.precision import bfloat16, half
-from rectexport.exporter.passes.raising import avr, boundary, conv_sum, crelu, embedded, rectification, shift, symmetric, tidy
+from rectexport.exporter.passes.raising import (
+    avr,
+    boundary,
+    conv_sum,
+    crelu,
+    embedded,
+    rectification,
+    shift,
+    symmetric,
+    tidy,
+)
 
 #: The stages, in order. Passes of the stage "raise" that follow each other run as one pass of that name.
 RAISE, PREPARE, LOWER, RECTIFY, FINISH, PRECISION = STAGES = (

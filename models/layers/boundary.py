@@ -52,7 +52,7 @@ def boundary_conv(
     if x.dim() == count + 1:
         return boundary_conv(x[None], weight, bias, stride, pads, borders, dilation, groups)[0]
     padded = boundary_pad(x, pads, borders)
-    return _CONVOLUTIONS[count](padded, weight, bias, stride, 0, dilation, groups)  # type: ignore[operator]
+    return _CONVOLUTIONS[count](padded, weight, bias, stride, 0, dilation, groups)
 
 
 def _per_axis(value: int | Sequence[int], count: int, name: str) -> tuple[int, ...]:
@@ -117,7 +117,9 @@ class _BoundaryConv:
             (padding_mode,) * count if isinstance(padding_mode, str) else tuple(padding_mode), count
         )
         self.pads = resolve_pads(padding, module.kernel_size, module.stride, module.dilation)
-        module.padding = (padding,) * count if isinstance(padding, int) else padding if isinstance(padding, str) else tuple(padding)
+        module.padding = (
+            (padding,) * count if isinstance(padding, int) else padding if isinstance(padding, str) else tuple(padding)
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C_in, …] -> [N, C_out, …], or one item without N."""

@@ -545,7 +545,13 @@ def test_rectified_conv_then_crelu_is_one_doubled_conv(conv: Conv) -> None:
     close(ref.crelu(ref.rectified_conv2d(x, weight, bias, **conv.attributes())), once)
 
 
-NUMPY_MODES = {"zeros": "constant", "circular": "wrap", "reflect": "reflect", "replicate": "edge", "symmetric": "symmetric"}
+NUMPY_MODES = {
+    "zeros": "constant",
+    "circular": "wrap",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "symmetric": "symmetric",
+}
 CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 

@@ -71,7 +71,8 @@ def find(graph: gs.Graph) -> Iterator[BoundarySite]:
     """Every BoundaryPad node."""
     for node in dialect_nodes(graph, "BoundaryPad"):
         reader = sole_consumer(graph, node.outputs[0])
-        conv = reader if is_standard(reader, "Conv") and reader.inputs[0] is node.outputs[0] else None
+        first = is_standard(reader, "Conv") and reader is not None and reader.inputs[0] is node.outputs[0]
+        conv = reader if first else None
         yield BoundarySite(node, conv, _chain(graph, node))
 
 
@@ -319,7 +320,8 @@ def _apply_border(graph: gs.Graph, site: BoundarySite) -> None:
     where x[places] are the elements of x that stand there, taken by Gather. The strips of one axis are extended along
     the axes after it; the whole is not.
 
-    Not when sizes are open, a stride is not 1, rows cross a pole, zeros stand beyond an axis, or a window lies wholly beyond the border.
+    Not when sizes are open, a stride is not 1, rows cross a pole, zeros stand beyond an axis, or a window lies wholly
+    beyond the border.
     """
     assert site.conv is not None
     border, conv, x, y = Border.of(site.node), site.conv, site.node.inputs[0], site.conv.outputs[0]

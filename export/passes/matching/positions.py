@@ -93,10 +93,11 @@ class Plane:
         return np.concatenate(planes, axis) if axis >= 0 and len(others) == 1 else None
 
     def _slice(self, node: gs.Node, planes: list[Places]) -> Places | None:
-        given = [self._values.of(entry) for entry in node.inputs[1:] if entry.name]
-        if len(given) < 2 or any(value is None for value in given) or any(not t.name for t in node.inputs):
+        known = [self._values.of(entry) for entry in node.inputs[1:] if entry.name]
+        given = [[int(entry) for entry in value.reshape(-1)] for value in known if value is not None]
+        if len(given) < 2 or len(given) < len(node.inputs) - 1:
             return None
-        starts, stops, *rest = ([int(entry) for entry in np.atleast_1d(value)] for value in given)
+        starts, stops, *rest = given
         axes = [self._axis(entry) for entry in rest[0]] if rest else [axis - 2 for axis in range(len(starts))]
         steps = rest[1] if len(rest) > 1 else [1] * len(starts)
         plane = planes[0]
@@ -143,7 +144,7 @@ class Plane:
 
 
 def onnx_range(size: int, start: int, stop: int, step: int) -> Places | None:
-    """The places that ONNX's Slice takes of an axis; None backwards from before its beginning, where readings differ."""
+    """The places that ONNX's Slice takes of an axis; None backwards from before its begin: readings differ."""
     if step < 0 and start < -size:
         return None
     start, stop = (value + size if value < 0 else value for value in (start, stop))

@@ -39,11 +39,11 @@ from rectexport.exporter.graph.dialect import (
     ZEROS,
 )
 from rectexport.exporter.graph.results import PassResult
-from rectexport.exporter.graph.surgeon import is_output, is_standard, made_by, sole_consumer
+from rectexport.exporter.graph.surgeon import is_output, is_standard, made_by
 from rectexport.exporter.passes.borders import NOTHING as NONE
 from rectexport.exporter.passes.borders import POLAR, Border, Places, axis_places, plane_places, reaches
 from rectexport.exporter.passes.matching.positions import Plane, moving, plane_sizes, roots
-from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Scene, Visit, refused, rewrite
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Scene, Visit, only_reader, refused, rewrite
 
 NAME = "raise_boundary_pad"
 #: Where several kinds agree, the first is taken: it has the cheapest forms.
@@ -108,10 +108,9 @@ def _checked(root: gs.Tensor, node: gs.Node, found: Border) -> Border | str:
     if node.domain == DOMAIN and node.inputs[0] is root:
         return ""
     for axis in found.axes:
-        wide = max(found.begins[axis], found.ends[axis]) > 1
+        wide = max(found.begins[axis], found.ends[axis]) > 1 and not isinstance(root.shape[axis + 2], int)
         if is_standard(node, "Pad") and found.modes[axis] == CIRCULAR and wide:
-            if not isinstance(root.shape[axis + 2], int):
-                return "its axis is open and may be shorter than the border is wide"
+            return "its axis is open and may be shorter than the border is wide"
     return found
 
 
@@ -125,12 +124,10 @@ def _candidates(places: Places, sizes: tuple[int, ...]) -> Iterator[Border]:
             yield from (Border(modes, begins, ends) for modes in product(*kinds))
 
 
-def _kinds(
-    places: Places, sizes: tuple[int, ...], begins: tuple[int, ...], end: int, axis: int
-) -> list[int]:
+def _kinds(places: Places, sizes: tuple[int, ...], begins: tuple[int, ...], end: int, axis: int) -> list[int]:
     """The kinds of border that one axis may have."""
     size, begin, step = sizes[axis], begins[axis], int(np.prod(sizes[axis + 1 :]))
-    line = places[(*begins[:axis], slice(None), *begins[axis + 1 :])]
+    line = np.moveaxis(places, axis, -1)[begins[:axis] + begins[axis + 1 :]]
     if not begin and not end:
         return [ZEROS] if np.array_equal(line, np.arange(size) * step) else []
     found = []
@@ -187,13 +184,14 @@ def _fold_zeros(scene: Scene, conv: gs.Node) -> Visit:
         return NOTHING
     border = Border.of(pad)
     zeros = [axis for axis in border.axes if border.modes[axis] == ZEROS]
-    if not zeros or sole_consumer(scene.graph, pad.outputs[0]) is not conv:
+    if not zeros or not only_reader(scene, pad.outputs[0], conv):
         return NOTHING
-    if conv.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+    rule = conv.attrs.get("auto_pad", "NOTSET")
+    if rule not in ("NOTSET", "VALID"):
         return refused("the convolution pads by its own rule, auto_pad")
-    count, rest = len(border.modes), border.only([axis for axis in border.axes if axis not in zeros])
-    own = conv.attrs.get("pads", [0] * 2 * count) if conv.attrs.get("auto_pad", "NOTSET") == "NOTSET" else [0] * 2 * count
-    moved = border.only(zeros)
+    moved, rest = border.only(zeros), border.only([axis for axis in border.axes if axis not in zeros])
+    none = [0] * 2 * len(border.modes)
+    own = conv.attrs.get("pads", none) if rule == "NOTSET" else none
     conv.attrs.pop("auto_pad", None)
     conv.attrs["pads"] = [mine + its for mine, its in zip(own, (*moved.begins, *moved.ends), strict=True)]
     x = pad.inputs[0]

@@ -13,9 +13,7 @@ from rectexport.plugins import reference
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    mode=st.integers(0, len(BORDERS) - 1), size=st.integers(1, 6), begin=st.integers(0, 7), end=st.integers(0, 7)
-)
+@given(mode=st.integers(0, len(BORDERS) - 1), size=st.integers(1, 6), begin=st.integers(0, 7), end=st.integers(0, 7))
 def test_places_and_reach_are_the_references(mode: int, size: int, begin: int, end: int) -> None:
     def wanted() -> list[int]:
         found = [reference.source(place, size, BORDERS[mode]) for place in range(-begin, size + end)]

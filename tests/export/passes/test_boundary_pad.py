@@ -50,7 +50,9 @@ def test_the_operators(modes: list[int], expected: dict[str, int]) -> None:
     assert {name: found.count(name) for name in ("Pad", "Slice", "Concat") if name in found} == expected
 
 
-@pytest.mark.parametrize(("modes", "dims", "sizes"), [([2], "1,2,N", (1, 2, 6)), ([2, 5, 1], "1,2,D,H,8", (1, 2, 3, 4, 8))])
+@pytest.mark.parametrize(
+    ("modes", "dims", "sizes"), [([2], "1,2,N", (1, 2, 6)), ([2, 5, 1], "1,2,D,H,8", (1, 2, 3, 4, 8))]
+)
 def test_one_and_three_axes(modes: list[int], dims: str, sizes: tuple[int, ...]) -> None:
     x, pads = normal(*sizes), [1, 2, 1][: len(modes)] * 2
     written, _ = check_pass(boundary_pad.run, padded(modes, pads, dims), {"x": x})

@@ -90,7 +90,16 @@ def test_a_pass_left_out_does_not_run() -> None:
     without = PassPipeline.default().without("raise", "lower")
     kept, results = rectexport.optimize(model(), "portable", passes=without)
     assert operators(kept) == operators(model())
-    ran = ["rectify_unbiased", "batch_norm", "wrap_pad", "rectify_fold", "rectify_graph", "boundary_pad", "inline", "cleanup"]
+    ran = [
+        "rectify_unbiased",
+        "batch_norm",
+        "wrap_pad",
+        "rectify_fold",
+        "rectify_graph",
+        "boundary_pad",
+        "inline",
+        "cleanup",
+    ]
     assert [result.name for result in results] == ran
 
 

@@ -39,7 +39,13 @@ ENGINES = ("onnxruntime", "openvino")
 BUDGET, SITE_SECONDS = 120.0, 6.0
 #: Operators whose forms are chosen by counting, and those whose forms are timed.
 COUNTED: tuple[Operator, ...] = (norm.OPERATOR, linear.OPERATOR)
-MEASURED: tuple[Operator, ...] = (symmetric.OPERATOR, crelu.OPERATOR, crelu.NEG_CONCAT, boundary.OPERATOR, rectify.OPERATOR)
+MEASURED: tuple[Operator, ...] = (
+    symmetric.OPERATOR,
+    crelu.OPERATOR,
+    crelu.NEG_CONCAT,
+    boundary.OPERATOR,
+    rectify.OPERATOR,
+)
 
 
 class Clock(Protocol):

@@ -49,7 +49,10 @@ def pad(x: str, y: str, borders: tuple[str, ...], pads: tuple[int, ...]) -> Node
 
 def layer(x: str, y: str, borders: tuple[str, ...], amounts: tuple[int, ...], **attributes: Any) -> list[NodeProto]:
     """A convolution with a border; weights w_y and bias b_y."""
-    return [pad(x, f"{y}_p", borders, amounts), node("Conv", [f"{y}_p", f"w_{y}", f"b_{y}"], [y], f"{y}.conv", **attributes)]
+    return [
+        pad(x, f"{y}_p", borders, amounts),
+        node("Conv", [f"{y}_p", f"w_{y}", f"b_{y}"], [y], f"{y}.conv", **attributes),
+    ]
 
 
 def apply(model: ModelProto, form: str) -> tuple[ModelProto, list[Decision]]:
@@ -174,8 +177,14 @@ def near_misses() -> Iterator[tuple[str, ModelProto]]:
     circle, pads = ("circular", "circular"), (1, 1, 1, 1)
     stored = {"w_a": numbers(2, 2, 3, 3), "b_a": numbers(2), "w_b": numbers(2, 2, 3, 3), "b_b": numbers(2)}
     size = (96, 96)
-    yield "reflect", chain_of([layer("x", "a", circle, pads), layer("a", "b", ("reflect", "circular"), pads)], size, **stored)
-    yield "stride", chain_of([layer("x", "a", circle, pads, strides=[2, 2]), layer("a", "b", circle, pads)], size, **stored)
+    yield (
+        "reflect",
+        chain_of([layer("x", "a", circle, pads), layer("a", "b", ("reflect", "circular"), pads)], size, **stored),
+    )
+    yield (
+        "stride",
+        chain_of([layer("x", "a", circle, pads, strides=[2, 2]), layer("a", "b", circle, pads)], size, **stored),
+    )
     yield "shrinking", chain_of([layer("x", "a", circle, (0, 0, 1, 1)), layer("a", "b", circle, pads)], size, **stored)
     zeros = [node("Conv", ["a", "w_b", "b_b"], ["b"], "b.conv", pads=[1, 1, 1, 1])]
     third = layer("b", "c", circle, pads)
@@ -184,7 +193,10 @@ def near_misses() -> Iterator[tuple[str, ModelProto]]:
     residual = [node("Add", ["a", "x"], ["r"], "r.add")]
     yield "a sum", chain_of([layer("x", "a", circle, pads), residual, layer("r", "b", circle, pads)], size, **stored)
     softmax = [node("Softmax", ["a"], ["r"], "r.soft", axis=3)]
-    yield "not pointwise", chain_of([layer("x", "a", circle, pads), softmax, layer("r", "b", circle, pads)], size, **stored)
+    yield (
+        "not pointwise",
+        chain_of([layer("x", "a", circle, pads), softmax, layer("r", "b", circle, pads)], size, **stored),
+    )
     scale = [node("Mul", ["a", "map"], ["r"], "r.mul")]
     mapped = {**stored, "map": numbers(1, 1, 96, 96)}
     yield "a map", chain_of([layer("x", "a", circle, pads), scale, layer("r", "b", circle, pads)], size, **mapped)
@@ -201,7 +213,7 @@ def test_no_chain(name: str, model: ModelProto) -> None:
 
 def test_a_chain_ends_where_its_halo_costs_too_much() -> None:
     model, _ = circular_chain([3] * 12, (56, 56))
-    once, decisions = apply(model, "chain")
+    once, _ = apply(model, "chain")
     joined = [entry for entry in once.graph.node if entry.op_type == "Concat"]
     assert 2 < len(joined) < 24
     sizes = {value.name: value for value in infer_shapes(once).graph.value_info}
@@ -231,7 +243,11 @@ def test_where_border_strips_refuse(
 
 
 def test_a_padding_that_several_nodes_read_has_strips_alone() -> None:
-    nodes = [pad("x", "p", ("reflect", "reflect"), (1, 1, 1, 1)), node("Relu", ["p"], ["q"]), node("Add", ["p", "q"], ["y"])]
+    nodes = [
+        pad("x", "p", ("reflect", "reflect"), (1, 1, 1, 1)),
+        node("Relu", ["p"], ["q"]),
+        node("Add", ["p", "q"], ["y"]),
+    ]
     written, (decision,) = apply(build(nodes, (1, 2, 5, 6)), "strips")
     assert decision.taken == "strips" and "Pad" not in [entry.op_type for entry in written.graph.node]
     assert apply(build(nodes, (1, 2, 5, 6)), "border")[1][0].taken == "as_written"

@@ -207,7 +207,9 @@ def test_what_others_read_stays_between() -> None:
 
 @pytest.mark.parametrize("auto_pad", ["NOTSET", "SAME_UPPER"])
 def test_zeros_go_into_the_convolution(auto_pad: str) -> None:
-    body = f'p = rectexport.BoundaryPad<modes = [0, 3], pads = [2, 1, 1, 1]>(x)\n y = Conv<auto_pad = "{auto_pad}">(p, w)'
+    body = (
+        f'p = rectexport.BoundaryPad<modes = [0, 3], pads = [2, 1, 1, 1]>(x)\n y = Conv<auto_pad = "{auto_pad}">(p, w)'
+    )
     model = build("(float[1,2,5,6] x) => (float[a,b,c,d] y)", body, w=normal(3, 2, 3, 3))
     raised, _ = boundary.run(model)
     feeds = {"x": normal(1, 2, 5, 6)}
