@@ -110,8 +110,9 @@ PASSES: tuple[Pass, ...] = (
     # Both before rectify: doubling a convolution reaches across its Rectify node.
     _lower(crelu_forms.OPERATOR),
     _lower(crelu_forms.NEG_CONCAT),
-    # After norm and linear, which change the convolutions that it reads.
+    # Both after norm and linear, which change the convolutions that they read.
     _lower(boundary_forms.OPERATOR),
+    _lower(boundary_forms.CIRCULAR_OPERATOR),
     # Only for "auto": a form of rectification that was asked for by name is kept. Quantization has forms of its own,
     # which begin with the plain multiply.
     _lower(rectify.OPERATOR, rectify=("auto",), precision=("fp32", "fp16", "bf16")),

@@ -26,6 +26,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "whole_shape": ("shape read whole", "shapes read whole"),
     "boundary_pad": ("border", "borders"),
     "lower_boundary": ("border in another form", "borders in another form"),
+    "lower_circular": ("border in another form", "borders in another form"),
     "wrap_pad": ("circular padding", "circular paddings"),
     "resize_matrix": ("resizing as matrices", "resizings as matrices"),
     "ceil_pool": ("ceil-mode pool", "ceil-mode pools"),

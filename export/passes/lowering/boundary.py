@@ -3,7 +3,7 @@
 As written it is left to the pass boundary_pad: Pad in the modes that every engine takes, Slices and Concat for others.
 
 pad      Pad for circular borders too, which only ONNX Runtime takes everywhere
-strips   Slices and Concat in any case
+strips   Slices and Concat in any case; for circular borders that is as written
 chain    circular convolutions in a row: pad the first by all their halos, and the others not at all
 border   the convolution of the whole, and of thin strips for what reaches over the border
 
@@ -26,7 +26,7 @@ from rectexport.exporter.passes.boundary_pad import PADDED, cannot_write, write
 from rectexport.exporter.passes.lowering.machinery.convolution import detach, read, shape_of
 from rectexport.exporter.passes.lowering.machinery.form import Form, Operator, Shape
 
-NAME = "boundary"
+NAME, CIRCULAR_NAME = "boundary", "circular"
 #: The largest part of a chain's multiplications that a halo may add: a Pad costs more than that where maps are large.
 LARGEST_HALO = 0.05
 #: Operators that treat every element alike, or alike within a channel.
@@ -68,8 +68,20 @@ class BoundarySite:
 
 
 def find(graph: gs.Graph) -> Iterator[BoundarySite]:
-    """Every BoundaryPad node."""
+    """Every BoundaryPad node with another border than a circular one."""
+    return _sites(graph, circular=False)
+
+
+def find_circular(graph: gs.Graph) -> Iterator[BoundarySite]:
+    """Every BoundaryPad node that is circular along each axis that it extends."""
+    return _sites(graph, circular=True)
+
+
+def _sites(graph: gs.Graph, circular: bool) -> Iterator[BoundarySite]:
     for node in dialect_nodes(graph, "BoundaryPad"):
+        border = Border.of(node)
+        if all(border.modes[axis] == CIRCULAR for axis in border.axes) != circular:
+            continue
         reader = sole_consumer(graph, node.outputs[0])
         first = is_standard(reader, "Conv") and reader is not None and reader.inputs[0] is node.outputs[0]
         conv = reader if first else None
@@ -249,8 +261,6 @@ def _apply_strips(graph: gs.Graph, site: BoundarySite) -> None:
 
 
 def _refuse_chain(graph: gs.Graph, site: BoundarySite) -> str | None:
-    if any(Border.of(site.node).modes[axis] != CIRCULAR for axis in Border.of(site.node).axes):
-        return "its border is not circular along every axis"
     if len(site.chain) < 2:
         return f"no second circular convolution follows whose halo costs at most {LARGEST_HALO:.0%}"
     return None
@@ -391,13 +401,7 @@ class _Pieces:
         return f"{self._y.name}.piece{self._count}"
 
 
-OPERATOR = Operator(
-    NAME,
-    find,
-    (
-        Form("pad", _refuse_pad, _apply_pad, targets=("onnxruntime",)),
-        Form("strips", _refuse_strips, _apply_strips),
-        Form("chain", _refuse_chain, _apply_chain),
-        Form("border", _refuse_border, _apply_border),
-    ),
-)
+_PAD = Form("pad", _refuse_pad, _apply_pad, targets=("onnxruntime",))
+_BORDER = Form("border", _refuse_border, _apply_border)
+OPERATOR = Operator(NAME, find, (_PAD, Form("strips", _refuse_strips, _apply_strips), _BORDER))
+CIRCULAR_OPERATOR = Operator(CIRCULAR_NAME, find_circular, (_PAD, Form("chain", _refuse_chain, _apply_chain), _BORDER))

@@ -44,6 +44,7 @@ MEASURED: tuple[Operator, ...] = (
     crelu.OPERATOR,
     crelu.NEG_CONCAT,
     boundary.OPERATOR,
+    boundary.CIRCULAR_OPERATOR,
     rectify.OPERATOR,
 )
 
