@@ -48,10 +48,9 @@ def export(out: Path, tile: int) -> None:
         "from torch import nn",
         "layers = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]",
         "net = nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))",
-        "dynamic = ({0: torch.export.Dim('n', max=8), 2: torch.export.Dim('h', min=16, max=4096),",
-        "            3: torch.export.Dim('w', min=16, max=4096)},)",
+        f"sizes = {{2: torch.export.Dim('h', min=16, max={tile}), 3: torch.export.Dim('w', min=16, max={tile})}}",
         f"rectexport.export(net.eval(), (torch.randn(1, 1, {min(tile, 64)}, {min(tile, 64)}),), sys.argv[1],",
-        "                  dynamic_shapes=dynamic)",
+        "                  dynamic_shapes=(sizes,))",
     )
     subprocess.run([sys.executable, "-c", "\n".join(lines), str(out)], check=True)
 

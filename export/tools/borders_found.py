@@ -7,23 +7,32 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import onnx_graphsurgeon as gs
+from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import BORDERS, DOMAIN
-from rectexport.exporter.graph.surgeon import is_standard, label, made_by
+from rectexport.exporter.graph.surgeon import is_standard, label, made_by, open_graph
 from rectexport.exporter.passes.borders import Border
 from rectexport.exporter.passes.matching.positions import read_pad
 from rectexport.exporter.passes.matching.rewrite import Scene
+from rectexport.exporter.passes.matching.values import Values
+from rectexport.exporter.passes.raising import raise_model
 
 _WINDOWED = ("Conv", "MaxPool", "AveragePool", "LpPool")
+#: What passes may join with a layer, and how many such operators are followed.
+_JOINED, _MOST_TENSORS = ("Rectify", "BatchNormalization", "Relu"), 4
 RECTIFIED, NOTHING, LEFT_OUT = "rectified", "nothing", "left out of the window"
 
 
 @dataclass(frozen=True)
 class LayerBorder:
-    """One layer: what stands beyond the border of each axis, and how many elements before and behind."""
+    """One layer: what stands beyond the border of each axis, and how many elements before and behind.
+
+    tensors  its output, and what rectification, normalization and activation make of it: passes may join them
+    """
 
     node: str
     operator: str
+    tensors: tuple[str, ...]
     borders: tuple[str, ...]
     begins: tuple[int, ...]
     ends: tuple[int, ...]
@@ -52,6 +61,13 @@ def layer_borders(scene: Scene) -> tuple[LayerBorder, ...]:
     return tuple(_layers(scene))
 
 
+def border_entries(model: ModelProto) -> list[dict[str, Any]]:
+    """The manifest's `borders`: those of a traced model, whichever way they are written."""
+    raised, _ = raise_model(model)
+    graph = open_graph(raised)
+    return [entry.as_dict() for entry in layer_borders(Scene(graph, Values(graph)))]
+
+
 def _layers(scene: Scene) -> Iterator[LayerBorder]:
     told: set[int] = set()
     padding: list[gs.Node] = []
@@ -67,7 +83,7 @@ def _layers(scene: Scene) -> Iterator[LayerBorder]:
     for node in padding:
         found = _padding(scene, node)
         if id(node) not in told and found is not None:
-            yield LayerBorder(label(node), node.op, *found)
+            yield LayerBorder(label(node), node.op, _tensors(node), *found)
 
 
 #: Borders, begins and ends.
@@ -89,6 +105,18 @@ def _named(border: Border) -> _Found:
     return tuple(BORDERS[mode] for mode in border.modes), border.begins, border.ends
 
 
+def _tensors(node: gs.Node) -> tuple[str, ...]:
+    found = []
+    while len(found) < _MOST_TENSORS:
+        tensor = node.outputs[0]
+        found.append(tensor.name)
+        readers = [reader for reader in tensor.outputs if reader.op in _JOINED]
+        if len(tensor.outputs) != 1 or not readers:
+            break
+        node = readers[0]
+    return tuple(found)
+
+
 def _windowed(node: gs.Node, before: _Found | None) -> Iterator[LayerBorder]:
     kernel = node.attrs.get("kernel_shape") or (node.inputs[1].shape or ())[2:]
     count = len(kernel)
@@ -100,7 +128,9 @@ def _windowed(node: gs.Node, before: _Found | None) -> Iterator[LayerBorder]:
     rectified = any((reader.op, reader.domain) == ("Rectify", DOMAIN) for reader in node.outputs[0].outputs)
     own = RECTIFIED if rectified else own
     if rule not in ("NOTSET", "VALID"):
-        yield LayerBorder(label(node), node.op, (f"{own} ({rule})",) * count, (1,) * count, (1,) * count)
+        yield LayerBorder(
+            label(node), node.op, _tensors(node), (f"{own} ({rule})",) * count, (1,) * count, (1,) * count
+        )
         return
     borders, begins, ends = [own] * count, pads[:count], pads[count:]
     if before is not None and len(before[0]) == count:
@@ -108,4 +138,4 @@ def _windowed(node: gs.Node, before: _Found | None) -> Iterator[LayerBorder]:
             if begin or end:
                 borders[axis] = border if not (begins[axis] or ends[axis]) else f"{border} + {own}"
                 begins[axis], ends[axis] = begins[axis] + begin, ends[axis] + end
-    yield LayerBorder(label(node), node.op, tuple(borders), tuple(begins), tuple(ends))
+    yield LayerBorder(label(node), node.op, _tensors(node), tuple(borders), tuple(begins), tuple(ends))

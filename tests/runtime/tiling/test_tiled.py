@@ -147,7 +147,11 @@ def test_tiles_that_are_no_sizes(tile: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("tile", "size", "said"),
     [
-        (18, 64, r"tile 18: input x takes 16..64 in steps of 16; the nearest sizes that fit are 16 and 32 along axis 2"),
+        (
+            18,
+            64,
+            r"tile 18: input x takes 16..64 in steps of 16; the nearest sizes that fit are 16 and 32 along axis 2",
+        ),
         (48, 101, r"tile 48: the last tile of 101 pixels would be \d+; crop or pad the image, or take another"),
         (80, 80, r"tile 80: input x takes 16..64 in steps of 16 along axis 2"),
     ],
