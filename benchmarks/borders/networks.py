@@ -46,7 +46,7 @@ class Panorama(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        module = importlib.import_module("model")
+        module: Any = importlib.import_module("model")
         module.is_old_version, module.is_new_version = True, False
         self.encoder = module.Resnet("resnet18", pretrained=False)
         module.wrap_lr_pad(self)

@@ -106,7 +106,7 @@ def _named(border: Border) -> _Found:
 
 
 def _tensors(node: gs.Node) -> tuple[str, ...]:
-    found = []
+    found: list[str] = []
     while len(found) < _MOST_TENSORS:
         tensor = node.outputs[0]
         found.append(tensor.name)
