@@ -13,9 +13,12 @@ from rectexport.runtime.base.runner import Array, silent
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.tiling.pages import forget_pages
 from rectexport.runtime.tiling.pieces import Piece, cut
 from rectexport.runtime.tiling.windows import AxisWindow, read_windows
 
+#: Bytes of tiles after which the pages of mapped files are given back.
+MOST_PAGES = 64 << 20
 #: Makes an array from an output's name, shape and dtype.
 Allocate = Callable[[str, tuple[int, ...], Any], Any]
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -70,7 +73,7 @@ def run_tiled(
         _check_fit(entry, axis + 2, sides[axis], pieces)
     tiles = [Tile(row, pieces) for row in range(shape[0]) for pieces in product(*axes)]
     results: dict[str, Any] = dict(out or {})
-    done = 0
+    done = read = 0
     for group in _batches([tiles[-1], *tiles[:-1]], max(batch, 1)):  # the last tile tells how large the outputs are
         feed = np.stack([_cut_out(image, item) for item in group])
         answers = run({entry.name: feed})
@@ -83,7 +86,10 @@ def run_tiled(
                 )
             for index, item in enumerate(group):
                 _paste(results[name], answer[index], item, name, found)
-        done += len(group)
+        done, read = done + len(group), read + feed.nbytes
+        if read > MOST_PAGES:
+            read = 0
+            forget_pages(image, *results.values())
         progress(f"{done} of {len(tiles)} tiles")
     return results
 
