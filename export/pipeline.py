@@ -17,13 +17,15 @@ from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.base.quiet import kept_in
 from rectexport.exporter.checking.parity import ParityReport
 from rectexport.exporter.checking.reference import make_reference
-from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
+from rectexport.exporter.checking.tolerance import PRECISION_OF, RELATIVE_L2, Tolerance
 from rectexport.exporter.checking.windows import tiling_entries
 from rectexport.exporter.frontend.adapt import adapt_source
+from rectexport.exporter.frontend.computable import computable
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.outside import without_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
+from rectexport.exporter.graph.guard import coarsest_float
 from rectexport.exporter.int8 import Int8Stage
 from rectexport.exporter.passes import PassResult
 from rectexport.exporter.preprocess.wrap import Processing, prepare
@@ -87,6 +89,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     """
     if options.report:
         require("jinja2")
+    source = computable(source)
     remarks = source.remarks
     source = prepare(source, shapes, processing(options))
     plan = plan_inputs(source, shapes)
@@ -208,6 +211,8 @@ def _compared_in(folder: Path, options: ExportOptions) -> Iterator[Path]:
 def _tolerance(source: Source, options: ExportOptions) -> Tolerance:
     """Of the floating-point graph; elementwise bounds are for the package, so not for what is quantized afterwards."""
     precision = "fp32" if options.int8 is not None else options.precision
+    if precision == "fp32" and source.kind == "onnx":
+        precision = PRECISION_OF.get(coarsest_float(source.model), precision)
     default = RELATIVE_L2[precision]
     asked = source.tolerances.get("relative_l2", default)
     if options.int8 is not None:

@@ -15,7 +15,7 @@ from rectexport.exporter.checking.engines import CPU_ENGINES, ONNXRUNTIME, PRECI
 from rectexport.exporter.checking.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.checking.reference import Reference, Remembered
 from rectexport.exporter.checking.tolerance import Tolerance
-from rectexport.exporter.graph.guard import run_passes
+from rectexport.exporter.graph.guard import coarsest_float, run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
 from rectexport.exporter.passes.order import PRECISION
@@ -195,11 +195,11 @@ def _check_on_engines(
 ) -> ParityReport:
     """Compare a model on engines, and on ONNX Runtime, which shows its inner tensors; proofs are those of `engines`."""
     names = engines if ONNXRUNTIME in engines else [ONNXRUNTIME, *engines]
-    checks = [EngineCheck(name, PRECISIONS[options.precision]) for name in names]
-    outputs = [value.name for value in model.graph.output]
+    precision = coarsest_float(model) if options.precision == "fp32" else PRECISIONS[options.precision]
+    checks = [EngineCheck(name, precision) for name in names]
     for check in checks:
         if check.name != ONNXRUNTIME:
-            check.open(path, outputs)
+            check.open(path, model)
     try:
         report = check_parity(
             model,

@@ -12,6 +12,7 @@ from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from rectexport.exporter.checking.reference import Reference, make_reference
 from rectexport.exporter.frontend.adapt import adapt_source
+from rectexport.exporter.frontend.computable import computable
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.load import LoadOptions, load_source
 from rectexport.exporter.frontend.source import Source
@@ -34,7 +35,7 @@ class SourceReference:
     """
 
     def __init__(self, path: Path, package: Package, options: LoadOptions) -> None:
-        source = load_source(path, options)
+        source = computable(load_source(path, options))
         self.remarks = source.remarks
         source, self._inputs = _planned(source, package)
         source, _ = adapt_source(source, [entry.example for entry in self._inputs])

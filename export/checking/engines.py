@@ -11,6 +11,7 @@ from typing import final
 from onnx import ModelProto
 
 from rectexport.exporter.checking.inner_tensors import compare_inner
+from rectexport.exporter.checking.trial_open import killed_by
 from rectexport.runtime.base.environment import missing
 from rectexport.runtime.base.runner import Array, Runner
 from rectexport.runtime.base.tolerance import Tolerance
@@ -51,12 +52,16 @@ class EngineCheck:
     refused: bool = False
     note: str = ""
 
-    def open(self, model: Path, outputs: Sequence[str]) -> None:
-        """Load the model; a refusal becomes the result."""
+    def open(self, path: Path, model: ModelProto) -> None:
+        """Load the file of a model; a refusal becomes the result."""
+        end = killed_by(self.name, engine_version(self.name), model, path)
+        if end:
+            self._refuse(f"{path.name}: {end}")
+            return
         try:
-            self.runner = open_engine(self.name, model, outputs)
+            self.runner = open_engine(self.name, path, [value.name for value in model.graph.output])
         except RectexportError as error:
-            self._refuse(str(error).replace(str(model), model.name))  # the folder is a temporary one
+            self._refuse(str(error).replace(str(path), path.name))  # the folder is a temporary one
 
     def compare(
         self,

@@ -15,15 +15,22 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.checking.tolerance import PRECISION_OF, RELATIVE_L2
 from rectexport.exporter.frontend.arguments import inner_path, program_layout, program_module
 from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
-from rectexport.exporter.graph.inner import run_inner
+from rectexport.exporter.graph.guard import coarsest_float
+from rectexport.exporter.graph.inner import run_inner, with_outputs
+from rectexport.exporter.graph.widened import run_in_float64
 from rectexport.exporter.tracing.trace import Traced
+from rectexport.runtime.base.metrics import compare
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.structure import collect
+
+#: Rounding is taken to be at most this many times the usual bound of its type.
+ROUNDING_LIMIT = 10
 
 
 class Reference(Protocol):
@@ -103,6 +110,8 @@ def _digest(feeds: Mapping[str, Array]) -> bytes:
 def make_reference(source: Source, traced: Traced) -> Reference:
     """The reference for a source: PyTorch in float64, or ONNX Runtime for an ONNX file."""
     outputs = [value.name for value in traced.model.graph.output]
+    if source.kind == "onnx" and source.reference is not None:
+        return ExactOnnxReference(source.reference, outputs)
     if source.kind == "onnx":
         return OnnxReference(source.model, outputs, source.stored)
     # Tracing sets a copy of its own to eval mode.
@@ -226,12 +235,60 @@ class OnnxReference:
         return outputs if _finite(outputs) else None
 
     def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
-        return None
+        """The outputs in float64: their distance from `outputs` is what rounding does to the file as stored.
+
+        None where it is more than rounding could do; then onnx.reference computes something else.
+        """
+        exact = None if self._stored else run_in_float64(self._model, feeds)
+        given = self.trial(feeds)
+        if exact is None or given is None:
+            return None
+        found = list(exact.values())
+        limit = ROUNDING_LIMIT * RELATIVE_L2[PRECISION_OF.get(coarsest_float(self._model), "fp32")]
+        if any(one.shape != other.shape for one, other in zip(given, found, strict=True)):
+            return None
+        distances = [compare(one, other).relative_l2 for one, other in zip(given, found, strict=True)]
+        return found if max(distances, default=0.0) <= limit else None
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         known = self.inner_names()
         wanted = [name for name in names if name in known]
         return run_inner(self._model, {**feeds, **self._stored}, wanted, optimize=False)
+
+    def inner_names(self) -> set[str]:
+        return {name for node in self._model.graph.node for name in node.output} - self._renamed
+
+    def layer(self, name: str) -> str:
+        return name
+
+
+class ExactOnnxReference:
+    """onnx.reference in float64 on the unchanged file, for a graph that ONNX Runtime does not run in its own types."""
+
+    description = "onnx.reference on the source file, float64"
+
+    def __init__(self, model: ModelProto, outputs: Collection[str] = ()) -> None:
+        self._model = model
+        self._renamed = set(outputs) - {value.name for value in model.graph.output}
+
+    def outputs(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """Raises BadInput where onnx.reference does not run the file."""
+        found = run_in_float64(self._model, feeds)
+        if found is None:
+            raise BadInput("onnx.reference does not run this graph either: export it from PyTorch in float32")
+        return list(found.values())
+
+    def trial(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        found = run_in_float64(self._model, feeds)
+        return list(found.values()) if found is not None and _finite(list(found.values())) else None
+
+    def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        return None
+
+    def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+        wanted = sorted(self.inner_names() & set(names) - {value.name for value in self._model.graph.output})
+        found = run_in_float64(with_outputs(self._model, wanted), feeds) or {}
+        return {name: found[name] for name in wanted if name in found}
 
     def inner_names(self) -> set[str]:
         return {name for node in self._model.graph.node for name in node.output} - self._renamed

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import UsageError
 
-__all__ = ["RELATIVE_L2", "Tolerance", "parse_bounds"]
+__all__ = ["PRECISION_OF", "RELATIVE_L2", "Tolerance", "parse_bounds"]
 
 #: Bound on the relative L2 distance to float64, by precision of the package.
 RELATIVE_L2 = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 2e-2}
+#: Of an ONNX file's own float type; float64 is compared as float32, which engines may compute it in.
+PRECISION_OF = {"float32": "fp32", "float64": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 def parse_bounds(texts: Iterable[str], flag: str) -> dict[str, float]:

@@ -118,6 +118,15 @@ def many(node: NodeProto, view: View) -> bool:
     return count is not None and int(count.reshape(-1)[0]) >= 3840
 
 
+def small_results_count(node: NodeProto, view: View) -> bool:
+    """A logarithm, root, reciprocal or power is taken of the output, or something is divided by it."""
+    names = [node.output[0]]
+    names += [name for entry in view.readers(names[0]) if entry.op_type == "Identity" for name in entry.output]
+    places = {"Log": 0, "Sqrt": 0, "Reciprocal": 0, "Pow": 0, "Div": 1}
+    pairs = ((entry, name) for name in names for entry in view.readers(name) if entry.op_type in places)
+    return any(entry.input[places[entry.op_type]] == name for entry, name in pairs)
+
+
 def _by_name(conditions: Iterable[Condition]) -> dict[str, Condition]:
     return {condition.__name__: condition for condition in conditions}
 
@@ -140,5 +149,6 @@ CONDITIONS = _by_name(
         broken_bias,
         clips_quantized,
         many,
+        small_results_count,
     )
 )

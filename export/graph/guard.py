@@ -134,7 +134,7 @@ class Watch:
         self._tolerance = tolerance
         self._accepted = model
         self._signature = _signature(model)
-        self._coarsest = _coarsest(model)
+        self._coarsest = coarsest_float(model)
         self._in_float64 = False
         self._frozen: Frozen | None = None
         self._outputs: list[Outputs] | None = None
@@ -239,6 +239,19 @@ class Watch:
         return outputs
 
 
+def coarsest_float(model: ModelProto) -> str:
+    """The float type of stored tensors, inputs and outputs that rounds most; float32 where there is none."""
+    numbers = {entry.data_type for entry in model.graph.initializer}
+    numbers |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    known = {name: _ROUNDING[name] for number in numbers if (name := _type_name(number)) in _ROUNDING}
+    return max(known, key=lambda name: known[name], default="float32")
+
+
+def _type_name(number: int) -> str:
+    known = number in TensorProto.DataType.values() and number != TensorProto.UNDEFINED
+    return helper.tensor_dtype_to_np_dtype(number).name if known else ""
+
+
 def _equal(one: Any, other: Any) -> bool:
     """Whether values that are no numbers, or several tensors, are equal."""
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
@@ -252,19 +265,6 @@ def _equal(one: Any, other: Any) -> bool:
             np.all(one == other)
         )
     return bool(one == other)
-
-
-def _coarsest(model: ModelProto) -> str:
-    """The float type of stored tensors, inputs and outputs that rounds most; float32 where there is none."""
-    numbers = {entry.data_type for entry in model.graph.initializer}
-    numbers |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
-    known = {name: _ROUNDING[name] for number in numbers if (name := _type_name(number)) in _ROUNDING}
-    return max(known, key=lambda name: known[name], default="float32")
-
-
-def _type_name(number: int) -> str:
-    known = number in TensorProto.DataType.values() and number != TensorProto.UNDEFINED
-    return helper.tensor_dtype_to_np_dtype(number).name if known else ""
 
 
 def _signature(model: ModelProto) -> list[bytes]:

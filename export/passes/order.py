@@ -27,6 +27,7 @@ from rectexport.exporter.passes.engines import (
     narrow_arithmetic,
     resize_matrix,
     shared_weights,
+    softplus_tail,
     whole_shape,
     wrap_pad,
 )
@@ -101,6 +102,7 @@ PASSES: tuple[Pass, ...] = (
     Pass(narrow_arithmetic.NAME, narrow_arithmetic.run, PREPARE, targets=("openvino", "tensorrt")),
     Pass(lrn_bias.NAME, lrn_bias.run, PREPARE, targets=("openvino",)),
     Pass(dft_matrix.NAME, dft_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
+    Pass(softplus_tail.NAME, softplus_tail.run, PREPARE, targets=("openvino", "portable")),
     # First of its stage: it puts convolutions next to each other.
     _lower(norm.OPERATOR),
     # Before the others: merging leaves fewer convolutions for them to match.

@@ -32,6 +32,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "ceil_pool": ("ceil-mode pool", "ceil-mode pools"),
     "narrow_arithmetic": ("8-bit operation", "8-bit operations"),
     "lrn_bias": ("broken bias of local normalization", "broken biases of local normalization"),
+    "softplus_tail": ("softplus with its small results", "softplus with their small results"),
     "dft_matrix": ("Fourier transform", "Fourier transforms"),
     "shared_weights": ("shared weight copied", "shared weights copied"),
 }

@@ -30,8 +30,7 @@ _LIBRARIES = ("rectexport", "torch", "onnx", "onnxscript", "onnx-graphsurgeon", 
 
 def write_model(folder: Path, model: ModelProto, notes: Mapping[str, str], limit: int = EXTERNAL_DATA_BYTES) -> Path:
     """Write model.onnx with `notes` in its metadata; weights go beside it when the model exceeds `limit` bytes."""
-    del model.metadata_props[:]
-    helper.set_model_props(model, dict(notes))
+    note(model, notes)
     external = model.ByteSize() > limit
     options: dict[str, Any] = {}
     if external:
@@ -40,6 +39,12 @@ def write_model(folder: Path, model: ModelProto, notes: Mapping[str, str], limit
     if external:
         onnx.load_external_data_for_model(model, str(folder))  # saving took the weights out of `model`
     return folder / MODEL
+
+
+def note(model: ModelProto, notes: Mapping[str, str]) -> None:
+    """Set `notes` in the model's metadata; what a source file says there under other keys stays."""
+    own = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, {**own, **notes})
 
 
 Goldens = tuple[Mapping[str, Array], Mapping[str, Array]]

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import onnx
 from onnx import ModelProto, TensorProto, external_data_helper, numpy_helper
 
 from rectexport.exporter.frontend.outside import Outside
@@ -33,8 +32,7 @@ def write_models(
     """
     if outside is not None and outside.tensors:
         for model in models.values():
-            del model.metadata_props[:]
-            onnx.helper.set_model_props(model, dict(notes))
+            package_writer.note(model, notes)
         outside.put_back({folder / name: model for name, model in models.items()})
         return
     if len(models) == 1:
@@ -44,8 +42,7 @@ def write_models(
     places: dict[bytes, _Place] = {}
     with (folder / WEIGHTS).open("wb") as stream:
         for name, model in models.items():
-            del model.metadata_props[:]
-            onnx.helper.set_model_props(model, dict(notes))
+            package_writer.note(model, notes)
             with _stored_elsewhere(model, stream, places):
                 (folder / name).write_bytes(model.SerializeToString())
 

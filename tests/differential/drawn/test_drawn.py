@@ -10,10 +10,12 @@ from onnx import helper
 
 pytest.importorskip("openvino")
 
+from rectexport.exporter.engine_facts.facts import facts
 from rectexport.runtime.package.proofs import AGREES
 from tests.differential.case import build
 from tests.differential.drawn import trial
 from tests.differential.drawn.graphs import Drawn, draw
+from tests.differential.drawn.known import TESTS, Known
 from tests.differential.drawn.modules import draw_module
 from tests.differential.drawn.trial import Outcome, seeded, try_graph
 from tests.differential.operators import normal
@@ -73,3 +75,18 @@ def test_a_seed_is_one_graph_and_one_module() -> None:
     assert draw(3).model == draw(3).model
     assert draw(3).model != draw(4).model
     assert str(draw_module(3).module) == str(draw_module(3).module)
+
+
+def test_every_row_that_names_values_has_a_test() -> None:
+    assert {fact.values for fact in facts()} - {"", "NaN"} == set(TESTS)
+
+
+def test_values_excuse_only_what_depends_on_them() -> None:
+    nodes = [helper.make_node("Ceil", ["x"], ["y"]), helper.make_node("Relu", ["x"], ["z"])]
+    model = build(nodes, {"x": normal(1, 2)}, {}, ["y", "z"], 18)
+    small, usual = {"x": np.array([[1e-40, 1]], np.float32)}, {"x": np.array([[0.5, 1]], np.float32)}
+    known = Known("openvino", model)
+    assert known.explains(small, 0) and known.explains(small)
+    assert not known.explains(small, 1)
+    assert not known.explains(usual, 0)
+    assert not Known("onnxruntime", model).explains(small, 0)

@@ -14,8 +14,6 @@ import rectexport
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions, ShapeOptions
 from rectexport.exporter.checking.values import nudged
-from rectexport.exporter.engine_facts.facts import facts
-from rectexport.exporter.engine_facts.view import View
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import run_export
 from rectexport.runtime.errors import RectexportError
@@ -24,6 +22,7 @@ from rectexport.runtime.package.proofs import AGREES, read_proofs
 from tests.differential.case import Array
 from tests.differential.drawn.graphs import Drawn, draw
 from tests.differential.drawn.judge import Feeds, Session, fresh, open_bare, verdicts
+from tests.differential.drawn.known import Known
 from tests.differential.drawn.modules import DrawnModule, draw_module
 from tests.differential.engines import onnxruntime_plain
 from tests.differential.specification import answer, exact_answer
@@ -174,37 +173,29 @@ def _judge_package(out: Path, outcome: Outcome, questions: Sequence[Question]) -
 
 
 def _judge(outcome: Outcome, engine: str, session: Session, questions: Sequence[Question], model: ModelProto) -> None:
+    known = Known(engine, model)
     for question in questions:
         try:
             actual = session(question.feeds)
         except Exception as error:  # of each engine's own kind
             line = f"{engine} refuses the inputs {question.label}: {str(error)[-200:]}"
-            (outcome.known if _named(engine, model) else outcome.faults).append(line)
+            (outcome.known if known.explains(question.feeds) else outcome.faults).append(line)
             continue
         for index, said in enumerate(verdicts(question.exact, question.rounded, actual)):
             outcome.judged += said is not None
             if said:
                 place = f"{engine}, output {index}, inputs {question.label}: {said}"
-                _place_of(outcome, engine, question, index, actual, model).append(place)
+                _place_of(outcome, question, index, actual, known).append(place)
 
 
-def _place_of(
-    outcome: Outcome, engine: str, question: Question, index: int, actual: Sequence[Array], model: ModelProto
-) -> list[str]:
+def _place_of(outcome: Outcome, question: Question, index: int, actual: Sequence[Array], known: Known) -> list[str]:
     """The list of the outcome that a difference belongs to."""
-    if _named(engine, model):
+    if known.explains(question.feeds, index):
         return outcome.known
     written = question.written
     if written is not None and list(verdicts(written, written, actual))[index] == "":
         return outcome.disputed
     return outcome.faults
-
-
-def _named(engine: str, model: ModelProto) -> bool:
-    """Whether a row of the table names values for which the engine computes a node of the model otherwise."""
-    view = View(model)
-    rows = [fact for fact in facts() if fact.engine == engine and fact.values not in ("", "NaN")]
-    return any(row.matches(node, view) for row in rows for node in model.graph.node)
 
 
 def seeded(seed: int) -> Mapping[str, Callable[[], Outcome]]:

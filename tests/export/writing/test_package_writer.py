@@ -47,11 +47,11 @@ def test_model_in_one_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(outputs(onnx.load(path), X)[0], outputs(heavy(), X)[0])
 
 
-def test_notes_replace_what_was_there(tmp_path: Path) -> None:
+def test_notes_replace_those_of_their_keys(tmp_path: Path) -> None:
     model = heavy()
-    onnx.helper.set_model_props(model, {"secret": "path", "a": "0"})
+    onnx.helper.set_model_props(model, {"author": "A. Person", "a": "0"})
     stored = onnx.load(write_model(tmp_path, model, {"a": "1", "b": "2"}))
-    assert {entry.key: entry.value for entry in stored.metadata_props} == {"a": "1", "b": "2"}
+    assert {entry.key: entry.value for entry in stored.metadata_props} == {"author": "A. Person", "a": "1", "b": "2"}
 
 
 def test_weights_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,8 +253,13 @@ def test_two_exports_are_equal(
         del data["created"], data["seconds"], data["files"]["export.log"]
     del first_data["files"]["reproduce.sh"]
     assert first_data == second_data
-    logs = [(entry.path / "export.log").read_text(encoding="utf-8") for entry in (package, second)]
+    logs = [_without_waiting((entry.path / "export.log").read_text(encoding="utf-8")) for entry in (package, second)]
     assert logs[0].endswith(logs[1])
+
+
+def _without_waiting(log: str) -> str:
+    """The lines that a busy machine adds are left out."""
+    return "".join(line for line in log.splitlines(keepends=True) if "still tracing after" not in line)
 
 
 def test_manifest_of_two_static_inputs(tmp_path: Path) -> None:
