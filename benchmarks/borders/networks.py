@@ -84,15 +84,21 @@ def _weather() -> tuple[nn.Module, tuple[Tensor, ...]]:
     return Weather(), (torch.randn(1, 16, 24, 48), torch.randn(1, 16, 24, 48))
 
 
+def _without(*names: str) -> None:
+    """Let these modules be imported, empty: a repository's files import them for other things than the network."""
+    for name in names:
+        sys.modules.setdefault(name, SimpleNamespace(pyplot=None))  # type: ignore[arg-type]
+
+
 def _rain() -> tuple[nn.Module, tuple[Tensor, ...]]:
     """FourCastNet's head for precipitation; the modules that its loader alone needs are left out."""
-    for name in ("h5py", "matplotlib", "matplotlib.pyplot"):
-        sys.modules.setdefault(name, SimpleNamespace(pyplot=None))  # type: ignore[arg-type]
+    _without("h5py", "matplotlib", "matplotlib.pyplot")
     pad = _of("utils.img_utils", "PeriodicPad2d", 1)
     return nn.Sequential(pad, nn.Conv2d(4, 4, 3), nn.ReLU()), _image(4, 24, 48)
 
 
 def _encodec(part: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    _without("torchaudio")
     made = _of("encodec.modules.seanet", part, n_filters=8, norm="none", lstm=0)
     return made, (torch.randn(1, 1, 3200) if part == "SEANetEncoder" else torch.randn(1, 128, 10),)
 
