@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.borders.networks import NETWORKS
+from benchmarks.borders.networks import NETWORKS, forget_empty
 
 TARGETS = ("onnxruntime", "openvino")
 #: Seconds for one network.
@@ -77,6 +77,7 @@ def attempt(clones: Path, name: str) -> dict[str, Any]:
     sys.path.insert(0, str((clones / network.clone / network.folder).resolve()))
     torch.manual_seed(0)
     module, inputs = network.build()
+    forget_empty()
     module = module.eval()
     with torch.no_grad():
         expected = module(*inputs).numpy()

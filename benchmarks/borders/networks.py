@@ -8,9 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import torch
 from torch import Tensor, nn
+
+#: Stands in for a module that is imported and not used.
+EMPTY: Any = MagicMock()
+#: What the weather models' own files import for data and plots.
+_TRAINING = (
+    *("h5py", "matplotlib", "matplotlib.pyplot", "ruamel", "ruamel.yaml", "wandb"),
+    *("torchvision", "torchvision.transforms", "torchvision.transforms.functional"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,8 @@ class Weather(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        params = SimpleNamespace(use_periodic_padding=True, norm_G="spectralfadesyncbatch3x3")
+        _without(*_TRAINING)
+        params = SimpleNamespace(use_periodic_padding=True, norm_G="spectralfadebatch3x3")
         self.block = _of("models.networks.architecture_periodic", "FADEResnetBlockPeriodic", 16, 8, params)
 
     def forward(self, x: Tensor, feature: Tensor) -> Tensor:
@@ -87,12 +97,18 @@ def _weather() -> tuple[nn.Module, tuple[Tensor, ...]]:
 def _without(*names: str) -> None:
     """Let these modules be imported, empty: a repository's files import them for other things than the network."""
     for name in names:
-        sys.modules.setdefault(name, SimpleNamespace(pyplot=None))  # type: ignore[arg-type]
+        sys.modules.setdefault(name, EMPTY)
+
+
+def forget_empty() -> None:
+    """Take the empty modules away again: other packages look for them too."""
+    for name in [name for name, module in sys.modules.items() if module is EMPTY]:
+        del sys.modules[name]
 
 
 def _rain() -> tuple[nn.Module, tuple[Tensor, ...]]:
     """FourCastNet's head for precipitation; the modules that its loader alone needs are left out."""
-    _without("h5py", "matplotlib", "matplotlib.pyplot")
+    _without(*_TRAINING)
     pad = _of("utils.img_utils", "PeriodicPad2d", 1)
     return nn.Sequential(pad, nn.Conv2d(4, 4, 3), nn.ReLU()), _image(4, 24, 48)
 
