@@ -94,6 +94,7 @@ def test_a_pass_left_out_does_not_run() -> None:
         "rectify_unbiased",
         "batch_norm",
         "wrap_pad",
+        "softplus_tail",
         "rectify_fold",
         "rectify_graph",
         "boundary_pad",
