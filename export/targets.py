@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnx import ModelProto
@@ -15,6 +15,7 @@ from rectexport.exporter.checking.engines import CPU_ENGINES, ONNXRUNTIME, PRECI
 from rectexport.exporter.checking.parity import ParityReport, check_parity, parity_cases
 from rectexport.exporter.checking.reference import Reference, Remembered
 from rectexport.exporter.checking.tolerance import Tolerance
+from rectexport.exporter.engine_facts.known import hidden_fault
 from rectexport.exporter.graph.guard import coarsest_float, run_passes
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
@@ -31,7 +32,7 @@ from rectexport.runtime.engines.backends import BACKENDS
 from rectexport.runtime.errors import BadInput, Option, ParityError
 from rectexport.runtime.package.folder import MODEL
 from rectexport.runtime.package.manifest import INDEPENDENT
-from rectexport.runtime.package.proofs import AGREES
+from rectexport.runtime.package.proofs import AGREES, DIFFERS, Proof
 
 #: A target that is no engine: its file is for any of them.
 PORTABLE = "portable"
@@ -215,8 +216,14 @@ def _check_on_engines(
     finally:
         for check in checks:
             check.close()
-    report.proofs = [proof for proof in report.proofs if proof.engine in engines]
+    report.proofs = [_with_hidden_faults(proof, model) for proof in report.proofs if proof.engine in engines]
     return report
+
+
+def _with_hidden_faults(proof: Proof, model: ModelProto) -> Proof:
+    """The proof, or one that differs where a fault of the engine is known that the comparison did not meet."""
+    fault = hidden_fault(model, proof.engine, proof.version) if proof.verdict == AGREES else ""
+    return replace(proof, verdict=DIFFERS, reason=fault) if fault else proof
 
 
 def _check_emulated(model: ModelProto, reference: Reference, traced: Traced, tolerance: Tolerance) -> ParityReport:

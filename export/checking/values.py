@@ -1,4 +1,4 @@
-"""Feeds that show differences an ordinary example hides: other signs, zeros, large numbers, whole integer ranges."""
+"""Feeds that show differences an ordinary example hides: other signs, zeros, larger numbers, whole integer ranges."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from rectexport.exporter.frontend.inputs import SEED, InputPlan, fit_example
 from rectexport.runtime.base.runner import Array
 
-#: Values this much larger than the example's: sums still fit in float32, saturating arithmetic does not.
-LARGE = 100
+#: Values this much larger than the example's, by case: functions that go to a limit do so in part, and altogether.
+#: Sums still fit in float32, saturating arithmetic does not.
+LARGER = {"tenfold": 10, "large": 100}
 #: About the rounding of float32, relative to an element and for elements near zero.
 ROUNDING = 1e-6
 
 
 def value_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
-    """Feeds by label, of the smallest shapes: negated, zeros, large; range where an input takes integers.
+    """Feeds by label, of the smallest shapes: negated, zeros, tenfold, large; range where an input takes integers.
 
     range draws integers over the whole range of their dtype, its ends included.
     """
@@ -24,8 +25,9 @@ def value_cases(inputs: Sequence[InputPlan]) -> dict[str, dict[str, Array]]:
     cases = {
         "negated": {name: _negated(array) for name, array in base.items()},
         "zeros": {name: np.zeros_like(array) for name, array in base.items()},
-        "large": {name: _scaled(array) for name, array in base.items()},
     }
+    for label, factor in LARGER.items():
+        cases[label] = {name: _scaled(array, factor) for name, array in base.items()}
     if any(array.dtype.kind in "iu" for array in base.values()):
         cases["range"] = {name: _over_range(array, SEED + index) for index, (name, array) in enumerate(base.items())}
     return {label: feeds for label, feeds in cases.items() if not _equal(feeds, base)}
@@ -51,8 +53,8 @@ def _negated(array: Array) -> Array:
     return np.asarray(np.negative(array)) if array.dtype.kind == "f" else array
 
 
-def _scaled(array: Array) -> Array:
-    return np.asarray(array * array.dtype.type(LARGE), array.dtype) if array.dtype.kind == "f" else array
+def _scaled(array: Array, factor: int) -> Array:
+    return np.asarray(array * array.dtype.type(factor), array.dtype) if array.dtype.kind == "f" else array
 
 
 def _over_range(array: Array, seed: int) -> Array:

@@ -7,6 +7,7 @@ attributes   attribute → values that it is about; "*" for any value. All must 
 dtypes       dtypes of the first input that it is about; empty for any
 opset_below  it is about models below this opset
 condition    name of a function in conditions.py that must hold as well
+hidden       a comparison may miss it, because only some values show it: it counts as a difference wherever it matches
 values       input values that show it, where a model alone does not: such a row is no finding about a model
 verdict      "refused", "wrong" (values or shape), or "unknown" where it was seen and could not be repeated
 reason       what the engine does
@@ -49,6 +50,7 @@ class Fact:
     dtypes: Sequence[str] = ()
     opset_below: int = 0
     condition: str = ""
+    hidden: bool = False
     values: str = ""
     avoided_by: str = ""
     way_out: str = ""

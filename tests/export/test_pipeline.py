@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +318,19 @@ def test_no_guard_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("rectexport.exporter.graph.guard.Watch", stop(AssertionError))
     result = exported(source(seeded(Chain()), image(1, 2, 6, 6)), tmp_path / "p", guard=False)
     assert result.package.manifest.data["options"]["guard"] is False
+
+
+class Halves(torch.nn.Module):
+    """tensor_split gives the first half one row more where the height is odd."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = torch.tensor_split(x, 2, dim=2)
+        return first.mean((2, 3)) - second.mean((2, 3))
+
+
+def test_what_a_trace_took_as_fixed_is_explained(tmp_path: Path) -> None:
+    free = ShapeOptions(min=["x:1x2x4x6"], opt=["x:1x2x8x6"], max=["x:1x2x16x6"])
+    with pytest.raises(ParityError, match=r"At the usual sizes it agrees.*--multiple-of x:1x1x2x1"):
+        exported(source(Halves(), image(1, 2, 8, 6)), tmp_path / "all", free)
+    stepped = replace(free, multiple=["x:1x1x2x1"])
+    assert exported(source(Halves(), image(1, 2, 8, 6)), tmp_path / "even", stepped).parity.passed

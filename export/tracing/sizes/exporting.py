@@ -11,6 +11,7 @@ torch refuses a range where it cannot prove that one graph serves all of it. In 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from rectexport.exporter.frontend.source import in_eval_mode, independent_copy
 from rectexport.exporter.tracing.outputs import register_dataclasses
 from rectexport.exporter.tracing.sizes.axes import AskedAxis
 from rectexport.exporter.tracing.sizes.guards import Axis, Guard, drop_unused_sizes, take_guards
+from rectexport.exporter.tracing.sizes.whole_numbers import symbolic_int
 from rectexport.runtime.base.shapes import MAX_DIMENSION
 
 
@@ -110,7 +112,7 @@ def _export(request: Request, dynamic_shapes: Any, strict: bool = False, deferre
         "strict": strict,
         "prefer_deferred_runtime_asserts_over_guards": deferred,
     }
-    with torch.no_grad():
+    with torch.no_grad(), nullcontext() if strict else symbolic_int(model):
         try:
             return torch.export.export(model, request.arguments, **options)
         except RuntimeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rectexport.exporter.checking.values import LARGE, nudged, value_cases
+from rectexport.exporter.checking.values import nudged, value_cases
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.runtime.base.shapes import ShapeRange
 
@@ -16,10 +16,11 @@ def plan(name: str, example: np.ndarray, least: tuple[int, ...] | None = None) -
 def test_floats_are_negated_zeroed_and_made_large() -> None:
     x = np.array([[1.0, -2.0, 3.0]], np.float32)
     cases = value_cases([plan("x", x)])
-    assert list(cases) == ["negated", "zeros", "large"]
+    assert list(cases) == ["negated", "zeros", "tenfold", "large"]
     np.testing.assert_array_equal(cases["negated"]["x"], -x)
     assert not cases["zeros"]["x"].any()
-    np.testing.assert_array_equal(cases["large"]["x"], LARGE * x)
+    np.testing.assert_array_equal(cases["tenfold"]["x"], 10 * x)
+    np.testing.assert_array_equal(cases["large"]["x"], 100 * x)
     assert {array["x"].dtype.name for array in cases.values()} == {"float32"}
 
 

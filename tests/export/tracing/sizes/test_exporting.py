@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,9 @@ def request_of(model: nn.Module, step: int = 1, low: int = 8) -> Request:
         lambda size: (4 - size % 4) % 4,
         lambda size: math.ceil(size / 4) * 4 - size,
         lambda size: (size + 3) // 4 * 4 - size,
+        lambda size: int(math.ceil(size / 4)) * 4 - size,  # noqa: RUF046
+        lambda size: int(np.ceil(size / 4) * 4) - size,
+        lambda size: int(np.ceil(size / 4.0)) * 4 - int(size),
     ],
 )
 def test_spellings_of_padding_to_a_multiple(missing: Callable[[Any], Any]) -> None:
