@@ -64,6 +64,14 @@ KINDS = (
         "rectify", "Rectified convolution", 3, chains.rectified, chains.plain, 1.0, "a plain 3×3 convolution",
         ("residual", "tail"),
     ),
+    Kind(
+        "circular", "Circular padding", 3, chains.bordered, chains.plain, 1.0, "a plain 3×3 convolution",
+        ("chain", "border"),
+    ),
+    Kind(
+        "boundary", "Replicate padding", 3, partial(chains.bordered, border="replicate"), chains.plain, 1.0,
+        "a plain 3×3 convolution", ("strips", "border"),
+    ),
 )  # fmt: skip
 
 

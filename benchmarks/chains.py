@@ -108,6 +108,17 @@ def crelu_floor(chain: Chain, kernel: int = 3) -> ModelProto:
     return builder.model()
 
 
+def bordered(chain: Chain, border: str = "circular") -> ModelProto:
+    """3×3 convolutions over a border of one kind, ReLU after each."""
+    builder = _Builder(chain)
+    for _ in range(chain.layers):
+        mode = dialect.BORDERS.index(border)
+        builder.add("BoundaryPad", domain=dialect.DOMAIN, modes=[mode] * 2, pads=[1] * 4)
+        builder.conv(chain.channels, chain.channels, 3, 0)
+        builder.add("Relu")
+    return builder.model()
+
+
 def rectified(chain: Chain) -> ModelProto:
     """Rectified 3×3 convolutions whose bias is added after rectification, ReLU after each."""
     return _rectified(chain, True)

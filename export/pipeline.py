@@ -39,6 +39,7 @@ from rectexport.exporter.targets import (
     require_targets,
     unproven,
 )
+from rectexport.exporter.tools.borders_found import border_entries
 from rectexport.exporter.tools.lint import lint
 from rectexport.exporter.tracing.randomness import random_calls
 from rectexport.exporter.tracing.trace import Traced, name_outputs, trace
@@ -295,6 +296,7 @@ def _further(
         "models": engine_files(models),
         "passes_of": {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
         "tiling": tiling_entries(traced.model),
+        "borders": [] if traced.stored else border_entries(traced.model),
         "rows": report.rows.verdict,
         **processing(options).recorded(),
     }

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "AVR",
+    "BoundaryConv1d",
+    "BoundaryConv2d",
+    "BoundaryConv3d",
     "CReLU",
     "RectifiedConv2d",
     "ScaledCReLU",
@@ -18,6 +21,9 @@ __all__ = [
 
 _HOME = {
     "AVR": "rectexport.models.layers.crelu",
+    "BoundaryConv1d": "rectexport.models.layers.boundary",
+    "BoundaryConv2d": "rectexport.models.layers.boundary",
+    "BoundaryConv3d": "rectexport.models.layers.boundary",
     "CReLU": "rectexport.models.layers.crelu",
     "ScaledCReLU": "rectexport.models.layers.crelu",
     "RectifiedConv2d": "rectexport.models.layers.rectified",
@@ -28,6 +34,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
+    from rectexport.models.layers.boundary import BoundaryConv1d, BoundaryConv2d, BoundaryConv3d
     from rectexport.models.layers.crelu import AVR, CReLU, ScaledCReLU
     from rectexport.models.layers.rectified import RectifiedConv2d
     from rectexport.models.layers.symmetric import SymmetricConv2d, SymmetricPad2d

@@ -7,6 +7,7 @@ Papers followed:
 - rectified convolution: "Rectified convolution", eqs. (1)-(6), with its `<= H` read as `< H`;
 - symmetric padding: "Convolution with even-sized kernels and symmetric padding" and the repositories named at
   `SYMMETRIC_ORDERS`;
+- boundary padding: the published modules and the PyTorch and NumPy modes named at `BORDERS`;
 - CReLU and AVR: "Understanding and improving CNNs via concatenated rectified linear units"; PVANet for the
   scaled form.
 """
@@ -26,6 +27,7 @@ BiasMode = Literal["after", "inside"]
 Empty = Literal["bias", "zero"]
 Remainder = Literal["first", "last", "error"]
 Corner = Literal["BR", "TL", "BL", "TR"]
+Border = Literal["zeros", "circular", "reflect", "replicate", "symmetric", "poles", "pole_points"]
 Axis = tuple[int, int, int, int, int, int]  # size, kernel, stride, pad before, pad after, dilation
 
 SYMMETRIC_ORDERS: dict[str, tuple[Corner, Corner, Corner, Corner]] = {
@@ -35,6 +37,17 @@ SYMMETRIC_ORDERS: dict[str, tuple[Corner, Corner, Corner, Corner]] = {
     "symmetricpad2d": ("TL", "BL", "TR", "BR"),  # the widely copied PyTorch SymmetricPad2d
 }
 """The corner that gets the extra padding in channel groups 0..3, by name of the published order."""
+
+BORDERS: tuple[Border, ...] = (
+    "zeros",  # 0
+    "circular",  # the opposite side: torch "circular", NumPy "wrap"
+    "reflect",  # mirrored at the last element, which is not repeated: torch and NumPy "reflect"
+    "replicate",  # the last element: torch "replicate", NumPy "edge"
+    "symmetric",  # mirrored at the side, the last element repeated: NumPy "symmetric"
+    "poles",  # symmetric, and half way around the last axis: rows of a globe between which the poles lie
+    "pole_points",  # reflect, and half way around the last axis: rows of a globe of which the outermost are the poles
+)
+"""What may stand beyond the border of an axis."""
 
 
 # Checks
@@ -345,6 +358,113 @@ def symmetric_conv2d(
     _check_at_least("stride", stride, 1)
     padded = symmetric_pad(x, weight.shape[2], order, remainder)
     return conv2d(padded, weight, bias, groups=groups)[:, :, ::stride, ::stride]
+
+
+# Convolution with a border of any kind
+
+
+def source(place: int, size: int, border: Border) -> int | None:
+    """The index that stands at `place`, which may lie outside [0, size), of an axis; None for a zero.
+
+    Raises ValueError for a place that is farther outside than the border reaches: by `size` elements, and by one
+    less where the last element is not repeated (reflect, pole_points). zeros and replicate reach any distance.
+    """
+    _check_choice("border", border, BORDERS)
+    if 0 <= place < size:
+        return place
+    if border == "zeros":
+        return None
+    if border == "replicate":
+        return 0 if place < 0 else size - 1
+    repeated = 0 if border in ("reflect", "pole_points") else 1
+    outside = -place if place < 0 else place - size + 1  # 1 for the nearest
+    if outside > (size if border == "circular" else size - 1 + repeated):
+        raise ValueError(f"pads: {border} reaches no {outside} elements beyond an axis of {size}")
+    if border == "circular":
+        return place + size if place < 0 else place - size
+    return outside - repeated if place < 0 else size - 1 - (outside - repeated)
+
+
+def boundary_pad(x: ArrayLike, pads: Sequence[int], borders: Sequence[Border]) -> Array:
+    """Extend the last axes of x, each with a border of its own kind.
+
+    y[..., i] = x[..., source(i - begin)] along each axis. Rows of a pole border are those of x turned by half of its
+    last axis: column j reads column (j - W // 2) mod W. That axis is extended after the rows.
+
+    x [N, C, ...]; borders, one for each of the last axes (1, 2 or 3); pads, their begins and then their ends.
+    Returns float64, sizes larger by the pads. Raises ValueError for a wrong rank or length, a negative pad, a pole
+    border anywhere but on the axis before the last, and for whatever `source` refuses.
+
+    Sources: torch.nn.functional.pad and numpy.pad for the modes; the PeriodicPad2d and GeoCyclicPadding modules of
+    weather models for a globe's.
+    """
+    y, count = _feature_map("x", x), len(borders)
+    if y.ndim != count + 2:
+        raise ValueError(f"x: expected rank {count + 2}, got shape {y.shape}")
+    _check_length("pads", pads, 2 * count)
+    for index, border in enumerate(borders):
+        begin, end, size = pads[index], pads[count + index], y.shape[2 + index]
+        _check_at_least("pads", min(begin, end), 0)
+        turns = border in ("poles", "pole_points")
+        if turns and index != count - 2:
+            raise ValueError(f"borders: {border} belongs to the axis before the last, got axis {index} of {count}")
+        slabs = []
+        for place in range(-begin, size + end):
+            found = source(place, size, border)
+            slab = np.take(y, [found or 0], 2 + index)
+            if turns and not 0 <= place < size:
+                slab = np.roll(slab, y.shape[-1] // 2, -1)
+            slabs.append(np.zeros_like(slab) if found is None else slab)
+        y = np.concatenate(slabs, 2 + index)
+    return y
+
+
+def convolution(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    groups: int = 1,
+) -> Array:
+    """Cross-correlation without padding along one, two or three axes.
+
+    x [N, C, ...], weight [O, C / groups, ...], bias [O]; strides and dilations default to 1. Returns float64
+    [N, O, ...]. Raises ValueError for what `conv2d` refuses.
+    """
+    weight = _feature_map("weight", weight)
+    x, count = _array("x", x, weight.ndim), weight.ndim - 2
+    _check_groups(x.shape[1], weight.shape, groups)
+    bias = np.zeros(weight.shape[0]) if bias is None else _vector("bias", bias, weight.shape[0])
+    strides, dilations = strides or (1,) * count, dilations or (1,) * count
+    sizes = zip(x.shape[2:], weight.shape[2:], strides, dilations, strict=True)
+    starts = [_window_starts(size, kernel, stride, 0, 0, dilation) for size, kernel, stride, dilation in sizes]
+    outputs, inputs = weight.shape[:2]
+    y = np.zeros((x.shape[0], outputs, *map(len, starts)))
+    for group in range(groups):
+        group_in = slice(group * inputs, (group + 1) * inputs)
+        group_out = slice(group * outputs // groups, (group + 1) * outputs // groups)
+        for tap in np.ndindex(*weight.shape[2:]):
+            read, taken = x[:, group_in], weight[group_out]
+            for axis, offset in enumerate(tap):
+                read = np.take(read, [start + offset * dilations[axis] for start in starts[axis]], 2 + axis)
+                taken = np.take(taken, offset, 2)
+            y[:, group_out] += np.einsum("nc...,oc->no...", read, taken, optimize=True)
+    return y + bias.reshape(-1, *(1,) * count)
+
+
+def boundary_conv(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] = (),
+    borders: Sequence[Border] = (),
+    dilations: Sequence[int] | None = None,
+    groups: int = 1,
+) -> Array:
+    """`boundary_pad`, then `convolution`: what torch.nn.Conv1d, 2d and 3d compute for a padding_mode."""
+    return convolution(boundary_pad(x, pads, borders), weight, bias, strides, dilations, groups)
 
 
 # Activations and batch normalization

@@ -276,6 +276,18 @@ def _symmetric_pad(walk: _Walk, node: NodeProto, count: int) -> list[Step]:
     return found
 
 
+def _boundary_pad(walk: _Walk, node: NodeProto, count: int) -> list[Step]:
+    values = dialect.attributes(node)
+    begins, ends = values["pads"][:count], values["pads"][count:]
+    found = []
+    for mode, begin, end in zip(values["modes"], begins, ends, strict=True):
+        if (begin or end) and mode in (dialect.CIRCULAR, dialect.POLES, dialect.POLE_POINTS):
+            raise _Refused(f"it joins distant sides of the image (border {dialect.BORDERS[mode]})")
+        mirrored = 0 if mode == dialect.ZEROS else 2 * max(begin, end)
+        found.append((Fraction(1), Fraction(-begin - mirrored), Fraction(-begin + mirrored)))
+    return found
+
+
 def _pad(walk: _Walk, node: NodeProto, count: int) -> list[Step]:
     rank = count + 2
     state = walk.state(node.input[0])
@@ -399,6 +411,7 @@ _WINDOWED: Mapping[str, Callable[[_Walk, NodeProto, int], list[Step]]] = {
     "ConvTranspose": _conv_transpose,
     "Rectify": _rectify,
     "SymmetricPad": _symmetric_pad,
+    "BoundaryPad": _boundary_pad,
     "Pad": _pad,
     "Resize": _resize,
     "Upsample": _resize,

@@ -12,15 +12,24 @@ Rectify           y, x, bias  window, numerator,      z = r·y + bias, y = conv(
 SymmetricPad      x           splits, pads            y [N, C, H + k − 1, W + k − 1]: four contiguous channel groups of
                                                       `splits` channels, zero-padded by (top, left, bottom, right) in
                                                       the 16 `pads`
+BoundaryPad       x           modes, pads             y: the last len(modes) axes of x extended by `pads` (begins, then
+                                                      ends), each with a border of its own: BORDERS[mode]
 CRelu             x           axis                    y = concat(relu(x), relu(−x)) along axis
 NegConcat         x           axis                    y = concat(x, −x) along axis
 
-x [N, C_in, H, W], y and z [N, C, H_out, W_out], bias [C]; window is kernel_shape, strides, pads and dilations, as Conv
-has them. numerator is m·n, the taps of a kernel, or 1.
+BoundaryPad takes x [N, C, …] with one, two or three axes behind the channels, any element type. Beyond the border stand
+zeros (zeros), the opposite side (circular), the axis mirrored without or with its last element repeated (reflect,
+symmetric), the last element (replicate), or the rows of a globe beyond its poles (poles, pole_points): symmetric and
+reflect, turned by half of the last axis. circular, symmetric and poles reach at most the axis's size, reflect and
+pole_points one less. Axes do not depend on each other, but for a turn, which comes before the last axis is extended.
+
+Elsewhere x [N, C_in, H, W], y and z [N, C, H_out, W_out], bias [C]; window is kernel_shape, strides, pads and
+dilations, as Conv has them. numerator is m·n, the taps of a kernel, or 1.
 
 Sources: RectificationMap, Rectify: Rectified Convolution (Zhang), eq. (4) with numerator m·n (sum), eq. (6) with 1
 (average). SymmetricPad: Convolution with even-sized kernels and symmetric padding (Wu et al.). CRelu: Understanding
-and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.). NegConcat: PVANET (Kim et al.).
+and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.). NegConcat: PVANET (Kim et al.). BoundaryPad:
+torch.nn.functional.pad, numpy.pad, and the padding modules of weather models (PeriodicPad2d, GeoCyclicPadding).
 """
 
 from __future__ import annotations
@@ -45,6 +54,9 @@ RANDOM = (
     "RandomUniform",
     "RandomUniformLike",
 )
+#: Kinds of border, by the number that stands for each in a BoundaryPad's `modes`.
+BORDERS = ("zeros", "circular", "reflect", "replicate", "symmetric", "poles", "pole_points")
+ZEROS, CIRCULAR, REFLECT, REPLICATE, SYMMETRIC, POLES, POLE_POINTS = range(len(BORDERS))
 #: The oldest standard operator set that the bodies can be written in.
 LEAST_OPSET = 18
 
@@ -179,6 +191,94 @@ SymmetricPad <splits, pads> (x) => (y) {{
 """
 
 
+# What an axis holds at place p: sign·p + c beyond either side, c linear in its size, by mode; p itself inside.
+_BOUNDARY_AXIS = """
+  size_{i} = Gather (sizes, place_{i})
+  mode_{i} = Gather (kinds, place_{i})
+  begin_{i} = Gather (begins, place_{i})
+  end_{i} = Gather (ends, place_{i})
+  first_{i} = Neg (begin_{i})
+  stop_{i} = Add (size_{i}, end_{i})
+  at_{i} = Range (first_{i}, stop_{i}, one)
+  sign_{i} = Gather (signs, mode_{i})
+  signed_{i} = Mul (at_{i}, sign_{i})
+  low_share_{i} = Gather (low_shares, mode_{i})
+  low_size_{i} = Mul (low_share_{i}, size_{i})
+  low_offset_{i} = Gather (low_offsets, mode_{i})
+  low_{i} = Add (low_size_{i}, low_offset_{i})
+  low_at_{i} = Add (signed_{i}, low_{i})
+  high_share_{i} = Gather (high_shares, mode_{i})
+  high_size_{i} = Mul (high_share_{i}, size_{i})
+  high_offset_{i} = Gather (high_offsets, mode_{i})
+  high_{i} = Add (high_size_{i}, high_offset_{i})
+  high_at_{i} = Add (signed_{i}, high_{i})
+  under_{i} = Less (at_{i}, zero)
+  within_{i} = Less (at_{i}, size_{i})
+  upper_{i} = Where (within_{i}, at_{i}, high_at_{i})
+  from_{i} = Where (under_{i}, low_at_{i}, upper_{i})
+  over_{i} = Not (within_{i})
+  beyond_{i} = Or (under_{i}, over_{i})
+  empty_{i} = Equal (mode_{i}, zero)
+  void_{i} = And (beyond_{i}, empty_{i})
+"""
+
+_BOUNDARY_PAD = f"""
+BoundaryPad <modes, pads> (x) => (y) {{
+  mode = Constant <value_ints: ints = @modes> ()
+  pad = Constant <value_ints: ints = @pads> ()
+  none = Constant <value_ints = [0, 0, 0]> ()
+  first = Constant <value_ints = [0]> ()
+  last = Constant <value_ints = [9223372036854775807]> ()
+  three = Constant <value_ints = [-3]> ()
+  zero = Constant <value_int = 0> ()
+  one = Constant <value_int = 1> ()
+  place_0 = Constant <value_int = 0> ()
+  place_1 = Constant <value_int = 1> ()
+  place_2 = Constant <value_int = 2> ()
+  signs = Constant <value_ints = [0, 1, -1, 0, -1, -1, -1]> ()
+  low_shares = Constant <value_ints = [0, 1, 0, 0, 0, 0, 0]> ()
+  low_offsets = Constant <value_ints = [0, 0, 0, 0, -1, -1, 0]> ()
+  high_shares = Constant <value_ints = [0, -1, 2, 1, 2, 2, 2]> ()
+  high_offsets = Constant <value_ints = [0, 0, -2, -1, -1, -1, -2]> ()
+  turned_modes = Constant <value_ints = [0, 0, 0, 0, 0, 1, 1]> ()
+  count = Shape (mode)
+  all_begins = Slice (pad, first, count)
+  all_ends = Slice (pad, count, last)
+  long_begins = Concat <axis = 0> (none, all_begins)
+  begins = Slice (long_begins, three, last)
+  long_ends = Concat <axis = 0> (none, all_ends)
+  ends = Slice (long_ends, three, last)
+  long_modes = Concat <axis = 0> (none, mode)
+  kinds = Slice (long_modes, three, last)
+  sizes = Shape <start = -3> (x)
+{"".join(_BOUNDARY_AXIS.format(i=i) for i in range(3))}
+  columns = Range (zero, size_2, one)
+  two = Add (one, one)
+  half = Div (size_2, two)
+  back = Sub (columns, half)
+  around = Add (back, size_2)
+  wrapped = Less (back, zero)
+  turn = Where (wrapped, around, back)
+  turned = Gather <axis = -1> (x, turn)
+  both = Concat <axis = -2> (x, turned)
+  turns = Gather (turned_modes, mode_1)
+  distance = Mul (turns, size_1)
+  farther = Add (from_1, distance)
+  rows = Where (beyond_1, farther, from_1)
+  upright = Gather <axis = -2> (both, rows)
+  deep = Gather <axis = -3> (upright, from_0)
+  extended = Gather <axis = -1> (deep, from_2)
+  column_axis = Constant <value_ints = [-1, 1]> ()
+  plane_axis = Constant <value_ints = [-1, 1, 1]> ()
+  void_rows = Reshape (void_1, column_axis)
+  void_planes = Reshape (void_0, plane_axis)
+  void_lines = Or (void_planes, void_rows)
+  void = Or (void_lines, void_2)
+  nothing = CastLike (zero, x)
+  y = Where (void, nothing, extended)
+}}
+"""
+
 _CRELU = """
 CRelu <axis> (x) => (y) {
   positive = Relu (x)
@@ -199,6 +299,7 @@ BODIES = {
     "RectificationMap": _RECTIFICATION_MAP,
     "Rectify": _RECTIFY,
     "SymmetricPad": _symmetric_pad(),
+    "BoundaryPad": _BOUNDARY_PAD,
     "CRelu": _CRELU,
     "NegConcat": _NEG_CONCAT,
 }
@@ -211,6 +312,7 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], str, dict[str, int]]] = {
     "RectificationMap": (("x", "y"), "r", _WINDOW_KINDS),
     "Rectify": (("y", "x", "bias"), "z", {**_WINDOW_KINDS, "empty_bias": _INT, "biased": _INT}),
     "SymmetricPad": (("x",), "y", {"splits": _INTS, "pads": _INTS}),
+    "BoundaryPad": (("x",), "y", {"modes": _INTS, "pads": _INTS}),
     "CRelu": (("x",), "y", {"axis": _INT}),
     "NegConcat": (("x",), "y", {"axis": _INT}),
 }

@@ -11,6 +11,7 @@ from rectexport.exporter.graph import dialect
 #: How many values a list of ints has.
 _LENGTHS = {"kernel_shape": 2, "strides": 2, "dilations": 2, "pads": 4, "splits": 4}
 _SYMMETRIC_PADS = 16
+_MOST_AXES = 3
 #: The largest kernel, stride, pad or split; the passes make arrays of such sizes.
 _LARGEST = 1 << 16
 
@@ -50,10 +51,25 @@ def _node_fault(node: NodeProto) -> str | None:
     found = {entry.name: entry.type for entry in node.attribute}
     if {name: kinds[name] for name in dialect.DEFAULTS if name in kinds} | found != kinds:
         return f"expected attributes {', '.join(kinds)}"
+    if node.op_type == "BoundaryPad":
+        return _boundary_fault(dialect.attributes(node))
     for name, value in dialect.attributes(node).items():
         values = value if isinstance(value, tuple) else (value,)
         length = _SYMMETRIC_PADS if (node.op_type, name) == ("SymmetricPad", "pads") else _LENGTHS.get(name, 1)
         least = -4 if name == "axis" else int(name in ("kernel_shape", "strides", "dilations", "numerator"))
         if len(values) != length or not all(least <= entry <= _LARGEST for entry in values):
             return f"{name}: expected {length} ints of {least}..{_LARGEST}"
+    return None
+
+
+def _boundary_fault(values: dict[str, tuple[int, ...]]) -> str | None:
+    modes, pads = values["modes"], values["pads"]
+    if not 1 <= len(modes) <= _MOST_AXES or len(pads) != 2 * len(modes):
+        return f"expected 1..{_MOST_AXES} modes and twice as many pads, got {len(modes)} and {len(pads)}"
+    if not all(0 <= mode < len(dialect.BORDERS) for mode in modes):
+        return f"modes: expected ints of 0..{len(dialect.BORDERS) - 1}"
+    if not all(0 <= pad <= _LARGEST for pad in pads):
+        return f"pads: expected ints of 0..{_LARGEST}"
+    if any(mode in (dialect.POLES, dialect.POLE_POINTS) for mode in (*modes[:-2], modes[-1])):
+        return "modes: a pole border belongs to the axis before the last"
     return None

@@ -4,6 +4,7 @@ ONNX's own inference cannot follow every function body, so it gets a copy of the
 replaced by a standard one of equal output shape:
 
     Rectify(y, x, b) → Identity(y)        SymmetricPad(x) → Pad(x) by the total of either side
+    BoundaryPad(x) → Pad(x) by zeros
     CRelu(x), NegConcat(x) → Concat(x, x)
 """
 
@@ -59,11 +60,11 @@ def _stand_in(model: ModelProto, node: NodeProto) -> None:
     first = node.input[0]
     if node.op_type in ("CRelu", "NegConcat"):
         new = helper.make_node("Concat", [first, first], node.output, axis=values["axis"])
-    elif node.op_type == "SymmetricPad":
-        top, left, bottom, right = values["pads"][:4]
+    elif node.op_type in ("SymmetricPad", "BoundaryPad"):
+        pads = values["pads"][:4] if node.op_type == "SymmetricPad" else values["pads"]
+        amounts = [0, 0, *pads[: len(pads) // 2], 0, 0, *pads[len(pads) // 2 :]]
         name = unused(f"{node.output[0]}.pads", used_names(model.graph))
-        sizes = helper.make_tensor(name, TensorProto.INT64, [8], [0, 0, top, left, 0, 0, bottom, right])
-        model.graph.initializer.append(sizes)
+        model.graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [len(amounts)], amounts))
         new = helper.make_node("Pad", [first, name], node.output)
     elif node.op_type == "Rectify":
         new = helper.make_node("Identity", [first], node.output)

@@ -11,6 +11,7 @@ from functools import partial
 from rectexport.exporter.graph.results import Pass
 from rectexport.exporter.passes import (
     batch_norm,
+    boundary_pad,
     cleanup,
     global_mean,
     inline,
@@ -31,13 +32,24 @@ from rectexport.exporter.passes.engines import (
     whole_shape,
     wrap_pad,
 )
+from rectexport.exporter.passes.lowering import boundary as boundary_forms
 from rectexport.exporter.passes.lowering import crelu as crelu_forms
 from rectexport.exporter.passes.lowering import linear, norm, rectify
 from rectexport.exporter.passes.lowering import symmetric as symmetric_forms
 from rectexport.exporter.passes.lowering.choice import lower_operator
 from rectexport.exporter.passes.lowering.machinery.form import Operator
 from rectexport.exporter.passes.precision import bfloat16, half
-from rectexport.exporter.passes.raising import avr, conv_sum, crelu, embedded, rectification, shift, symmetric, tidy
+from rectexport.exporter.passes.raising import (
+    avr,
+    boundary,
+    conv_sum,
+    crelu,
+    embedded,
+    rectification,
+    shift,
+    symmetric,
+    tidy,
+)
 
 #: The stages, in order. Passes of the stage "raise" that follow each other run as one pass of that name.
 RAISE, PREPARE, LOWER, RECTIFY, FINISH, PRECISION = STAGES = (
@@ -66,6 +78,8 @@ PASSES: tuple[Pass, ...] = (
     Pass(tidy.NAME, tidy.run, RAISE),
     # After tidy, which never reaches into a Concat of padded groups.
     Pass(symmetric.NAME, symmetric.run, RAISE),
+    # After tidy, which puts zero padding into convolutions, so that only other borders are left to find.
+    Pass(boundary.NAME, boundary.run, RAISE),
     # These three before rectification, which follows every convolution that is left and reads additions after it.
     Pass(shift.NAME, shift.run, RAISE),
     Pass(embedded.NAME, embedded.run, RAISE),
@@ -99,6 +113,9 @@ PASSES: tuple[Pass, ...] = (
     # Both before rectify: doubling a convolution reaches across its Rectify node.
     _lower(crelu_forms.OPERATOR),
     _lower(crelu_forms.NEG_CONCAT),
+    # Both after norm and linear, which change the convolutions that they read.
+    _lower(boundary_forms.OPERATOR),
+    _lower(boundary_forms.CIRCULAR_OPERATOR),
     # Only for "auto": a form of rectification that was asked for by name is kept. Quantization has forms of its own,
     # which begin with the plain multiply.
     _lower(rectify.OPERATOR, rectify=("auto",), precision=("fp32", "fp16", "bf16")),
@@ -117,6 +134,8 @@ PASSES: tuple[Pass, ...] = (
     ),
     # Last to change a Rectify node: it makes nodes that the others do not know.
     Pass(rectify_border.NAME, rectify_border.run, RECTIFY, rectify=("plugin",)),
+    # Takes what lowering left, and what its forms make. Before inline, whose bodies are slower.
+    Pass(boundary_pad.NAME, boundary_pad.run, RECTIFY),
     # After every pass that matches dialect nodes.
     Pass(inline.NAME, inline.run, FINISH, takes=("rectify",)),
     # After inline: tidies what the others leave.

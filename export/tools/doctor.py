@@ -19,6 +19,7 @@ from rectexport.exporter.passes.matching.rewrite import Scene
 from rectexport.exporter.passes.matching.values import Values
 from rectexport.exporter.passes.raising import raise_model
 from rectexport.exporter.passes.raising.prepare import prepare
+from rectexport.exporter.tools.borders_found import LayerBorder, layer_borders
 from rectexport.exporter.tools.engine_report import Row, engine_report, verdicts
 from rectexport.exporter.tools.folded_factor import Suspicion, find_folded_factors
 from rectexport.runtime.errors import BadInput
@@ -34,6 +35,7 @@ class Diagnosis:
     refusals     places that resemble one of our operators but are not, with the reason
     suspicions   convolutions into which a simplifier may have folded a rectification factor
     faults       why ONNX's checker refuses the file
+    borders      what stands beyond the border of each convolution, pool and padding
     engines      what is known against each engine; it says nothing about `healthy`
     """
 
@@ -45,6 +47,7 @@ class Diagnosis:
     refusals: tuple[Refusal, ...]
     suspicions: tuple[Suspicion, ...]
     faults: tuple[str, ...]
+    borders: tuple[LayerBorder, ...]
     engines: tuple[Row, ...]
 
     @property
@@ -65,6 +68,7 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         document = {"healthy": self.healthy, **asdict(self)}
+        document["borders"] = [entry.as_dict() for entry in self.borders]
         document["refusals"] = [entry.as_dict() for entry in self.refusals]
         return {**document, "dynamic": self.dynamic, "verdicts": verdicts(self.engines)}
 
@@ -105,6 +109,7 @@ def diagnose(model: ModelProto) -> Diagnosis:
     raised, results = raise_model(model)
     ready = prepare(raised)
     graph = open_graph(raised if isinstance(ready, str) else ready)
+    scene = Scene(graph, Values(graph))
     stored = {entry.name for entry in model.graph.initializer}
     return Diagnosis(
         opset=default_opset(model),
@@ -113,8 +118,9 @@ def diagnose(model: ModelProto) -> Diagnosis:
         inputs={value.name: _shape(value) for value in model.graph.input if value.name not in stored},
         operators=_operators(raised),
         refusals=tuple(entry for result in results for entry in result.refused),
-        suspicions=tuple(find_folded_factors(Scene(graph, Values(graph)))),
+        suspicions=tuple(find_folded_factors(scene)),
         faults=_faults(model),
+        borders=layer_borders(scene),
         engines=engine_report(model),
     )
 

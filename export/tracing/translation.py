@@ -66,6 +66,10 @@ def _symmetric_pad(x: Any, splits: Sequence[int], pads: Sequence[int]) -> Any:
     return _operator("SymmetricPad")(x, splits=list(splits), pads=list(pads))
 
 
+def _boundary_pad(x: Any, modes: Sequence[int], pads: Sequence[int]) -> Any:
+    return _operator("BoundaryPad")(x, modes=list(modes), pads=list(pads))
+
+
 def _crelu(x: Any, axis: int) -> Any:
     return _operator("CRelu")(x, axis=axis)
 
@@ -103,6 +107,7 @@ def table() -> dict[Any, Callable[..., Any]]:
         aten.log_sigmoid.default: _log_sigmoid,
         ops.rectify.default: _rectify,
         ops.symmetric_pad.default: _symmetric_pad,
+        ops.boundary_pad.default: _boundary_pad,
         ops.crelu.default: _crelu,
         ops.neg_concat.default: _neg_concat,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rectexport.models.layers.borders import BORDERS, extend
 from rectexport.models.layers.geometry import Window, rectification_map
 
 
@@ -85,6 +86,19 @@ def symmetric_pad(x: Tensor, splits: list[int], pads: list[int]) -> Tensor:
 def _(x: Tensor, splits: list[int], pads: list[int]) -> Tensor:
     batch, channels, height, width = x.shape
     return x.new_empty((batch, channels, height + pads[0] + pads[2], width + pads[1] + pads[3]))
+
+
+@torch.library.custom_op("rectexport::boundary_pad", mutates_args=())
+def boundary_pad(x: Tensor, modes: list[int], pads: list[int]) -> Tensor:
+    """Extend the last axes of x [N, C, …], each with the border BORDERS[mode]; see extend."""
+    return extend(x, pads, [BORDERS[mode] for mode in modes]).clone()
+
+
+@boundary_pad.register_fake
+def _(x: Tensor, modes: list[int], pads: list[int]) -> Tensor:
+    count = len(modes)
+    sizes = [size + pads[axis] + pads[count + axis] for axis, size in enumerate(x.shape[2:])]
+    return x.new_empty((*x.shape[:2], *sizes))
 
 
 @torch.library.custom_op("rectexport::crelu", mutates_args=())

@@ -14,6 +14,7 @@ from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.package.folder import LATENCY, PARITY, REWRITES, TUNING, Package, check_outside
 from rectexport.runtime.report import text
+from rectexport.runtime.report.borders import border_table
 from rectexport.runtime.report.card import card, headline
 from rectexport.runtime.report.documents import Latency, Parity, Rewrites
 from rectexport.runtime.report.example import example_of
@@ -94,6 +95,7 @@ def build_page(
             "allowed": compared.tolerances.get("relative_l2", 0.0),
             "heat": heat_map(compared),
             "regions": REGIONS,
+            "borders": border_table(data.get("borders", ()), compared),
             "steps": STEPS,
             "latency": timed,
             "int8": quantized(data),

@@ -28,7 +28,7 @@ class Planes:
         if len(pixels.shape) not in (2, 3) or len(entry.shape) != 4 or stored != channels:
             expected = f"[H, W, {channels}]" if channels != 1 else "[H, W]"
             raise BadInput(f"{name}: pixels {list(pixels.shape)}, expected {expected} for input {entry.name}")
-        self._pixels, self._dtype = pixels, np.dtype(entry.dtype)
+        self.pixels, self._dtype = pixels, np.dtype(entry.dtype)
         self._scaling = scaling
         self.shape = (1, stored, *pixels.shape[:2])
 
@@ -36,7 +36,7 @@ class Planes:
         row, _, high, wide = place
         if row != 0:
             raise IndexError(row)
-        pixels: NDArray[Any] = np.asarray(self._pixels[high, wide])
+        pixels: NDArray[Any] = np.asarray(self.pixels[high, wide])
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if self._dtype.kind != "f":
             return planes.astype(self._dtype)

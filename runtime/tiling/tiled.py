@@ -12,9 +12,13 @@ import numpy as np
 from rectexport.runtime.base.runner import Array, silent
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.tiling.pages import forget_pages
 from rectexport.runtime.tiling.pieces import Piece, cut
 from rectexport.runtime.tiling.windows import AxisWindow, read_windows
 
+#: Bytes of tiles after which the pages of mapped files are given back.
+MOST_PAGES = 64 << 20
 #: Makes an array from an output's name, shape and dtype.
 Allocate = Callable[[str, tuple[int, ...], Any], Any]
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -52,7 +56,8 @@ def run_tiled(
     out    arrays to write the outputs into, by name, such as memory maps
     allocate  makes the array of an output that `out` lacks, from its name, shape and dtype; None: in memory
 
-    Raises BadInput for a package whose outputs have no finite window, and UsageError for a tile that is too small.
+    Raises BadInput for a package whose outputs have no finite window, and UsageError for a tile that is too small, or
+    of a size that the package does not take.
     """
     windows = read_windows(package)
     entry = package.manifest.inputs[0]
@@ -64,9 +69,11 @@ def run_tiled(
         cut(size, side, {name: found[axis] for name, found in windows.items()})
         for axis, (size, side) in enumerate(zip(shape[2:], sides, strict=True))
     ]
+    for axis, pieces in enumerate(axes):
+        _check_fit(entry, axis + 2, sides[axis], pieces)
     tiles = [Tile(row, pieces) for row in range(shape[0]) for pieces in product(*axes)]
     results: dict[str, Any] = dict(out or {})
-    done = 0
+    done = read = 0
     for group in _batches([tiles[-1], *tiles[:-1]], max(batch, 1)):  # the last tile tells how large the outputs are
         feed = np.stack([_cut_out(image, item) for item in group])
         answers = run({entry.name: feed})
@@ -79,7 +86,10 @@ def run_tiled(
                 )
             for index, item in enumerate(group):
                 _paste(results[name], answer[index], item, name, found)
-        done += len(group)
+        done, read = done + len(group), read + feed.nbytes
+        if read > MOST_PAGES:
+            read = 0
+            forget_pages(image, *results.values())
         progress(f"{done} of {len(tiles)} tiles")
     return results
 
@@ -89,6 +99,19 @@ def _sides(tile: int | Sequence[int], count: int) -> tuple[int, ...]:
     if len(sides) != count or any(side < 1 for side in sides):
         raise UsageError(f"tile {tile}: expected {count} sizes from 1, or one for all")
     return sides
+
+
+def _check_fit(entry: TensorEntry, axis: int, side: int, pieces: Sequence[Piece]) -> None:
+    """Raise UsageError for tiles of a size that the package's range, with its step, does not have."""
+    bounds, fixed = entry.range, entry.shape[axis]
+    for size in sorted({piece.size for piece in pieces}, reverse=True):
+        if (isinstance(fixed, int) and size != fixed) or (bounds is not None and not bounds.fits(axis, size)):
+            allowed = str(fixed) if bounds is None else bounds.describe(axis) + bounds.nearest(axis, size)
+            whole = pieces[-1].stop
+            last = f"the last tile of {whole} pixels would be {size}; crop or pad the image, or take another tile: "
+            raise UsageError(
+                f"tile {side}: {last if size != side else ''}input {entry.name} takes {allowed} along axis {axis}"
+            )
 
 
 def _batches(tiles: Sequence[Tile], batch: int) -> Iterator[list[Tile]]:

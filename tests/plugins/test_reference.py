@@ -545,6 +545,67 @@ def test_rectified_conv_then_crelu_is_one_doubled_conv(conv: Conv) -> None:
     close(ref.crelu(ref.rectified_conv2d(x, weight, bias, **conv.attributes())), once)
 
 
+NUMPY_MODES = {
+    "zeros": "constant",
+    "circular": "wrap",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "symmetric": "symmetric",
+}
+CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+
+
+@pytest.mark.parametrize("border", NUMPY_MODES)
+@PROPERTY
+@given(size=st.integers(3, 7), begin=st.integers(0, 2), end=st.integers(0, 2), rank=st.integers(1, 3))
+def test_a_border_is_numpys(border: ref.Border, size: int, begin: int, end: int, rank: int) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, *(size + axis for axis in range(rank))))
+    expected = np.pad(x, [(0, 0), (0, 0), *[(begin, end)] * rank], mode=NUMPY_MODES[border])
+    found = ref.boundary_pad(x, [begin] * rank + [end] * rank, [border] * rank)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_rows_beyond_the_poles() -> None:
+    x = np.arange(12.0).reshape(1, 1, 3, 4)
+    found = ref.boundary_pad(x, (2, 0, 1, 0), ("poles", "zeros"))[0, 0]
+    assert found.tolist() == [[6, 7, 4, 5], [2, 3, 0, 1], *x[0, 0].tolist(), [10, 11, 8, 9]]
+    found = ref.boundary_pad(x, (1, 1, 1, 0), ("pole_points", "circular"))[0, 0]
+    assert found[0].tolist() == [5, 6, 7, 4, 5] and found[-1].tolist() == [5, 6, 7, 4, 5]
+    odd = ref.boundary_pad(np.arange(3.0).reshape(1, 1, 1, 3), (1, 0, 0, 0), ("poles", "zeros"))
+    assert odd[0, 0, 0].tolist() == np.roll([0, 1, 2], 3 // 2).tolist()
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_convolution_with_a_border_is_torchs(rank: int, groups: int) -> None:
+    draw = np.random.default_rng(rank).standard_normal
+    x, weight, bias = draw((2, 4, *(6, 7, 5)[:rank])), draw((6, 4 // groups, *(2, 3, 2)[:rank])), draw(6)
+    strides, dilations = (2, 1, 1)[:rank], (1, 2, 1)[:rank]
+    padded = functional.pad(torch.tensor(x), [1, 2] * rank, mode="circular")
+    expected = CONVOLUTIONS[rank](padded, *map(torch.tensor, (weight, bias)), strides, 0, dilations, groups)
+    pads = [1] * rank + [2] * rank
+    found = ref.boundary_conv(x, weight, bias, strides, pads, ["circular"] * rank, dilations, groups)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("pads", "borders", "message"),
+    [
+        ([4, 0], ["circular"], "reaches no 4 elements beyond an axis of 3"),
+        ([0, 3], ["reflect"], "reaches no 3 elements"),
+        ([0, 4], ["symmetric"], "reaches no 4 elements"),
+        ([-1, 0], ["zeros"], "pads: expected at least 0"),
+        ([1, 1, 1, 1], ["zeros", "zeros"], "expected rank 4"),
+        ([1, 1], ["poles"], "belongs to the axis before the last"),
+        ([1, 1], ["mirror"], "border: expected one of"),
+        ([1], ["zeros"], "pads: expected 2 integers"),
+    ],
+)
+def test_borders_that_are_refused(pads: list[int], borders: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ref.boundary_pad(np.zeros((1, 1, 3)), pads, borders)
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5), (3, 4, 2, 5)])
 def test_batch_norm_is_torch(shape: tuple[int, ...]) -> None:
     draw = np.random.default_rng(0).standard_normal

@@ -43,7 +43,9 @@ def doctor(
 
     Lists the rectified convolutions, even kernels and CReLUs in it, however they are written, and nodes that only look
     like them; says whether a simplifier has folded a rectification factor into channels, which changes the outputs
-    and leaves the structure intact; and shows opset, dynamic dimensions and validity.
+    and leaves the structure intact; and shows opset, dynamic dimensions and validity. It counts what stands beyond the
+    border of convolutions and pools: zeros, the opposite side (circular), a mirror (reflect, symmetric), the last pixel
+    (replicate), rows across a pole, or nothing.
 
     A table says for each engine what is known to go wrong there: operators, attributes and opsets that it does not
     take, and faults of its versions. For a package it also shows how each engine compared with the source model.
@@ -90,6 +92,9 @@ def _show_model(run: Run, path: Path, found: Diagnosis, proofs: Sequence[Proof] 
     run.say(f"dynamic: {', '.join(found.dynamic) or 'nothing'}")
     ours = ", ".join(f"{name} {count}" for name, count in found.operators.items())
     run.say(f"rectexport's operators: {ours or 'none'}")
+    beyond = Counter(entry.kind for entry in found.borders)
+    told = ", ".join(f"{kind} {count}" for kind, count in beyond.most_common())
+    run.say(f"beyond the border: {told or 'no layer has a window'}")
     for entry in found.refusals:
         run.say(f"left alone: {entry.node}: {entry.reason}")
     for fault in found.faults:

@@ -84,7 +84,7 @@ def test_a_mapped_array_in_tiles(command: Command, filter_package: Path, tmp_pat
     x = np.random.default_rng(0).standard_normal((1, 1, 40, 33)).astype(np.float32)
     np.save(tmp_path / "x.npy", x[0])
     ran = command("run", filter_package, tmp_path / "x.npy", "-o", tmp_path / "out", "--tile", "16,12")
-    assert ran.code == 1 and "input x, axis 3: expected 16, got 12" in " ".join(ran.err.split()), ran.err
+    assert ran.code == 2 and "tile 12: input x takes 16 along axis 3" in " ".join(ran.err.split()), ran.err
     assert not list(tmp_path.glob("out/*"))
     ran = command("run", filter_package, tmp_path / "x.npy", "-o", tmp_path / "out", "--tile", "16")
     assert ran.code == 0, ran.err

@@ -106,6 +106,7 @@ def test_nothing_outside_the_window_changes_an_output(name: str) -> None:
         ("a = ArgMax<axis=0, keepdims=0>(x)\n b = Cast<to=1>(a)\n y = Unsqueeze(b, first)", "it removes axes"),
         ("a = Transpose<perm=[0,2,3,1]>(x)\n y = MaxPool<kernel_shape=[2,2]>(a)", "other axes than the image's"),
         ('y = Pad<mode="wrap">(x, ones)', "opposite sides"),
+        ("y = rectexport.BoundaryPad<modes = [5, 1], pads = [1, 1, 1, 1]>(x)", "joins distant sides"),
         ('y = Conv<auto_pad="SAME_UPPER", strides=[2,2]>(x, w)', "auto_pad"),
         (
             "a = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)\n b = Concat<axis=2>(a, a)\n y = Relu(b)",

@@ -139,6 +139,29 @@ def test_symmetric_pad(kernel: int, order: str, opset: int) -> None:
 
 
 @pytest.mark.parametrize("opset", OPSETS)
+@few
+@given(
+    modes=st.lists(st.integers(0, 6), min_size=1, max_size=3),
+    seed=st.integers(0, 99),
+    dtype=st.sampled_from(["float32", "float16", "int64"]),
+)
+def test_boundary_pad(opset: int, modes: list[int], seed: int, dtype: str) -> None:
+    polar = (dialect.POLES, dialect.POLE_POINTS)
+    assume(not any(mode in polar for mode in (*modes[:-2], modes[-1])))
+    rng = np.random.default_rng(seed)
+    x = (8 * rng.standard_normal((2, 3, *rng.integers(3, 7, len(modes))))).astype(dtype)
+    pads = [int(pad) for pad in rng.integers(0, 3, 2 * len(modes))]
+    expected = reference.boundary_pad(x, pads, [dialect.BORDERS[mode] for mode in modes])
+    actual = run_node("BoundaryPad", {"x": x}, opset, modes=modes, pads=pads)
+    assert actual.dtype == dtype
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_the_borders_are_those_of_the_reference() -> None:
+    assert dialect.BORDERS == reference.BORDERS
+
+
+@pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
 @pytest.mark.parametrize("operator", ["CRelu", "NegConcat"])
 def test_doubling(operator: str, dtype: str, opset: int) -> None:

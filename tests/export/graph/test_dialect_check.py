@@ -39,6 +39,7 @@ def test_what_this_release_writes_has_no_fault() -> None:
     assert faults(crelu()) == []
     assert faults(node("Rectify", 3, **WINDOW)) == []
     assert faults(node("SymmetricPad", splits=[1, 1, 1, 1], pads=[0] * 16)) == []
+    assert faults(node("BoundaryPad", modes=[5, 1], pads=[1, 1, 1, 1])) == []
     assert faults(node("CRelu", axis=-4)) == []
 
 
@@ -57,6 +58,11 @@ def test_what_this_release_writes_has_no_fault() -> None:
         (node("Rectify", 3, **{**WINDOW, "dilations": [1, 1 << 17]}), "dilations: expected 2 ints of 1..65536"),
         (node("Rectify", 3, **{**WINDOW, "numerator": 0}), "numerator: expected 1 ints of 1..65536"),
         (node("SymmetricPad", splits=[1, 1, 1, 1], pads=[0] * 4), "pads: expected 16 ints of 0..65536"),
+        (node("BoundaryPad", modes=[1, 1], pads=[0] * 3), "expected 1..3 modes and twice as many pads, got 2 and 3"),
+        (node("BoundaryPad", modes=[1] * 4, pads=[0] * 8), "expected 1..3 modes and twice as many pads, got 4 and 8"),
+        (node("BoundaryPad", modes=[1, 7], pads=[0] * 4), "modes: expected ints of 0..6"),
+        (node("BoundaryPad", modes=[1, 1], pads=[0, -1, 0, 0]), "pads: expected ints of 0..65536"),
+        (node("BoundaryPad", modes=[1, 5], pads=[0] * 4), "modes: a pole border belongs to the axis before the last"),
         (node("SymmetricPad", splits=[1, 1, 2], pads=[0] * 16), "splits: expected 4 ints of 0..65536"),
     ],
 )

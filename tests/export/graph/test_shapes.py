@@ -32,6 +32,7 @@ def shape_of(model: ModelProto, name: str) -> list[int | str]:
             ["N", 3, 3, 6],
         ),
         (f"m = rectexport.SymmetricPad<splits = [2, 2, 2, 2], pads = [{CORNERS}]>(x)", ["N", 8, 6, 7]),
+        ("m = rectexport.BoundaryPad<modes = [4, 1], pads = [1, 2, 0, 1]>(x)", ["N", 8, 6, 9]),
         ("m = rectexport.CRelu<axis = 1>(x)", ["N", 16, 5, 6]),
         ("m = rectexport.NegConcat<axis = -1>(x)", ["N", 8, 5, 12]),
     ],

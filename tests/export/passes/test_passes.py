@@ -32,8 +32,8 @@ BODY = f"""
 
 
 RAISED = (
-    "raise_tidy", "raise_symmetric_pad", "raise_shift", "raise_embedded_kernel", "raise_conv_sum", "raise_avr",
-    "raise_crelu", "raise_rectification",
+    "raise_tidy", "raise_symmetric_pad", "raise_boundary_pad", "raise_shift", "raise_embedded_kernel", "raise_conv_sum",
+    "raise_avr", "raise_crelu", "raise_rectification",
 )  # fmt: skip
 TENSORRT = {
     *("global_mean", "wrap_pad", "resize_matrix", "narrow_arithmetic", "dft_matrix", "whole_shape", "rectify_ones"),
@@ -48,8 +48,9 @@ def names(**context: str) -> list[str]:
 
 def test_order() -> None:
     assert [entry.name for entry in PASSES] == [
-        *RAISED, "rectify_unbiased", "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_rectify", "rectify_fold",
-        "rectify_graph", "rectify_ones", "rectify_border",
+        *RAISED, "rectify_unbiased", "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_boundary", "lower_circular",
+        "lower_rectify",
+        "rectify_fold", "rectify_graph", "rectify_ones", "rectify_border", "boundary_pad",
         "inline", "cleanup", "shared_weights", "whole_shape", "float16", "bfloat16",
     ]  # fmt: skip
 

@@ -15,6 +15,7 @@ WINDOW = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 2, 1], "dila
 def test_every_op_of_ours_has_a_translation() -> None:
     ours = [op.name() for op in translation.table() if op.name().startswith("rectexport::")]
     assert sorted(ours) == [
+        "rectexport::boundary_pad",
         "rectexport::crelu",
         "rectexport::neg_concat",
         "rectexport::rectify",
@@ -23,7 +24,7 @@ def test_every_op_of_ours_has_a_translation() -> None:
 
 
 def test_schemas_are_those_of_the_dialect() -> None:
-    for name in ("Rectify", "SymmetricPad", "CRelu", "NegConcat"):
+    for name in ("Rectify", "SymmetricPad", "BoundaryPad", "CRelu", "NegConcat"):
         schema = translation._operator(name).op_schema
         assert (schema.domain, schema.since_version) == (DOMAIN, 1)
         inputs, output, kinds = SIGNATURES[name]

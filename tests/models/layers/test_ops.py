@@ -58,6 +58,7 @@ def test_shapes_without_values_are_those_of_the_values() -> None:
     calls = [
         (OPS.rectify, (y, x, bias, *WINDOW, "sum", "bias")),
         (OPS.symmetric_pad, (x, [2, 1, 1, 1], group_pads(4, "wu"))),
+        (OPS.boundary_pad, (x, [5, 1], [1, 0, 2, 3])),
         (OPS.crelu, (x, 1)),
         (OPS.neg_concat, (x, -1)),
     ]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.tiling.tiled import run_tiled
@@ -141,6 +142,37 @@ def test_a_tile_that_is_too_small_names_one_that_works() -> None:
 def test_tiles_that_are_no_sizes(tile: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         run_tiled(answers("blurred"), package("blurred"), image(1, 3, 40, 40), tile)
+
+
+@pytest.mark.parametrize(
+    ("tile", "size", "said"),
+    [
+        (
+            18,
+            64,
+            r"tile 18: input x takes 16..64 in steps of 16; the nearest sizes that fit are 16 and 32 along axis 2",
+        ),
+        (48, 101, r"tile 48: the last tile of 101 pixels would be \d+; crop or pad the image, or take another"),
+        (80, 80, r"tile 80: input x takes 16..64 in steps of 16 along axis 2"),
+    ],
+)
+def test_tiles_must_fit_the_steps_of_a_range(tile: int, size: int, said: str) -> None:
+    given = package("blurred")
+    bounds = ShapeRange((1, 3, 16, 16), (1, 3, 32, 32), (4, 3, 64, 64), (1, 1, 16, 16))
+    given.manifest.inputs = (TensorEntry("x", "float64", ("n", 3, "h", "w"), bounds),)
+    with pytest.raises(UsageError, match=said):
+        run_tiled(answers("blurred"), given, image(1, 3, size, 64), tile)
+    x = image(1, 3, 80, 96)
+    np.testing.assert_allclose(run_tiled(answers("blurred"), given, x, 48)["blurred"], blurred(x))
+
+
+def test_tiles_must_have_a_fixed_size() -> None:
+    given = package("blurred")
+    given.manifest.inputs = (TensorEntry("x", "float64", (1, 3, 32, 32)),)
+    with pytest.raises(UsageError, match="tile 24: input x takes 32 along axis 2"):
+        run_tiled(answers("blurred"), given, image(1, 3, 64, 64), 24)
+    x = image(1, 3, 64, 48)
+    np.testing.assert_allclose(run_tiled(answers("blurred"), given, x, 32)["blurred"], blurred(x))
 
 
 @pytest.mark.parametrize(

@@ -59,12 +59,14 @@ class Form:
     refusal   the reason why the form does not fit a site, or None where it is exact
     apply     rewrites the site in place; its docstring gives the algebra: Given, Result, Not when
     estimate  cost relative to as written, where it is counted; None where it is measured
+    targets   the only targets whose engines take it; None for all
     """
 
     name: str
     refusal: Callable[[gs.Graph, Any], str | None]
     apply: Callable[[gs.Graph, Any], None]
     estimate: Callable[[Any], float] | None = None
+    targets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

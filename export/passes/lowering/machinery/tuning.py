@@ -19,7 +19,7 @@ from onnx import ModelProto
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.graph.surgeon import open_graph
-from rectexport.exporter.passes.lowering import crelu, linear, norm, rectify, symmetric
+from rectexport.exporter.passes.lowering import boundary, crelu, linear, norm, rectify, symmetric
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.cache import Cache, Figures
 from rectexport.exporter.passes.lowering.machinery.excerpt import excerpt
@@ -39,7 +39,14 @@ ENGINES = ("onnxruntime", "openvino")
 BUDGET, SITE_SECONDS = 120.0, 6.0
 #: Operators whose forms are chosen by counting, and those whose forms are timed.
 COUNTED: tuple[Operator, ...] = (norm.OPERATOR, linear.OPERATOR)
-MEASURED: tuple[Operator, ...] = (symmetric.OPERATOR, crelu.OPERATOR, crelu.NEG_CONCAT, rectify.OPERATOR)
+MEASURED: tuple[Operator, ...] = (
+    symmetric.OPERATOR,
+    crelu.OPERATOR,
+    crelu.NEG_CONCAT,
+    boundary.OPERATOR,
+    boundary.CIRCULAR_OPERATOR,
+    rectify.OPERATOR,
+)
 
 
 class Clock(Protocol):
@@ -150,7 +157,8 @@ def _fixed(model: ModelProto, feeds: Mapping[str, Array]) -> ModelProto:
 
 def _measure(operator: Operator, sample: Sample, target: str, seconds: float, clock: Clock) -> Figures:
     models = {AS_WRITTEN: finished(sample.model).SerializeToString()}
-    for form in sample.forms:
+    unknown = {form.name for form in operator.forms if form.targets and target not in form.targets}
+    for form in set(sample.forms) - unknown:
         lowered, taken = _lowered(sample.model, ForcedForm(form), (operator,))
         if form in taken:
             models[form] = finished(lowered).SerializeToString()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from rectexport.exporter.graph.surgeon import open_graph
-from rectexport.exporter.passes.lowering import crelu, linear, norm, rectify, symmetric
+from rectexport.exporter.passes.lowering import boundary, crelu, linear, norm, rectify, symmetric
 from rectexport.exporter.passes.lowering.choice import MARGIN, decide
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN, Form, Operator, Shape
 from rectexport.exporter.passes.order import LOWER, PASSES
@@ -91,6 +91,8 @@ def test_a_decision_as_plain_values():
 
 def test_operators_whose_rewrites_make_room_for_others_come_first():
     names = [entry.name.removeprefix("lower_") for entry in PASSES if entry.stage == LOWER]
-    order = (norm, linear, symmetric, crelu, rectify)
-    assert [name for name in names if name != crelu.NEG_CONCAT.name] == [entry.OPERATOR.name for entry in order]
+    order = (norm, linear, symmetric, crelu, boundary, rectify)
+    assert [name for name in names if name not in (crelu.NEG_CONCAT.name, boundary.CIRCULAR_NAME)] == [
+        entry.OPERATOR.name for entry in order
+    ]
     assert names.index(crelu.NEG_CONCAT.name) < names.index(rectify.OPERATOR.name)

@@ -129,7 +129,6 @@ NEAR_MISSES = {
     "joined in another order": ({"parts": "f, e, g, h"}, "not one Split's outputs in order"),
     "sizes of no division": ({"sizes": (1, 3, 2, 2)}, "no division of 8 by four"),
     "padded by ones": ({"body": BODY.replace("p2", "p2, one")}, "not padded by constant zeros"),
-    "padded by reflection": ({"body": BODY.replace("Pad(c", 'Pad<mode = "reflect">(c')}, "not padded by constant"),
     "a group used twice": (
         {"body": BODY.replace("y = ", "").split("Concat")[0] + TWICE.format("a").format(parts="e, f, g, h")},
         "a is also used elsewhere",

@@ -1,0 +1,1 @@
+"""Public networks whose convolutions have other borders than zeros, exported."""
