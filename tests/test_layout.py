@@ -124,6 +124,8 @@ TESTED_THROUGH = {
     "runtime/parity/": "tests/runtime/parity/test_run.py",
     "runtime/profiling/": "tests/runtime/profiling/test_profile.py",
     "runtime/report/": "tests/runtime/report/test_page.py",
+    "runtime/report/plots/pareto.py": "tests/runtime/report/plots/test_icicle.py",
+    "runtime/report/plots/violin.py": "tests/runtime/report/test_page.py",
     "runtime/serving/": "tests/runtime/serving/http/test_http.py",
     "runtime/serving/http/": "tests/runtime/serving/http/test_http.py",
     "runtime/serving/grpc/": "tests/runtime/serving/grpc/test_grpc.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from rectexport.exporter.base.quiet import quiet
 from rectexport.exporter.checking.tolerance import PRECISION_OF, RELATIVE_L2
+from rectexport.exporter.checking.values import nudged
 from rectexport.exporter.frontend.arguments import program_layout, program_module
 from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
 from rectexport.exporter.graph.guard import coarsest_float
@@ -48,7 +49,7 @@ class Reference(Protocol):
         """The outputs, or None where the model does not take such values or answers with NaN or infinity."""
 
     def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
-        """The outputs in float32, to tell what rounding alone does; None where that is what `outputs` gives."""
+        """Outputs that differ from `outputs` by rounding alone, to tell what it does; None where that is not known."""
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         """Inner tensors by their name in the traced ONNX model; unknown names are left out."""
@@ -124,6 +125,8 @@ def make_reference(source: Source, traced: Traced) -> Reference:
 class TorchReference:
     """PyTorch in float64, or in float32 for a model that does not run in float64 because it casts inside.
 
+    The same holds for the exported program by itself, which has the inner tensors.
+
     Inner tensors come from the exported program, whose nodes have the names of the ONNX tensors; a node that is called
     as one of the outputs is another tensor. structure says where the outputs stand in the result, None that all
     tensors in it are outputs.
@@ -134,11 +137,12 @@ class TorchReference:
     ) -> None:
         with quiet():
             self._model = independent_copy(model).double()
-        self._graph = _inner_graph(program) if program is not None else None
+        self._program = program
+        self._graph = _inner_graph(program, torch.float64) if program is not None else None
         self._layout = program_layout(program) if program is not None else None
         self._layers = _layer_names(program) if program is not None else {}
         self._structure, self._names = structure, list(outputs)
-        self._dtype = torch.float64
+        self._dtype = self._inner_dtype = torch.float64
 
     @property
     def description(self) -> str:
@@ -151,15 +155,24 @@ class TorchReference:
         return self._run_or_none(self._model, feeds, self._dtype)
 
     def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
-        if self._dtype == torch.float32:
-            return None
+        if self._dtype == torch.float32:  # what inputs do that differ by their rounding
+            moved = nudged(feeds)
+            return None if moved is None else self._run_or_none(self._model, moved, torch.float32)
         return self._run_or_none(copy.deepcopy(self._model).float(), feeds, torch.float32)
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         if self._graph is None:
             return {}
         recorder = _Recorder(self._graph, set(names) - set(self._names))
-        self._run(lambda *tensors: recorder.run(*self._leaves(tensors), enable_io_processing=False), feeds)
+        try:
+            with torch.no_grad():
+                recorder.run(*self._leaves(_tensors(feeds, self._inner_dtype)), enable_io_processing=False)
+        except Exception as error:
+            if self._inner_dtype == torch.float32:
+                raise _does_not_run(feeds, error) from error
+            self._inner_dtype = torch.float32
+            self._graph = _inner_graph(self._program, torch.float32)
+            return self.tensors(feeds, names)
         return recorder.found
 
     def inner_names(self) -> set[str]:
@@ -168,7 +181,7 @@ class TorchReference:
     def layer(self, name: str) -> str:
         return self._layers.get(name, name)
 
-    def _leaves(self, tensors: tuple[Tensor, ...]) -> list[Any]:
+    def _leaves(self, tensors: Sequence[Tensor]) -> list[Any]:
         """What the exported graph takes: the tensors, and the constants among its inputs."""
         return list(tensors) if self._layout is None else pytree.tree_leaves(self._layout.filled(tensors))
 
@@ -181,8 +194,7 @@ class TorchReference:
             if self._dtype == torch.float64:
                 self._to_float32()
                 return self._run(call, feeds)
-            shapes = ", ".join(f"{name} {format_shape(array.shape)}" for name, array in feeds.items())
-            raise BadInput(f"PyTorch could not run the model with {shapes}: {_last_line(error)}") from error
+            raise _does_not_run(feeds, error) from error
 
     def _run_or_none(self, model: Any, feeds: Mapping[str, Array], dtype: torch.dtype) -> list[Array] | None:
         try:
@@ -200,9 +212,7 @@ class TorchReference:
 
     def _to_float32(self) -> None:
         self._dtype = torch.float32
-        for module in (self._model, self._graph):
-            if module is not None:
-                module.float()
+        self._model.float()
 
 
 def _finite(outputs: Collection[Array]) -> bool:
@@ -298,10 +308,25 @@ class ExactOnnxReference:
         return name
 
 
-def _inner_graph(program: Any) -> Any:
+def _inner_graph(program: Any, dtype: torch.dtype) -> Any:
     with quiet():
         module = copy.deepcopy(program.module(check_guards=False))  # the original shares the program's weights
+    if dtype == torch.float32:
+        return module
+    for node in module.graph.nodes:
+        node.args, node.kwargs = (torch.fx.node.map_aggregate(part, _widened) for part in (node.args, node.kwargs))
+    module.recompile()
     return module.double()
+
+
+def _widened(argument: Any) -> Any:
+    """The tracer wrote down float32 where forward asks for a tensor's own dtype."""
+    return torch.float64 if argument == torch.float32 else argument
+
+
+def _does_not_run(feeds: Mapping[str, Array], error: Exception) -> BadInput:
+    shapes = ", ".join(f"{name} {format_shape(array.shape)}" for name, array in feeds.items())
+    return BadInput(f"PyTorch could not run the model with {shapes}: {_last_line(error)}")
 
 
 def _layer_names(program: Any) -> dict[str, str]:

@@ -13,7 +13,6 @@ from rectexport.exporter.passes import (
     batch_norm,
     boundary_pad,
     cleanup,
-    global_mean,
     inline,
     rectify_border,
     rectify_fold,
@@ -24,6 +23,7 @@ from rectexport.exporter.passes import (
 from rectexport.exporter.passes.engines import (
     ceil_pool,
     dft_matrix,
+    global_mean,
     lrn_bias,
     narrow_arithmetic,
     resize_matrix,

@@ -20,8 +20,9 @@ from rectexport.runtime.report.documents import Latency, Parity, Rewrites
 from rectexport.runtime.report.example import example_of
 from rectexport.runtime.report.graph import operator_rows, pass_views
 from rectexport.runtime.report.heat import REGIONS, heat_map, severity
-from rectexport.runtime.report.icicle import icicle
-from rectexport.runtime.report.pareto import pareto_plot
+from rectexport.runtime.report.plots.icicle import icicle
+from rectexport.runtime.report.plots.pareto import pareto_plot
+from rectexport.runtime.report.plots.violin import plots
 from rectexport.runtime.report.quantized import REGIONS as INT8_REGIONS
 from rectexport.runtime.report.quantized import quantized
 from rectexport.runtime.report.reading import (
@@ -33,7 +34,6 @@ from rectexport.runtime.report.reading import (
     read_tuning,
 )
 from rectexport.runtime.report.scale import STEPS
-from rectexport.runtime.report.violin import plots
 
 if TYPE_CHECKING:
     from jinja2 import Environment

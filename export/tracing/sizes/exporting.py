@@ -89,7 +89,9 @@ def export_range(request: Request) -> Exported:
 def concerns_sizes(error: BaseException) -> bool:
     """Whether torch refused the range, and not the model: at one size it may take it."""
     text = str(error)
-    return "Constraints violated" in text or "inconsistent min" in text or "SymInt" in text
+    return any(
+        part in text for part in ("Constraints violated", "inconsistent min", "SymInt", "Expected op to be '=='")
+    )
 
 
 def _attempts(request: Request) -> list[Callable[[], Exported]]:

@@ -100,7 +100,31 @@ def test_a_model_that_refuses_float64_is_run_in_float32() -> None:
     assert made.description == "PyTorch, float32"
     with torch.no_grad():
         np.testing.assert_array_equal(y, seeded(Casts())(image(2, 2, 8, 9)).numpy())
-    assert {value.dtype.name for value in made.tensors(X, {"conv2d"}).values()} == {"float32"}
+    (inner,) = made.tensors(X, {"conv2d"}).values()
+    assert inner.dtype == np.float64, "the program's own casts are widened"
+    np.testing.assert_allclose(inner, y, rtol=1e-4, atol=1e-6)
+
+
+class Bits(nn.Module):
+    """Reads the bits of float32 numbers, which float64 numbers do not have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sign = (x.view(torch.int32) >> 31).to(x.dtype)
+        return x * (sign + 0.5)
+
+
+def test_a_program_that_refuses_float64_is_run_in_float32() -> None:
+    made = TorchReference(Bits(), torch.export.export(Bits(), (image(2, 2, 8, 9),)))
+    (y,) = made.outputs(X)
+    inner = made.tensors(X, {"add"})["add"]
+    assert y.dtype == inner.dtype == np.float32
+    np.testing.assert_array_equal(y, X["x"] * inner)
+
+
+def test_rounding_of_a_model_in_float32_is_that_of_its_inputs() -> None:
+    made = reference(seeded(Casts()), 2, 2, 8, 9)
+    (y,), (moved,) = made.outputs(X), made.rounded(X)
+    assert 0 < np.abs(y - moved).max() < 1e-4
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:The .grad attribute:UserWarning")

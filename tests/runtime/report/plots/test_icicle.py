@@ -11,8 +11,8 @@ import pytest
 
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.report.documents import Profiled, ProfiledLayer, Tried, Tuning
-from rectexport.runtime.report.icicle import WIDTH, icicle
-from rectexport.runtime.report.pareto import pareto_plot
+from rectexport.runtime.report.plots.icicle import WIDTH, icicle
+from rectexport.runtime.report.plots.pareto import pareto_plot
 from rectexport.runtime.report.reading import read_profile, read_tuning
 
 

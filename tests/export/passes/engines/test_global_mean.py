@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from rectexport.exporter.passes import global_mean
+from rectexport.exporter.passes.engines import global_mean
 from tests.export.helper import build, check_pass, normal, operators
 from tests.export.nets import Small, exported, image, seeded, source
 

@@ -1,0 +1,1 @@
+"""Plots of the page, each an SVG drawing: time by layer, candidates, latencies."""
