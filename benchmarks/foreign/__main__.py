@@ -1,8 +1,9 @@
 """Export every network of `networks.py`, and write docs/models.md: `make foreign`.
 
-    python -m benchmarks.foreign [--only TEXT] [--sizes static] [--forms plain] [--limit SECONDS] [--table]
+    python -m benchmarks.foreign [--only TEXT] [--sizes static] [--forms plain] [--limit SECONDS] [--anew] [--table]
 
-Finished attempts are kept in out/foreign and not repeated, so an interrupted run goes on where it was.
+Finished attempts are kept in docs/models.json and out/foreign and are not repeated, so an interrupted run goes on where
+it was, and `--anew` repeats those that were not exported.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from benchmarks.foreign.networks import NETWORKS, Network
 from benchmarks.foreign.table import write_page
 
 RESULTS = Path("out/foreign")
+KEPT = Path("docs/models.json")
+#: Most characters of a message that are kept.
+LONGEST = 600
 SIZES, FORMS = ("static", "dynamic"), ("plain", "rectified")
 
 
@@ -47,6 +51,34 @@ def run(network: Network, wanted: Sequence[tuple[str, str]], limit: float) -> No
             path.write_text(json.dumps({"outcome": "crashed", "message": message}), encoding="utf-8")
 
 
+def restore(anew: bool) -> None:
+    """Write the kept results that are no files yet; with anew, leave out what was not exported."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name, result in json.loads(KEPT.read_text(encoding="utf-8")).items() if KEPT.is_file() else ():
+        if not (path := RESULTS / f"{name}.json").is_file():
+            path.write_text(json.dumps(result), encoding="utf-8")
+    for path in RESULTS.glob("*.json") if anew else ():
+        if json.loads(path.read_text(encoding="utf-8"))["outcome"] != "exported":
+            path.unlink()
+
+
+def keep(found: Mapping[tuple[str, str, str, str], dict[str, Any]]) -> None:
+    """Write all results into one file, a line each, with messages cut off."""
+    lines = []
+    for (package, name, sizes, form), result in found.items():
+        network = next(entry for entry in NETWORKS if (entry.package, entry.name) == (package, name))
+        short = {**result, "message": result["message"][:LONGEST]} if "message" in result else result
+        lines.append(f"{json.dumps(path_of(network, sizes, form).stem)}: {json.dumps(rounded(short), sort_keys=True)}")
+    KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def rounded(value: Any) -> Any:
+    """The value with every float cut to three digits."""
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
 def main() -> None:
     """Run what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,8 +91,9 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=1, help="take every Nth network, to share the work among processes"
     )
+    parser.add_argument("--anew", action="store_true", help="repeat what was not exported")
     asked = parser.parse_args()
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    restore(asked.anew)
     found: dict[tuple[str, str, str, str], dict[str, Any]] = {}
     pairs = [(sizes, form) for sizes in asked.sizes.split(",") for form in asked.forms.split(",")]
     for network in NETWORKS[asked.first :: asked.every]:
@@ -72,6 +105,7 @@ def main() -> None:
             if (path := path_of(network, *pair)).is_file():
                 key = (network.package, network.name, pair[0], pair[1])
                 found[key] = json.loads(path.read_text(encoding="utf-8"))
+    keep(found)
     packages = {entry.package for entry in NETWORKS}
     write_page(NETWORKS, found, {name: version(name) for name in packages})
 
