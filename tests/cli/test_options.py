@@ -23,11 +23,11 @@ from rectexport.runtime.errors import BadInput, Option, UsageError
 OWN_HELP = {
     *("--against", "--labels", "--backend", "--input", "--inputs", "--out", "--key", "--target", "--port"),
     *("--data", "--calibrate", "--metric", "--max-drop", "--batch", "--threads", "--duration", "--launches"),
-    *("--memory", "--seed"),
+    *("--memory", "--seed", "--source"),
 }
 #: One word that two commands need for two things.
-OWN_PANEL = {"--memory", "--seed"}
-OWN_METAVAR = {"--backend", "--out", "--batch", "--threads"}
+OWN_PANEL = {"--memory", "--seed", "--source"}
+OWN_METAVAR = {"--backend", "--out", "--batch", "--threads", "--source"}
 
 
 def parameters() -> list[tuple[str, Any]]:

@@ -33,7 +33,7 @@ app = command_app()
 DATA = "Data"
 #: Flips that are printed; --verbose and --json have all.
 SHOWN = 5
-#: Items of each engine that --report shows with their pictures.
+#: Items of each engine that --html shows with their pictures.
 PICTURES = 24
 
 
@@ -81,7 +81,7 @@ def evaluate_package(
             rich_help_panel=options.REFERENCE,
         ),
     ] = None,
-    report: Annotated[
+    html: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.html",
@@ -118,9 +118,9 @@ def evaluate_package(
         from rectexport.runtime.evaluation.evaluate import evaluate
         from rectexport.runtime.report.evaluation_page import write_evaluation
 
-        if report is not None:  # found out now, not after the evaluation
+        if html is not None:  # found out now, not after the evaluation
             require("jinja2")
-            check_outside(report)
+            check_outside(html)
         load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
         scaling = options.image_scaling(mean, std)
         log = Log(progress)
@@ -138,11 +138,11 @@ def evaluate_package(
                 mean=scaling.mean,
                 std=scaling.std,
                 max_drop=max_drop,
-                pictures=PICTURES if report is not None else 0,
+                pictures=PICTURES if html is not None else 0,
                 progress=log.advance,
             )
-        if report is not None:
-            write_evaluation(result, report)
+        if html is not None:
+            write_evaluation(result, html)
     _show(run.console, result)
     for answers in result.engines:
         _show_differences(run, answers, verbose)

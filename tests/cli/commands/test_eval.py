@@ -90,9 +90,9 @@ def test_a_checkpoint_as_reference(command: Command, data: Path) -> None:
 def test_the_page_shows_the_worst_items(command: Command, data: Path) -> None:
     pytest.importorskip("jinja2")
     words = ("eval", "net", "--data", data, "--backend", "onnxruntime", "--against", "other.onnx")
-    ran = command(*words, "--report", "eval.html")
+    ran = command(*words, "--html", "eval.html")
     assert ran.code == 0, ran.err
     page = Path("eval.html").read_text()
     assert 5 < page.count("data:image/png;base64,") <= 24 and "becomes" in page
-    inside = command(*words, "--report", Path("net") / "eval.html")
+    inside = command(*words, "--html", Path("net") / "eval.html")
     assert inside.code == 2 and not (Path("net") / "eval.html").exists()
