@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 import onnx
-from onnx import ModelProto, version_converter
+from onnx import ModelProto, checker, version_converter
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import OptimizeOptions
@@ -119,6 +119,18 @@ def run_optimize(
     return _run(model, model, replace(context, decisions=[]), options, feeds, log, kept)
 
 
+def _shaped(model: ModelProto) -> ModelProto:
+    """The model with the shapes of inner tensors, or as it is where noting them makes it invalid."""
+    shaped = infer_shapes(model)
+    if shaped.ByteSize() >= MAX_BYTES:
+        return shaped
+    try:
+        checker.check_model(shaped)
+    except checker.ValidationError:
+        return model
+    return shaped
+
+
 def _run(
     model: ModelProto,
     ready: ModelProto,
@@ -143,7 +155,7 @@ def _run(
     with log.step("raise"):
         current, results = run_passes(ready, early, known, log, options.guard, RELATIVE_L2, watch)
         log.say(summarize(results))
-        current = infer_shapes(current)
+        current = _shaped(current)
     if options.tune:
         with log.step("tune"):
             if isinstance(feeds, str):

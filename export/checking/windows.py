@@ -155,6 +155,8 @@ class _Walk:
             state = self._tracked(node)
         except _Refused as refusal:
             return Whole(f"{_label(node)}: {refusal}")
+        except (LookupError, ValueError):
+            return Whole(f"{_label(node)}: its attributes do not fit the rank of its input")
         for index, window in enumerate(state.windows):
             self._align[index] = math.lcm(self._align[index], window.stride.numerator)
         return state
@@ -289,9 +291,9 @@ def _boundary_pad(walk: _Walk, node: NodeProto, count: int) -> list[Step]:
 
 
 def _pad(walk: _Walk, node: NodeProto, count: int) -> list[Step]:
-    rank = count + 2
     state = walk.state(node.input[0])
     amounts = [int(value) for value in walk.constant(node, 1, "amounts")]
+    rank = len(walk.shape(node.input[0])) or len(amounts) // 2
     axes = list(range(rank))
     if len(node.input) > 3 and node.input[3]:
         axes = [int(axis) % rank for axis in walk.constant(node, 3, "axes")]

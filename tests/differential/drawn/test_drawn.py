@@ -90,3 +90,9 @@ def test_values_excuse_only_what_depends_on_them() -> None:
     assert not known.explains(small, 1)
     assert not known.explains(usual, 0)
     assert not Known("onnxruntime", model).explains(small, 0)
+
+
+def test_a_graph_that_inferred_shapes_make_invalid_is_optimized() -> None:
+    """Group normalizations of opset 18 are inferred to have a dtype and no shape, which ONNX's checker refuses."""
+    outcome = seeded(20590)["optimized"]()
+    assert outcome.judged and not outcome.faults

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,12 +44,15 @@ BODIES: dict[str, tuple[str, tuple[Any, int, int]]] = {
     "mirrored": ('a = Pad<mode="reflect">(x, ones)\n y = Conv(a, w)', (1, -3, 3)),
     "shuffled": ("a = Reshape(x, groups)\n b = Transpose<perm=[0,2,1,3,4]>(a)\n y = Reshape(b, back)", (1, 0, 0)),
     "softmax": ("y = Softmax<axis=1>(x)", (1, 0, 0)),
+    "padded in five axes": ("a = Reshape(x, groups)\n b = Pad(a, more)\n y = Reshape(b, larger)", (1, -1, -1)),
 }
 STORED: dict[str, Any] = {
     "w": WEIGHT,
     "ones": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
     "groups": np.array([0, 2, 1, 24, 24]),
     "back": np.array([0, 2, 24, 24]),
+    "more": np.array([0, 0, 0, 1, 1, 0, 0, 0, 1, 1]),
+    "larger": np.array([0, 2, 26, 26]),
     "whole": np.array([0, 2, 576]),
     "planes": np.array([0, 2, 24, 24]),
     "axes": np.array([2, 3]),
@@ -118,6 +122,13 @@ def test_nothing_outside_the_window_changes_an_output(name: str) -> None:
 def test_what_has_no_window_is_refused_by_node(body: str, said: str) -> None:
     found = output_windows(infer_shapes(graph(body)))["y"]
     assert isinstance(found, Whole) and said in found.reason, found
+
+
+def test_attributes_that_do_not_fit_are_refused() -> None:
+    model = graph("y = Pad(x, ones)")
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros(5, np.int64), "ones"))
+    found = output_windows(model)["y"]
+    assert isinstance(found, Whole) and "do not fit the rank" in found.reason
 
 
 class Net(nn.Module):
