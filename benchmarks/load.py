@@ -47,11 +47,17 @@ class Samples:
 
 
 def feeds_of(package: Path) -> list[dict[str, Any]]:
-    """Different inputs with a batch of 1, otherwise of the shape of the package's goldens."""
-    goldens, _ = Package.open(package).goldens()
+    """Different inputs with the smallest batch that the package takes, otherwise of the shape of its goldens."""
+    opened = Package.open(package)
+    goldens, _ = opened.goldens()
+    ranges = {entry.name: entry.range for entry in opened.manifest.inputs}
+    rows = {name: 1 if found is None else found.min[0] for name, found in ranges.items()}
     rng = np.random.default_rng(0)
     return [
-        {name: rng.standard_normal((1, *array.shape[1:])).astype(array.dtype) for name, array in goldens.items()}
+        {
+            name: rng.standard_normal((rows[name], *array.shape[1:])).astype(array.dtype)
+            for name, array in goldens.items()
+        }
         for _ in range(INPUTS)
     ]
 

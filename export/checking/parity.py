@@ -34,7 +34,7 @@ from rectexport.runtime.parity.sweep import MAX_ELEMENTS, UNBOUNDED_FACTOR, odd_
 #: Goldens besides the first case are kept up to this many bytes each.
 GOLDEN_BYTES = 1 << 20
 #: How much farther than PyTorch's own float32 an engine may be from float64, where values make float32 inexact.
-ROUNDING_FACTOR = 8
+ROUNDING_FACTOR = 16
 
 
 @dataclass(repr=False)
