@@ -71,9 +71,7 @@ NETWORKS: tuple[Network, ...] = (
     *_timm(
         "convnext_atto", "convnextv2_atto", "convnext_femto_ols", "convmixer_768_32", "repvgg_a0", "repghostnet_050"
     ),
-    *_timm(
-        "densenet121", "dpn48b", "vovnet39a", "ese_vovnet19b_dw", "darknet17", "cspresnet50"
-    ),
+    *_timm("densenet121", "dpn48b", "vovnet39a", "ese_vovnet19b_dw", "darknet17", "cspresnet50"),
     *_timm("dla34", "hrnet_w18_small", step=32),
     *_timm(
         "mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv4_conv_small_035", "efficientnet_lite0", "mnasnet_small"
