@@ -31,6 +31,9 @@ def write_page(networks: Sequence[Network], results: Results, versions: Mapping[
     libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "onnxruntime", "openvino", "onnx"))
     packages = ", ".join(f"{name} {found}" for name, found in sorted(versions.items()))
     lines = [HEAD, f"{libraries}; {packages}; {machine}. Seconds were taken while other programs ran.", ""]
+    wanted = len(networks) * len(COLUMNS)
+    if len(results) < wanted:
+        lines += [f"{len(results)} of {wanted} attempts were made so far; `make foreign` goes on with the others.", ""]
     lines += [*_counts(networks, results), "", *_table(networks, results), "", *_messages(networks, results)]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
