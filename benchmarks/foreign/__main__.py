@@ -23,6 +23,8 @@ from benchmarks.foreign.table import write_page
 
 RESULTS = Path("out/foreign")
 KEPT = Path("docs/models.json")
+#: Folders of one attempt, which messages name.
+SCRATCH = re.compile(r"/[^ \"]*rectexport-scratch\.\w+\.partial/")
 #: Most characters of a message that are kept.
 LONGEST = 600
 SIZES, FORMS = ("static", "dynamic"), ("plain", "rectified")
@@ -104,7 +106,7 @@ def main() -> None:
         for pair in ((sizes, form) for sizes in SIZES for form in FORMS):
             if (path := path_of(network, *pair)).is_file():
                 key = (network.package, network.name, pair[0], pair[1])
-                found[key] = json.loads(path.read_text(encoding="utf-8"))
+                found[key] = json.loads(SCRATCH.sub("", path.read_text(encoding="utf-8")))
     keep(found)
     packages = {entry.package for entry in NETWORKS}
     write_page(NETWORKS, found, {name: version(name) for name in packages})
