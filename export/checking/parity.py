@@ -13,6 +13,7 @@ import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter.checking.engines import ONNXRUNTIME, EngineCheck
+from rectexport.exporter.checking.lines import along_one_axis
 from rectexport.exporter.checking.reference import Reference
 from rectexport.exporter.checking.rows import show_rows
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
@@ -326,10 +327,11 @@ def _compare_layers(
     for check in others:
         check.compare_inner(model, feeds, expected, reference.layer, tolerance)
     actual = run_inner(model, feeds, [name for name in inner if name in expected])
+    lines = along_one_axis(model)
     return [
         compare_layer(name, reference.layer(name), expected[name], got)
         for name, got in actual.items()
-        if got.ndim == 4 and got.shape == expected[name].shape
+        if (got.ndim in (4, 5) or (got.ndim == 3 and name in lines)) and got.shape == expected[name].shape
     ]
 
 

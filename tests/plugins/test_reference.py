@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -695,3 +695,54 @@ def test_refusals(
     with pytest.raises(ValueError, match="expected") as error:
         function(*arguments, **options)
     assert message in str(error.value)
+
+
+def brute_force(x: np.ndarray, weight: np.ndarray, pads: Sequence[int], stride: int, dilation: int) -> np.ndarray:
+    """A rectified convolution, tap by tap from its definition, for one row and any number of axes."""
+    axes = weight.ndim - 2
+    size, kernel = x.shape[2:], weight.shape[2:]
+    out = [(size[a] + pads[a] + pads[axes + a] - dilation * (kernel[a] - 1) - 1) // stride + 1 for a in range(axes)]
+    y = np.zeros((1, len(weight), *out))
+    for place in np.ndindex(*out):
+        total, taps = np.zeros(len(weight)), 0
+        for tap in np.ndindex(*kernel):
+            at = [place[a] * stride - pads[a] + tap[a] * dilation for a in range(axes)]
+            if all(0 <= at[a] < size[a] for a in range(axes)):
+                total += weight[(slice(None), slice(None), *tap)] @ x[(0, slice(None), *at)]
+                taps += 1
+        y[(0, slice(None), *place)] = total * weight[0, 0].size / taps if taps else 0
+    return y
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "pads", "stride", "dilation"),
+    [
+        ((7,), (3,), (2, 1), 2, 2),
+        ((5,), (2,), (4, 0), 1, 1),
+        ((3, 4, 5), (2, 3, 3), (1, 0, 2, 1, 2, 0), 2, 1),
+        ((2, 3, 3), (3, 1, 2), (1, 1, 1, 1, 0, 1), 1, 1),
+    ],
+)
+def test_rectification_along_one_and_three_axes(size, kernel, pads, stride, dilation) -> None:
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(1, 3, *size)), rng.normal(size=(2, 3, *kernel)), rng.normal(size=2)
+    count = len(size)
+    window = ((stride,) * count, pads, (dilation,) * count)
+    expected = brute_force(x, weight, pads, stride, dilation)
+    column = bias.reshape(-1, *(1,) * count)
+    close(ref.rectified_conv(x, weight, bias, *window), expected + column)
+    r = ref.rectification_factors(size, kernel, *window)
+    close(ref.rectified_conv(x, weight, bias, *window, bias_mode="inside"), expected + r * column)
+    average = ref.rectified_conv(x, weight, bias, *window, mode="average", empty="zero")
+    close(average, expected / np.prod(kernel) + column * (r > 0))
+
+
+def test_the_planes_are_the_same_operator() -> None:
+    rng = np.random.default_rng(1)
+    x, weight, bias = rng.normal(size=(2, 4, 5, 6)), rng.normal(size=(6, 2, 3, 2)), rng.normal(size=6)
+    window: tuple[Any, ...] = ((2, 1), (1, 2, 0, 1), (1, 2), 2)
+    for options in ({}, {"mode": "average", "bias_mode": "inside"}):
+        close(
+            ref.rectified_conv(x, weight, bias, *window, **options),
+            ref.rectified_conv2d(x, weight, bias, *window, **options),
+        )
