@@ -40,7 +40,7 @@ def cases(shapes: Sequence[str] = SHAPES, forms: Sequence[str] = FORMS) -> Itera
 
 
 def shape_options(kind: str, image: tuple[int, ...]) -> ShapeOptions:
-    """Shapes for an image [C, H, W], sound or video: "static", "batch" (1 to 4 of them) or "dynamic" (also twice as large)."""
+    """Shapes for [C, …]: "static", "batch" (1 to 4 of them) or "dynamic" (also up to twice the size)."""
     if kind == "static":
         return ShapeOptions()
     channels, *sizes = image

@@ -29,6 +29,7 @@ from rectexport.exporter.graph.surgeon import (
     open_graph,
     replace_reads,
 )
+from rectexport.exporter.passes.lowering.machinery.convolution import detach
 
 NAME = "masked_counts"
 _WINDOW = ("kernel_shape", "strides", "pads", "dilations")
@@ -68,7 +69,7 @@ def _merge(graph: gs.Graph) -> None:
             continue
         for mine, its in zip(node.outputs, first.outputs, strict=True):
             replace_reads(mine, its)
-        node.outputs.clear()
+        detach(graph, node)
 
 
 def _key(tensor: gs.Tensor) -> tuple[Any, ...]:

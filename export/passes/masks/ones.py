@@ -51,11 +51,11 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
             count = made_by(node.inputs[1])
             number = None if count is None or count.op != "MaskedCount" else planes.number(count.inputs[0])
             if count is not None and number is not None:
-                reason = _fold(graph, node, count, number, planes)
+                name, reason = label(node), _fold(graph, node, count, number, planes)
                 if reason:
-                    record.refuse(label(node), reason, Code.MISMATCH)
+                    record.refuse(name, reason, Code.MISMATCH)
                 else:
-                    record.fire(label(node))
+                    record.fire(name)
     return (close_graph(graph, model) if record.fired else model), record.result()
 
 

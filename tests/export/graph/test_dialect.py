@@ -275,3 +275,22 @@ def test_rectification_along_one_and_three_axes(opset: int, drawn: list[Any], co
     half = {name: value.astype(np.float16) for name, value in (("y", y), ("x", x), ("bias", bias))}
     z = run_node(f"Rectify{count}d", half, opset, **attributes, empty_bias=int(empty))
     np.testing.assert_allclose(z, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("size", [(7,), (5, 6), (3, 4, 5)])
+def test_masked_convolution(size: tuple[int, ...], opset: int) -> None:
+    count = len(size)
+    window = {"kernel_shape": (2,) * count, "strides": (1,) * count, "pads": (1,) * count + (0,) * count}
+    window |= {"dilations": (1,) * count}
+    mask = (np.random.default_rng(0).random((2, 1, *size)) > 0.8).astype(np.float32)
+    u = run_node("MaskedCount", {"mask": mask}, opset, **window)
+    wanted = reference.masked_count(mask, *window.values())
+    np.testing.assert_array_equal(u, wanted)
+    y, bias = normal(2, 3, *u.shape[2:]), normal(3, seed=1)
+    column = bias.reshape(1, -1, *[1] * count)
+    assert (u == 0).any()
+    for empty in (0, 1):
+        z = run_node("MaskedRectify", {"y": y, "u": u, "bias": bias}, opset, numerator=5, empty_bias=empty)
+        ratio = np.where(wanted > 0, 5 / np.maximum(wanted, 1), 0)
+        np.testing.assert_allclose(z, y * ratio + column * ((wanted > 0) | bool(empty)), rtol=1e-6, atol=1e-6)

@@ -48,7 +48,8 @@ def names(**context: str) -> list[str]:
 
 def test_order() -> None:
     assert [entry.name for entry in PASSES] == [
-        *RAISED, "rectify_unbiased", "masked_ones", "masked_narrow", "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_boundary", "lower_circular",
+        *RAISED, "rectify_unbiased", "masked_ones", "masked_narrow", "batch_norm", "global_mean", *FAULTS, *LOWERED,
+        "lower_boundary", "lower_circular",
         "lower_rectify",
         "rectify_fold", "rectify_graph", "rectify_ones", "rectify_border", "masked_counts", "boundary_pad",
         "inline", "cleanup", "shared_weights", "whole_shape", "float16", "bfloat16",
