@@ -28,7 +28,7 @@ KNOWN = 0.5
 class PlainConv(nn.Conv2d):
     """An ordinary convolution in the place of a masked one: the mask is passed on unused."""
 
-    def forward(self, input: Tensor, mask: Tensor) -> Any:
+    def forward(self, input: Tensor, mask: Tensor) -> Any:  # type: ignore[override]
         return super().forward(input), mask
 
 
