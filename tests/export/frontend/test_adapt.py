@@ -484,3 +484,20 @@ def test_export_reports_replaced_modules(tmp_path) -> None:
     for line in ("0: rfconv.nn.RFConv2d → RectifiedConv2d", "1: nets.activation.CReLU → CReLU", "3: module.Spconv2d"):
         assert f"adapted {line}" in log
     assert package.path == tmp_path / "out"
+
+
+class PartialConv3d(nn.Conv3d):
+    """As PartialConv2d, along three axes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        ones = torch.ones(1, 1, *x.shape[2:], dtype=x.dtype)
+        counts = F.conv3d(ones, torch.ones(1, 1, *self.kernel_size, dtype=x.dtype), None, self.stride, self.padding)
+        return super().forward(x) * (self.weight[0, 0].numel() / (counts + 1e-8)) * counts.clamp(0, 1)
+
+
+def test_along_three_axes() -> None:
+    module = PartialConv3d(2, 4, 3, 2, 1, bias=False)
+    done = adapt_all(nn.Sequential(module))
+    assert type(done.model[0]).__name__ == "RectifiedConv3d"
+    x = torch.randn(1, 2, 5, 6, 7)
+    torch.testing.assert_close(done.model(x), module(x))
