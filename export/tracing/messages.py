@@ -30,8 +30,9 @@ def not_traced(
         reason, module = failure.reason, failure.module
     else:
         assert error is not None
-        reason = _violations(str(error)) or summary(root(error))
-        module = module_of_error(source.model, error)
+        changed = _CHANGED.search(str(root(error)))
+        reason = _CHANGES if changed else _violations(str(error)) or summary(root(error))
+        module = (changed[1] or "") if changed else module_of_error(source.model, error)
     remedy = "" if failure is not None or error is None else advice(error)
     return f"{source.name}: torch.export could not trace the model with {shapes}: {reason}{in_module(module)}{remedy}"
 
@@ -169,12 +170,20 @@ def _symbol(found: re.Match[str], request: Request) -> str:
     return request.symbols.get((index, int(found[3])), "a size")
 
 
+#: What torch says of a model whose forward writes to its own parameters, and where it says the module.
+_CHANGED = re.compile(
+    r"fake tensor in the exported program constant's list(?:.*model attribute: ([\w.]+)\.\w+)?", re.DOTALL
+)
+_CHANGES = "forward gives the model's own parameters new values"
+
 #: What torch says of a model that reads values of tensors, and what to do about it; each remedy is tried in the tests.
 _DATA = ("data-dependent", "DataDependent", "Cannot cast FakeTensor", "unbacked symbol")
 _REMEDIES: Mapping[str, str] = {
     "assert": "; forward asserts something about a tensor's values: leave the assertion out of an export, with "
     "`if not torch.compiler.is_exporting():` before it",
     "if": "; forward decides by a tensor's values: use torch.where, or torch.cond for whole branches",
+    "change": "; do that once, before the export, or give a trace of the model instead: torch.jit.trace(model, "
+    'example).save("model.ts"), and model.ts is the MODEL',
     "": "; forward reads a number from a tensor's values: compute it from shapes, or pass it to the module's __init__",
 }
 
@@ -182,6 +191,8 @@ _REMEDIES: Mapping[str, str] = {
 def advice(error: BaseException) -> str:
     """What to change in the model, where the kind of error is known; starts with a semicolon."""
     text = f"{type(error).__name__} {error} {root(error)}"
+    if _CHANGED.search(text):
+        return _REMEDIES["change"]
     if not any(sign in text for sign in _DATA):
         return ""
     line = _user_line(error)

@@ -19,6 +19,7 @@ from rectexport.exporter.tracing import messages
 from rectexport.exporter.tracing.sizes.axes import AskedAxis, asked_ranges, axis_names
 from rectexport.exporter.tracing.sizes.exporting import Exported, Request, concerns_sizes, export_range
 from rectexport.exporter.tracing.sizes.guards import Axis, Guard, Sizes, broken
+from rectexport.exporter.tracing.sizes.steps import steps_that_hold
 from rectexport.exporter.tracing.sizes.trials import Failure, Trial, corner_failure, narrowed, working_sizes
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
@@ -30,11 +31,16 @@ TRIED, JUDGED = 3, 6
 
 @dataclass(frozen=True)
 class Ranged:
-    """A program for the inputs' ranges; judge holds shapes of all inputs at which parity must compare the package."""
+    """A program for the inputs' ranges.
+
+    judge    shapes of all inputs at which parity must compare the package
+    steps    flags for sizes in steps at which all conditions of the trace hold; empty where it has none, or none do
+    """
 
     program: Any
     inputs: tuple[InputPlan, ...]
     judge: tuple[dict[str, Shape], ...] = ()
+    steps: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ def trace_range(source: Source, inputs: tuple[InputPlan, ...], dynamic_shapes: A
     names = [entry.name for entry in inputs]
     trial = Trial(source.model, inputs, request.symbols)
     judge = tuple(dict(zip(names, trial.shapes(sizes), strict=True)) for sizes in outcome.judge)
-    return Ranged(outcome.exported.program, inputs, judge)
+    steps = steps_that_hold(outcome.exported.guards, inputs, request.symbols) if judge else ""
+    return Ranged(outcome.exported.program, inputs, judge, steps)
 
 
 def _asked(inputs: Sequence[InputPlan]) -> list[dict[int, AskedAxis]]:
