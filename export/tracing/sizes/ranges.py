@@ -139,7 +139,9 @@ def _spread(guard: Guard, inputs: Sequence[InputPlan], symbols: Mapping[Axis, st
     return [found[min(place, len(found) - 1)] for place in places] if found else []
 
 
-def _refusal(source: Source, request: Request, inputs: tuple[InputPlan, ...], outcome: _Outcome) -> list[str | Spellings]:
+def _refusal(
+    source: Source, request: Request, inputs: tuple[InputPlan, ...], outcome: _Outcome
+) -> list[str | Spellings]:
     error = outcome.error
     if error is not None and not (request.dynamic and concerns_sizes(error)):
         return [messages.not_traced(source, inputs, error)]
