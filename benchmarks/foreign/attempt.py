@@ -121,7 +121,7 @@ def traceable(network: Network, sizes: str) -> bool:
 
 def follow(message: str, source: Source, folder: Path) -> bool | None:
     """Whether the flags that a refusal gives work as they are written; None where it gives none."""
-    flags: dict[str, list[str]] = {field: [] for field in FLAGS.values()}
+    flags: dict[str, Any] = {field: [] for field in FLAGS.values()}
     for flag, value in re.findall(r"(--[a-z-]+) (\S+:[\dx]+)", message):
         flags[FLAGS[flag]].append(value)
     if not any(flags.values()):

@@ -24,17 +24,18 @@ from torch.nn import functional as F
 @contextmanager
 def dividing_pools() -> Iterator[None]:
     """Within the block, F.adaptive_max_pool2d to a symbolic size is a max pooling with equal windows."""
-    own = F.adaptive_max_pool2d
+    functions: Any = F
+    own = functions.adaptive_max_pool2d
 
     def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
         kernel = _kernel(input, output_size)
         return own(input, output_size, return_indices) if kernel is None else _equal(input, kernel, return_indices)
 
-    F.adaptive_max_pool2d = pool
+    functions.adaptive_max_pool2d = pool
     try:
         yield
     finally:
-        F.adaptive_max_pool2d = own
+        functions.adaptive_max_pool2d = own
 
 
 def _kernel(x: Tensor, output_size: Any) -> list[int] | None:
@@ -51,4 +52,5 @@ def _kernel(x: Tensor, output_size: Any) -> list[int] | None:
 
 
 def _equal(x: Tensor, kernel: list[int], return_indices: bool) -> Any:
-    return F.max_pool2d(x, kernel, return_indices=return_indices)
+    pool: Any = F.max_pool2d
+    return pool(x, kernel, return_indices=return_indices)
