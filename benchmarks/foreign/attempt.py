@@ -149,8 +149,9 @@ def attempt(network: Network, sizes: str, form: str) -> dict[str, Any]:
         except RectexportError as error:
             seconds = time.perf_counter() - begin
             trace = traceable(network, sizes) if form == "plain" else None
-            followed = follow(str(error), source, folder)
-            found = {"outcome": "refused", "message": str(error), "followed": followed, "traceable": trace}
+            message = error.spelled(str)
+            followed = follow(message, source, folder)
+            found = {"outcome": "refused", "message": message, "followed": followed, "traceable": trace}
             return {**result, **found, "seconds": seconds}
         result["seconds"] = time.perf_counter() - begin
         worst = [proof.worst for proof in read_proofs(done.package.manifest.data) if proof.worst is not None]
