@@ -23,8 +23,8 @@ height and width, from the size in the table to half as much again, in the step 
 zero-padded convolution rectified first. A network counts as wrong where an engine with a passed proof is farther than
 1e-3 from PyTorch. Where a refusal gives flags, they are tried as they are written.
 
-rfconv 0.0.2b20210406 is not among the packages: its kernels do not compile with this PyTorch. Its layers are replaced by
-their attributes, as tests/export/frontend/test_adapt.py shows.
+rfconv 0.0.2b20210406 is not among the packages: its kernels do not compile with this PyTorch. Its layers are replaced
+by their attributes, as tests/export/frontend/test_adapt.py shows.
 """
 
 

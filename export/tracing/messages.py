@@ -82,7 +82,7 @@ def too_wide(
 def _failure(inputs: Sequence[InputPlan], axis: Axis, failure: Failure) -> str:
     """At which size PyTorch fails, and with what."""
     name, size = axis_name(inputs[axis[0]], axis[1]), failure.shapes[axis[0]][axis[1]]
-    return f"at {name} {size} PyTorch fails with {failure.reason}"
+    return f"at {name} {size} PyTorch fails with {failure.reason.rstrip('.')}"
 
 
 def axis_name(entry: InputPlan, axis: int) -> str:
