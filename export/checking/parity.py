@@ -14,13 +14,13 @@ import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter.checking.engines import ONNXRUNTIME, EngineCheck
-from rectexport.exporter.checking.lines import along_one_axis
 from rectexport.exporter.checking.reference import Reference
 from rectexport.exporter.checking.rows import show_rows
 from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.checking.values import nudged, value_cases
 from rectexport.exporter.frontend.inputs import InputPlan, fit_example
 from rectexport.exporter.graph.inner import run_inner
+from rectexport.exporter.graph.lines import along_one_axis
 from rectexport.runtime.base.metrics import compare
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape

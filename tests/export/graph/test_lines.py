@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rectexport.exporter.checking.lines import along_one_axis
+from rectexport.exporter.graph.lines import along_one_axis
 from tests.export.helper import build
 
 
