@@ -11,7 +11,7 @@ import pytest
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.report.page import build_page
-from rectexport.runtime.report.quantized import quantized
+from rectexport.runtime.report.sections.quantized import quantized
 from tests.runtime.report.conftest import int8_document, manifest_document
 from tests.runtime.report.page_reader import Element, read_page, rows, table
 
@@ -39,8 +39,8 @@ def test_a_package_in_floating_point_has_no_section(write: Write) -> None:
     assert "int8" not in [entry.text for entry in root.all("h2")]
 
 
-def test_the_section_stands_between_parity_and_latency(root: Element) -> None:
-    assert [entry.text for entry in root.all("h2")][2:5] == ["Parity", "int8", "Latency"]
+def test_the_section_stands_between_rewrites_and_latency(root: Element) -> None:
+    assert [entry.text for entry in root.all("h2")][2:6] == ["Proofs", "Rewrites", "int8", "Latency"]
     assert "#int8" in {link.attributes["href"] for link in root.all("a")}
 
 
