@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rectexport.runtime.arrays.input_files import ImageScaling
+from rectexport.runtime.base.notebook import as_html, bar
 from rectexport.runtime.base.runner import Array, BackendOptions
 from rectexport.runtime.engines.backends import AUTO, TORCH, choose_backend
 from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
@@ -86,7 +87,7 @@ class Answers:
         return document
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     """The result of `evaluate`. engines has one entry for each backend, in the order they were asked for.
 
@@ -104,6 +105,16 @@ class Evaluation:
     engines: list[Answers] = field(default_factory=list)
     pictures: dict[str, Array] = field(default_factory=dict)
     sample: Sample | None = None
+
+    def __repr__(self) -> str:
+        told = [
+            entry.description if entry.value is None else f"{entry.description} {self.metric} {entry.value:.4g}"
+            for entry in (*([self.reference] if self.reference else []), *self.engines)
+        ]
+        return f"<Evaluation of {self.items} items of {self.data}: {'; '.join(told)}>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("evaluation", self)
 
     @property
     def passed(self) -> bool:
@@ -164,7 +175,7 @@ def evaluate(
                  metric's unit, with 95 % confidence
     pictures     keep the inputs of so many of the worst items of each engine: changed classes with the largest margins,
                  and the worst of each region
-    progress     called as progress(items done, items in all, what runs)
+    progress     called as progress(items done, items in all, what runs); a notebook shows a bar by itself
 
     Returns an Evaluation. Raises BadInput for data that the package does not take and labels that do not fit the
     output, UsageError for options that contradict each other, MissingDependency for a missing engine or library.
@@ -178,7 +189,10 @@ def evaluate(
         examples = open_examples(data, entries, labels, ImageScaling(tuple(mean), tuple(std)))
         _check(examples, against, max_drop)
         reference = None if against is None else _reference(against, folder, backend.split(",")[0], stack)
-        result = _Evaluator(folder, found, examples, engines, reference, max_drop).run(progress)
+        own = bar() if progress is None else None
+        result = _Evaluator(folder, found, examples, engines, reference, max_drop).run(progress or own)
+        if own is not None:
+            own.close()
         if pictures:
             result.pictures = _inputs_of(_worst(result, pictures), examples)
         return result

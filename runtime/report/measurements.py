@@ -31,25 +31,26 @@ MOST_SIDE = 256
 
 def read_latency(path: Path) -> Latency:
     """Read latency.json or the output of `rectexport bench --json`. Raises BadInput for anything else."""
-    return read_document(path, "a latency document; `rectexport bench PKG --json` writes one", _latency)
+    return read_document(path, "a latency document; `rectexport bench PKG --json` writes one", latency_of)
 
 
 def read_profile(path: Path) -> Profiled:
     """Read the output of `rectexport profile -o`. Raises BadInput for anything else."""
-    return read_document(path, "a profile; `rectexport profile PKG -o FILE` writes one", _profiled)
+    return read_document(path, "a profile; `rectexport profile PKG -o FILE` writes one", profiled_of)
 
 
 def read_tuning(path: Path) -> Tuning:
     """Read a package's tuning.json. Raises BadInput for anything else."""
-    return read_document(path, "a document of a search; `rectexport tune` writes one", _tuning)
+    return read_document(path, "a document of a search; `rectexport tune` writes one", tuning_of)
 
 
 def read_evaluation(path: Path) -> Evaluated:
     """Read the output of `rectexport eval --json`. Raises BadInput for anything else."""
-    return read_document(path, "an evaluation; `rectexport eval PKG --data DATA --json` writes one", _evaluated)
+    return read_document(path, "an evaluation; `rectexport eval PKG --data DATA --json` writes one", evaluated_of)
 
 
-def _latency(document: Any) -> Latency:
+def latency_of(document: Any) -> Latency:
+    """The value of a latency document; raises as `parity_of`."""
     groups = (document.get(name) or {} for name in ("machine", "versions", "settings"))
     facts = {str(name): _fact(value) for group in groups for name, value in group.items() if value is not None}
     return Latency(
@@ -93,7 +94,8 @@ def _comparison(entry: Any) -> Comparison:
     return Comparison(name, backend, base, base_backend, int(entry["batch"]), ratio, low, high, verdict)
 
 
-def _profiled(document: Any) -> Profiled:
+def profiled_of(document: Any) -> Profiled:
+    """The value of a profile; raises as `parity_of`."""
     return Profiled(
         backend=str(document["backend"]),
         description=str(document["description"]),
@@ -119,7 +121,8 @@ def _profiled_layer(entry: Any) -> ProfiledLayer:
     )
 
 
-def _tuning(document: Any) -> Tuning:
+def tuning_of(document: Any) -> Tuning:
+    """The value of a tuning document; raises as `parity_of`."""
     data = document["data"]
     return Tuning(
         chosen=str(document["chosen"]),
@@ -147,7 +150,8 @@ def _tried(entry: Any) -> Tried:
     )
 
 
-def _evaluated(document: Any) -> Evaluated:
+def evaluated_of(document: Any) -> Evaluated:
+    """The value of an evaluation; raises as `parity_of`."""
     reference, sample = document["reference"], document.get("sample")
     return Evaluated(
         data=str(document["data"]),

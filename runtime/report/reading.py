@@ -29,7 +29,7 @@ Read = TypeVar("Read")
 
 def read_parity(path: Path) -> Parity:
     """Read parity.json or the output of `rectexport parity --json`. Raises BadInput for anything else."""
-    return read_document(path, "a parity document; `rectexport parity PKG --json` writes one", _parity)
+    return read_document(path, "a parity document; `rectexport parity PKG --json` writes one", parity_of)
 
 
 def read_rewrites(path: Path) -> Rewrites:
@@ -57,7 +57,8 @@ def faults_as_bad_input(path: Path, expected: str) -> Iterator[None]:
         raise BadInput(f"{path}: expected {expected}; {str(error)[:200]}") from None
 
 
-def _parity(document: Any) -> Parity:
+def parity_of(document: Any) -> Parity:
+    """The value of a parity document. Raises KeyError, TypeError or ValueError for another one."""
     return Parity(
         passed=bool(document["passed"]),
         reference=str(document["reference"]),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.package.folder import MODEL, Package
-from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.package.manifest import Manifest, TensorEntry
 from rectexport.runtime.report.documents import Rewrites
 from rectexport.runtime.report.sections.code import program
 from rectexport.runtime.report.text import bound, file_size, sizes
@@ -65,11 +65,10 @@ class Card:
 def card(package: Package, name: str, rewrites: Rewrites | None) -> Card:
     """The card of a package that the page calls `name`."""
     manifest = package.manifest
-    rows = [_tensor("input", entry) for entry in manifest.inputs] + [_tensor("output", e) for e in manifest.outputs]
     weights = sum((package.path / file).stat().st_size for file in manifest.files if file.startswith(MODEL))
     return Card(
         facts=_facts(manifest.data, manifest.tolerances, rewrites, file_size(weights)),
-        tensors=rows,
+        tensors=tensor_rows(manifest),
         files=[
             FileRow(file, file_size((package.path / file).stat().st_size), digest)
             for file, digest in manifest.files.items()
@@ -79,6 +78,11 @@ def card(package: Package, name: str, rewrites: Rewrites | None) -> Card:
         reproduce=_reproduce(package.path / REPRODUCE),
         size=file_size(weights),
     )
+
+
+def tensor_rows(manifest: Manifest) -> list[TensorRow]:
+    """A row for each input and output."""
+    return [_tensor("input", entry) for entry in manifest.inputs] + [_tensor("output", e) for e in manifest.outputs]
 
 
 def _facts(
