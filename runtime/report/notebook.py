@@ -42,9 +42,13 @@ def as_html(kind: str, value: Any) -> str | None:
 
 
 def _package(package: Package) -> Mapping[str, Any]:
-    read = read_documents(package, package.path.name, Documents())
+    """The figures of the report; of a package whose documents cannot be read, its inputs and outputs alone."""
     data = package.manifest.data
-    facts = card(package, read.name, read.rewrites)
+    try:
+        read = read_documents(package, package.path.name, Documents())
+        facts = card(package, read.name, read.rewrites)
+    except (RectexportError, OSError, KeyError, TypeError, ValueError, AttributeError):
+        return {"tensors": tensor_rows(package.manifest)}
     figures = tiles(data, facts.size, read.parity, read.rewrites, read.latency, None, quantized(data))
     return {"tiles": figures, "tensors": facts.tensors, "verdict": read.parity}
 

@@ -65,9 +65,10 @@ def test_a_session(package: Package) -> None:
     assert "Engine: closed" in str(as_html("session", SimpleNamespace(**{**vars(session), "closed": True})))
 
 
-def test_a_package_with_damaged_documents_is_shown_as_text(package: Package) -> None:
+def test_of_a_package_with_damaged_documents_the_inputs_are_shown(package: Package) -> None:
     (package.path / "parity.json").write_text("{}")
-    assert package._repr_html_() is None
+    html = shown(package)
+    assert "2×3×8×8" in html.text and "model size" not in html.text
 
 
 def test_parity_that_passes_and_fails() -> None:
