@@ -146,6 +146,7 @@ def _view(read: Read, detail: Detail) -> dict[str, Any]:
     return {
         "name": read.name,
         "detail": detail,
+        "names": names,
         "card": facts,
         "example": example_of(read.package, read.evaluated),
         "tiles": tiles(data, facts.size, parity, rewrites, read.latency, read.evaluated, int8),

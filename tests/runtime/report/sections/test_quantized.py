@@ -12,7 +12,7 @@ from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.report.page import build_page
 from rectexport.runtime.report.sections.quantized import quantized
-from tests.runtime.report.conftest import int8_document, manifest_document
+from tests.runtime.report.conftest import int8_document, manifest_document, origins_document
 from tests.runtime.report.page_reader import Element, read_page, rows, table
 
 pytest.importorskip("jinja2")
@@ -93,3 +93,11 @@ def test_names_are_escaped(write: Write) -> None:
     assert {tag.tag for tag in read_page(text).all()} == {
         tag.tag for tag in read_page(page(lambda **documents: write("plain", **documents), int8_document())).all()
     }
+
+
+def test_layers_are_called_after_their_modules(write: Write) -> None:
+    entry = int8_document()
+    entry["targets"]["onnxruntime"]["layers"] = {"node_z: tail": "after"}
+    folder = write(manifest={**manifest_document(), "int8": entry}, origins=origins_document())
+    root = read_page(build_page(Package.open(folder), "net"))
+    assert ["stage2.3.norm", "after"] in cells(root, "Layers, onnxruntime")
