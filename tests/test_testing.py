@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tomllib
 
 import rectexport
 from rectexport.testing import assert_parity
-from tests.places import ROOT
 
 torch = pytest.importorskip("torch")
 pytest_plugins = ["pytester"]
@@ -74,8 +72,3 @@ def test_without_a_model_the_package_is_compared_with_its_own_file(package: Path
 def test_other_models_are_refused(package: Path) -> None:
     with pytest.raises(rectexport.RectexportError, match=r"expected a torch\.nn\.Module or a model file, got int"):
         assert_parity(package, 7)
-
-
-def test_pytest_finds_it() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["entry-points"]["pytest11"] == {NAME: NAME}
