@@ -58,7 +58,7 @@ def test_a_kernel_shows_a_package_and_a_progress_bar(tmp_path: Path) -> None:
     path = dynamic_package(tmp_path / "package").path
     cells = [f"import rectexport\nrectexport.load({str(path)!r}, 'onnxruntime')", BAR]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    nbclient.NotebookClient(notebook, timeout=60).execute()
+    nbclient.NotebookClient(notebook, timeout=300, startup_timeout=300).execute()
     first, second = cleaned(notebook).cells
     (value,) = first.outputs
     assert value.data["text/plain"].startswith("<Session of ") and "Engine: ONNX Runtime" in value.data["text/html"]
