@@ -13,7 +13,8 @@ TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   hostile faults backend-models test-tensorrt rtx-zoo engine-probe differential fuzz test-min test-triton container audit \
-  sbom modules foreign figures zoo bench costs border-goals quantization yardsticks tuning selftest gpu-kit gpu serve-bench \
+  sbom modules foreign notebook redraw figures zoo bench costs border-goals quantization yardsticks tuning selftest gpu-kit \
+  gpu serve-bench \
   serve-faults clean
 
 help: ## list the targets
@@ -188,6 +189,13 @@ foreign: .venv-foreign/.stamp ## export networks from packages on PyPI; writes d
 
 modules: .venv/.stamp ## draw the imports between folders; writes docs/modules.svg
 	$(BIN)/python -m benchmarks.module_graph
+
+notebook: .venv/.stamp ## run examples/tour.ipynb and keep what its cells showed (2 minutes)
+	$(BIN)/python -m benchmarks.notebook
+
+redraw: .venv/.stamp ## draw the plots of docs/ anew from the committed figures, without measuring
+	$(BIN)/python -m benchmarks.forms --report
+	$(BIN)/python -m benchmarks.serving --report
 
 figures: .venv/.stamp ## measure parity and cost; writes docs/parity.md and docs/cost.md (15 minutes)
 	$(BIN)/python -m benchmarks.parity

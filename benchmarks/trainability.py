@@ -162,7 +162,14 @@ def table(results: dict[str, list[Run]], epochs: int, seconds: float) -> str:
             difference = "" if contender is twins.base else spread([a.error - b.error for a, b in pairs])
             row = (twins.idea, contender.label, f"{size:,}", spread([r.error for r in runs]), difference)
             lines.append(f"| {' | '.join(row)} | {statistics.fmean(r.loss for r in runs):.4f} |")
-    return "\n".join([*lines, "", "![errors of every run](trainability.png)", ""])
+    return "\n".join([*lines, "", "![errors of every run](trainability.png)", "", SEEN, ""])
+
+
+#: What is to be seen in the plot.
+SEEN = (
+    "A grey line joins the two runs of one seed; squares are means with one standard deviation. Only the proportional "
+    "variant\nlies clearly below its base; the other three do not, on a data set this small and easy."
+)
 
 
 def plot(results: dict[str, list[Run]], path: Path) -> None:
