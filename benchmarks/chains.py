@@ -22,12 +22,13 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Chain:
-    """Layers of `channels` on a size×size plane."""
+    """Layers of `channels` on a plane of `size` rows and as many columns, or `width`."""
 
     channels: int
     size: int
     batch: int
     layers: int
+    width: int = 0
 
 
 class _Builder:
@@ -59,7 +60,7 @@ class _Builder:
         """The chain as a model with inferred shapes."""
         chain = self.chain
         self.nodes[-1].output[0] = "y"
-        shape = [chain.batch, chain.channels, chain.size, chain.size]
+        shape = [chain.batch, chain.channels, chain.size, chain.width or chain.size]
         graph = helper.make_graph(
             self.nodes,
             "chain",

@@ -11,7 +11,12 @@ __all__ = [
     "BoundaryConv2d",
     "BoundaryConv3d",
     "CReLU",
+    "MaskedConv1d",
+    "MaskedConv2d",
+    "MaskedConv3d",
+    "RectifiedConv1d",
     "RectifiedConv2d",
+    "RectifiedConv3d",
     "ScaledCReLU",
     "SymmetricConv2d",
     "SymmetricPad2d",
@@ -26,7 +31,12 @@ _HOME = {
     "BoundaryConv3d": "rectexport.models.layers.boundary",
     "CReLU": "rectexport.models.layers.crelu",
     "ScaledCReLU": "rectexport.models.layers.crelu",
+    "MaskedConv1d": "rectexport.models.layers.masked",
+    "MaskedConv2d": "rectexport.models.layers.masked",
+    "MaskedConv3d": "rectexport.models.layers.masked",
+    "RectifiedConv1d": "rectexport.models.layers.rectified",
     "RectifiedConv2d": "rectexport.models.layers.rectified",
+    "RectifiedConv3d": "rectexport.models.layers.rectified",
     "SymmetricConv2d": "rectexport.models.layers.symmetric",
     "SymmetricPad2d": "rectexport.models.layers.symmetric",
     "create_model": "rectexport.models.registry",
@@ -36,7 +46,8 @@ _HOME = {
 if TYPE_CHECKING:
     from rectexport.models.layers.boundary import BoundaryConv1d, BoundaryConv2d, BoundaryConv3d
     from rectexport.models.layers.crelu import AVR, CReLU, ScaledCReLU
-    from rectexport.models.layers.rectified import RectifiedConv2d
+    from rectexport.models.layers.masked import MaskedConv1d, MaskedConv2d, MaskedConv3d
+    from rectexport.models.layers.rectified import RectifiedConv1d, RectifiedConv2d, RectifiedConv3d
     from rectexport.models.layers.symmetric import SymmetricConv2d, SymmetricPad2d
     from rectexport.models.registry import create_model, model_names
 else:

@@ -23,18 +23,18 @@ class ModelEntry:
     """One network of the zoo.
 
     builder           the function that builds it, as MODULE.FUNCTION in rectexport.models.networks
-    input_shape       its native (C, H, W)
+    input_shape       its native (C, H, W), (C, L) of sound or (C, D, H, W) of video
     paper             its source
-    uses              the ideas that it uses: rectified, c2sp, c4sp, crelu, avr, proportional
+    uses              the ideas that it uses: rectified, masked, c2sp, c4sp, crelu, avr, proportional
     parameters        number of learnable values, shared ones counted once
-    rectified_layers  number of RectifiedConv2d layers
-    num_classes       width of the last layer, unless create_model gets another
+    rectified_layers  number of rectified convolutions
+    num_classes       channels of the last layer, unless create_model gets another
     defaults          options of the builder that make it this network rather than another of its family
     """
 
     name: str
     builder: str
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     paper: str
     uses: tuple[str, ...]
     parameters: int
@@ -60,7 +60,7 @@ Row = tuple[str, int, int, tuple[str, ...], Options]
 IMAGENET, CIFAR = ((3, 224, 224), 1000), ((3, 32, 32), 10)
 
 
-def _family(builder: str, dataset: tuple[tuple[int, int, int], int], paper: str, *rows: Row) -> tuple[ModelEntry, ...]:
+def _family(builder: str, dataset: tuple[tuple[int, ...], int], paper: str, *rows: Row) -> tuple[ModelEntry, ...]:
     """The entries of networks that one function builds."""
     shape, classes = dataset
     return tuple(
@@ -80,6 +80,9 @@ CONCATENATED = "Concatenated Rectified Linear Units (Shang et al.)"
 PVANET = "PVANET (Kim et al.)"
 EVEN = "Even-sized Kernels and Symmetric Padding (Wu et al.)"
 RETHINKING = "Rethinking ReLU to Train Better CNNs (Zhao et al.)"
+WAVEFORM = "Very Deep Convolutional Neural Networks for Raw Waveforms (Dai et al.)"
+VIDEO = "A Closer Look at Spatiotemporal Convolutions for Action Recognition (Tran et al.)"
+INPAINTING = "Image Inpainting for Irregular Holes Using Partial Convolutions (Liu et al.)"
 FUSION = "On the Connection of Deep Fusion to Ensembling (Zhao et al.)"
 
 RECTIFIED, CRELU, AVR, C2SP, C4SP, PROPORTIONAL = (
@@ -248,6 +251,14 @@ ENTRIES: tuple[ModelEntry, ...] = (
         ("dfn_mr1_type1_second", 1_710_426, 0, PROPORTIONAL, {"kind": "type1", "branch": 1}),
         ("dfn_mr1_type2", 1_710_426, 0, PROPORTIONAL, {"kind": "type2"}),
         ("dfn_mr1_type2_second", 1_710_426, 0, PROPORTIONAL, {"kind": "type2", "branch": 1}),
+    ),
+    *_family("waveform.m5", ((1, 32000), 10), f"{RFCONV}; {WAVEFORM}", ("m5", 558_090, 4, RECTIFIED, {})),
+    *_family("video.r3d", ((3, 16, 112, 112), 400), f"{RFCONV}; {VIDEO}", ("r3d_18", 33_371_472, 17, RECTIFIED, {})),
+    *_family(
+        "inpainting.inpainting_unet",
+        ((4, 512, 512), 3),
+        INPAINTING,
+        ("inpainting_unet", 32_859_732, 0, ("masked",), {}),
     ),
     *_family(
         "digits.digits",

@@ -17,10 +17,17 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from rectexport.models.layers.geometry import BIAS_MODES, EMPTY, MODES, one_of, pair, resolve_padding
-from rectexport.models.layers.rectified import RectifiedConv2d
+from rectexport.models.layers.geometry import BIAS_MODES, EMPTY, MODES, one_of, resolve_padding
+from rectexport.models.layers.rectified import RectifiedConv1d, RectifiedConv2d, RectifiedConv3d
 
 Predicate = Callable[[str, nn.Module], bool]
+
+
+class LazyRectifiedConv1d(nn.LazyConv1d):
+    """A RectifiedConv1d that takes its in_channels from the first input, as torch.nn.LazyConv1d does."""
+
+    cls_to_become = RectifiedConv1d
+    forward = RectifiedConv1d.forward
 
 
 class LazyRectifiedConv2d(nn.LazyConv2d):
@@ -30,11 +37,25 @@ class LazyRectifiedConv2d(nn.LazyConv2d):
     forward = RectifiedConv2d.forward
 
 
+class LazyRectifiedConv3d(nn.LazyConv3d):
+    """A RectifiedConv3d that takes its in_channels from the first input, as torch.nn.LazyConv3d does."""
+
+    cls_to_become = RectifiedConv3d
+    forward = RectifiedConv3d.forward
+
+
 #: Classes that change into each other; a parametrized class is rebuilt on the other base.
-TWINS: dict[type[nn.Conv2d], type[nn.Conv2d]] = {
+TWINS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv1d: RectifiedConv1d,
     nn.Conv2d: RectifiedConv2d,
+    nn.Conv3d: RectifiedConv3d,
+    nn.LazyConv1d: LazyRectifiedConv1d,
     nn.LazyConv2d: LazyRectifiedConv2d,
+    nn.LazyConv3d: LazyRectifiedConv3d,
 }
+#: Rectified convolutions, also those without weights yet; for isinstance.
+RECTIFIED_OR_LAZY = tuple(TWINS.values())
+_PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,7 @@ def rectify(
     names: Sequence[str] = (),
     predicate: Predicate | None = None,
 ) -> Report:
-    """Rectify, in place, every Conv2d of `model` that pads with zeros; the weights stay as they are.
+    """Rectify, in place, every Conv1d, Conv2d and Conv3d of `model` that pads with zeros; the weights stay as they are.
 
     mode, bias_mode and empty as in RectifiedConv2d. names are module names or shell patterns ("layer1.*") and
     predicate takes (name, module): a convolution must satisfy both. Use bias_mode "after" for a convolution into
@@ -82,17 +103,16 @@ def rectify(
 
 
 def plain(model: nn.Module, *, names: Sequence[str] = (), predicate: Predicate | None = None) -> Report:
-    """Turn RectifiedConv2d modules back into Conv2d, in place; the weights stay as they are.
+    """Turn rectified convolutions back into plain ones, in place; the weights stay as they are.
 
     names and predicate as in `rectify`. A convolution with unequal padding on opposite sides stays rectified,
-    since Conv2d does not support it. Raises ValueError for a name that no module has, or a TorchScript model.
+    since torch's own do not support it. Raises ValueError for a name that no module has, or a TorchScript model.
     """
 
     def change(module: nn.Module) -> None:
         _change_class(module, {rectified: conv for conv, rectified in TWINS.items()})
-        if not isinstance(module.padding, str) and len(module.padding) == 4:  # type: ignore[arg-type]
-            left, _, top, _ = module.padding  # type: ignore[misc]
-            module.padding = (top, left)  # type: ignore[assignment]
+        if _has_sides(module):
+            module.padding = tuple(module.padding[-2::-2])  # type: ignore[index, assignment]
         for option in ("mode", "bias_mode", "empty"):
             delattr(module, option)
 
@@ -146,8 +166,13 @@ def _base(module: nn.Module) -> type[nn.Module]:
     return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
 
 
-def _change_class(module: nn.Module, twins: dict[type[nn.Conv2d], type[nn.Conv2d]]) -> None:
-    twin = twins[_base(module)]  # type: ignore[index]
+def _has_sides(module: Any) -> bool:
+    """Whether a rectified convolution has an amount of padding of its own for each side."""
+    return not isinstance(module.padding, str) and len(module.padding) == 2 * len(module.kernel_size)
+
+
+def _change_class(module: nn.Module, twins: dict[type[nn.Module], type[nn.Module]]) -> None:
+    twin = twins[_base(module)]
     if parametrize.is_parametrized(module):
         members = {key: value for key, value in vars(type(module)).items() if key != "__dict__"}
         twin = type(f"Parametrized{twin.__name__}", (twin,), members)
@@ -156,16 +181,16 @@ def _change_class(module: nn.Module, twins: dict[type[nn.Conv2d], type[nn.Conv2d
 
 def _why_not_rectify(module: nn.Module) -> str | None:
     kind = type(module).__name__
-    if isinstance(module, nn.ZeroPad2d | nn.ConstantPad2d):
+    if isinstance(module, nn.modules.padding._ConstantPadNd):
         return f"{kind} pads outside of a convolution"
     if not isinstance(module, nn.modules.conv._ConvNd) or not _pads(module):
         return _may_pad(module)
-    if isinstance(module, RectifiedConv2d | LazyRectifiedConv2d):
+    if isinstance(module, RECTIFIED_OR_LAZY):
         return "already rectified"
-    if isinstance(module, torch.jit.ScriptModule) or not isinstance(module, nn.Conv2d):
+    if isinstance(module, torch.jit.ScriptModule) or not isinstance(module, _PLAIN):
         return f"{kind} has no rectified form"
     if _base(module) not in TWINS:
-        return f"{kind} may compute something else than Conv2d"
+        return f"{kind} may compute something else than {_plain_kind(module).__name__}"
     if module.padding_mode != "zeros":
         return f"padding_mode is {module.padding_mode!r}: no zeros to rectify"
     return None
@@ -179,27 +204,31 @@ def _may_pad(module: nn.Module) -> str:
     kind, weight = type(module), module._parameters.get("weight")
     if kind.__module__.startswith(("torch.", "rectexport.")) or weight is None or is_lazy(weight):
         return ""
-    if weight.dim() != 4 or tuple(weight.shape[2:]) == (1, 1) or parametrize.is_parametrized(module):
+    if not 3 <= weight.dim() <= 5 or set(weight.shape[2:]) == {1} or parametrize.is_parametrized(module):
         return ""
-    if isinstance(module, nn.Conv2d):
-        own = {name for base in kind.__mro__[: kind.__mro__.index(nn.Conv2d)] for name in vars(base)}
+    if isinstance(module, _PLAIN):
+        own = {name for base in kind.__mro__[: kind.__mro__.index(_plain_kind(module))] for name in vars(base)}
         return "" if own.isdisjoint(("forward", "_conv_forward")) else f"{kind.__name__} may pad in its forward"
     return f"{kind.__name__} has no rectified form, and may pad in its forward"
 
 
+def _plain_kind(module: nn.Module) -> type[nn.Module]:
+    """torch's convolution that a module is."""
+    return next(kind for kind in _PLAIN if isinstance(module, kind))
+
+
 def _why_not_plain(module: nn.Module) -> str | None:
-    if not isinstance(module, RectifiedConv2d | LazyRectifiedConv2d):
+    if not isinstance(module, RECTIFIED_OR_LAZY):
         return ""
     if _base(module) not in TWINS.values():
-        return f"{type(module).__name__} may compute something else than RectifiedConv2d"
+        return f"{type(module).__name__} may compute something else than Rectified{_plain_kind(module).__name__}"
     padding: Any = module.padding
-    if not isinstance(padding, str) and len(padding) == 4 and (padding[0], padding[2]) != (padding[1], padding[3]):
-        return f"padding {padding} has no form in Conv2d"
+    if _has_sides(module) and padding[::2] != padding[1::2]:
+        return f"padding {padding} has no form in {_plain_kind(module).__name__}"
     return None
 
 
 def _pads(module: nn.modules.conv._ConvNd) -> bool:
-    if isinstance(module, nn.Conv2d):
-        sizes = [pair(value, "size") for value in (module.kernel_size, module.stride, module.dilation)]
-        return any(resolve_padding(module.padding, *sizes))
+    if isinstance(module, _PLAIN):
+        return any(resolve_padding(module.padding, module.kernel_size, module.stride, module.dilation))
     return module.padding == "same" or (not isinstance(module.padding, str) and any(module.padding))

@@ -107,16 +107,14 @@ def _per_axis(
     strides: Sequence[int],
     pads: Sequence[int],
     dilations: Sequence[int],
-) -> tuple[Axis, Axis]:
-    """Regroup a 2-D window's attributes by axis: (vertical, horizontal)."""
-    _check_length("kernel_shape", kernel_shape, 2)
-    _check_length("strides", strides, 2)
-    _check_length("pads", pads, 4)
-    _check_length("dilations", dilations, 2)
-    top, left, bottom, right = pads
-    vertical = (spatial[0], kernel_shape[0], strides[0], top, bottom, dilations[0])
-    horizontal = (spatial[1], kernel_shape[1], strides[1], left, right, dilations[1])
-    return vertical, horizontal
+) -> list[Axis]:
+    """Regroup a window's attributes by axis."""
+    count = len(spatial)
+    _check_length("kernel_shape", kernel_shape, count)
+    _check_length("strides", strides, count)
+    _check_length("pads", pads, 2 * count)
+    _check_length("dilations", dilations, count)
+    return list(zip(spatial, kernel_shape, strides, pads[:count], pads[count:], dilations, strict=True))
 
 
 def _window_starts(size: int, kernel: int, stride: int, pad_before: int, pad_after: int, dilation: int) -> range:
@@ -171,11 +169,28 @@ def rectification_map(
     Returns float64 [H_out, W_out].
     Raises ValueError for an unknown mode, an attribute of the wrong length, or whatever `valid_taps` refuses.
     """
+    return rectification_factors((height, width), kernel_shape, strides, pads, dilations, mode)
+
+
+def rectification_factors(
+    size: Sequence[int],
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    mode: Mode = "sum",
+) -> Array:
+    """`rectification_map` over an input with any number of axes: v is the product of one count for each axis.
+
+    strides, pads (begins, then ends) and dilations default to 1, 0 and 1. Returns float64, one size for each of `size`.
+    """
     _check_choice("mode", mode, ("sum", "average"))
-    vertical, horizontal = _per_axis((height, width), kernel_shape, strides, pads, dilations)
-    # A tap is valid when its row and its column both are, so a window has rows * columns valid taps.
-    valid = np.outer(valid_taps(*vertical), valid_taps(*horizontal))
-    numerator = kernel_shape[0] * kernel_shape[1] if mode == "sum" else 1
+    ones = (1,) * len(size)
+    valid = np.ones((), dtype=np.int64)
+    for axis in _per_axis(size, kernel_shape, strides or ones, pads or (0,) * 2 * len(size), dilations or ones):
+        # A tap is valid when its index is, along every axis.
+        valid = np.multiply.outer(valid, valid_taps(*axis))
+    numerator = int(np.prod(kernel_shape)) if mode == "sum" else 1
     rectification = np.zeros(valid.shape, dtype=np.float64)
     rectification[valid > 0] = numerator / valid[valid > 0]
     return rectification
@@ -227,31 +242,58 @@ def rectify(
     x_shape: Sequence[int],
     bias: ArrayLike | None,
     kernel_shape: Sequence[int],
-    strides: Sequence[int] = (1, 1),
-    pads: Sequence[int] = (0, 0, 0, 0),
-    dilations: Sequence[int] = (1, 1),
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
     mode: Mode = "sum",
     empty: Empty = "bias",
 ) -> Array:
     """Rectify the output of a convolution: r * y + bias * m.
 
-    r is `rectification_map` of the convolution that made y. m is 1 everywhere for empty="bias" and [v > 0]
+    r is `rectification_factors` of the convolution that made y. m is 1 everywhere for empty="bias" and [v > 0]
     for empty="zero".
 
-    y [N, C, H_out, W_out]; x_shape is the shape of the convolution's input, four integers of which only the
-    last two, H and W, matter; bias [C], or None for zeros. Returns float64 [N, C, H_out, W_out].
+    y [N, C, ...]; x_shape is the shape of the convolution's input, of which only the sizes behind the channels matter;
+    bias [C], or None for zeros. Returns float64 of y's shape.
     Raises ValueError for an unknown mode or empty, a wrong rank, bias shape or attribute length, for y whose
-    height and width the convolution does not produce, and for whatever `valid_taps` refuses.
+    sizes the convolution does not produce, and for whatever `valid_taps` refuses.
     """
     _check_choice("empty", empty, ("bias", "zero"))
-    _check_length("x_shape", x_shape, 4)
-    y = _array("y", y, 4)
+    _check_length("x_shape", x_shape, len(kernel_shape) + 2)
+    y = _array("y", y, len(kernel_shape) + 2)
     bias = np.zeros(y.shape[1]) if bias is None else _vector("bias", bias, y.shape[1])
-    r = rectification_map(x_shape[2], x_shape[3], kernel_shape, strides, pads, dilations, mode)
+    r = rectification_factors(x_shape[2:], kernel_shape, strides, pads, dilations, mode)
     if y.shape[2:] != r.shape:
         raise ValueError(f"y: expected height and width {r.shape}, got shape {y.shape}")
     m = np.where(r > 0, 1.0, 0.0) if empty == "zero" else np.ones(r.shape)
-    return r * y + bias[:, None, None] * m
+    return r * y + bias.reshape(-1, *(1,) * r.ndim) * m
+
+
+def rectified_conv(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    groups: int = 1,
+    mode: Mode = "sum",
+    bias_mode: BiasMode = "after",
+    empty: Empty = "bias",
+) -> Array:
+    """`rectified_conv2d` along one, two or three axes.
+
+    x [N, C, ...], weight [O, C / groups, ...], bias [O]. Returns float64 [N, O, ...].
+    """
+    _check_choice("bias_mode", bias_mode, ("after", "inside"))
+    inner, outer = (bias, None) if bias_mode == "inside" else (None, bias)
+    kernel = np.shape(weight)[2:]
+    padded = np.asarray(x, dtype=np.float64)
+    if pads:
+        sides = list(zip(pads[: len(kernel)], pads[len(kernel) :], strict=True))
+        padded = np.pad(padded, ((0, 0), (0, 0), *sides))
+    y = convolution(padded, weight, inner, strides, dilations, groups)
+    return rectify(y, np.shape(x), outer, kernel, strides, pads, dilations, mode, empty)
 
 
 def rectified_conv2d(
@@ -465,6 +507,73 @@ def boundary_conv(
 ) -> Array:
     """`boundary_pad`, then `convolution`: what torch.nn.Conv1d, 2d and 3d compute for a padding_mode."""
     return convolution(boundary_pad(x, pads, borders), weight, bias, strides, dilations, groups)
+
+
+# Masked partial convolution
+
+
+def masked_count(
+    mask: ArrayLike,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+) -> Array:
+    """u: the sum of the mask over each window and over its channels; nothing lies beyond the border.
+
+    mask [N, M, ...], 1 where a value is known and 0 in a hole. Returns float64 [N, 1, ...]. Raises ValueError for what
+    `convolution` refuses.
+    """
+    mask, axes = _feature_map("mask", mask), len(kernel_shape)
+    if pads:
+        mask = np.pad(mask, ((0, 0), (0, 0), *zip(pads[:axes], pads[axes:], strict=True)))
+    ones = np.ones((1, mask.shape[1], *kernel_shape))
+    return convolution(mask, ones, None, strides, dilations)
+
+
+def masked_conv(
+    x: ArrayLike,
+    mask: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    groups: int = 1,
+    numerator: int | None = None,
+    bias_mode: BiasMode = "after",
+) -> tuple[Array, Array]:
+    """Masked partial convolution: a convolution over known values only, and where its results are known.
+
+    with u = masked_count(mask):
+    after:  y = conv(x * mask) * numerator / u + b where u > 0, else 0
+    inside: y = (conv(x * mask) + b) * numerator / u where u > 0, else 0
+    The next mask is min(u, 1), one channel of it.
+
+    x [N, C, ...]; mask [N, 1 or C, ...] of zeros and ones; weight [O, C / groups, ...], bias [O]. numerator is by
+    default the number of mask values under a window: mask channels times taps. Returns float64 [N, O, ...] and
+    [N, 1, ...]. A mask of ones gives a rectified convolution with empty="zero". Raises ValueError for what
+    `masked_count` and `convolution` refuse.
+
+    Sources: Image Inpainting for Irregular Holes Using Partial Convolutions (Liu et al.), eqs. (1) and (2);
+    NVIDIA/partialconv, with one mask channel or multi_channel; naoto0804/pytorch-inpainting-with-partial-conv, whose
+    numerator is 1.
+    """
+    _check_choice("bias_mode", bias_mode, ("after", "inside"))
+    x, mask, weight = _feature_map("x", x), _feature_map("mask", mask), _feature_map("weight", weight)
+    if mask.shape[1] not in (1, x.shape[1]) or mask.shape[2:] != x.shape[2:]:
+        raise ValueError(f"mask: expected 1 or {x.shape[1]} channels and sizes {x.shape[2:]}, got shape {mask.shape}")
+    kernel = weight.shape[2:]
+    u = masked_count(mask, kernel, strides, pads, dilations)
+    known = x * mask
+    if pads:
+        known = np.pad(known, ((0, 0), (0, 0), *zip(pads[: len(kernel)], pads[len(kernel) :], strict=True)))
+    inner, outer = (bias, None) if bias_mode == "inside" else (None, bias)
+    y = convolution(known, weight, inner, strides, dilations, groups)
+    slide = mask.shape[1] * int(np.prod(kernel)) if numerator is None else numerator
+    ratio = np.where(u > 0, slide / np.where(u > 0, u, 1.0), 0.0)
+    shift = np.zeros(len(weight)) if outer is None else _vector("bias", outer, len(weight))
+    return y * ratio + shift.reshape(-1, *(1,) * len(kernel)) * (u > 0), np.minimum(u, 1.0)
 
 
 # Activations and batch normalization

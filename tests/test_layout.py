@@ -90,6 +90,7 @@ TESTED_THROUGH = {
     "export/graph/widened.py": "tests/export/graph/test_guard.py",
     "export/writing/work.py": "tests/export/writing/test_origins.py",
     "export/quantize/ran_in_int8.py": "tests/export/quantize/test_insert.py",
+    "export/passes/masks/": "tests/export/passes/masks/test_masks.py",
     "export/passes/order.py": "tests/export/passes/test_passes.py",
     "export/passes/raising/together.py": "tests/export/passes/raising/test_own_exports.py",
     "export/passes/selection.py": "tests/export/passes/test_passes.py",

@@ -65,7 +65,7 @@ class FusedRectified(nn.Module):
     def _map(self, x: Tensor, window: Window) -> Tensor:
         key = (x.shape[2], x.shape[3])
         if key not in self.maps:
-            self.maps[key] = rectification_map(*key, window, self.layer.mode, torch.float32, x.device).contiguous()
+            self.maps[key] = rectification_map(key, window, self.layer.mode, torch.float32, x.device).contiguous()
         return self.maps[key]
 
 

@@ -39,11 +39,11 @@ def cases(shapes: Sequence[str] = SHAPES, forms: Sequence[str] = FORMS) -> Itera
             yield from (Case(kind, form, precision) for form in forms)
 
 
-def shape_options(kind: str, image: tuple[int, int, int]) -> ShapeOptions:
-    """Shapes for an image [C, H, W]: "static", "batch" (1 to 4 images) or "dynamic" (also up to twice the size)."""
+def shape_options(kind: str, image: tuple[int, ...]) -> ShapeOptions:
+    """Shapes for [C, …]: "static", "batch" (1 to 4 of them) or "dynamic" (also up to twice the size)."""
     if kind == "static":
         return ShapeOptions()
-    channels, height, width = image
-    most = image if kind == "batch" else (channels, 2 * height, 2 * width)
+    channels, *sizes = image
+    most = image if kind == "batch" else (channels, *(2 * size for size in sizes))
     least, usual, largest = (f"{INPUT}:{format_shape(shape)}" for shape in ((1, *image), (2, *image), (4, *most)))
     return ShapeOptions(min=[least], opt=[usual], max=[largest])

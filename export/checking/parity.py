@@ -20,6 +20,7 @@ from rectexport.exporter.checking.tolerance import RELATIVE_L2, Tolerance
 from rectexport.exporter.checking.values import nudged, value_cases
 from rectexport.exporter.frontend.inputs import InputPlan, fit_example
 from rectexport.exporter.graph.inner import run_inner
+from rectexport.exporter.graph.lines import along_one_axis
 from rectexport.runtime.base.metrics import compare
 from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.runner import Array
@@ -357,10 +358,11 @@ def _compare_layers(
     for check in others:
         check.compare_inner(model, feeds, expected, reference.layer, tolerance)
     actual = run_inner(model, feeds, [name for name in inner if name in expected])
+    lines = along_one_axis(model)
     return [
         compare_layer(name, reference.layer(name), expected[name], got)
         for name, got in actual.items()
-        if got.ndim == 4 and got.shape == expected[name].shape
+        if (got.ndim in (4, 5) or (got.ndim == 3 and name in lines)) and got.shape == expected[name].shape
     ]
 
 

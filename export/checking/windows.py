@@ -170,7 +170,7 @@ class _Walk:
         if known and node.op_type in _POINTWISE:
             return self.joined(tracked, self._ranks(node))
         if known and node.op_type in _WINDOWED:
-            if len(tracked) > 1 and node.op_type != "Rectify":
+            if len(tracked) > 1 and node.op_type not in dialect.RECTIFIES.values():
                 raise _Refused("more than one of its inputs follows from the image")
             if node.op_type not in _ANY_AXES and tracked[0].axes != self._start.axes:
                 raise _Refused("it takes other axes than the image's")
@@ -403,15 +403,29 @@ _POINTWISE = frozenset(
         *("Abs", "Add", "And", "BatchNormalization", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "CRelu"),
         *("Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid"),
         *("HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min"),
-        *("Mish", "Mod", "Mul", "Neg", "NegConcat", "Not", "Or", "Pow", "PRelu", "Reciprocal", "Relu", "Round"),
+        *(
+            "MaskedRectify",
+            "Mish",
+            "Mod",
+            "Mul",
+            "Neg",
+            "NegConcat",
+            "Not",
+            "Or",
+            "Pow",
+            "PRelu",
+            "Reciprocal",
+            "Relu",
+            "Round",
+        ),
         *("Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tanh"),
         *("ThresholdedRelu", "Where", "Xor"),
     )
 )
 _WINDOWED: Mapping[str, Callable[[_Walk, NodeProto, int], list[Step]]] = {
-    **dict.fromkeys(("Conv", "MaxPool", "AveragePool", "LpPool"), _conv),
+    **dict.fromkeys(("Conv", "MaskedCount", "MaxPool", "AveragePool", "LpPool"), _conv),
     "ConvTranspose": _conv_transpose,
-    "Rectify": _rectify,
+    **dict.fromkeys(dialect.RECTIFIES.values(), _rectify),
     "SymmetricPad": _symmetric_pad,
     "BoundaryPad": _boundary_pad,
     "Pad": _pad,

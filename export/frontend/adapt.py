@@ -11,7 +11,7 @@ unchanged. The built-in ones (`adapters.py`) know modules by their answers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from rectexport.exporter.frontend.adapters import Adaptation, Adapter, LeftAlone, recognize
+from rectexport.exporter.frontend.masked import may_take_a_mask, recognize_masked, takes_a_mask
 from rectexport.exporter.frontend.source import Source, in_eval_mode, independent_copy
 from rectexport.runtime.errors import BadInput, UsageError
 
@@ -109,7 +110,14 @@ def adapt(model: nn.Module, examples: Sequence[Tensor] | None = None) -> Adapted
             left.append(f"left as it is: {path or 'the model'}: {_name(module)}: {what.reason}")
         elif what is not None:
             found[path] = what
-    calls, runs = _calls(model, found, examples)
+    masked = [path for path, module in model.named_modules() if not _known(module) and may_take_a_mask(module)]
+    calls, runs = _calls(model, {*found, *masked}, examples)
+    for path in [path for path in masked if path in calls and all(map(takes_a_mask, calls[path]))]:
+        layer = recognize_masked(model.get_submodule(path), calls.pop(path))
+        if layer is not None:
+            found[path], calls[path] = layer, []
+        elif path in found:
+            calls[path] = [((), {})]
     for path in [path for path in found if not all(_one_tensor(call) for call in calls.get(path, ()))]:
         del found[path]
         name = _name(model.get_submodule(path))
@@ -131,13 +139,17 @@ def adapt(model: nn.Module, examples: Sequence[Tensor] | None = None) -> Adapted
 
 def _recognized(module: nn.Module) -> Adaptation | LeftAlone | None:
     name = _name(module)
-    if name.startswith(_KNOWN):
+    if _known(module):
         return None
     for pattern, (function, note) in _REGISTERED.items():
         if fnmatchcase(name, pattern):
             new = function(module)
             return None if new is None else Adaptation(new, note)
     return recognize(module)
+
+
+def _known(module: nn.Module) -> bool:
+    return _name(module).startswith(_KNOWN)
 
 
 def _replaced(model: nn.Module, found: dict[str, Adaptation]) -> nn.Module:
@@ -160,7 +172,7 @@ def _replaced(model: nn.Module, found: dict[str, Adaptation]) -> nn.Module:
 
 
 def _calls(
-    model: nn.Module, found: dict[str, Adaptation], examples: Sequence[Tensor] | None
+    model: nn.Module, found: Collection[str], examples: Sequence[Tensor] | None
 ) -> tuple[dict[str, list[tuple[Any, Any]]], bool]:
     """How each of the modules is called when the model runs on the examples, and whether it runs."""
     calls: dict[str, list[tuple[Any, Any]]] = {}

@@ -8,7 +8,7 @@ module stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,8 +20,8 @@ from torch.nn.parameter import is_lazy
 
 from rectexport.exporter.frontend.probing import Probe
 from rectexport.models.layers.crelu import CReLU
-from rectexport.models.layers.geometry import BIAS_MODES, EMPTY, MODES, pair
-from rectexport.models.layers.rectified import RectifiedConv2d
+from rectexport.models.layers.geometry import BIAS_MODES, EMPTY, MODES, pair, per_axis
+from rectexport.models.layers.rectified import RECTIFIED
 from rectexport.models.layers.symmetric import SymmetricConv2d, SymmetricPad2d
 from rectexport.models.layers.symmetry import ORDERS, REMAINDERS
 
@@ -72,7 +72,7 @@ def recognize(module: nn.Module) -> Adaptation | LeftAlone | None:
 
 def _owns_weight(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
-    return isinstance(weight, nn.Parameter) and not is_lazy(weight) and weight.dim() == 4
+    return isinstance(weight, nn.Parameter) and not is_lazy(weight) and 3 <= weight.dim() <= 5
 
 
 def _only_parameters_of(module: nn.Module, conv: nn.Module) -> bool:
@@ -87,12 +87,14 @@ def _convolution(module: Any) -> Adaptation | LeftAlone | None:
     """
     if not all(hasattr(module, name) for name in _GEOMETRY) or set(module._parameters) - {"weight", "bias"}:
         return None
-    if isinstance(module, nn.Conv2d) and _runs_as_conv2d(type(module)):
+    if _runs_as_torchs(type(module)):
         return None
     rfconv = hasattr(module, "rectify") and hasattr(module, "average")
     marked = rfconv or hasattr(module, "slide_winsize")
     try:
-        kernel, stride, dilation = (pair(getattr(module, name), name) for name in ("kernel_size", "stride", "dilation"))
+        count = module.weight.dim() - 2
+        names = ("kernel_size", "stride", "dilation")
+        kernel, stride, dilation = (per_axis(getattr(module, name), count, name) for name in names)
         probe = Probe(module, _shapes(module.in_channels, kernel, stride, dilation))
         if not probe.answers:
             return _not_compared(module, rfconv)
@@ -112,8 +114,12 @@ def _convolution(module: Any) -> Adaptation | LeftAlone | None:
         return None
 
 
-def _runs_as_conv2d(kind: type[nn.Conv2d]) -> bool:
-    return kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward
+def _runs_as_torchs(kind: type[Any]) -> bool:
+    """Whether a class is one of torch's convolutions that computes nothing else."""
+    return any(
+        issubclass(kind, base) and kind.forward is base.forward and kind._conv_forward is base._conv_forward
+        for base in (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    )
 
 
 def _not_compared(module: Any, rfconv: bool) -> Adaptation | LeftAlone | None:
@@ -126,21 +132,23 @@ def _not_compared(module: Any, rfconv: bool) -> Adaptation | LeftAlone | None:
 
 
 def _shapes(
-    channels: int, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Inputs with corners, edges and interior; with fewer rows and columns than the kernel spans; of one pixel."""
+    channels: int, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> Iterator[tuple[int, ...]]:
+    """Inputs with corners, edges and interior; with fewer elements than the kernel spans; of one element."""
     spans = [step * (taps - 1) + 1 for step, taps in zip(dilation, kernel, strict=True)]
-    yield 2, channels, spans[0] + 2, spans[1] + 3
-    yield 3, channels, 2 * spans[0] + stride[0], 2 * spans[1] + stride[1] + 1
-    yield 1, channels, max(spans[0] - 1, 1), max(spans[1] // 2, 1)
-    yield 1, channels, 1, 1
+    last = len(spans) - 1
+    yield 2, channels, *(span + 2 + (axis == last) for axis, span in enumerate(spans))
+    yield 3, channels, *(2 * span + stride[axis] + (axis == last) for axis, span in enumerate(spans))
+    yield 1, channels, *(max(span // 2 if axis == last else span - 1, 1) for axis, span in enumerate(spans))
+    yield 1, channels, *(1,) * len(spans)
 
 
 def _plain(module: Any, bias: bool = True) -> Callable[[Tensor], Tensor]:
     def call(value: Tensor) -> Tensor:
         weight, shift = module.weight.to(value.dtype), module.bias if bias else None
         shift = None if shift is None else shift.to(value.dtype)
-        return F.conv2d(value, weight, shift, module.stride, module.padding, module.dilation, module.groups)
+        convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.dim()]
+        return convolve(value, weight, shift, module.stride, module.padding, module.dilation, module.groups)
 
     return call
 
@@ -186,7 +194,7 @@ def _in(module: nn.Module, value: Tensor) -> Tensor:
 
 def _like(module: Any, **options: str) -> nn.Module:
     """A rectified convolution that shares the window and the parameters of another convolution."""
-    new = RectifiedConv2d(
+    new: Any = RECTIFIED[module.weight.dim() - 3](
         module.in_channels,
         module.out_channels,
         module.kernel_size,
@@ -199,11 +207,14 @@ def _like(module: Any, **options: str) -> nn.Module:
         **options,
     )
     new.weight, new.bias = module.weight, module.bias
-    return new
+    replacement: nn.Module = new
+    return replacement
 
 
 def _symmetric_of(module: Any, probe: Probe) -> Adaptation | None:
     """A convolution with an even kernel over symmetric padding."""
+    if module.weight.dim() != 4:
+        return None
     kernel = pair(module.kernel_size, "kernel_size")
     if kernel not in ((2, 2), (4, 4)):
         return None

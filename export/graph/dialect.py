@@ -14,6 +14,10 @@ SymmetricPad      x           splits, pads            y [N, C, H + k − 1, W + 
                                                       the 16 `pads`
 BoundaryPad       x           modes, pads             y: the last len(modes) axes of x extended by `pads` (begins, then
                                                       ends), each with a border of its own: BORDERS[mode]
+…1d, …3d                                              RectificationMap and Rectify along one and three axes
+MaskedCount       mask        window                  u [N, 1, …] float32: the sum of mask [N, 1, …] over each window
+MaskedRectify     y, u, bias  numerator, empty_bias   z = y·numerator/u + bias where u > 0; elsewhere 0, or bias if
+                                                      empty_bias is 1
 CRelu             x           axis                    y = concat(relu(x), relu(−x)) along axis
 NegConcat         x           axis                    y = concat(x, −x) along axis
 
@@ -24,12 +28,15 @@ reflect, turned by half of the last axis. circular, symmetric and poles reach at
 pole_points one less. Axes do not depend on each other, but for a turn, which comes before the last axis is extended.
 
 Elsewhere x [N, C_in, H, W], y and z [N, C, H_out, W_out], bias [C]; window is kernel_shape, strides, pads and
-dilations, as Conv has them. numerator is m·n, the taps of a kernel, or 1.
+dilations, as Conv has them. numerator is m·n, the taps of a kernel, or 1. Along one and three axes, v is the product of
+one count for each axis, r and its axes are [1, 1, L_out] and [1, 1, D_out, H_out, W_out].
 
 Sources: RectificationMap, Rectify: Rectified Convolution (Zhang), eq. (4) with numerator m·n (sum), eq. (6) with 1
-(average). SymmetricPad: Convolution with even-sized kernels and symmetric padding (Wu et al.). CRelu: Understanding
-and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.). NegConcat: PVANET (Kim et al.). BoundaryPad:
-torch.nn.functional.pad, numpy.pad, and the padding modules of weather models (PeriodicPad2d, GeoCyclicPadding).
+(average). MaskedCount, MaskedRectify: Image Inpainting for Irregular Holes Using Partial Convolutions (Liu et al.),
+eqs. (1) and (2). SymmetricPad: Convolution with even-sized kernels and symmetric padding (Wu et al.). CRelu:
+Understanding and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.). NegConcat: PVANET (Kim et al.).
+BoundaryPad: torch.nn.functional.pad, numpy.pad, and the padding modules of weather models (PeriodicPad2d,
+GeoCyclicPadding).
 """
 
 from __future__ import annotations
@@ -60,7 +67,13 @@ ZEROS, CIRCULAR, REFLECT, REPLICATE, SYMMETRIC, POLES, POLE_POINTS = range(len(B
 #: The oldest standard operator set that the bodies can be written in.
 LEAST_OPSET = 18
 
+#: Operators of rectification, by the number of axes behind the channels. TensorRT's plugin has the name of planes' one.
+RECTIFIES = {1: "Rectify1d", 2: "Rectify", 3: "Rectify3d"}
+RECTIFICATION_MAPS = {1: "RectificationMap1d", 2: "RectificationMap", 3: "RectificationMap3d"}
+
 _WINDOW = "kernel_shape, strides, pads, dilations"
+#: How the body calls the counts of each axis, the last three.
+_VECTORS = ("plane", "column", "row")
 
 # Taps of an axis: tap i of output o reads start + i*d with start = o*stride - pad. ceil(-start/d) taps read below 0,
 # and floor((size - 1 - start)/d) + 1 read below `size`; both are clamped to 0..kernel. ONNX divides integers towards
@@ -87,10 +100,26 @@ _AXIS_TAPS = """
   taps_{a} = Max (inside_{a}, zero)
 """
 
-#: r, as `factors`. Part of both bodies, because TensorRT resolves attribute references of one level only.
-_FACTORS = f"""
-  in_size = Shape <start = 2, end = 4> (x)
-  out_size = Shape <start = 2, end = 4> (y)
+
+def _factors(count: int) -> str:
+    """r of `count` axes, as `factors`.
+
+    Part of both bodies, because TensorRT resolves attribute references of one level only.
+    """
+    axes = "\n".join(f"  axis_{a} = Constant <value_int = {a}> ()" for a in range(count))
+    vectors = "\n".join(
+        f"  {name}_shape = Constant <value_ints = {[1, 1, *(-1 if other == a else 1 for other in range(count))]}> ()"
+        for a, name in enumerate(_VECTORS[-count:])
+    )
+    reshaped = "\n".join(f"  {name} = Reshape (taps_{a}, {name}_shape)" for a, name in enumerate(_VECTORS[-count:]))
+    product = {
+        1: "  taps = Identity (row)",
+        2: "  taps = Mul (column, row)",
+        3: "  area = Mul (column, row)\n  taps = Mul (plane, area)",
+    }[count]
+    return f"""
+  in_size = Shape <start = 2, end = {2 + count}> (x)
+  out_size = Shape <start = 2, end = {2 + count}> (y)
   kernel = Constant <value_ints: ints = @kernel_shape> ()
   stride = Constant <value_ints: ints = @strides> ()
   pad = Constant <value_ints: ints = @pads> ()
@@ -98,14 +127,11 @@ _FACTORS = f"""
   total = Constant <value_int: int = @numerator> ()
   zero = Constant <value_int = 0> ()
   one = Constant <value_int = 1> ()
-  axis_0 = Constant <value_int = 0> ()
-  axis_1 = Constant <value_int = 1> ()
-{_AXIS_TAPS.format(a=0)}{_AXIS_TAPS.format(a=1)}
-  column_shape = Constant <value_ints = [1, 1, -1, 1]> ()
-  row_shape = Constant <value_ints = [1, 1, 1, -1]> ()
-  column = Reshape (taps_0, column_shape)
-  row = Reshape (taps_1, row_shape)
-  taps = Mul (column, row)
+{axes}
+{"".join(_AXIS_TAPS.format(a=a) for a in range(count))}
+{vectors}
+{reshaped}
+{product}
   empty = Equal (taps, zero)
   divisor = Max (taps, one)
   taps_float = Cast <to = 1> (divisor)
@@ -115,18 +141,22 @@ _FACTORS = f"""
   factors = Where (empty, zero_float, ratio)
 """
 
-_RECTIFICATION_MAP = f"""
-RectificationMap <{_WINDOW}, numerator> (x, y) => (r) {{
-{_FACTORS.replace("factors =", "r =")}
+
+def _rectification_map(count: int) -> str:
+    return f"""
+{RECTIFICATION_MAPS[count]} <{_WINDOW}, numerator> (x, y) => (r) {{
+{_factors(count).replace("factors =", "r =")}
 }}
 """
 
-_RECTIFY = f"""
-Rectify <{_WINDOW}, numerator, empty_bias, biased: int = 0> (y, x, bias) => (z) {{
-{_FACTORS}
+
+def _rectify(count: int) -> str:
+    return f"""
+{RECTIFIES[count]} <{_WINDOW}, numerator, empty_bias, biased: int = 0> (y, x, bias) => (z) {{
+{_factors(count)}
   r = CastLike (factors, y)
   scaled = Mul (y, r)
-  channel_shape = Constant <value_ints = [1, -1, 1, 1]> ()
+  channel_shape = Constant <value_ints = {[1, -1, *[1] * count]}> ()
   shift = Reshape (bias, channel_shape)
   always = Constant <value_int: int = @empty_bias> ()
   everywhere = Cast <to = 9> (always)
@@ -142,13 +172,15 @@ Rectify <{_WINDOW}, numerator, empty_bias, biased: int = 0> (y, x, bias) => (z) 
 }}
 """
 
-#: The same for y in half precision: factors are exact in float32 only (49/20), so it computes in float32.
-_RECTIFY_IN_FLOAT32 = f"""
-Rectify <{_WINDOW}, numerator, empty_bias, biased: int = 0> (y, x, bias) => (z) {{
-{_FACTORS}
+
+def _rectify_in_float32(count: int) -> str:
+    """The same for y in half precision: factors are exact in float32 only (49/20), so it computes in float32."""
+    return f"""
+{RECTIFIES[count]} <{_WINDOW}, numerator, empty_bias, biased: int = 0> (y, x, bias) => (z) {{
+{_factors(count)}
   y_float = Cast <to = 1> (y)
   scaled = Mul (y_float, factors)
-  channel_shape = Constant <value_ints = [1, -1, 1, 1]> ()
+  channel_shape = Constant <value_ints = {[1, -1, *[1] * count]}> ()
   shift = Reshape (bias, channel_shape)
   shift_float = Cast <to = 1> (shift)
   always = Constant <value_int: int = @empty_bias> ()
@@ -295,9 +327,50 @@ NegConcat <axis> (x) => (y) {
 }
 """
 
+_MASKED_COUNT = f"""
+MaskedCount <{_WINDOW}> (mask) => (u) {{
+  known = Cast <to = 1> (mask)
+  taps = Constant <value_ints: ints = @kernel_shape> ()
+  alone = Constant <value_ints = [1, 1]> ()
+  shape = Concat <axis = 0> (alone, taps)
+  one = Constant <value_float = 1.0> ()
+  ones = Expand (one, shape)
+  u = Conv <strides: ints = @strides, pads: ints = @pads, dilations: ints = @dilations> (known, ones)
+}}
+"""
+
+_MASKED_RECTIFY = """
+MaskedRectify <numerator, empty_bias> (y, u, bias) => (z) {
+  total = Constant <value_int: int = @numerator> ()
+  total_float = Cast <to = 1> (total)
+  zero = Constant <value_float = 0.0> ()
+  one = Constant <value_float = 1.0> ()
+  known = Greater (u, zero)
+  divisor = Where (known, u, one)
+  quotient = Div (total_float, divisor)
+  ratio = Where (known, quotient, zero)
+  factors = CastLike (ratio, y)
+  scaled = Mul (y, factors)
+  sizes = Shape <start = 2> (u)
+  same = Equal (sizes, sizes)
+  ones = Cast <to = 7> (same)
+  channels = Constant <value_ints = [1, -1]> ()
+  column = Concat <axis = 0> (channels, ones)
+  shift = Reshape (bias, column)
+  always = Constant <value_int: int = @empty_bias> ()
+  everywhere = Cast <to = 9> (always)
+  shown = Or (everywhere, known)
+  mask = CastLike (shown, y)
+  masked = Mul (shift, mask)
+  z = Add (scaled, masked)
+}
+"""
+
 BODIES = {
-    "RectificationMap": _RECTIFICATION_MAP,
-    "Rectify": _RECTIFY,
+    **{name: _rectification_map(count) for count, name in RECTIFICATION_MAPS.items()},
+    **{name: _rectify(count) for count, name in RECTIFIES.items()},
+    "MaskedCount": _MASKED_COUNT,
+    "MaskedRectify": _MASKED_RECTIFY,
     "SymmetricPad": _symmetric_pad(),
     "BoundaryPad": _BOUNDARY_PAD,
     "CRelu": _CRELU,
@@ -306,11 +379,16 @@ BODIES = {
 
 _INTS: int = onnx.AttributeProto.INTS
 _INT: int = onnx.AttributeProto.INT
-_WINDOW_KINDS = {"kernel_shape": _INTS, "strides": _INTS, "pads": _INTS, "dilations": _INTS, "numerator": _INT}
+_COUNT_KINDS = {"kernel_shape": _INTS, "strides": _INTS, "pads": _INTS, "dilations": _INTS}
+_WINDOW_KINDS = {**_COUNT_KINDS, "numerator": _INT}
 #: Inputs, output and attribute kinds of each operator.
 SIGNATURES: dict[str, tuple[tuple[str, ...], str, dict[str, int]]] = {
-    "RectificationMap": (("x", "y"), "r", _WINDOW_KINDS),
-    "Rectify": (("y", "x", "bias"), "z", {**_WINDOW_KINDS, "empty_bias": _INT, "biased": _INT}),
+    **dict.fromkeys(RECTIFICATION_MAPS.values(), (("x", "y"), "r", _WINDOW_KINDS)),
+    **dict.fromkeys(
+        RECTIFIES.values(), (("y", "x", "bias"), "z", {**_WINDOW_KINDS, "empty_bias": _INT, "biased": _INT})
+    ),
+    "MaskedCount": (("mask",), "u", _COUNT_KINDS),
+    "MaskedRectify": (("y", "u", "bias"), "z", {"numerator": _INT, "empty_bias": _INT}),
     "SymmetricPad": (("x",), "y", {"splits": _INTS, "pads": _INTS}),
     "BoundaryPad": (("x",), "y", {"modes": _INTS, "pads": _INTS}),
     "CRelu": (("x",), "y", {"axis": _INT}),
@@ -402,9 +480,10 @@ def with_defaults(model: ModelProto) -> ModelProto:
 
 def compute_in_float32(model: ModelProto) -> None:
     """Make the bodies of Rectify compute in float32, for a model in half precision; in place."""
+    counts = {name: count for count, name in RECTIFIES.items()}
     for entry in model.functions:
-        if (entry.domain, entry.name) == (DOMAIN, "Rectify"):
-            entry.CopyFrom(_parsed(_RECTIFY_IN_FLOAT32, default_opset(model)))
+        if entry.domain == DOMAIN and entry.name in counts:
+            entry.CopyFrom(_parsed(_rectify_in_float32(counts[entry.name]), default_opset(model)))
 
 
 def attributes(node: Any) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from onnx import FunctionProto, ModelProto, NodeProto
 from rectexport.exporter.graph import dialect
 
 #: How many values a list of ints has.
-_LENGTHS = {"kernel_shape": 2, "strides": 2, "dilations": 2, "pads": 4, "splits": 4}
+_LENGTHS = {"splits": 4}
+#: How many it has for each axis of a window.
+_PER_AXIS = {"kernel_shape": 1, "strides": 1, "dilations": 1, "pads": 2}
 _SYMMETRIC_PADS = 16
 _MOST_AXES = 3
 #: The largest kernel, stride, pad or split; the passes make arrays of such sizes.
@@ -51,15 +53,32 @@ def _node_fault(node: NodeProto) -> str | None:
     found = {entry.name: entry.type for entry in node.attribute}
     if {name: kinds[name] for name in dialect.DEFAULTS if name in kinds} | found != kinds:
         return f"expected attributes {', '.join(kinds)}"
+    if node.op_type == "MaskedCount":
+        return _count_fault(dialect.attributes(node))
     if node.op_type == "BoundaryPad":
         return _boundary_fault(dialect.attributes(node))
     for name, value in dialect.attributes(node).items():
         values = value if isinstance(value, tuple) else (value,)
-        length = _SYMMETRIC_PADS if (node.op_type, name) == ("SymmetricPad", "pads") else _LENGTHS.get(name, 1)
+        length = _SYMMETRIC_PADS if (node.op_type, name) == ("SymmetricPad", "pads") else _length(node.op_type, name)
         least = -4 if name == "axis" else int(name in ("kernel_shape", "strides", "dilations", "numerator"))
         if len(values) != length or not all(least <= entry <= _LARGEST for entry in values):
             return f"{name}: expected {length} ints of {least}..{_LARGEST}"
     return None
+
+
+def _length(operator: str, name: str) -> int:
+    named = (*dialect.RECTIFIES.items(), *dialect.RECTIFICATION_MAPS.items())
+    axes = {entry: count for count, entry in named}.get(operator, 1)
+    return axes * _PER_AXIS[name] if name in _PER_AXIS else _LENGTHS.get(name, 1)
+
+
+def _count_fault(values: dict[str, tuple[int, ...]]) -> str | None:
+    axes = len(values["kernel_shape"])
+    for name, sides in _PER_AXIS.items():
+        least = int(name != "pads")
+        if len(values[name]) != axes * sides or not all(least <= entry <= _LARGEST for entry in values[name]):
+            return f"{name}: expected {axes * sides} ints of {least}..{_LARGEST}"
+    return None if 1 <= axes <= _MOST_AXES else f"kernel_shape: expected 1..{_MOST_AXES} ints, got {axes}"
 
 
 def _boundary_fault(values: dict[str, tuple[int, ...]]) -> str | None:

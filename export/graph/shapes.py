@@ -3,12 +3,15 @@
 ONNX's own inference cannot follow every function body, so it gets a copy of the model in which each dialect node is
 replaced by a standard one of equal output shape:
 
-    Rectify(y, x, b) → Identity(y)        SymmetricPad(x) → Pad(x) by the total of either side
+    Rectify(y, x, b), MaskedRectify(y, u, b) → Identity(y)        MaskedCount(mask) → Conv(mask, ones)
+    SymmetricPad(x) → Pad(x) by the total of either side
     BoundaryPad(x) → Pad(x) by zeros
     CRelu(x), NegConcat(x) → Concat(x, x)
 """
 
 from __future__ import annotations
+
+import math
 
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, shape_inference
 
@@ -66,7 +69,12 @@ def _stand_in(model: ModelProto, node: NodeProto) -> None:
         name = unused(f"{node.output[0]}.pads", used_names(model.graph))
         model.graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [len(amounts)], amounts))
         new = helper.make_node("Pad", [first, name], node.output)
-    elif node.op_type == "Rectify":
+    elif node.op_type == "MaskedCount":
+        name = unused(f"{node.output[0]}.ones", used_names(model.graph))
+        shape = [1, 1, *values["kernel_shape"]]
+        model.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, shape, [1.0] * math.prod(shape)))
+        new = helper.make_node("Conv", [first, name], node.output, **values)
+    elif node.op_type in (*dialect.RECTIFIES.values(), "MaskedRectify"):
         new = helper.make_node("Identity", [first], node.output)
     else:
         return

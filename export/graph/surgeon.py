@@ -63,10 +63,10 @@ def close_graph(graph: gs.Graph, model: ModelProto) -> ModelProto:
     return result
 
 
-def dialect_nodes(graph: gs.Graph, operator: str) -> Iterator[gs.Node]:
-    """The graph's nodes of one of our operators; the graph may change while iterating."""
+def dialect_nodes(graph: gs.Graph, *operators: str) -> Iterator[gs.Node]:
+    """The graph's nodes of some of our operators; the graph may change while iterating."""
     for node in list(graph.nodes):
-        if node.op == operator and node.domain == dialect.DOMAIN:
+        if node.op in operators and node.domain == dialect.DOMAIN:
             yield node
 
 
@@ -117,8 +117,8 @@ def is_standard(node: gs.Node | None, *operators: str) -> bool:
 
 
 def is_rectify(node: gs.Node | None) -> bool:
-    """Whether the node is the dialect's Rectify."""
-    return node is not None and (node.op, node.domain) == ("Rectify", dialect.DOMAIN)
+    """Whether the node is one of the dialect's Rectify, Rectify1d and Rectify3d."""
+    return node is not None and node.domain == dialect.DOMAIN and node.op in dialect.RECTIFIES.values()
 
 
 def is_output(graph: gs.Graph, tensor: gs.Tensor) -> bool:
@@ -166,10 +166,16 @@ def sole_reader(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
 
 def static_size(tensor: gs.Tensor) -> tuple[int, int] | None:
     """(H, W) of a rank-4 tensor when both are known and at most MAX_SIDE."""
-    plane = tensor.shape[2:] if tensor.shape is not None and len(tensor.shape) == 4 else [None]
-    if not all(isinstance(size, int) and 0 < size <= MAX_SIDE for size in plane):
+    sizes = static_sizes(tensor, 2)
+    return None if sizes is None else (sizes[0], sizes[1])
+
+
+def static_sizes(tensor: gs.Tensor, count: int) -> tuple[int, ...] | None:
+    """The sizes of the `count` axes behind N and C, which must be the last, when all are known and at most MAX_SIDE."""
+    sizes = tensor.shape[2:] if tensor.shape is not None and len(tensor.shape) == 2 + count else [None]
+    if not all(isinstance(size, int) and 0 < size <= MAX_SIDE for size in sizes):
         return None
-    return int(plane[0] or 0), int(plane[1] or 0)
+    return tuple(int(size or 0) for size in sizes)
 
 
 def label(node: gs.Node) -> str:

@@ -5,6 +5,8 @@ Inference BatchNorm is z = a*y + t, with a = scale / sqrt(var + eps) and t = bia
 Given   y = conv(x; W, c) ; z = BN(y)                      Result  z = conv(x; a*W, a*c + t)
 Given   y = conv(x; W, c) ; q = Rectify(y, x, b) ; z = BN(q)
 Result  y = conv(x; a*W, a*c) ; z = Rectify(y, x, a*b + t)
+Given   y = conv(x; W, c) ; q = MaskedRectify(y, u, b) ; z = BN(q)
+Result  y = conv(x; a*W, a*c) ; z = MaskedRectify(y, u, a*b + t)
 
 r scales pixels and a scales channels, so a crosses r and folds into W. The shift does not: r*(y + t) differs
 from r*y + t wherever r is not 1, so t joins the bias that is added after r.
@@ -13,7 +15,7 @@ Not when
 - another node reads the convolution's or the rectified tensor, or either is an output of the graph;
 - weights or statistics are not constants, or BatchNorm is in training mode;
 - BatchNorm has statistics for each pixel (spatial 0, up to opset 8);
-- Rectify leaves its bias out at empty pixels (empty_bias 0): BatchNorm's shift is added there too.
+- Rectify leaves a bias out at empty pixels (empty_bias 0, b not zero): BatchNorm's shift is added there too.
 A BatchNorm *before* a zero-padded convolution is never folded forward here: its shift does not reach the padding, so
 it is no bias per channel but a map that depends on the border (see lowering/norm.py).
 """
@@ -27,6 +29,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from rectexport.exporter.graph.dialect import DOMAIN
 from rectexport.exporter.graph.results import Code, PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import (
     close_graph,
@@ -34,7 +37,9 @@ from rectexport.exporter.graph.surgeon import (
     convolution_before,
     is_standard,
     label,
+    made_by,
     open_graph,
+    producer,
     sole_consumer,
 )
 
@@ -70,7 +75,7 @@ def _fold(graph: gs.Graph, norm: gs.Node) -> tuple[str, Code] | None:
     scale_shift = affine(norm)
     if scale_shift is None:
         return "its statistics are not constants, or it runs in training mode", Code.NOT_CONSTANT
-    before = convolution_before(norm.inputs[0])
+    before = _before(norm.inputs[0])
     if before is None:
         return "no convolution stands right before it", Code.MISMATCH
     for tensor in {id(t): t for t in (norm.inputs[0], before[0].outputs[0])}.values():
@@ -79,10 +84,19 @@ def _fold(graph: gs.Graph, norm: gs.Node) -> tuple[str, Code] | None:
     conv = _read(*before)
     if conv is None:
         return "the convolution's weights are not constants", Code.NOT_CONSTANT
-    if conv.rectify is not None and not conv.rectify.attrs["empty_bias"]:
+    if conv.rectify is not None and not conv.rectify.attrs["empty_bias"] and np.any(conv.shift):
         return "the rectification leaves its bias out at empty pixels, where BatchNorm adds its shift", Code.MISMATCH
     _rewrite(norm, conv, *scale_shift)
     return None
+
+
+def _before(tensor: gs.Tensor) -> tuple[gs.Node, gs.Node | None] | None:
+    """`convolution_before`, also across MaskedRectify."""
+    node = made_by(tensor)
+    if node is None or (node.op, node.domain) != ("MaskedRectify", DOMAIN):
+        return convolution_before(tensor)
+    conv = producer(node.inputs[0], "Conv")
+    return None if conv is None else (conv, node)
 
 
 def _read(node: gs.Node, rectify: gs.Node | None) -> _Conv | None:
@@ -103,6 +117,7 @@ def _rewrite(norm: gs.Node, conv: _Conv, a: Values, t: Values) -> None:
         if conv.bias.any():
             _set(node, 2, conv.bias * a, dtype, "bias")
         _set(conv.rectify, 2, conv.shift * a + t, dtype, "bias")
+        conv.rectify.attrs["empty_bias"] = 1
         y = node.outputs[0]
         y.name = f"{y.name}.folded"  # the old name stands for the old value
     last = conv.rectify or node

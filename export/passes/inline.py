@@ -5,7 +5,7 @@ Given   y = rectexport.F(x…)        Result  y = the nodes of F's body, their c
 Exact by definition: the body is what the node means. Nodes in branches and loop bodies are replaced too.
 
 Not when the target runs the node itself: with rectify="plugin", Rectify stays a node with its function body, for a
-TensorRT plugin of that name.
+TensorRT plugin of that name. The plugin computes planes only: Rectify1d and Rectify3d are replaced.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ PLUGINS = ("Rectify",)
 def plugin_operators(rectify: str) -> tuple[str, ...]:
     """The dialect's operators that a form of rectification leaves to a TensorRT plugin."""
     return PLUGINS if rectify == "plugin" else ()
+
+
+def standard_rectifies(rectify: str) -> tuple[str, ...]:
+    """The operators of rectification that a form of it writes in standard operators."""
+    return tuple(name for name in dialect.RECTIFIES.values() if name not in plugin_operators(rectify))
 
 
 def run(model: ModelProto, rectify: str = "auto") -> tuple[ModelProto, PassResult]:

@@ -38,6 +38,7 @@ from rectexport.exporter.passes.lowering import linear, norm, rectify
 from rectexport.exporter.passes.lowering import symmetric as symmetric_forms
 from rectexport.exporter.passes.lowering.choice import lower_operator
 from rectexport.exporter.passes.lowering.machinery.form import Operator
+from rectexport.exporter.passes.masks import counts, narrow, ones
 from rectexport.exporter.passes.precision import bfloat16, half
 from rectexport.exporter.passes.raising import (
     avr,
@@ -91,6 +92,10 @@ PASSES: tuple[Pass, ...] = (
     Pass(rectification.NAME, rectification.run, RAISE),
     # Before every pass that reads Rectify nodes and follows.
     Pass(rectify_unbiased.NAME, rectify_unbiased.run, PREPARE),
+    # Before batch_norm, which reads the rectified convolutions that it makes.
+    Pass(ones.NAME, ones.run, PREPARE),
+    # After masked_ones, which reads the masks as they are written.
+    Pass(narrow.NAME, narrow.run, PREPARE),
     # Before lowering: a shift must join the bias before the bias becomes a plain Add, and a convolution's weights
     # must be final before forms are made of them.
     Pass(batch_norm.NAME, batch_norm.run, PREPARE),
@@ -119,21 +124,23 @@ PASSES: tuple[Pass, ...] = (
     # Only for "auto": a form of rectification that was asked for by name is kept. Quantization has forms of its own,
     # which begin with the plain multiply.
     _lower(rectify.OPERATOR, rectify=("auto",), precision=("fp32", "fp16", "bf16")),
-    # Before rectify_graph: a constant is cheaper wherever sizes are known.
-    Pass(rectify_fold.NAME, rectify_fold.run, RECTIFY, rectify=("auto", "fold")),
+    # Before rectify_graph: a constant is cheaper wherever sizes are known. Both leave planes to the plugin.
+    Pass(rectify_fold.NAME, rectify_fold.run, RECTIFY, takes=("rectify",), rectify=("auto", "fold", "plugin")),
     # Takes what rectify_fold refused, so that no Rectify is left.
-    Pass(rectify_graph.NAME, rectify_graph.run, RECTIFY, rectify=("auto", "graph")),
+    Pass(rectify_graph.NAME, rectify_graph.run, RECTIFY, takes=("rectify",), rectify=("auto", "graph", "plugin")),
     # After rectify_graph, whose maps it writes with fewer nodes.
     Pass(
         rectify_ones.NAME,
         rectify_ones.run,
         RECTIFY,
         targets=("tensorrt",),
-        rectify=("auto", "graph"),
+        rectify=("auto", "graph", "plugin"),
         precision=("fp32", "fp16", "bf16"),
     ),
     # Last to change a Rectify node: it makes nodes that the others do not know.
     Pass(rectify_border.NAME, rectify_border.run, RECTIFY, rectify=("plugin",)),
+    # After every pass that reads MaskedCount and MaskedRectify. Before inline, whose bodies share nothing.
+    Pass(counts.NAME, counts.run, RECTIFY),
     # Takes what lowering left, and what its forms make. Before inline, whose bodies are slower.
     Pass(boundary_pad.NAME, boundary_pad.run, RECTIFY),
     # After every pass that matches dialect nodes.

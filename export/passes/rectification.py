@@ -6,6 +6,7 @@ when it would change nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,18 @@ def taps(size: int, out: int, kernel: int, stride: int, pad: int, dilation: int)
     return ((reads >= 0) & (reads < size)).sum(axis=1)
 
 
-def factors(node: gs.Node, size: tuple[int, int], out: tuple[int, int]) -> NDArray[np.float64]:
-    """r of a Rectify node for an input of `size` (H, W) and an output of `out`. [1, 1, H_out, W_out]."""
+def axes(node: gs.Node) -> int:
+    """How many axes a node of the dialect's rectification has behind the channels."""
+    return len(node.attrs["kernel_shape"])
+
+
+def factors(node: gs.Node, size: Sequence[int], out: Sequence[int]) -> NDArray[np.float64]:
+    """r of a Rectify node for an input of `size` and an output of `out`, their sizes behind the channels. [1, 1, …]."""
     kernel, strides, pads, dilations = (node.attrs[key] for key in WINDOW[:4])
-    rows, columns = (taps(size[i], out[i], kernel[i], strides[i], pads[i], dilations[i]) for i in (0, 1))
-    inside = np.outer(rows, columns)
+    inside: NDArray[Any] = np.ones((), np.int64)
+    for i in range(axes(node)):
+        counts = taps(size[i], out[i], kernel[i], strides[i], pads[i], dilations[i])
+        inside = np.multiply.outer(inside, counts)
     return np.where(inside > 0, node.attrs["numerator"] / np.maximum(inside, 1), 0.0)[None, None]
 
 
@@ -56,10 +64,10 @@ def safe_factor(r: NDArray[Any], channels: Any) -> NDArray[Any]:
     """r, repeated over the channels where a simplifier would take it for a per-channel scale.
 
     OnnxSlim 0.1.98 folds a [1, 1, 1, W] or [1, 1, H, 1] factor into the convolution before it when W or H equals
-    the number of channels, and so breaks the model; it leaves [1, C, H, W] alone. An unknown number of channels
-    (no int) counts as equal to none.
+    the number of channels, and so breaks the model; it leaves [1, C, H, W] alone. The same is done along one and three
+    axes. An unknown number of channels (no int) counts as equal to none.
     """
-    if 1 in r.shape[2:] and channels in r.shape[2:] and channels != 1:
+    if sum(size != 1 for size in r.shape[2:]) == 1 and channels in r.shape[2:] and channels != 1:
         return np.repeat(r, channels, axis=1)
     return r
 
@@ -85,11 +93,11 @@ def apply_tail(graph: gs.Graph, node: gs.Node, r: gs.Tensor | None, occupied: gs
 def _shift(
     graph: gs.Graph, node: gs.Node, name: str, bias: NDArray[Any] | None, occupied: gs.Tensor | None
 ) -> gs.Tensor:
-    dtype = node.inputs[0].dtype
+    dtype, column = node.inputs[0].dtype, [1, -1, *[1] * axes(node)]
     if bias is not None:
-        shift: gs.Tensor = gs.Constant(name, bias.reshape(1, -1, 1, 1))
+        shift: gs.Tensor = gs.Constant(name, bias.reshape(column))
     else:
-        shape = gs.Constant(f"{name}.shape", np.array([1, -1, 1, 1], np.int64))
+        shape = gs.Constant(f"{name}.shape", np.array(column, np.int64))
         shift = gs.Variable(name, dtype)
         graph.nodes.append(gs.Node("Reshape", f"{name}.reshape", inputs=[node.inputs[2], shape], outputs=[shift]))
     if occupied is None:

@@ -1,4 +1,4 @@
-"""Fold r into one constant where H and W are static.
+"""Fold r into one constant where H and W are static, and so along one and three axes.
 
 Given   z = Rectify(y, x, b), H and W of x and y known
 Result  z = y * R + b, R [1, 1, H_out, W_out] a constant shared by all layers of equal geometry
@@ -8,28 +8,32 @@ simplifier may take it for a per-channel scale when W or H equals the number of 
 one pixel high or wide, and as wide or high as there are channels, R is repeated over them.
 Where R is 1 everywhere the multiply is left out, and so is an addition of zeros.
 
-Not when H or W is dynamic: r then depends on the input (see rectify_graph).
+Not when H or W is dynamic: r then depends on the input (see rectify_graph); nor, with rectify="plugin", what the plugin
+computes, which are the Rectify nodes of planes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
 from rectexport.exporter.graph.results import Code, PassRecord, PassResult
-from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, label, open_graph, static_size
-from rectexport.exporter.passes.rectification import apply_tail, factors, safe_factor, window
+from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, label, open_graph, static_sizes
+from rectexport.exporter.passes.inline import standard_rectifies
+from rectexport.exporter.passes.rectification import apply_tail, axes, factors, safe_factor, window
 
 NAME = "rectify_fold"
 
 
-def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
+def run(model: ModelProto, rectify: str = "auto") -> tuple[ModelProto, PassResult]:
     """Fold every Rectify node whose sizes are known."""
     graph, record = open_graph(model), PassRecord(NAME)
     shared: dict[object, gs.Constant] = {}
-    for node in dialect_nodes(graph, "Rectify"):
-        size, out = static_size(node.inputs[1]), static_size(node.inputs[0])
+    for node in dialect_nodes(graph, *standard_rectifies(rectify)):
+        size, out = (static_sizes(tensor, axes(node)) for tensor in (node.inputs[1], node.inputs[0]))
         name = label(node)
         if size is None or out is None:
             record.refuse(name, "H, W dynamic", Code.DYNAMIC_SIZE)
@@ -40,7 +44,7 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
 
 
 def _fold(
-    graph: gs.Graph, node: gs.Node, size: tuple[int, int], out: tuple[int, int], shared: dict[object, gs.Constant]
+    graph: gs.Graph, node: gs.Node, size: Sequence[int], out: Sequence[int], shared: dict[object, gs.Constant]
 ) -> None:
     dtype = np.dtype(node.inputs[0].dtype or np.float32)
     y = node.inputs[0]

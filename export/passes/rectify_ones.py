@@ -1,6 +1,6 @@
 """Count taps with a convolution of ones, for TensorRT, which runs a layer for each node of the arithmetic.
 
-Given   y = Conv(x, w) over a window; r = RectificationMap(x, y) over the same one
+Given   y = Conv(x, w) over a window; r = RectificationMap(x, y) over the same one, along one, two or three axes
 Result  v = Conv(ones [1, 1, H, W], ones [1, 1, m, n]) over it; r = numerator / v
 
 Exact: sums of at most m·n ones are whole numbers, which float32 and TF32 hold. A map takes 6 nodes instead of about
@@ -19,8 +19,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
+from rectexport.exporter.graph.dialect import RECTIFICATION_MAPS
 from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, is_standard, label, open_graph, producer
+from rectexport.exporter.passes.rectification import axes
 
 NAME = "rectify_ones"
 
@@ -28,7 +30,7 @@ NAME = "rectify_ones"
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Write every RectificationMap of a convolution's output."""
     graph, record = open_graph(model), PassRecord(NAME)
-    for node in dialect_nodes(graph, "RectificationMap"):
+    for node in dialect_nodes(graph, *RECTIFICATION_MAPS.values()):
         plane = node.inputs[0].shape[2:] if node.inputs[0].shape is not None else [None]
         if all(isinstance(size, int) for size in plane):
             record.refuse(label(node), "height and width are fixed: the map is a constant")
@@ -49,15 +51,16 @@ def _same_window(node: gs.Node) -> bool:
         return False
     weight = conv.inputs[1].shape
     kernel = conv.attrs.get("kernel_shape") or (list(weight[2:]) if weight is not None else None)
-    own = [kernel, *(conv.attrs.get(name, default) for name, default in _DEFAULTS.items())]
-    return own == [node.attrs["kernel_shape"], *(node.attrs[name] for name in _DEFAULTS)]
+    own = [kernel, *(conv.attrs.get(name, [value] * sides * axes(node)) for name, value, sides in _DEFAULTS)]
+    return own == [node.attrs["kernel_shape"], *(node.attrs[name] for name, _, _ in _DEFAULTS)]
 
 
-_DEFAULTS: dict[str, list[int]] = {"strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1]}
+#: Attributes of a window, the value of each where it is left out, and how many values an axis has.
+_DEFAULTS = (("strides", 1, 1), ("pads", 0, 2), ("dilations", 1, 1))
 
 
 def _write(graph: gs.Graph, node: gs.Node) -> None:
-    x, r, attrs = node.inputs[0], node.outputs[0], node.attrs
+    x, r, attrs, count = node.inputs[0], node.outputs[0], node.attrs, axes(node)
     node.outputs.clear()
 
     def add(operator: str, part: str, inputs: list[gs.Tensor], dtype: Any, shape: Any = None, **given: Any) -> Any:
@@ -65,13 +68,15 @@ def _write(graph: gs.Graph, node: gs.Node) -> None:
         graph.nodes.append(gs.Node(operator, out.name, given, inputs, [out]))
         return out
 
-    plane = [1, 1, *(x.shape[2:] if x.shape is not None else (None, None))]
-    sizes = add("Shape", "sizes", [x], np.int64, [2], start=2, end=4)
-    shape = add("Concat", "shape", [gs.Constant(f"{r.name}.one", np.ones(2, np.int64)), sizes], np.int64, [4], axis=0)
+    plane = [1, 1, *(x.shape[2:] if x.shape is not None else [None] * count)]
+    sizes = add("Shape", "sizes", [x], np.int64, [count], start=2, end=2 + count)
+    shape = add(
+        "Concat", "shape", [gs.Constant(f"{r.name}.one", np.ones(2, np.int64)), sizes], np.int64, [2 + count], axis=0
+    )
     filled = gs.Constant(f"{r.name}.fill", np.ones(1, np.float32))
     ones = add("ConstantOfShape", "ones", [shape], np.float32, plane, value=filled)
     kernel = gs.Constant(f"{r.name}.kernel", np.ones((1, 1, *attrs["kernel_shape"]), np.float32))
-    window = {name: attrs[name] for name in ("kernel_shape", *_DEFAULTS)}
+    window = {name: attrs[name] for name in ("kernel_shape", "strides", "pads", "dilations")}
     taps = add("Conv", "taps", [ones, kernel], np.float32, r.shape, **window)
     total = gs.Constant(f"{r.name}.total", np.array(attrs["numerator"], np.float32))
     if not _may_be_empty(attrs):
@@ -91,7 +96,8 @@ def _may_be_empty(attrs: dict[str, Any]) -> bool:
 
     Without dilation, a window is an interval of m pixels: with pads below m it reaches the image from either side.
     """
-    widest = max(*attrs["pads"][0::2], 0), max(*attrs["pads"][1::2], 0)
+    count = len(attrs["kernel_shape"])
+    widest = map(max, attrs["pads"][:count], attrs["pads"][count:])
     return max(attrs["dilations"]) > 1 or any(
         pad >= kernel for pad, kernel in zip(widest, attrs["kernel_shape"], strict=True)
     )

@@ -16,9 +16,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
+from rectexport.exporter.graph.dialect import RECTIFIES
 from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import close_graph, constant, dialect_nodes, label, open_graph, sole_consumer
 from rectexport.exporter.passes.lowering.machinery.convolution import detach, emit, read
+from rectexport.exporter.passes.rectification import axes
 
 NAME = "rectify_unbiased"
 
@@ -26,7 +28,7 @@ NAME = "rectify_unbiased"
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Rewrite every Rectify node that is biased."""
     graph, record = open_graph(model), PassRecord(NAME)
-    for node in list(dialect_nodes(graph, "Rectify")):
+    for node in list(dialect_nodes(graph, *RECTIFIES.values())):
         if node.attrs.pop("biased", 0):
             node.inputs[0] = _without_bias(graph, node)
             record.fire(label(node))
@@ -46,7 +48,7 @@ def _without_bias(graph: gs.Graph, node: gs.Node) -> gs.Tensor:
         emit(graph, name, replace(conv, bias=own - bias), x, found)
         return found
     column = gs.Variable(f"{name}.bias", shift.dtype)
-    shape = gs.Constant(f"{name}.shape", np.array([1, -1, 1, 1], np.int64))
+    shape = gs.Constant(f"{name}.shape", np.array([1, -1, *[1] * axes(node)], np.int64))
     graph.nodes.append(gs.Node("Reshape", f"{name}.reshape", {}, [shift, shape], [column]))
     graph.nodes.append(gs.Node("Sub", name, {}, [y, column], [found]))
     return found

@@ -24,6 +24,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "lower_linear_convs": ("pair of convolutions merged", "pairs of convolutions merged"),
     "global_mean": ("global mean", "global means"),
     "whole_shape": ("shape read whole", "shapes read whole"),
+    "masked_ones": ("mask of ones folded", "masks of ones folded"),
+    "masked_counts": ("node of masked convolutions", "nodes of masked convolutions"),
     "boundary_pad": ("border", "borders"),
     "lower_boundary": ("border in another form", "borders in another form"),
     "lower_circular": ("border in another form", "borders in another form"),
@@ -39,7 +41,7 @@ WORDS: dict[str, tuple[str, str]] = {
 #: Passes that the guard may have run one by one; together they are the pass "raise".
 RAISED = {entry.name for entry in PASSES if entry.stage == RAISE}
 #: Passes that prepare, tidy or convert: their firings are details.
-LEFT_OUT = ("rectify_ones", "inline", "cleanup", "float16", "bfloat16")
+LEFT_OUT = ("masked_narrow", "rectify_ones", "inline", "cleanup", "float16", "bfloat16")
 
 
 def summarize(results: Iterable[PassResult]) -> str:

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from rectexport.exporter.graph.selections import selection
 from rectexport.exporter.graph.surgeon import close_graph, constant, is_output, is_standard, open_graph, static_size
 from rectexport.exporter.quantize.channels import ChannelRanges
 from rectexport.exporter.quantize.layers import Layer, factor_of, find_layers, shift_of
@@ -22,7 +23,7 @@ from rectexport.exporter.quantize.parameters import (
     quantized_bias,
     widened_scales,
 )
-from rectexport.exporter.quantize.placement import ONNXRUNTIME, STRIPS, TENSORRT, Placement
+from rectexport.exporter.quantize.placement import ONNXRUNTIME, OPENVINO, STRIPS, TENSORRT, Placement
 from rectexport.exporter.quantize.rounding import Weight
 from rectexport.exporter.quantize.strips import Part, groups, parts
 
@@ -89,7 +90,8 @@ class _Writer:
             or self._is_skip(node, tensor)
         ]
         outer = everywhere and is_output(self._graph, tensor) and bool(tensor.inputs)
-        stored = self._quantize(tensor, f"{tensor.name}.quantized")
+        before = None if len(readers) < len(tensor.outputs) else self._quantize_source(tensor)
+        stored = before or self._quantize(tensor, f"{tensor.name}.quantized")
         self._pairs[tensor.name] = stored
         if outer:
             self._give_out(tensor, stored)
@@ -100,6 +102,32 @@ class _Writer:
             for index, given in enumerate(node.inputs):
                 if given is tensor and (index == 0 or not is_standard(node, "Conv", "Gemm", "MatMul")):
                     node.inputs[index] = back
+
+    def _quantize_source(self, tensor: gs.Tensor) -> gs.Tensor | None:
+        """Quantize what a border is made of, so that the border consists of integers; None where that is not needed.
+
+        The same integers, since quantizing works element by element. OpenVINO 2026.4 computes a convolution in float
+        that reads a Concat whose zero point is not 0.
+        """
+        own = self._parameters[tensor.name]
+        found = selection(self._graph, tensor)
+        if self._placement.target != OPENVINO or own.zero_point == 0 or found is None:
+            return None
+        source, nodes = found
+        stored = whole = self._quantize(source, f"{tensor.name}.source", own)
+        for node in nodes:
+            taken = node.inputs[:1] if node.op == "Slice" else node.inputs
+            for index, entry in enumerate(taken):
+                if entry is source:
+                    node.inputs[index] = stored
+            made = node.outputs[0]
+            node.outputs[0] = gs.Variable(f"{made.name}.stored", stored.dtype, made.shape)
+            for reader in list(made.outputs):
+                if any(reader is other for other in nodes):
+                    reader.inputs = [node.outputs[0] if entry is made else entry for entry in reader.inputs]
+            if made is tensor:
+                whole = node.outputs[0]
+        return whole
 
     def _give_out(self, tensor: gs.Tensor, stored: gs.Tensor) -> None:
         """An output of the graph: what computes it gets another name, and the dequantized values this one."""

@@ -9,8 +9,8 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.graph.dialect import BORDERS, DOMAIN
-from rectexport.exporter.graph.surgeon import is_standard, label, made_by, open_graph
+from rectexport.exporter.graph.dialect import BORDERS, DOMAIN, RECTIFIES
+from rectexport.exporter.graph.surgeon import is_rectify, is_standard, label, made_by, open_graph
 from rectexport.exporter.passes.borders import Border
 from rectexport.exporter.passes.matching.positions import read_pad
 from rectexport.exporter.passes.matching.rewrite import Scene
@@ -19,7 +19,7 @@ from rectexport.exporter.passes.raising import raise_model
 
 _WINDOWED = ("Conv", "MaxPool", "AveragePool", "LpPool")
 #: What passes may join with a layer, and how many such operators are followed.
-_JOINED, _MOST_TENSORS = ("Rectify", "BatchNormalization", "Relu"), 4
+_JOINED, _MOST_TENSORS = (*RECTIFIES.values(), "BatchNormalization", "Relu"), 4
 RECTIFIED, NOTHING, LEFT_OUT = "rectified", "nothing", "left out of the window"
 
 
@@ -125,7 +125,7 @@ def _windowed(node: gs.Node, before: _Found | None) -> Iterator[LayerBorder]:
     rule = node.attrs.get("auto_pad", "NOTSET")
     pads = list(node.attrs.get("pads", [0] * 2 * count))
     own = "zeros" if node.op == "Conv" or node.attrs.get("count_include_pad") else LEFT_OUT
-    rectified = any((reader.op, reader.domain) == ("Rectify", DOMAIN) for reader in node.outputs[0].outputs)
+    rectified = any(is_rectify(reader) for reader in node.outputs[0].outputs)
     own = RECTIFIED if rectified else own
     if rule not in ("NOTSET", "VALID"):
         yield LayerBorder(

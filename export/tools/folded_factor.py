@@ -21,9 +21,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.graph.surgeon import is_standard, label, sole_consumer, static_size
+from rectexport.exporter.graph.surgeon import is_rectify, is_standard, label, sole_consumer, static_size
 from rectexport.exporter.passes.matching.rewrite import Scene
-from rectexport.exporter.passes.matching.window import Window, read_window
+from rectexport.exporter.passes.matching.window import Window, read_plane_window
 
 #: Log-likelihood ratio from which a layer is suspicious.
 MARGIN = 5.0
@@ -57,14 +57,15 @@ def log_likelihood_ratio(norms: Vector, factor: Vector) -> float:
 
 
 def _examine(scene: Scene, conv: gs.Node) -> list[str]:
-    window, size = read_window(scene.values, conv), static_size(conv.inputs[0])
+    window, size = read_plane_window(scene.values, conv), static_size(conv.inputs[0])
     weight = scene.values.of(conv.inputs[1])
     if window is None or size is None or weight is None or not any(window.pads):
         return []
     consumer = sole_consumer(scene.graph, conv.outputs[0])
-    if consumer is not None and consumer.op == "Rectify":
+    if is_rectify(consumer):
         return []
-    out, channels = window.output_size(size), weight.shape[0]
+    rows, columns = window.output_size(size)
+    out, channels = (rows, columns), weight.shape[0]
     factors = {name: values for name, values in _factors(window, size).items() if values.shape == (channels,)}
     evidence = [*_other_half(scene, consumer, window, size, out, channels)]
     norms = np.linalg.norm(weight.reshape(channels, -1).astype(np.float64), axis=1)

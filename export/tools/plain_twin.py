@@ -20,6 +20,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import ModelProto, checker
 
+from rectexport.exporter.graph.dialect import RECTIFIES
 from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, open_graph
 from rectexport.exporter.passes.raising import rectification
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
@@ -55,7 +56,7 @@ def plain_twin(model: ModelProto) -> PlainTwin:
         tails += remove_own(graph, node)
     raised, _ = rectification.run(close_graph(graph, model))
     graph = open_graph(raised)
-    foreign = list(dialect_nodes(graph, "Rectify"))
+    foreign = list(dialect_nodes(graph, *RECTIFIES.values()))
     for node in foreign:
         remove_rectify(graph, node)
     if not own and not foreign:

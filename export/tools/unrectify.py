@@ -61,7 +61,7 @@ def _bias_after(node: gs.Node | None, z: gs.Tensor) -> tuple[NDArray[Any] | None
         if _made_by(other, "Mul"):  # masked where windows are empty
             other = other.inputs[0].inputs[0]
         value = constant(other)
-        if value is not None and value.ndim == 4 and value.shape[2:] == (1, 1):
+        if value is not None and value.ndim == _rank(z) and set(value.shape[2:]) == {1}:
             return value.reshape(-1), node
     conv = read(node)
     if isinstance(conv, Convolution) and conv.bias is not None and _is_identity(conv):
@@ -78,7 +78,7 @@ def _drop_residual(graph: gs.Graph, y: gs.Tensor) -> None:
     node = y.inputs[0]
     add = node.inputs[0].inputs[0] if node.op == "Relu" and node.inputs[0].inputs else node
     plane = constant(add.inputs[1]) if add.op == "Add" else None
-    if plane is not None and plane.ndim == 4 and plane.shape[2:] != (1, 1):
+    if plane is not None and plane.ndim == _rank(y) and set(plane.shape[2:]) != {1}:
         x, out = add.inputs[0], add.outputs[0]
         detach(graph, add)
         _join(graph, x, out, None)
@@ -89,7 +89,7 @@ def _join(graph: gs.Graph, y: gs.Tensor, z: gs.Tensor, bias: NDArray[Any] | None
     conv = _convolution(graph, y)
     if bias is not None and bias.any():
         if conv is None:
-            shift = gs.Constant(f"{z.name}.plain_shift", bias.reshape(1, -1, 1, 1))
+            shift = gs.Constant(f"{z.name}.plain_shift", bias.reshape(1, -1, *[1] * (_rank(y) - 2)))
             graph.nodes.append(gs.Node("Add", f"plain_shift.{z.name}", {}, [y, shift], [z]))
             return
         own = constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(1, bias.dtype)
@@ -123,6 +123,11 @@ def _depends_on_sizes_alone(tensor: gs.Tensor) -> bool:
         if current.inputs[0].op != "Shape":
             pending.extend(entry for entry in current.inputs[0].inputs if entry.name)
     return True
+
+
+def _rank(tensor: gs.Tensor) -> int:
+    """The rank of a tensor; that of images where it is unknown."""
+    return 4 if tensor.shape is None else len(tensor.shape)
 
 
 def _made_by(tensor: gs.Tensor, op: str) -> bool:

@@ -14,7 +14,7 @@ from onnxscript import opset18
 from onnxscript.values import Op, Opset
 
 import rectexport.models.layers.ops  # noqa: F401  defines torch.ops.rectexport
-from rectexport.exporter.graph.dialect import DOMAIN, SIGNATURES, VERSION
+from rectexport.exporter.graph.dialect import DOMAIN, RECTIFIES, SIGNATURES, VERSION
 
 _TENSORS = ["tensor(float)", "tensor(float16)", "tensor(double)", "tensor(bfloat16)"]
 _KINDS: dict[int, Any] = {
@@ -49,7 +49,7 @@ def _rectify(
     mode: str,
     empty: str,
 ) -> Any:
-    return _operator("Rectify")(
+    return _operator(RECTIFIES[len(kernel_shape)])(
         y,
         x,
         bias,
@@ -60,6 +60,17 @@ def _rectify(
         numerator=prod(kernel_shape) if mode == "sum" else 1,
         empty_bias=int(empty == "bias"),
     )
+
+
+def _masked_count(
+    mask: Any, kernel_shape: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]
+) -> Any:
+    window = {"kernel_shape": kernel_shape, "strides": strides, "pads": pads, "dilations": dilations}
+    return _operator("MaskedCount")(mask, **{name: list(values) for name, values in window.items()})
+
+
+def _masked_rectify(y: Any, u: Any, bias: Any, numerator: int) -> Any:
+    return _operator("MaskedRectify")(y, u, bias, numerator=numerator, empty_bias=0)
 
 
 def _symmetric_pad(x: Any, splits: Sequence[int], pads: Sequence[int]) -> Any:
@@ -106,6 +117,8 @@ def table() -> dict[Any, Callable[..., Any]]:
         aten.amin.default: _amin,
         aten.log_sigmoid.default: _log_sigmoid,
         ops.rectify.default: _rectify,
+        ops.masked_count.default: _masked_count,
+        ops.masked_rectify.default: _masked_rectify,
         ops.symmetric_pad.default: _symmetric_pad,
         ops.boundary_pad.default: _boundary_pad,
         ops.crelu.default: _crelu,

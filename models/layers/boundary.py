@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rectexport.models.layers import ops
 from rectexport.models.layers.borders import BORDERS, check_borders, check_reach, extend
+from rectexport.models.layers.geometry import resolve_padding
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -55,40 +56,6 @@ def boundary_conv(
     return _CONVOLUTIONS[count](padded, weight, bias, stride, 0, dilation, groups)
 
 
-def _per_axis(value: int | Sequence[int], count: int, name: str) -> tuple[int, ...]:
-    values = (value,) * count if isinstance(value, int) else tuple(int(entry) for entry in value)
-    if len(values) != count:
-        raise ValueError(f"{name}: expected an int or {count} of them, got {value!r}")
-    return values
-
-
-def resolve_pads(
-    padding: int | str | Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
-) -> tuple[int, ...]:
-    """Padding in any of torch's spellings as begins, then ends.
-
-    Accepts an int, one an axis, two an axis in the order of torch.nn.functional.pad (the last axis first), "valid",
-    or "same" (an odd total puts the extra element at the end). Raises ValueError for anything else.
-    """
-    count = len(kernel)
-    if padding == "same":
-        if set(stride) != {1}:
-            raise ValueError(f"padding='same' needs stride 1, got stride {tuple(stride)}")
-        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        return (*(total // 2 for total in totals), *(total - total // 2 for total in totals))
-    if padding == "valid":
-        padding = 0
-    if isinstance(padding, str):
-        raise ValueError(f"padding: expected ints, 'same' or 'valid', got {padding!r}")
-    if not isinstance(padding, int) and len(padding) == 2 * count:
-        pads = (*list(padding)[-2::-2], *list(padding)[::-2])
-    else:
-        pads = 2 * _per_axis(padding, count, "padding")
-    if min(pads) < 0:
-        raise ValueError(f"padding: expected non-negative ints, got {padding!r}")
-    return tuple(int(pad) for pad in pads)
-
-
 class _BoundaryConv:
     """What the three modules share; comes before torch's class among their bases."""
 
@@ -116,7 +83,7 @@ class _BoundaryConv:
         self.padding_mode = check_borders(
             (padding_mode,) * count if isinstance(padding_mode, str) else tuple(padding_mode), count
         )
-        self.pads = resolve_pads(padding, module.kernel_size, module.stride, module.dilation)
+        self.pads = resolve_padding(padding, module.kernel_size, module.stride, module.dilation)
         module.padding = (
             (padding,) * count if isinstance(padding, int) else padding if isinstance(padding, str) else tuple(padding)
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from rectexport.models.layers.geometry import (
     Padding,
     Window,
     one_of,
-    pair,
+    per_axis,
     rectification_map,
     resolve_padding,
 )
@@ -26,41 +27,47 @@ from rectexport.models.layers.symmetry import group_pads, group_sizes
 _MAPS: dict[tuple[object, ...], Tensor] = {}
 _MAPS_LOCK = Lock()
 _MAPS_LIMIT = 512
+_CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def rectified_conv2d(
+def rectified_conv(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: int | tuple[int, int] = 1,
+    stride: int | Sequence[int] = 1,
     padding: Padding = 0,
-    dilation: int | tuple[int, int] = 1,
+    dilation: int | Sequence[int] = 1,
     groups: int = 1,
     mode: str = "sum",
     bias_mode: str = "after",
     empty: str = "bias",
 ) -> Tensor:
-    """Convolution whose every output is scaled by kernel taps over valid taps.
+    """Convolution along one, two or three axes whose every output is scaled by kernel taps over valid taps.
 
-    x [N, C_in, H, W], weight [C_out, C_in/groups, m, n], bias [C_out] -> [N, C_out, H_out, W_out]; a single
-    image [C_in, H, W] is accepted too. mode "sum" is eq. (4) of Rectified Convolution (r = m*n/v), "average" its
-    eq. (6) (r = 1/v). bias_mode "after" adds the bias to the rectified sum (NVIDIA partialconv), "inside"
-    rectifies it too (zhanghang1989/RFConv). Where no tap is valid r is 0, and empty chooses between the bias
+    x [N, C_in, …] or one item [C_in, …], weight [C_out, C_in/groups, …], bias [C_out] -> [N, C_out, …]. v, the valid
+    taps, is the product of one count for each axis. mode "sum" is eq. (4) of Rectified Convolution (r = taps/v),
+    "average" its eq. (6) (r = 1/v). bias_mode "after" adds the bias to the rectified sum (NVIDIA partialconv),
+    "inside" rectifies it too (zhanghang1989/RFConv). Where no tap is valid r is 0, and empty chooses between the bias
     (only in mode "after") and zero. padding as in `resolve_padding`. Raises ValueError for unknown options.
     """
     one_of(mode, MODES, "mode"), one_of(bias_mode, BIAS_MODES, "bias_mode"), one_of(empty, EMPTY, "empty")
-    if x.dim() == 3:
+    kernel, count = tuple(weight.shape[2:]), weight.dim() - 2
+    if x.dim() == count + 1:
         options = (stride, padding, dilation, groups, mode, bias_mode, empty)
-        return rectified_conv2d(x[None], weight, bias, *options)[0]
-    kernel = (weight.shape[2], weight.shape[3])
-    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+        return rectified_conv(x[None], weight, bias, *options)[0]
+    stride, dilation = per_axis(stride, count, "stride"), per_axis(dilation, count, "dilation")
     window = Window(kernel, stride, resolve_padding(padding, kernel, stride, dilation), dilation)
     inside = bias if bias_mode == "inside" else None
     after = bias if bias_mode == "after" else None
     if mode == "sum" and not any(window.pads):
-        return F.conv2d(x, weight, bias, stride, 0, dilation, groups)
-    y = _conv2d(x, weight, inside, window, groups)
+        return _CONVOLUTIONS[count](x, weight, bias, stride, 0, dilation, groups)
+    y = _convolved(x, weight, inside, window, groups)
     return rectify(y, x, after, window, mode, empty)
+
+
+def rectified_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *options: Any, **named: Any) -> Tensor:
+    """`rectified_conv` along two axes: x [N, C_in, H, W] or one image."""
+    return rectified_conv(x, weight, bias, *options, **named)
 
 
 def rectify(y: Tensor, x: Tensor, bias: Tensor | None, window: Window, mode: str, empty: str) -> Tensor:
@@ -70,33 +77,33 @@ def rectify(y: Tensor, x: Tensor, bias: Tensor | None, window: Window, mode: str
         return torch.ops.rectexport.rectify(
             y, x, shift, window.kernel, window.stride, window.pads, window.dilation, mode, empty
         )
-    height, width = x.shape[2:]
-    dtype = ops.map_dtype(y.dtype)
+    size, dtype = tuple(x.shape[2:]), ops.map_dtype(y.dtype)
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(y) is not Tensor:
-        factors = rectification_map(height, width, window, mode, dtype, y.device)
+        factors = rectification_map(size, window, mode, dtype, y.device)
         return ops.scale_and_shift(y, factors, bias, empty)
-    factors = _cached_map(height, width, window, mode, dtype, y.device)
+    factors = _cached_map(size, window, mode, dtype, y.device)
     if bias is None:
         return y.mul_(factors)
     return ops.scale_and_shift(y, factors, bias, empty)
 
 
-def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, groups: int) -> Tensor:
-    top, left, bottom, right = window.pads
-    if (top, left) == (bottom, right):
-        return F.conv2d(x, weight, bias, window.stride, (top, left), window.dilation, groups)
-    padded = F.pad(x, (left, right, top, bottom))
-    return F.conv2d(padded, weight, bias, window.stride, 0, window.dilation, groups)
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, groups: int) -> Tensor:
+    count, convolve = len(window.kernel), _CONVOLUTIONS[len(window.kernel)]
+    begins, ends = window.pads[:count], window.pads[count:]
+    if begins == ends:
+        return convolve(x, weight, bias, window.stride, begins, window.dilation, groups)
+    amounts = [pad for sides in zip(reversed(begins), reversed(ends), strict=True) for pad in sides]
+    return convolve(F.pad(x, amounts), weight, bias, window.stride, 0, window.dilation, groups)
 
 
-def _cached_map(height: int, width: int, window: Window, mode: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _cached_map(size: tuple[int, ...], window: Window, mode: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     """One map for all layers of equal geometry, created outside inference mode so that training can use it too."""
-    key = (height, width, window, mode, dtype, device)
+    key = (size, window, mode, dtype, device)
     with _MAPS_LOCK:
         if key in _MAPS:
             return _MAPS[key]
         with torch.inference_mode(False), torch.no_grad():
-            factors = rectification_map(height, width, window, mode, dtype, device)
+            factors = rectification_map(size, window, mode, dtype, device)
         if len(_MAPS) >= _MAPS_LIMIT:
             _MAPS.pop(next(iter(_MAPS)))
         _MAPS[key] = factors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -16,61 +17,69 @@ EMPTY = ("bias", "zero")
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel slides over a zero-padded plane; pads are ONNX's (top, left, bottom, right)."""
+    """How a kernel slides over one, two or three zero-padded axes.
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    pads are ONNX's: the axes' begins, then their ends. stride, pads and dilation default to 1, 0 and 1 on every axis.
+    """
 
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the convolution's output."""
-        top, left, bottom, right = self.pads
-        return (
-            (height + top + bottom - self.dilation[0] * (self.kernel[0] - 1) - 1) // self.stride[0] + 1,
-            (width + left + right - self.dilation[1] * (self.kernel[1] - 1) - 1) // self.stride[1] + 1,
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.kernel)
+        for name, default in (("stride", (1,) * count), ("pads", (0,) * 2 * count), ("dilation", (1,) * count)):
+            object.__setattr__(self, name, getattr(self, name) or default)
+
+    def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The convolution's output along each axis."""
+        axes = zip(size, self.pads, self.pads[len(size) :], self.kernel, self.stride, self.dilation, strict=False)
+        return tuple(
+            (length + begin + end - dilation * (kernel - 1) - 1) // stride + 1
+            for length, begin, end, kernel, stride, dilation in axes
         )
 
 
-def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
-    """An int or a pair as a pair; raises ValueError for any other length."""
-    if isinstance(value, int):
-        return (value, value)
-    values = tuple(int(v) for v in value)
+def per_axis(value: int | Sequence[int], count: int, name: str) -> tuple[int, ...]:
+    """An int, or as many as there are axes, as a tuple of `count`; raises ValueError for any other length."""
+    values = (value,) if isinstance(value, int) else tuple(int(entry) for entry in value)
     if len(values) == 1:
-        return (values[0], values[0])
-    if len(values) != 2:
-        raise ValueError(f"{name}: expected an int or two ints, got {value!r}")
-    return (values[0], values[1])
+        return values * count
+    if len(values) != count:
+        raise ValueError(f"{name}: expected an int or {count} of them, got {value!r}")
+    return values
+
+
+def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
+    """`per_axis` of two axes."""
+    first, second = per_axis(value, 2, name)
+    return first, second
 
 
 def resolve_padding(
-    padding: Padding, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """Padding in any of torch's spellings as ONNX's (top, left, bottom, right).
+    padding: Padding, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[int, ...]:
+    """Padding in any of torch's spellings as ONNX's: the axes' begins, then their ends.
 
-    Accepts an int, (vertical, horizontal), (left, right, top, bottom) in the order of
-    torch.nn.functional.pad, "valid", or "same" (an odd total puts the extra row and column at the end,
-    as torch.nn.Conv2d does). Raises ValueError for anything else, for "same" with a stride, and for
-    negative pads.
+    Accepts an int, one an axis, two an axis in the order of torch.nn.functional.pad (the last axis first), "valid",
+    or "same" (an odd total puts the extra element at the end, as torch.nn.Conv2d does). Raises ValueError for
+    anything else, for "same" with a stride, and for negative pads.
     """
+    count = len(kernel)
     if padding == "valid":
-        return (0, 0, 0, 0)
+        return (0,) * 2 * count
     if padding == "same":
-        if stride != (1, 1):
-            raise ValueError(f"padding='same' needs stride 1, got stride {stride}")
-        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        return (total[0] // 2, total[1] // 2, total[0] - total[0] // 2, total[1] - total[1] // 2)
+        if set(stride) != {1}:
+            raise ValueError(f"padding='same' needs stride 1, got stride {tuple(stride)}")
+        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        return (*(total // 2 for total in totals), *(total - total // 2 for total in totals))
     if isinstance(padding, str):
         raise ValueError(f"padding: expected ints, 'same' or 'valid', got {padding!r}")
-    if isinstance(padding, int) or len(padding) < 4:
-        vertical, horizontal = pair(padding, "padding")
-        pads = (vertical, horizontal, vertical, horizontal)
-    elif len(padding) == 4:
-        left, right, top, bottom = (int(p) for p in padding)
-        pads = (top, left, bottom, right)
+    if isinstance(padding, int) or len(padding) != 2 * count:
+        pads = 2 * per_axis(padding, count, "padding")
     else:
-        raise ValueError(f"padding: expected 1, 2 or 4 ints, got {padding!r}")
+        pads = tuple(int(pad) for pad in (*list(padding)[-2::-2], *list(padding)[::-2]))
     if min(pads) < 0:
         raise ValueError(f"padding: expected non-negative ints, got {padding!r}")
     return pads
@@ -96,14 +105,16 @@ def valid_taps(size: int, out: int, kernel: int, stride: int, pad: int, dilation
 
 
 def rectification_map(
-    height: int, width: int, window: Window, mode: str, dtype: torch.dtype, device: torch.device
+    size: Sequence[int], window: Window, mode: str, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """r of eq. (4) (mode "sum": m*n/v) or eq. (6) (mode "average": 1/v); 0 where v = 0. [H_out, W_out]."""
-    rows, columns = window.output_size(height, width)
-    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
-    top, left = window.pads[:2]
-    taps_h = valid_taps(height, rows, kh, sh, top, dh, device)
-    taps_w = valid_taps(width, columns, kw, sw, left, dw, device)
-    taps = taps_h[:, None] * taps_w[None, :]
-    scale = kh * kw if mode == "sum" else 1
+    """r of eq. (4) (mode "sum": taps/v) or eq. (6) (mode "average": 1/v); 0 where v = 0.
+
+    size, the convolution's input along the window's axes -> its output along them.
+    """
+    taps, count = torch.ones((), dtype=torch.int64, device=device), len(window.kernel)
+    for axis, out in enumerate(window.output_size(size)):
+        kernel, stride, dilation = window.kernel[axis], window.stride[axis], window.dilation[axis]
+        inside = valid_taps(size[axis], out, kernel, stride, window.pads[axis], dilation, device)
+        taps = taps * inside.view(-1, *(1,) * (count - 1 - axis))
+    scale = prod(window.kernel) if mode == "sum" else 1
     return torch.where(taps > 0, scale / taps.clamp(min=1).to(dtype), 0.0)

@@ -7,6 +7,8 @@ use these ops but the differentiable forms in rectexport.models.layers.functiona
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ def scale_and_shift(y: Tensor, factors: Tensor, bias: Tensor | None, empty: str)
     """r * y + b, with b left out where r = 0 when empty is "zero"; keeps y's dtype."""
     if bias is None:
         return (y * factors).to(y.dtype)
-    shift = bias.view(1, -1, 1, 1)
+    shift = bias.view(1, -1, *(1,) * (y.dim() - 2))
     if empty == "zero":
         return (y * factors + shift * (factors > 0)).to(y.dtype)
     return torch.addcmul(shift, y, factors).to(y.dtype)
@@ -41,14 +43,9 @@ def rectify(
     mode: str,
     empty: str,
 ) -> Tensor:
-    """Rectify y [N, C, H_out, W_out], a convolution of x [N, C_in, H, W], and add bias [C]."""
-    window = Window(
-        (kernel_shape[0], kernel_shape[1]),
-        (strides[0], strides[1]),
-        (pads[0], pads[1], pads[2], pads[3]),
-        (dilations[0], dilations[1]),
-    )
-    factors = rectification_map(x.shape[2], x.shape[3], window, mode, map_dtype(y.dtype), y.device)
+    """Rectify y [N, C, …], a convolution of x [N, C_in, …] along one, two or three axes, and add bias [C]."""
+    window = Window(tuple(kernel_shape), tuple(strides), tuple(pads), tuple(dilations))
+    factors = rectification_map(x.shape[2:], window, mode, map_dtype(y.dtype), y.device)
     return scale_and_shift(y, factors, bias, empty)
 
 
@@ -64,6 +61,52 @@ def _(
     mode: str,
     empty: str,
 ) -> Tensor:
+    return torch.empty_like(y)
+
+
+def count_known(
+    mask: Tensor, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[int], dilation: Sequence[int]
+) -> Tensor:
+    """The sum of a mask [N, 1, …] over each window, in float32 or float64. [N, 1, …]."""
+    count = len(kernel)
+    ones = torch.ones((1, 1, *kernel), dtype=map_dtype(mask.dtype), device=mask.device)
+    amounts = [pad for axis in reversed(range(count)) for pad in (pads[axis], pads[count + axis])]
+    padded = torch.nn.functional.pad(mask.to(ones.dtype), amounts)
+    convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[count - 1]
+    return convolve(padded, ones, None, tuple(stride), (0,) * count, tuple(dilation))
+
+
+def scale_known(y: Tensor, u: Tensor, bias: Tensor | None, numerator: int) -> Tensor:
+    """y * numerator / u + bias where u > 0, else 0; keeps y's dtype."""
+    known = u > 0
+    ratio = torch.where(known, numerator / torch.where(known, u, 1.0), 0.0)
+    if bias is None:
+        return (y * ratio).to(y.dtype)
+    return torch.addcmul(y * ratio, bias.view(1, -1, *(1,) * (y.dim() - 2)).to(u.dtype), known.to(u.dtype)).to(y.dtype)
+
+
+@torch.library.custom_op("rectexport::masked_count", mutates_args=())
+def masked_count(
+    mask: Tensor, kernel_shape: list[int], strides: list[int], pads: list[int], dilations: list[int]
+) -> Tensor:
+    """The sum of a mask [N, 1, …] over each window of a convolution. [N, 1, …], float32 or float64."""
+    return count_known(mask, kernel_shape, strides, pads, dilations)
+
+
+@masked_count.register_fake
+def _(mask: Tensor, kernel_shape: list[int], strides: list[int], pads: list[int], dilations: list[int]) -> Tensor:
+    window = Window(tuple(kernel_shape), tuple(strides), tuple(pads), tuple(dilations))
+    return mask.new_empty((mask.shape[0], 1, *window.output_size(mask.shape[2:])), dtype=map_dtype(mask.dtype))
+
+
+@torch.library.custom_op("rectexport::masked_rectify", mutates_args=())
+def masked_rectify(y: Tensor, u: Tensor, bias: Tensor, numerator: int) -> Tensor:
+    """Scale y [N, C, …], a convolution of known values, by numerator / u, add bias [C]; 0 where u [N, 1, …] is 0."""
+    return scale_known(y, u, bias, numerator)
+
+
+@masked_rectify.register_fake
+def _(y: Tensor, u: Tensor, bias: Tensor, numerator: int) -> Tensor:
     return torch.empty_like(y)
 
 

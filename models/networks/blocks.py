@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rectexport.models.layers.geometry import MODES, one_of
-from rectexport.models.layers.rectified import RectifiedConv2d
+from rectexport.models.layers.rectified import RECTIFIED
 
 CONVS = ("rectified", "plain")
 DROPS = ("none", "first", "last")
-MakeConv = Callable[..., nn.Conv2d]
+#: The class depends on the number of axes.
+MakeConv = Callable[..., Any]
+_PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def spatial_conv(conv: str, mode: str = "sum") -> MakeConv:
+def spatial_conv(conv: str, mode: str = "sum", axes: int = 2) -> MakeConv:
     """A function that makes a network's zero-padded convolutions; it takes torch.nn.Conv2d's arguments, bias False.
 
-    conv "rectified" makes RectifiedConv2d in `mode`; "plain" makes torch.nn.Conv2d and ignores the mode.
-    Raises ValueError for any other conv or mode.
+    conv "rectified" makes RectifiedConv2d in `mode`; "plain" makes torch.nn.Conv2d and ignores the mode. So along one
+    and three axes. Raises ValueError for any other conv or mode.
     """
     one_of(conv, CONVS, "conv"), one_of(mode, MODES, "mode")
     if conv == "plain":
-        return partial(nn.Conv2d, bias=False)
-    return partial(RectifiedConv2d, bias=False, mode=mode)
+        return partial(_PLAIN[axes - 1], bias=False)
+    rectified: MakeConv = partial(RECTIFIED[axes - 1], bias=False, mode=mode)
+    return rectified
 
 
 def scaled(channels: int, width: float, divisor: int = 4) -> int:
@@ -50,7 +54,7 @@ def counts(values: Sequence[int], length: int, name: str) -> Sequence[int]:
 def initialize(model: nn.Module) -> None:
     """He initialization (fan out) of every convolution, zeros for its bias."""
     for module in model.modules():
-        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
+        if isinstance(module, _PLAIN) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rectexport.models.layers.rectified import RectifiedConv2d
+from rectexport.models.layers.rectified import RECTIFIED
 
 
 def parameters(model: nn.Module) -> int:
@@ -16,13 +16,13 @@ def parameters(model: nn.Module) -> int:
 
 
 def rectified_layers(model: nn.Module) -> int:
-    """Number of RectifiedConv2d modules; shared modules count once."""
-    return sum(isinstance(module, RectifiedConv2d) for module in model.modules())
+    """Number of rectified convolutions; shared modules count once."""
+    return sum(isinstance(module, RECTIFIED) for module in model.modules())
 
 
 @torch.no_grad()
 def macs(model: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-accumulates of convolutions and linear layers for one input [C, H, W].
+    """Multiply-accumulates of convolutions and linear layers for one input [C, …].
 
     Runs the model once in eval mode on zeros, on its own device; on "meta" that takes no memory. As usual in the
     literature, padded taps count like others, and BatchNorm, pools, activations and rectification do not count.
@@ -34,7 +34,7 @@ def macs(model: nn.Module, input_shape: Sequence[int]) -> int:
         taps = module.weight[0].numel()  # type: ignore[index]
         total += taps * output[0].numel()
 
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     training = model.training
     try:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from rectexport.models.checkpoint import save_checkpoint
 from rectexport.models.registry import create_model, model_entry
 
-LARGEST_SIDE = 96  # largest image that statistics are computed from: larger ones change them little and take longer
+#: Of the largest image that statistics are computed from: larger ones change them little and take longer. Sound and
+#: video are as large in all.
+LARGEST_SIDE = 96
 BATCH = 8
 VARIANCE_FLOOR = 0.1  # times the layer's mean variance: BatchNorm would divide a constant channel by almost 0
 #: Range of the scales; mean and deviation of the shifts. With shifts around 0, half of all values would be negative,
@@ -30,15 +32,15 @@ def seeded_model(name: str, seed: int = 0, num_classes: int | None = None, **opt
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = create_model(name, num_classes, **options)
-        channels, height, width = model_entry(name).input_shape
-        size = (BATCH, channels, min(height, LARGEST_SIDE), min(width, LARGEST_SIDE))
-        settle_batch_norm(model, torch.randn(size))
+        channels, *size = model_entry(name).input_shape
+        largest = round(LARGEST_SIDE ** (2 / len(size)))
+        settle_batch_norm(model, torch.randn(BATCH, channels, *(min(side, largest) for side in size)))
     return model.eval()
 
 
 @torch.no_grad()
 def settle_batch_norm(model: nn.Module, x: Tensor) -> None:
-    """Give every BatchNorm a random scale and shift, and the running statistics of the batch x [N, C, H, W]."""
+    """Give every BatchNorm a random scale and shift, and the running statistics of the batch x [N, C, …]."""
     norms = [module for module in model.modules() if isinstance(module, NORMS)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

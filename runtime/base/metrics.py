@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -65,6 +67,8 @@ def compare(expected: Array, actual: Array) -> Difference:
 def compare_regions(expected: Array, actual: Array, border: int = 1) -> tuple[Difference, dict[str, Difference]]:
     """`compare` for [N, C, H, W]: over the whole plane, and for corner, edge and interior pixels separately.
 
+    [N, C, L] and [N, C, D, H, W] likewise: an edge is near one side along one axis, a corner along more.
+
     Regions without pixels are left out; border is their width in pixels. A region's relative L2 divides by the larger
     of its own norm and the norm it would have at the tensor's mean energy, so that a corner of zeros does not give an
     infinite error. Raises ValueError when the shapes differ.
@@ -74,16 +78,23 @@ def compare_regions(expected: Array, actual: Array, border: int = 1) -> tuple[Di
     energy = float(sums.wanted.mean()) if sums.wanted.size else 0.0
     regions = {
         name: sums.within(mask).difference(floor=float(np.sqrt(energy * mask.sum())))
-        for name, mask in region_masks(expected.shape[2], expected.shape[3], border).items()
+        for name, mask in region_masks(expected.shape[2:], border).items()
         if mask.any()
     }
     return sums.difference(), regions
 
 
-def region_masks(height: int, width: int, border: int = 1) -> dict[str, NDArray[np.bool_]]:
-    """Boolean [H, W] masks: corner (near two sides), edge (near one side), interior (near none)."""
-    rows, columns = _near_side(height, border)[:, None], _near_side(width, border)[None, :]
-    return {"corner": rows & columns, "edge": rows ^ columns, "interior": ~(rows | columns)}
+def has_regions(array: Array) -> bool:
+    """Whether `compare_regions` takes it: one, two or three axes behind rows and channels."""
+    return 3 <= array.ndim <= 5
+
+
+def region_masks(size: Sequence[int], border: int = 1) -> dict[str, NDArray[np.bool_]]:
+    """Boolean masks over axes of `size`: corner (near a side along two axes or more), edge (one), interior (none)."""
+    near = np.zeros((), np.int64)
+    for length in size:
+        near = np.add.outer(near, _near_side(length, border).astype(np.int64))
+    return {"corner": near > 1, "edge": near == 1, "interior": near == 0}
 
 
 def _near_side(size: int, border: int) -> NDArray[np.bool_]:
@@ -99,7 +110,7 @@ def _as_float64(expected: Array, actual: Array) -> tuple[NDArray[np.float64], ND
 
 @dataclass(frozen=True)
 class _Sums:
-    """Per-pixel sums over batch and channels, [H, W] each; every distance is computed from them.
+    """Per-pixel sums over batch and channels, [H, W] each in an image; every distance is computed from them.
 
     largest is the pixel's largest error, infinite if an element is finite in only one of the two; place is its index
     in the flattened tensor.
@@ -126,11 +137,11 @@ class _Sums:
             size = np.where(finite, size, np.where(same, 0.0, np.inf))
             finite_wanted, finite_got = np.where(finite, wanted, 0.0), np.where(finite, got, 0.0)
         error = finite_got - finite_wanted
-        height, width = wanted.shape[2:]
-        depth = wanted.shape[0] * wanted.shape[1]
-        maps = [array.reshape(depth, height, width) for array in (size, wanted, got)]
+        plane = wanted.shape[2:]
+        pixels, depth = math.prod(plane), wanted.shape[0] * wanted.shape[1]
+        maps = [array.reshape(depth, *plane) for array in (size, wanted, got)]
         if not depth:  # no rows or no channels: nothing there differs
-            maps = [np.zeros((1, height, width))] * 3
+            maps = [np.zeros((1, *plane))] * 3
         slot = maps[0].argmax(axis=0)[None]
         largest, expected_there, actual_there = (np.take_along_axis(array, slot, axis=0)[0] for array in maps)
         return cls(
@@ -139,7 +150,7 @@ class _Sums:
             got=_pixel_sums(finite_got, finite_got),
             product=_pixel_sums(finite_wanted, finite_got),
             largest=largest,
-            place=slot[0] * height * width + np.arange(height * width).reshape(height, width),
+            place=slot[0] * pixels + np.arange(pixels).reshape(plane),
             expected_there=expected_there,
             actual_there=actual_there,
             shape=shape,
@@ -171,7 +182,7 @@ class _Sums:
 
 
 def _pixel_sums(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    sums: NDArray[np.float64] = np.einsum("nchw,nchw->hw", first, second)
+    sums: NDArray[np.float64] = np.einsum("nc...,nc...->...", first, second)
     return sums
 
 

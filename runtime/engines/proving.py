@@ -14,7 +14,7 @@ import numpy as np
 
 from rectexport.runtime.base.environment import version
 from rectexport.runtime.base.files import replaced_file
-from rectexport.runtime.base.metrics import compare, compare_regions
+from rectexport.runtime.base.metrics import compare, compare_regions, has_regions
 from rectexport.runtime.base.processor import Processor, processor
 from rectexport.runtime.base.runner import Array, Runner
 from rectexport.runtime.base.tolerance import Tolerance, bound_text
@@ -68,7 +68,7 @@ def judge(
 
 
 def _judge_output(name: str, wanted: Array, got: Array, tolerance: Tolerance, case: str) -> tuple[Worst, str]:
-    difference, regions = compare_regions(wanted, got) if wanted.ndim == 4 else (compare(wanted, got), {})
+    difference, regions = compare_regions(wanted, got) if has_regions(wanted) else (compare(wanted, got), {})
     distances = {"all": difference.relative_l2, **{key: value.relative_l2 for key, value in regions.items()}}
     region = max(distances, key=lambda key: np.nan_to_num(distances[key], nan=np.inf))
     worst = Worst(distances[region], name, region, case)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import replaced_file
-from rectexport.runtime.base.metrics import Difference, compare, compare_regions
+from rectexport.runtime.base.metrics import Difference, compare, compare_regions, has_regions
 from rectexport.runtime.base.runner import Array
 
 _RING = {
@@ -76,7 +76,7 @@ def _errors(wanted: NDArray[np.float64], got: NDArray[np.float64]) -> NDArray[np
 
 
 def _summary(expected: Array, actual: Array, difference: Difference) -> str:
-    whole, regions = compare_regions(expected, actual) if expected.ndim == 4 else (difference, {})
+    whole, regions = compare_regions(expected, actual) if has_regions(expected) else (difference, {})
     parts = [f"relative L2: all {whole.relative_l2:.1e}"]
     parts += [f"{name} {value.relative_l2:.1e}" for name, value in regions.items()]
     worst = compare(expected, actual).worst

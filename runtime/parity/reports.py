@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rectexport.runtime.base.metrics import Difference, Pixel, compare, compare_regions
+from rectexport.runtime.base.metrics import Difference, Pixel, compare, compare_regions, has_regions
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.base.tolerance import Tolerance, bound_text
@@ -85,8 +85,11 @@ def compare_outputs(
 
 
 def compare_layer(tensor: str, layer: str, expected: Array, actual: Array, operator: str = "") -> LayerReport:
-    """Distances of an inner tensor, by region if it is [N, C, H, W]. Raises ValueError when the shapes differ."""
-    if expected.ndim == 4:
+    """Distances of an inner tensor, by region if it has one to three axes behind [N, C].
+
+    Raises ValueError when the shapes differ.
+    """
+    if has_regions(expected):
         return LayerReport(tensor, layer, *compare_regions(expected, actual), operator)
     return LayerReport(tensor, layer, compare(expected, actual), {}, operator)
 

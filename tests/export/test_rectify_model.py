@@ -44,3 +44,20 @@ def test_modules_that_cannot_be_rectified_are_reported(tmp_path: Path) -> None:
     torch.save(net, tmp_path / "net.pt")
     with pytest.raises(BadInput, match="no zero-padded convolution"):
         load_source(tmp_path / "net.pt", LoadOptions(trust_pickle=True, rectify_model=True))
+
+
+@pytest.mark.parametrize("name", ["m5", "r3d_18"])
+def test_sound_and_video_from_a_checkpoint(name: str, tmp_path: Path) -> None:
+    """Weights of a plain network, with the same keys: rectified as the zoo does it, or with --rectify-model."""
+    options = {"num_classes": 5, "width": 0.0625, **({"blocks": (1, 1, 1, 1)} if name == "r3d_18" else {})}
+    plain = create_model(name, conv="plain", **options).eval()
+    twin = create_model(name, conv="rectified", **options).eval()
+    twin.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 1, 2048) if name == "m5" else torch.randn(1, 3, 5, 20, 18)
+    file = tmp_path / "plain.pt"
+    save_checkpoint(file, name, {**options, "conv": "plain"}, plain, x)
+    package = run_export(load_source(file, RECTIFY), ShapeOptions(), tmp_path / "out", ExportOptions(), Log()).package
+    with load(package.path) as session, torch.no_grad():
+        answer = session(x.numpy())
+        np.testing.assert_allclose(answer, twin(x).numpy(), rtol=1e-4, atol=1e-5)
+        assert not np.allclose(answer, plain(x).numpy(), rtol=1e-3, atol=1e-3)

@@ -50,8 +50,9 @@ def distinct_networks() -> list[str]:
 def test_exports(name: str, tmp_path: Path) -> None:
     entry = model_entry(name)
     side = next((least for prefix, least in LEAST_SIDE.items() if name.startswith(prefix)), SIDE)
-    side = min(side, entry.input_shape[1])
-    example = torch.randn(1, entry.input_shape[0], side, side, generator=torch.Generator().manual_seed(0))
+    channels, *size = entry.input_shape
+    sides = [min(round(side ** (2 / len(size))), native) for native in size]
+    example = torch.randn(1, channels, *sides, generator=torch.Generator().manual_seed(0))
     model = seeded_model(name, num_classes=7, **reduced(entry))
     source = Source("module", model, name, input_names=["input"], example_inputs=(example.numpy(),))
     options = ExportOptions(guard=False)

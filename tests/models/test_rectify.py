@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval, parametrizations, weight_norm
 
-from rectexport.models import RectifiedConv2d, create_model
+from rectexport.models import RectifiedConv1d, RectifiedConv2d, create_model
 from rectexport.models.rectify import Report, plain, rectify
 from rectexport.models.tools.seeded import seeded_model
 
@@ -191,7 +191,7 @@ def test_modules_that_cannot_be_rectified_are_reported_with_the_reason() -> None
         {
             "reflect": nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"),
             "own": Scaled(1, 1, 3, padding=1),
-            "line": nn.Conv1d(1, 1, 3, padding=1),
+            "line": nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular"),
             "up": nn.ConvTranspose2d(1, 1, 3, padding=1),
             "pad": nn.ZeroPad2d(1),
             "done": RectifiedConv2d(1, 1, 3, padding=1),
@@ -205,7 +205,8 @@ def test_modules_that_cannot_be_rectified_are_reported_with_the_reason() -> None
     assert list(reasons) == ["reflect", "own", "line", "up", "pad", "done", "qat"]
     assert reasons["reflect"] == "padding_mode is 'reflect': no zeros to rectify"
     assert reasons["own"] == "Scaled may compute something else than Conv2d"
-    assert reasons["line"] == "Conv1d has no rectified form"
+    assert reasons["line"] == "padding_mode is 'circular': no zeros to rectify"
+    assert reasons["up"] == "ConvTranspose2d has no rectified form"
     assert reasons["pad"] == "ZeroPad2d pads outside of a convolution"
     assert reasons["done"] == "already rectified"
     assert "7 left alone" in str(report)
@@ -270,3 +271,31 @@ def test_a_rectified_model_exports() -> None:
     program = torch.export.export(model, (X,))
     assert sum("rectexport.rectify" in str(node.target) for node in program.graph.nodes) == 2
     torch.testing.assert_close(program.module()(X), model(X))
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_along_one_and_three_axes(axes: int) -> None:
+    conv, lazy = (getattr(nn, f"{kind}{axes}d") for kind in ("Conv", "LazyConv"))
+    model = nn.Sequential(conv(2, 3, 3, padding=1), nn.ReLU(), lazy(4, 5, 2, 2), conv(4, 2, 1))
+    before = copy.deepcopy(model)
+    x = torch.randn(2, 2, *(6, 7, 5)[:axes])
+    report = rectify(model, mode="average")
+    assert report == Report(("0", "2"), ())
+    assert [type(model[index]).__name__ for index in (0, 2)] == [f"RectifiedConv{axes}d", f"LazyRectifiedConv{axes}d"]
+    model(x)
+    assert type(model[2]).__name__ == f"RectifiedConv{axes}d"
+    assert rectify(model).skipped == (("0", "already rectified"), ("2", "already rectified"))
+    assert plain(model) == Report(("0", "2"), ())
+    assert [type(module).__name__ for module in model] == [
+        f"Conv{axes}d", "ReLU", f"Conv{axes}d", f"Conv{axes}d",
+    ]  # fmt: skip
+    before(x)
+    before.load_state_dict(model.state_dict())
+    assert torch.equal(before(x), model(x))
+
+
+def test_uneven_padding_along_one_axis_stays_rectified() -> None:
+    layer = nn.Sequential(RectifiedConv1d(1, 1, 3, padding=(2, 0)), RectifiedConv1d(1, 1, 3, padding=(2, 2)))
+    report = plain(layer)
+    assert report == Report(("1",), (("0", "padding (2, 0) has no form in Conv1d"),))
+    assert layer[1].padding == (2,)

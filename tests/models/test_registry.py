@@ -65,6 +65,6 @@ def test_num_classes_overrides_the_entry() -> None:
 def test_every_entry_is_complete_and_its_defaults_are_options_of_its_builder() -> None:
     for name in model_names():
         entry = model_entry(name)
-        assert entry.name == name and entry.paper and len(entry.input_shape) == 3
+        assert entry.name == name and entry.paper and len(entry.input_shape) in (2, 3, 4)
         assert "width" in entry.options()
         assert set(entry.defaults) <= set(entry.options())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -695,3 +695,95 @@ def test_refusals(
     with pytest.raises(ValueError, match="expected") as error:
         function(*arguments, **options)
     assert message in str(error.value)
+
+
+def brute_force(x: np.ndarray, weight: np.ndarray, pads: Sequence[int], stride: int, dilation: int) -> np.ndarray:
+    """A rectified convolution, tap by tap from its definition, for one row and any number of axes."""
+    axes = weight.ndim - 2
+    size, kernel = x.shape[2:], weight.shape[2:]
+    out = [(size[a] + pads[a] + pads[axes + a] - dilation * (kernel[a] - 1) - 1) // stride + 1 for a in range(axes)]
+    y = np.zeros((1, len(weight), *out))
+    for place in np.ndindex(*out):
+        total, taps = np.zeros(len(weight)), 0
+        for tap in np.ndindex(*kernel):
+            at = [place[a] * stride - pads[a] + tap[a] * dilation for a in range(axes)]
+            if all(0 <= at[a] < size[a] for a in range(axes)):
+                total += weight[(slice(None), slice(None), *tap)] @ x[(0, slice(None), *at)]
+                taps += 1
+        y[(0, slice(None), *place)] = total * weight[0, 0].size / taps if taps else 0
+    return y
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "pads", "stride", "dilation"),
+    [
+        ((7,), (3,), (2, 1), 2, 2),
+        ((5,), (2,), (4, 0), 1, 1),
+        ((3, 4, 5), (2, 3, 3), (1, 0, 2, 1, 2, 0), 2, 1),
+        ((2, 3, 3), (3, 1, 2), (1, 1, 1, 1, 0, 1), 1, 1),
+    ],
+)
+def test_rectification_along_one_and_three_axes(size, kernel, pads, stride, dilation) -> None:
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(1, 3, *size)), rng.normal(size=(2, 3, *kernel)), rng.normal(size=2)
+    count = len(size)
+    window = ((stride,) * count, pads, (dilation,) * count)
+    expected = brute_force(x, weight, pads, stride, dilation)
+    column = bias.reshape(-1, *(1,) * count)
+    close(ref.rectified_conv(x, weight, bias, *window), expected + column)
+    r = ref.rectification_factors(size, kernel, *window)
+    close(ref.rectified_conv(x, weight, bias, *window, bias_mode="inside"), expected + r * column)
+    average = ref.rectified_conv(x, weight, bias, *window, mode="average", empty="zero")
+    close(average, expected / np.prod(kernel) + column * (r > 0))
+
+
+def test_the_planes_are_the_same_operator() -> None:
+    rng = np.random.default_rng(1)
+    x, weight, bias = rng.normal(size=(2, 4, 5, 6)), rng.normal(size=(6, 2, 3, 2)), rng.normal(size=6)
+    window: tuple[Any, ...] = ((2, 1), (1, 2, 0, 1), (1, 2), 2)
+    for options in ({}, {"mode": "average", "bias_mode": "inside"}):
+        close(
+            ref.rectified_conv(x, weight, bias, *window, **options),
+            ref.rectified_conv2d(x, weight, bias, *window, **options),
+        )
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("bias_mode", ["after", "inside"])
+def test_masked_convolution_tap_by_tap(channels: int, bias_mode: Any) -> None:
+    rng = np.random.default_rng(2)
+    x, weight, bias = rng.normal(size=(1, 2, 5, 4)), rng.normal(size=(3, 2, 3, 2)), rng.normal(size=3)
+    mask = (rng.random((1, channels, 5, 4)) > 0.7).astype(float)
+    mask[..., 3:, :] = 0
+    y, known = ref.masked_conv(x, mask, weight, bias, (1, 2), (1, 0, 1, 1), bias_mode=bias_mode)
+    everywhere = np.broadcast_to(mask, x.shape)
+    assert (known == 0).any() and (known == 1).any() and known.shape == (1, 1, *y.shape[2:])
+    for row, column in np.ndindex(y.shape[2:]):
+        total, taps = np.zeros(3), 0.0
+        for i, j in np.ndindex(3, 2):
+            at = (row - 1 + i, 2 * column + j)
+            if 0 <= at[0] < 5 and 0 <= at[1] < 4:
+                total += weight[:, :, i, j] @ (x[(0, slice(None), *at)] * everywhere[(0, slice(None), *at)])
+                taps += mask[(0, slice(None), *at)].sum()
+        ratio = channels * 6 / taps if taps else 0
+        expected = (total + bias) * ratio if bias_mode == "inside" else total * ratio + bias * (taps > 0)
+        close(y[0, :, row, column], expected)
+        assert known[0, 0, row, column] == min(taps, 1)
+
+
+def test_a_mask_of_ones_rectifies_and_one_of_zeros_gives_zeros() -> None:
+    rng = np.random.default_rng(3)
+    x, weight, bias = rng.normal(size=(2, 2, 5, 4)), rng.normal(size=(3, 2, 1, 3)), rng.normal(size=3)
+    window: tuple[Any, ...] = ((1, 1), (1, 2, 0, 1), (1, 1))
+    expected = ref.rectified_conv2d(x, weight, bias, *window, empty="zero")
+    for channels, numerator in ((1, None), (2, None), (2, 6)):
+        mask = np.ones((2, channels, 5, 4))
+        y, known = ref.masked_conv(x, mask, weight, bias, *window, numerator=numerator)
+        close(y, expected)
+        y, known = ref.masked_conv(x, 0 * mask, weight, bias, *window, numerator=numerator)
+        assert not y.any() and not known.any()
+
+
+def test_a_mask_of_other_sizes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mask: expected 1 or 2 channels and sizes \(5, 4\), got shape"):
+        ref.masked_conv(np.zeros((1, 2, 5, 4)), np.zeros((1, 3, 5, 4)), np.zeros((1, 2, 3, 3)))

@@ -68,7 +68,7 @@ def _tensors(bench: Bench, batch: int, channels: int, size: int) -> Tensors:
         return value.to(bench.device, torch.float16, memory_format=torch.channels_last)
 
     window = Window((3, 3), (1, 1), (1, 1, 1, 1), (1, 1))
-    r = rectification_map(size, size, window, "sum", torch.float32, torch.device(bench.device))
+    r = rectification_map((size, size), window, "sum", torch.float32, torch.device(bench.device))
     maps = r.expand(batch, 1, size, size).to(torch.float16).contiguous(memory_format=torch.channels_last)
     weight = normal(channels, channels, 3, 3) * (1 / (3 * channels**0.5))
     plane = (batch, channels, size, size)

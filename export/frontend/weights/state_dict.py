@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from rectexport.exporter.base.options import LoadOptions
 from rectexport.exporter.frontend.source import Source, in_eval_mode, unwrapped
 from rectexport.exporter.frontend.weights.own_code import build_own
-from rectexport.models.layers.rectified import RectifiedConv2d
 from rectexport.models.loading.key_names import is_averaged, without_wrappers
 from rectexport.models.loading.weight_sets import EMA, RAW, Chosen, WeightSet, choose, find_sets
 from rectexport.models.loading.weights import closest_arch, closest_hint, fault_of, put_weights
-from rectexport.models.rectify import LazyRectifiedConv2d, plain
+from rectexport.models.rectify import RECTIFIED_OR_LAZY, plain
 from rectexport.models.registry import create_model, model_entry, model_names
 from rectexport.runtime.base.texts import brief
 from rectexport.runtime.errors import BadInput, Option, UsageError
@@ -112,7 +111,7 @@ def _of_zoo(path: Path, sets: Sequence[WeightSet], arch: str, options: LoadOptio
 
 def _settle_rectified(model: nn.Module, arch: str, rectified: bool | None) -> list[str]:
     """Make the network plain where that is asked for, and say which of the two it is."""
-    count = sum(isinstance(module, RectifiedConv2d | LazyRectifiedConv2d) for module in model.modules())
+    count = sum(isinstance(module, RECTIFIED_OR_LAZY) for module in model.modules())
     if rectified is not None and not count:
         raise UsageError(Option("rectified" if rectified else "plain"), f": {arch} has no rectified convolutions")
     if not count:

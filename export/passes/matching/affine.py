@@ -15,7 +15,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Line:
-    """Wx * gain * scale + shift, the last two tables [m + 1 or 1, n + 1 or 1, C or 1].
+    """Wx * gain * scale + shift, the last two tables [m + 1 or 1, n + 1 or 1, C or 1]; so along one and three axes.
 
     gain [C or 1] collects scales per channel, which go into the weights.
     """
@@ -25,9 +25,10 @@ class Line:
     gain: Vector
 
     @staticmethod
-    def start(bias: Vector) -> Line:
-        """A convolution with its bias [C]."""
-        return Line(np.ones((1, 1, 1)), bias.reshape(1, 1, -1), np.ones(1))
+    def start(bias: Vector, axes: int = 2) -> Line:
+        """A convolution along `axes` axes with its bias [C]."""
+        ones = (1,) * axes
+        return Line(np.ones((*ones, 1)), bias.reshape(*ones, -1), np.ones(1))
 
     def step(self, operator: str, table: Table) -> Line:
         """After Mul, Div, Add or Sub by a table."""
@@ -35,7 +36,7 @@ class Line:
             if operator in ("Add", "Sub"):
                 return Line(self.scale, self.shift + (table if operator == "Add" else -table), self.gain)
             factor = table if operator == "Mul" else 1 / table
-            if table.shape[:2] == (1, 1) and table.size > 1:
+            if set(table.shape[:-1]) == {1} and table.size > 1:
                 return self.norm(factor.reshape(-1), np.zeros(1))
             return Line(self.scale * factor, self.shift * factor, self.gain)
 
@@ -60,11 +61,11 @@ def fit(line: Line, tables: TapTables, bias: Vector) -> Fit | str:
     counts, covered = tables.counts(), tables.reachable & (tables.counts() > 0)
     if not covered.any():
         return "every window lies in the padding alone"
-    scale = np.broadcast_to(line.scale, (*counts.shape, line.scale.shape[2]))[covered]
+    scale = np.broadcast_to(line.scale, (*counts.shape, line.scale.shape[-1]))[covered]
     numerator = _numerator(scale, counts[covered], prod(tables.window.kernel))
     if numerator is None:
         return f"the factor is no r of this convolution: {_worst(scale, counts[covered], prod(tables.window.kernel))}"
-    shift = np.broadcast_to(line.shift, (*counts.shape, line.shift.shape[2]))
+    shift = np.broadcast_to(line.shift, (*counts.shape, line.shift.shape[-1]))
     split = _split(shift[covered], numerator / counts[covered], bias * line.gain)
     if split is None:
         return "what is added is neither a bias inside nor one after"
@@ -72,7 +73,7 @@ def fit(line: Line, tables: TapTables, bias: Vector) -> Fit | str:
     empty = tables.reachable & (counts == 0)
     if not empty.any():
         return Fit(numerator, line.gain, inside, after, True)
-    scale_there = np.broadcast_to(line.scale, (*counts.shape, line.scale.shape[2]))[empty]
+    scale_there = np.broadcast_to(line.scale, (*counts.shape, line.scale.shape[-1]))[empty]
     if not np.isfinite(scale_there).all():
         return "the factor is infinite where a window lies in the padding alone"
     for empty_bias, expected in ((True, after), (False, np.zeros_like(after))):

@@ -10,7 +10,7 @@ each residue. There, equal on all tried sizes means equal on all sizes. Longer c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from math import lcm
@@ -34,8 +34,16 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "Max": np.maximum,
     "Min": np.minimum,
 }
-#: The axis of a vector of counts, by the shape that lets it broadcast over the other axis.
-_STANDING = {(1, 1, -1, 1): 0, (1, 1, 1, -1): 1}
+
+
+def _standing(shape: Sequence[int], axes: int) -> int | None:
+    """The axis behind N and C along which a vector of counts stands; None for other shapes."""
+    found = [
+        axis for axis in range(axes) if list(shape) == [1, 1, *(-1 if axis == other else 1 for other in range(axes))]
+    ]
+    return found[0] if found else None
+
+
 #: An integer, the name of a size or of the index, or an operator with its operands.
 Expression = int | str | tuple[Any, ...]
 
@@ -79,15 +87,15 @@ class _Bounds:
 
 
 def counted_axis(values: Values, tensor: gs.Tensor, conv: gs.Node, window: Window) -> int | None:
-    """0 or 1 when the tensor holds the convolution's tap counts along H or W, broadcast over the rest."""
+    """0, 1 or 2 when the tensor holds the convolution's tap counts along that axis, broadcast over the rest."""
     node = producer(tensor, "Reshape")
     shape = values.of(node.inputs[1]) if node is not None else None
-    axis = _STANDING.get(tuple(shape.tolist())) if shape is not None else None
+    axis = _standing(shape.tolist(), window.axes) if shape is not None else None
     if node is None or axis is None:
         return None
     sizes = [size(values, entry, axis + 2) for entry in (conv.inputs[0], conv.outputs[0])]
     found = _read(values, node.inputs[0], dict(zip(sizes, ("n", "m"), strict=True)))
-    pads = (window.pads[axis], window.pads[axis + 2])
+    pads = (window.pads[axis], window.pads[axis + window.axes])
     geometry = _Axis(window.kernel[axis], window.strides[axis], pads, window.dilations[axis])
     return axis if found is not None and _counts_taps(found, geometry, sizes[0] == sizes[1]) else None
 

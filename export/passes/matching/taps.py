@@ -2,7 +2,8 @@
 
 A pixel whose window has a rows and b columns inside the input has v = a*b valid taps. Every factor that
 rectifies is a function of (a, b), and possibly of the channel, so it becomes a table
-[m + 1, n + 1, 1 or C] in float64, in whichever of these ways the graph computes it and whether H and W are known:
+[m + 1, n + 1, 1 or C] in float64, in whichever of these ways the graph computes it and whether H and W are known; with
+one and three axes likewise, as a table over one and three counts:
 
     an initializer [1, 1, H_out, W_out]      looked up at each pixel; all pixels of a class must agree
     Conv(ones), AveragePool(ones)            a*b, a*b/(m*n)
@@ -21,7 +22,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rectexport.exporter.graph.surgeon import producer, static_size
+from rectexport.exporter.graph.surgeon import producer, static_sizes
 from rectexport.exporter.passes.matching.axis_counts import counted_axis
 from rectexport.exporter.passes.matching.rewrite import Scene
 from rectexport.exporter.passes.matching.sizes import size
@@ -65,19 +66,20 @@ class TapTables:
         self.window = window
         self.channels = int(conv.inputs[1].shape[0])
         self._scene, self._conv, self._x = scene, conv, conv.inputs[0]
-        self._size = static_size(self._x)
+        self._size = static_sizes(self._x, window.axes)
         self._seen: dict[int, Operand | None] = {}
         if self._size is None:
-            rows, columns = (window.possible_taps(axis) for axis in (0, 1))
-            self.reachable = np.outer(rows, columns)
+            possible = (window.possible_taps(axis) for axis in range(window.axes))
+            self.reachable = reduce(np.logical_and.outer, possible)
         else:
             self._taps = window.axis_taps(self._size)
-            self.reachable = np.zeros((window.kernel[0] + 1, window.kernel[1] + 1), np.bool_)
+            self.reachable = np.zeros([size + 1 for size in window.kernel], np.bool_)
             self.reachable[np.ix_(*self._taps)] = True
 
     def counts(self) -> Table:
         """v of every class. [m + 1, n + 1]."""
-        return np.outer(np.arange(self.window.kernel[0] + 1.0), np.arange(self.window.kernel[1] + 1.0))
+        counts: Table = reduce(np.multiply.outer, (np.arange(size + 1.0) for size in self.window.kernel))
+        return counts
 
     def read(self, tensor: gs.Tensor) -> Operand | None:
         """The tensor as a table, or None when it depends on anything else."""
@@ -93,38 +95,39 @@ class TapTables:
             return self._count(tensor.inputs[0])
         axis = counted_axis(self._scene.values, tensor, self._conv, self.window)
         if axis is not None:
-            counts = np.arange(self.window.kernel[axis] + 1.0)
-            return Operand(counts.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1)), plane=True)
+            standing = [-1 if other == axis else 1 for other in range(self.window.axes)]
+            return Operand(np.arange(self.window.kernel[axis] + 1.0).reshape(*standing, 1), plane=True)
         if producer(tensor, "Identity", "Cast", "Clip", *_ELEMENTWISE) is not None:
             return self._compute(tensor.inputs[0])
         return None
 
     def _look_up(self, value: NDArray[Any]) -> Operand | None:
-        if value.ndim > 4 or value.dtype.kind not in "fiub":
+        rank, ones = 2 + self.window.axes, (1,) * self.window.axes
+        if value.ndim > rank or value.dtype.kind not in "fiub":
             return None
-        planes: NDArray[Any] = value.astype(np.float64).reshape([1] * (4 - value.ndim) + list(value.shape))
+        planes: NDArray[Any] = value.astype(np.float64).reshape([1] * (rank - value.ndim) + list(value.shape))
         if planes.shape[0] != 1:
             return None
-        single = planes.shape[2:] == (1, 1)
+        single = planes.shape[2:] == ones
         out = self.window.output_size(self._size) if self._size is not None else None
-        if single and not (out == (1, 1) and value.ndim == 4 and planes.shape[1] == 1):
-            return Operand(planes.reshape(1, 1, -1), plane=False)
+        if single and not (out == ones and value.ndim == rank and planes.shape[1] == 1):
+            return Operand(planes.reshape(*ones, -1), plane=False)
         if out is None or any(mine not in (1, its) for mine, its in zip(planes.shape[2:], out, strict=True)):
             return None
         return self._classify(np.broadcast_to(planes[0], (planes.shape[1], *out)))
 
     def _classify(self, planes: Table) -> Operand | None:
         """Constant planes [C, H_out, W_out] as a table, if all pixels of a class have one value."""
-        rows, columns = np.meshgrid(*self._taps, indexing="ij")
+        at = np.meshgrid(*self._taps, indexing="ij")
         table = np.full((*self.reachable.shape, len(planes)), np.nan)
-        table[rows, columns] = planes.transpose(1, 2, 0)
-        back = table[rows, columns].transpose(2, 0, 1)
+        table[tuple(at)] = np.moveaxis(planes, 0, -1)
+        back = np.moveaxis(table[tuple(at)], -1, 0)
         agree = np.abs(back - planes) <= TOLERANCE * np.abs(planes)
         return Operand(table, plane=True) if bool(agree.all()) else None
 
     def _count(self, node: gs.Node) -> Operand | None:
         """Conv or AveragePool of a uniform plane as large as the convolution's input."""
-        plane = uniform_plane(self._scene.values, node.inputs[0])
+        plane = uniform_plane(self._scene.values, node.inputs[0], 2 + self.window.axes)
         if plane is None or read_window(self._scene.values, node) != self.window or not self._like_x(plane.sizes):
             return None
         if node.op == "AveragePool":
@@ -132,18 +135,18 @@ class TapTables:
                 return None
             padded = bool(node.attrs.get("count_include_pad", 0))
             divisor = np.prod(self.window.kernel) if padded else np.maximum(self.counts(), 1)
-            return Operand((plane.value * self.counts() / divisor)[:, :, None], plane=True)
+            return Operand((plane.value * self.counts() / divisor)[..., None], plane=True)
         weight = self._scene.values.of(node.inputs[1])
         if weight is None or (len(node.inputs) > 2 and node.inputs[2].name):
             return None
         flat = weight.reshape(*weight.shape[:2], -1).astype(np.float64)
         if not np.array_equal(flat, np.broadcast_to(flat[:, :, :1], flat.shape)):
             return None
-        return Operand(plane.value * self.counts()[:, :, None] * flat[:, :, 0].sum(axis=1), plane=True)
+        return Operand(plane.value * self.counts()[..., None] * flat[:, :, 0].sum(axis=1), plane=True)
 
     def _like_x(self, sizes: list[Any]) -> bool:
         """Whether a plane is as high and wide as x, and its batch broadcasts."""
-        mine = [size(self._scene.values, self._x, axis) for axis in range(4)]
+        mine = [size(self._scene.values, self._x, axis) for axis in range(2 + self.window.axes)]
         return sizes[2:] == mine[2:] and sizes[0] in (1, mine[0])
 
     def _compute(self, node: gs.Node) -> Operand | None:

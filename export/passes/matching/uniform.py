@@ -18,17 +18,17 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorPro
 
 @dataclass(frozen=True)
 class UniformPlane:
-    """A rank-4 tensor of one number, with its four sizes."""
+    """A tensor of one number, with its sizes."""
 
     value: float
     sizes: list[Size]
 
 
-def uniform_plane(values: Values, tensor: gs.Tensor) -> UniformPlane | None:
+def uniform_plane(values: Values, tensor: gs.Tensor, rank: int = 4) -> UniformPlane | None:
     """The tensor as a uniform plane: a constant, Expand or ConstantOfShape; None for anything else."""
     constant = values.of(tensor)
     if constant is not None:
-        if constant.ndim != 4 or not constant.size or not np.all(constant == constant.flat[0]):
+        if constant.ndim != rank or not constant.size or not np.all(constant == constant.flat[0]):
             return None
         return UniformPlane(float(constant.flat[0]), list(constant.shape))
     node = producer(tensor, "Expand", "ConstantOfShape", "Identity", "Cast")
@@ -37,10 +37,10 @@ def uniform_plane(values: Values, tensor: gs.Tensor) -> UniformPlane | None:
     if node.op == "Cast" and int(node.attrs["to"]) not in _FLOATS:
         return None
     if node.op in ("Identity", "Cast"):
-        return uniform_plane(values, node.inputs[0])
+        return uniform_plane(values, node.inputs[0], rank)
     sizes = entries(values, node.inputs[-1])
     fill = values.of(node.inputs[0]) if node.op == "Expand" else _fill(node)
-    if sizes is None or len(sizes) != 4 or fill is None or fill.size != 1:
+    if sizes is None or len(sizes) != rank or fill is None or fill.size != 1:
         return None
     return UniformPlane(float(fill.reshape(-1)[0]), sizes)
 

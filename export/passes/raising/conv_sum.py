@@ -39,7 +39,7 @@ from rectexport.exporter.passes.matching.rewrite import (
     rewrite,
     used_elsewhere,
 )
-from rectexport.exporter.passes.matching.window import Window, read_window
+from rectexport.exporter.passes.matching.window import Window, read_plane_window
 
 NAME = "raise_conv_sum"
 _SUMS = ("Add", "Sum")
@@ -76,7 +76,7 @@ def _visit(scene: Scene, node: gs.Node) -> Visit:
     convs = [conv for leaf, _ in leaves if (conv := _group_conv(leaf)) is not None]
     if len(convs) != 4 or len(leaves) != 4:
         return NOTHING
-    windows = [window for conv in convs if (window := read_window(scene.values, conv)) is not None]
+    windows = [window for conv in convs if (window := read_plane_window(scene.values, conv)) is not None]
     if not _alike(windows):
         return refused("the convolutions differ in kernel or strides, or are dilated")
     order = _channel_order(scene, convs)

@@ -30,7 +30,7 @@ from rectexport.exporter.graph.results import PassResult
 from rectexport.exporter.graph.surgeon import is_standard
 from rectexport.exporter.passes.matching.corners import corner_pads
 from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Scene, Visit, rewrite
-from rectexport.exporter.passes.matching.window import Window, read_window
+from rectexport.exporter.passes.matching.window import Window, read_plane_window
 from rectexport.models.layers.symmetry import group_sizes
 
 NAME = "raise_embedded_kernel"
@@ -47,7 +47,7 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
 def _visit(scene: Scene, node: gs.Node) -> Visit:
     if not is_standard(node, "Conv"):
         return NOTHING
-    window = read_window(scene.values, node)
+    window = read_plane_window(scene.values, node)
     if window is None or not _may_embed(window):
         return NOTHING
     weight = scene.values.of(node.inputs[1])

@@ -29,7 +29,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from rectexport.exporter.graph.dialect import DOMAIN
+from rectexport.exporter.graph.dialect import DOMAIN, RECTIFIES
 from rectexport.exporter.graph.results import Code, PassResult
 from rectexport.exporter.graph.surgeon import is_standard, sole_reader
 from rectexport.exporter.passes.batch_norm import affine
@@ -78,7 +78,7 @@ def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[_Match | No
     bias = _bias(scene, conv)
     if bias is None:
         return None, NOTHING
-    line, best, refusal, plane = Line.start(bias), None, NOTHING, False
+    line, best, refusal, plane = Line.start(bias, tables.window.axes), None, NOTHING, False
     fixed_weights = scene.values.of(conv.inputs[1]) is not None
     passed: list[gs.Tensor] = []
     for tensor, node in _run(scene, conv.outputs[0]):
@@ -102,7 +102,7 @@ def _step(tables: TapTables, line: Line, tensor: gs.Tensor, node: gs.Node) -> tu
         scale_shift = affine(node)
         return None if scale_shift is None else (line.norm(*scale_shift), False)
     operand = tables.read(_other(node, tensor))
-    if operand is None or operand.table.shape[2] not in (1, tables.channels):
+    if operand is None or operand.table.shape[-1] not in (1, tables.channels):
         return None  # unknown, or it spreads one channel over several
     return line.step(node.op, operand.table), operand.plane and node.op in ("Mul", "Div")
 
@@ -173,7 +173,7 @@ def _replace(scene: Scene, conv: gs.Node, tables: TapTables, match: _Match) -> N
     channels = (tables.channels,)
     weight = scene.values.of(conv.inputs[1])
     if weight is not None and np.any(fitted.gain != 1):
-        scaled = weight * fitted.gain.reshape(-1, 1, 1, 1)
+        scaled = weight * fitted.gain.reshape(-1, *[1] * (weight.ndim - 1))
         conv.inputs[1] = gs.Constant(f"{z.name}.weight", scaled.astype(dtype))
     if fitted.inside is not None:
         conv.inputs.append(gs.Constant(f"{z.name}.inside", np.broadcast_to(fitted.inside, channels).astype(dtype)))
@@ -188,4 +188,6 @@ def _replace(scene: Scene, conv: gs.Node, tables: TapTables, match: _Match) -> N
         "empty_bias": int(fitted.empty_bias),
     }
     inputs = [raw, conv.inputs[0], gs.Constant(f"{z.name}.bias", after)]
-    scene.graph.nodes.append(gs.Node("Rectify", f"{conv.name or z.name}.rectify", attrs, inputs, [z], domain=DOMAIN))
+    scene.graph.nodes.append(
+        gs.Node(RECTIFIES[window.axes], f"{conv.name or z.name}.rectify", attrs, inputs, [z], domain=DOMAIN)
+    )

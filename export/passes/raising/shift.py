@@ -29,7 +29,7 @@ from rectexport.exporter.graph.results import PassResult
 from rectexport.exporter.graph.surgeon import is_standard
 from rectexport.exporter.passes.matching.corners import BASES, CORNERS, corner_pads, is_division
 from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Scene, Visit, refused, rewrite
-from rectexport.exporter.passes.matching.window import Window, read_window
+from rectexport.exporter.passes.matching.window import Window, read_plane_window
 
 NAME = "raise_shift"
 _PADS = {(base + 1,) * 4 for base in BASES}
@@ -43,7 +43,7 @@ def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
 def _visit(scene: Scene, node: gs.Node) -> Visit:
     if not is_standard(node, "Conv"):
         return NOTHING
-    window = read_window(scene.values, node)
+    window = read_plane_window(scene.values, node)
     if window is None or not _may_shift(window):
         return NOTHING
     weight = scene.values.of(node.inputs[1])

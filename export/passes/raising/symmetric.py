@@ -38,7 +38,7 @@ from rectexport.exporter.passes.matching.rewrite import (
     rewrite,
     used_elsewhere,
 )
-from rectexport.exporter.passes.matching.window import read_window
+from rectexport.exporter.passes.matching.window import read_plane_window
 
 NAME = "raise_symmetric_pad"
 
@@ -100,7 +100,7 @@ def _with_conv_pads(scene: Scene, y: gs.Tensor, pads: list[int]) -> list[int]:
     conv = sole_consumer(scene.graph, y)
     if conv is None or not is_standard(conv, "Conv") or conv.attrs.get("auto_pad", "NOTSET") != "NOTSET":
         return pads
-    window = read_window(scene.values, conv)
+    window = read_plane_window(scene.values, conv)
     if window is None or window.kernel[0] != window.kernel[1] or len(set(window.pads)) != 1 or not window.pads[0]:
         return pads
     both = [value + window.pads[0] for value in pads]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rectexport.runtime.base.metrics import REGIONS, compare, compare_regions, region_masks
+from rectexport.runtime.base.metrics import REGIONS, compare, compare_regions, has_regions, region_masks
 from rectexport.runtime.base.runner import Array
 
 #: Columns of `distances`: the whole tensor, then its regions.
@@ -33,7 +33,7 @@ def distances(expected: Mapping[str, Array], actual: Mapping[str, Array], names:
 
 
 def _of_floats(wanted: Array, got: Array) -> dict[str, float]:
-    if wanted.ndim != 4:
+    if not has_regions(wanted):
         return {"all": compare(wanted, got).relative_l2}
     whole, regions = compare_regions(wanted, got)
     return {"all": whole.relative_l2, **{name: value.relative_l2 for name, value in regions.items()}}
@@ -43,6 +43,6 @@ def _of_integers(wanted: Array, got: Array) -> dict[str, float]:
     unequal = wanted != got
     found = {"all": float(unequal.mean())}
     if wanted.ndim in (3, 4):
-        masks = region_masks(*wanted.shape[-2:]).items()
+        masks = region_masks(wanted.shape[-2:]).items()
         found |= {name: float(unequal[..., mask].mean()) for name, mask in masks if mask.any()}
     return found

@@ -205,17 +205,25 @@ class Masked(nn.Module):
         return self.conv(x, mask)
 
 
-def test_partialconv_with_a_mask_is_exported_as_it_stands(tmp_path) -> None:
-    mask = (X[:1, :1] > 0).float()
-    done = adapt_all(Masked(), (X, mask))
-    assert not done.swaps
-    assert done.left == [
-        "left as it is: conv: models.partialconv2d.PartialConv2d: it is called with more than one tensor"
-    ]
+def test_partialconv_of_another_numerator_is_exported_as_it_stands(tmp_path) -> None:
+    """With a mask it is another layer (masked.py), unless it is not recognized."""
     model = Masked().eval()
+    model.conv.slide_winsize = 5
+    mask = (X[:1, :1] > 0).float()
+    done = adapt_all(model, (X, mask))
+    assert not done.swaps
     export(model, (X, mask), tmp_path / "out")
     with load(tmp_path / "out", backend="onnxruntime") as session:
         np.testing.assert_allclose(session(X.numpy(), mask.numpy()), model(X, mask).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_partialconv_with_a_mask_becomes_a_masked_convolution() -> None:
+    mask = (X[:1, :1] > 0).float()
+    done = adapt_all(Masked().eval(), (X, mask))
+    assert [str(swap) for swap in done.swaps] == [
+        "conv: models.partialconv2d.PartialConv2d → FeaturesOnly "
+        "(multi_channel False, numerator 'mask', bias_mode 'after')"
+    ]
 
 
 @pytest.mark.parametrize(("kernel", "padding", "stride"), [(2, 0, 1), (4, 1, 1), (2, 0, 2)])
@@ -476,3 +484,20 @@ def test_export_reports_replaced_modules(tmp_path) -> None:
     for line in ("0: rfconv.nn.RFConv2d → RectifiedConv2d", "1: nets.activation.CReLU → CReLU", "3: module.Spconv2d"):
         assert f"adapted {line}" in log
     assert package.path == tmp_path / "out"
+
+
+class PartialConv3d(nn.Conv3d):
+    """As PartialConv2d, along three axes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        ones = torch.ones(1, 1, *x.shape[2:], dtype=x.dtype)
+        counts = F.conv3d(ones, torch.ones(1, 1, *self.kernel_size, dtype=x.dtype), None, self.stride, self.padding)
+        return super().forward(x) * (self.weight[0, 0].numel() / (counts + 1e-8)) * counts.clamp(0, 1)
+
+
+def test_along_three_axes() -> None:
+    module = PartialConv3d(2, 4, 3, 2, 1, bias=False)
+    done = adapt_all(nn.Sequential(module))
+    assert type(done.model[0]).__name__ == "RectifiedConv3d"
+    x = torch.randn(1, 2, 5, 6, 7)
+    torch.testing.assert_close(done.model(x), module(x))

@@ -254,3 +254,43 @@ def test_default_opset() -> None:
     assert dialect.default_opset(model) == 19
     del model.opset_import[:]
     assert dialect.default_opset(model) == 1
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@settings(max_examples=15, deadline=None)
+@given(drawn=st.lists(axes(), min_size=3, max_size=3), count=st.sampled_from([1, 3]), empty=st.booleans())
+def test_rectification_along_one_and_three_axes(opset: int, drawn: list[Any], count: int, empty: bool) -> None:
+    size, kernel, strides, begins, ends, dilations = zip(*drawn[:count], strict=True)
+    window = (kernel, strides, (*begins, *ends), dilations)
+    factors = reference.rectification_factors(size, *window)
+    names = ("kernel_shape", "strides", "pads", "dilations")
+    attributes = {**dict(zip(names, window, strict=True)), "numerator": int(np.prod(kernel))}
+    y, bias = normal(2, 3, *factors.shape), normal(3, seed=1)
+    x = np.zeros((2, 4, *size), np.float32)
+    r = run_node(f"RectificationMap{count}d", {"x": x, "y": y}, opset, **attributes)
+    np.testing.assert_allclose(r, np.broadcast_to(factors, (1, 1, *factors.shape)), rtol=1e-7)
+    expected = reference.rectify(y, x.shape, bias, *window, empty="bias" if empty else "zero")
+    z = run_node(f"Rectify{count}d", {"y": y, "x": x, "bias": bias}, opset, **attributes, empty_bias=int(empty))
+    np.testing.assert_allclose(z, expected, rtol=3e-7, atol=3e-7 * np.abs(expected).max())
+    half = {name: value.astype(np.float16) for name, value in (("y", y), ("x", x), ("bias", bias))}
+    z = run_node(f"Rectify{count}d", half, opset, **attributes, empty_bias=int(empty))
+    np.testing.assert_allclose(z, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("size", [(7,), (5, 6), (3, 4, 5)])
+def test_masked_convolution(size: tuple[int, ...], opset: int) -> None:
+    count = len(size)
+    window = {"kernel_shape": (2,) * count, "strides": (1,) * count, "pads": (1,) * count + (0,) * count}
+    window |= {"dilations": (1,) * count}
+    mask = (np.random.default_rng(0).random((2, 1, *size)) > 0.8).astype(np.float32)
+    u = run_node("MaskedCount", {"mask": mask}, opset, **window)
+    wanted = reference.masked_count(mask, *window.values())
+    np.testing.assert_array_equal(u, wanted)
+    y, bias = normal(2, 3, *u.shape[2:]), normal(3, seed=1)
+    column = bias.reshape(1, -1, *[1] * count)
+    assert (u == 0).any()
+    for empty in (0, 1):
+        z = run_node("MaskedRectify", {"y": y, "u": u, "bias": bias}, opset, numerator=5, empty_bias=empty)
+        ratio = np.where(wanted > 0, 5 / np.maximum(wanted, 1), 0)
+        np.testing.assert_allclose(z, y * ratio + column * ((wanted > 0) | bool(empty)), rtol=1e-6, atol=1e-6)

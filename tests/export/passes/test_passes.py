@@ -48,9 +48,10 @@ def names(**context: str) -> list[str]:
 
 def test_order() -> None:
     assert [entry.name for entry in PASSES] == [
-        *RAISED, "rectify_unbiased", "batch_norm", "global_mean", *FAULTS, *LOWERED, "lower_boundary", "lower_circular",
+        *RAISED, "rectify_unbiased", "masked_ones", "masked_narrow", "batch_norm", "global_mean", *FAULTS, *LOWERED,
+        "lower_boundary", "lower_circular",
         "lower_rectify",
-        "rectify_fold", "rectify_graph", "rectify_ones", "rectify_border", "boundary_pad",
+        "rectify_fold", "rectify_graph", "rectify_ones", "rectify_border", "masked_counts", "boundary_pad",
         "inline", "cleanup", "shared_weights", "whole_shape", "float16", "bfloat16",
     ]  # fmt: skip
 
@@ -65,7 +66,7 @@ def test_stages_stand_in_order() -> None:
     [
         ({"rectify": "fold"}, {"lower_rectify", "rectify_graph"}, set()),
         ({"rectify": "graph"}, {"lower_rectify", "rectify_fold"}, set()),
-        ({"rectify": "plugin"}, {"lower_rectify", "rectify_fold", "rectify_graph"}, {"rectify_border"}),
+        ({"rectify": "plugin"}, {"lower_rectify"}, {"rectify_border"}),
         ({"precision": "fp16"}, set(), {"float16"}),
         ({"precision": "bf16"}, set(), {"bfloat16"}),
         (

@@ -16,6 +16,7 @@ from rectexport.exporter.quantize.measuring import model_outputs, snr_db
 from rectexport.exporter.quantize.quantizer import Quantized, Quantizer
 from rectexport.exporter.quantize.ran_in_int8 import float_layers, layer_nodes
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from tests.export.helper import build
 from tests.export.quantize.nets import items, rectified_net
 
 
@@ -103,3 +104,35 @@ def test_biases_undo_the_mean_error_of_the_weights(monkeypatch: pytest.MonkeyPat
         model, found = quantize(target, size)
         ratios.append(snr_db(model_outputs(model, held, (8, 1)), model_outputs(found.model, held, (8, 1))))
     assert ratios[0] > ratios[1] + 3
+
+
+def test_a_circular_border_of_the_input_is_made_of_integers(tmp_path: Path) -> None:
+    """OpenVINO computes a layer in float that reads a Concat whose zero point is not 0."""
+    openvino = pytest.importorskip("openvino")
+    rng = np.random.default_rng(0)
+    body = """a = Slice(x, first, one, axis) b = Slice(x, seven, eight, axis) p = Concat<axis=3>(b, x, a)
+      c = Conv<pads=[1,0,1,0]>(p, w) r = Relu(c) y = Conv(r, v)"""
+    bounds = {"first": [0], "one": [1], "seven": [7], "eight": [8], "axis": [3]}
+    model = build(
+        "(float[n,3,8,8] x) => (float[n,2,6,6] y)",
+        body,
+        18,
+        **{name: np.array(value) for name, value in bounds.items()},
+        w=rng.normal(0, 0.3, (6, 3, 3, 3)).astype(np.float32),
+        v=rng.normal(0, 0.3, (2, 6, 3, 3)).astype(np.float32),
+    )
+    for node in model.graph.node:
+        node.name = node.output[0]
+    found = Quantizer(model, items(96), (8, 1), Int8(None), Log()).run("openvino")
+    onnx.save(found.model, tmp_path / "model.onnx")
+    assert float_layers("openvino", tmp_path / "model.onnx", layer_nodes(found.model)) == []
+    kinds = {node.op_type: node for node in found.model.graph.node}
+    assert (
+        kinds["Concat"].output[0] == "p.stored"
+        and next(node for node in found.model.graph.node if node.op_type == "QuantizeLinear").input[0] == "x"
+    )
+    held = items(4, seed=6)
+    own = model_outputs(found.model, held, (4, 1))
+    compiled = openvino.Core().compile_model(str(tmp_path / "model.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert snr_db(own, [compiled(held.feeds)[0]]) > 40
+    assert snr_db(model_outputs(model, held, (4, 1)), own) > 28

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from rectexport.models import BoundaryConv1d, BoundaryConv2d, BoundaryConv3d
 from rectexport.models.layers.borders import BORDERS
-from rectexport.models.layers.boundary import boundary_pad, resolve_pads
+from rectexport.models.layers.boundary import boundary_pad
+from rectexport.models.layers.geometry import resolve_padding
 from rectexport.plugins import reference
 
 LAYERS = {1: BoundaryConv1d, 2: BoundaryConv2d, 3: BoundaryConv3d}
@@ -66,11 +67,11 @@ def test_modes_and_pads_by_axis() -> None:
 
 
 def test_padding_in_every_spelling() -> None:
-    assert resolve_pads(2, (3, 3), (1, 1), (1, 1)) == (2, 2, 2, 2)
-    assert resolve_pads((1, 2), (3, 3), (1, 1), (1, 1)) == (1, 2, 1, 2)
-    assert resolve_pads((1, 2, 3, 4, 5, 6), (3,) * 3, (1,) * 3, (1,) * 3) == (5, 3, 1, 6, 4, 2)
-    assert resolve_pads("same", (4,), (1,), (1,)) == (1, 2)
-    assert resolve_pads("valid", (4,), (2,), (1,)) == (0, 0)
+    assert resolve_padding(2, (3, 3), (1, 1), (1, 1)) == (2, 2, 2, 2)
+    assert resolve_padding((1, 2), (3, 3), (1, 1), (1, 1)) == (1, 2, 1, 2)
+    assert resolve_padding((1, 2, 3, 4, 5, 6), (3,) * 3, (1,) * 3, (1,) * 3) == (5, 3, 1, 6, 4, 2)
+    assert resolve_padding("same", (4,), (1,), (1,)) == (1, 2)
+    assert resolve_padding("valid", (4,), (2,), (1,)) == (0, 0)
 
 
 @pytest.mark.parametrize(

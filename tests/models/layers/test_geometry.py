@@ -36,7 +36,7 @@ def test_other_paddings_are_refused(padding: Any) -> None:
 
 def test_pair_and_one_of() -> None:
     assert pair(2, "stride") == pair([2], "stride") == pair((2, 2), "stride") == (2, 2)
-    with pytest.raises(ValueError, match="stride: expected an int or two ints"):
+    with pytest.raises(ValueError, match="stride: expected an int or 2 of them"):
         pair((1, 2, 3), "stride")
     one_of("sum", ("sum", "average"), "mode")
     with pytest.raises(ValueError, match="mode"):
@@ -54,8 +54,8 @@ def test_pair_and_one_of() -> None:
 @pytest.mark.parametrize("mode", ["sum", "average"])
 def test_the_map_is_that_of_the_reference(window: Window, mode: str) -> None:
     expected = reference.rectification_map(7, 8, window.kernel, window.stride, window.pads, window.dilation, mode)
-    assert window.output_size(7, 8) == expected.shape
-    found = rectification_map(7, 8, window, mode, torch.float64, CPU)
+    assert window.output_size((7, 8)) == expected.shape
+    found = rectification_map((7, 8), window, mode, torch.float64, CPU)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-15)
 
 

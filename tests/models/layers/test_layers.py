@@ -13,7 +13,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rectexport.models import AVR, CReLU, RectifiedConv2d, ScaledCReLU, SymmetricConv2d, SymmetricPad2d
+from rectexport.models import (
+    AVR,
+    CReLU,
+    RectifiedConv1d,
+    RectifiedConv2d,
+    RectifiedConv3d,
+    ScaledCReLU,
+    SymmetricConv2d,
+    SymmetricPad2d,
+)
 from rectexport.models.layers.functional import rectified_conv2d, symmetric_conv2d
 from rectexport.models.layers.geometry import rectification_map, resolve_padding
 from rectexport.models.layers.symmetry import ORDERS, REMAINDERS
@@ -379,3 +388,24 @@ def test_jit_trace_follows_the_size(name: str) -> None:
     for shape in ((1, 5, 6, 6), (3, 5, 9, 4)):
         x = torch.randn(*shape)
         torch.testing.assert_close(traced(x), layer(x))
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "average", "bias_mode": "inside"}, {"empty": "zero"}])
+@pytest.mark.parametrize(
+    ("kind", "arguments", "size"),
+    [
+        (RectifiedConv1d, (2, 4, 3, 2, (4, 1), 1, 2), (7,)),
+        (RectifiedConv1d, (2, 4, 4, 1, "same"), (5,)),
+        (RectifiedConv3d, (2, 4, (3, 2, 1), (1, 2, 1), (1, 2, 1), (2, 1, 1)), (4, 5, 3)),
+    ],
+)
+def test_along_one_and_three_axes(kind: Any, arguments: Any, size: Any, options: dict[str, str]) -> None:
+    torch.manual_seed(0)
+    layer = kind(*arguments, dtype=torch.float64, **options)
+    x = torch.randn(2, 2, *size, dtype=torch.float64)
+    pads = resolve_padding(layer.padding, layer.kernel_size, layer.stride, layer.dilation)
+    window = (layer.stride, pads, layer.dilation, layer.groups)
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    expected = reference.rectified_conv(x.numpy(), weight, bias, *window, **options)
+    assert_close(layer(x), expected)
+    assert_close(layer(x[0]), expected[0])

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from rectexport.models import AVR, CReLU, RectifiedConv2d, ScaledCReLU, SymmetricConv2d, create_model, model_names
+from rectexport.models import AVR, CReLU, MaskedConv2d, ScaledCReLU, SymmetricConv2d, create_model, model_names
+from rectexport.models.layers.rectified import RECTIFIED
 from rectexport.models.networks.blocks import PreActivation
 from rectexport.models.registry import model_entry
 from rectexport.models.tools.count import macs, parameters, rectified_layers
 from rectexport.models.tools.seeded import seeded_model
 
-USES = {"rectified", "crelu", "avr", "c2sp", "c4sp", "proportional"}
+USES = {"rectified", "masked", "crelu", "avr", "c2sp", "c4sp", "proportional"}
 every_model = pytest.mark.parametrize("name", model_names())
 
 
@@ -31,9 +32,10 @@ def reduced(name: str) -> dict[str, float]:
     return {"width": 1 / 16 if name.startswith(("vgg16", "vgg19")) else 0.25}
 
 
-def small_shape(name: str) -> tuple[int, int, int]:
-    channels, height, width = model_entry(name).input_shape
-    return channels, min(height, 96), min(width, 96)
+def small_shape(name: str) -> tuple[int, ...]:
+    """At most as many pixels as 96 x 96 has."""
+    channels, *size = model_entry(name).input_shape
+    return channels, *(min(side, round(96 ** (2 / len(size)))) for side in size)
 
 
 # Millions of parameters. Where a paper's own figure contradicts its layer table, the table is followed.
@@ -75,6 +77,9 @@ PARAMETERS = {
     "preresnet110": 1.73,
     "preresnet164_bottleneck": 1.70,
     "resnet20": 0.27,
+    "m5": 0.56,  # printed as 0.5, cut off
+    "r3d_18": 33.37,  # torchvision's
+    "inpainting_unet": 32.86,
 }
 
 
@@ -103,7 +108,7 @@ def test_macs(name: str, billions: float) -> None:
     assert macs(meta(name), (3, 224, 224)) / 1e9 == pytest.approx(billions, rel=0.01)
 
 
-RECTIFIED = {
+LAYERS = {
     "resnet50": 17,
     "resnet101": 34,
     "resnext50_32x4d": 17,
@@ -113,7 +118,7 @@ RECTIFIED = {
 }
 
 
-@pytest.mark.parametrize(("name", "layers"), RECTIFIED.items())
+@pytest.mark.parametrize(("name", "layers"), LAYERS.items())
 def test_rectified_layers(name: str, layers: int) -> None:
     assert rectified_layers(meta(name)) == layers
     assert rectified_layers(meta(name, conv="plain")) == 0
@@ -122,20 +127,24 @@ def test_rectified_layers(name: str, layers: int) -> None:
 @every_model
 def test_it_runs_at_two_sizes(name: str) -> None:
     model = seeded_model(name, num_classes=7, **reduced(name))
-    channels, height, width = small_shape(name)
+    channels, first, *rest = small_shape(name)
     with torch.no_grad():
-        for size in ((height, width), (height + 5, width + 1)):
+        for size in ((first, *rest), (first + 5, *(side + 1 for side in rest))):
             y = model(torch.randn(2, channels, *size))
-            assert y.shape == (2, 7) and y.isfinite().all()
+            assert y.shape == (2, 7, *(size if name == "inpainting_unet" else ())) and y.isfinite().all()
 
 
 @every_model
 def test_every_padded_convolution_can_be_rectified_and_keeps_its_keys(name: str) -> None:
-    model, twin = meta(name, conv="rectified", mode="average"), meta(name, conv="plain")
+    twin = meta(name, conv="plain")
+    if "masked" in model_entry(name).uses:
+        assert list(meta(name).state_dict()) == list(twin.state_dict())
+        return
+    model = meta(name, conv="rectified", mode="average")
     assert list(model.state_dict()) == list(twin.state_dict())
     for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.padding != (0, 0):
-            assert isinstance(module, RectifiedConv2d) and module.mode == "average"
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and any(module.padding):
+            assert isinstance(module, RECTIFIED) and module.mode == "average"
     assert rectified_layers(twin) == 0
 
 
@@ -144,8 +153,9 @@ def test_declared_ideas_are_those_in_the_network(name: str) -> None:
     uses, model = set(model_entry(name).uses), meta(name)
     assert uses <= USES
     kinds = {type(module) for module in model.modules()}
-    assert (RectifiedConv2d in kinds) == ("rectified" in uses)
+    assert bool(kinds & set(RECTIFIED)) == ("rectified" in uses)
     assert bool(kinds & {CReLU, ScaledCReLU}) == ("crelu" in uses)
+    assert (MaskedConv2d in kinds) == ("masked" in uses)
     assert (AVR in kinds) == ("avr" in uses)
     assert (SymmetricConv2d in kinds) == bool(uses & {"c2sp", "c4sp"})
 

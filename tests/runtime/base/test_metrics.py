@@ -182,7 +182,7 @@ def test_equal_tensors_have_no_worst_element() -> None:
 @pytest.mark.parametrize("border", [1, 2, 3])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 2), (2, 6), (3, 3), (4, 7), (8, 5)])
 def test_masks_agree_with_loops(size: tuple[int, int], border: int) -> None:
-    masks = region_masks(*size, border)
+    masks = region_masks(size, border)
     assert tuple(masks) == REGIONS
     for row in range(size[0]):
         for column in range(size[1]):

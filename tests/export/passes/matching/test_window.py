@@ -55,8 +55,17 @@ def test_attributes_of_no_convolution_are_refused(node):
     assert read(node) is None
 
 
-def test_a_convolution_along_one_axis_has_no_window():
-    assert read("z = Conv(x, w)", "(float[1, 4, 7] x) => (float[A, B, C] z)", w=WEIGHT[..., 0]) is None
+def test_windows_along_one_and_three_axes():
+    line = read("z = Conv<pads=[1,2], strides=[2]>(x, w)", "(float[1, 4, 7] x) => (float[A, B, C] z)", w=WEIGHT[..., 0])
+    assert line == Window((3,), (2,), (1, 2), (1,)) and line.output_size((7,)) == (4,)
+    deep = "(float[1, 4, 7, 8, 9] x) => (float[A, B, C, D, E] z)"
+    volume = read('z = Conv<auto_pad = "SAME_UPPER">(x, w)', deep, w=np.repeat(WEIGHT[..., None], 2, -1))
+    assert volume == Window((3, 2, 2), (1, 1, 1), (1, 0, 0, 1, 1, 1), (1, 1, 1))
+
+
+def test_a_convolution_along_four_axes_has_no_window():
+    weight = np.ones((2, 4, 1, 1, 1, 1), np.float32)
+    assert read("z = Conv(x, w)", "(float[1, 4, 7, 7, 7, 7] x) => (float[A, B, C, D, E, F] z)", w=weight) is None
 
 
 WINDOWS = [

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rectexport.exporter.graph.dialect import attributes
 from rectexport.exporter.passes.raising import raise_model
 from rectexport.plugins import reference
-from tests.export.helper import outputs
+from tests.export.helper import build, outputs
 
 BOTH = ("dynamo-18", "torchscript-17")
 SHAPE = (2, 4, 9, 8)
@@ -325,3 +325,24 @@ def test_windows_that_all_lie_in_the_padding_are_left_alone(size, pad, stride):
     assert raised is model
     reasons = [entry.reason for result in results for entry in result.refused]
     assert "every window lies in the padding alone" in reasons
+
+
+@pytest.mark.parametrize("size", [(6,), (4, 5, 6)])
+def test_along_one_and_three_axes(size, check, untouched):
+    """A constant map, and a division by a convolution of ones; not a map of another size's border."""
+    count = len(size)
+    names = ", ".join(map(str, size))
+    pads = str([1] * 2 * count)
+    weight = np.random.default_rng(0).standard_normal((3, 2, *[3] * count)).astype(np.float32)
+    r = reference.rectification_factors(size, (3,) * count, pads=(1,) * 2 * count)[None, None].astype(np.float32)
+    signature = f"(float[2, 2, {names}] x) => (float[{', '.join('ABCDE'[: count + 2])}] z)"
+    constants = {"w": weight, "r": r, "k": np.ones((1, 1, *[3] * count), np.float32), "c": np.float32(3**count)}
+    constants |= {"o": np.ones((1, 1, *size), np.float32)}
+    ratio = f"v = Conv<pads={pads}>(o, k) q = Div(c, v) z = Mul(y, q)"
+    for body in ("z = Mul(y, r)", ratio):
+        model = build(signature, f"y = Conv<pads={pads}>(x, w) {body}", 18, **constants)
+        raised = check(model, {f"Rectify{count}d": 1, "Conv": 1, "Mul": 0, "Div": 0})
+        assert attributes(nodes(raised, f"Rectify{count}d")[0])["numerator"] == 3**count
+    r[(0, 0, *[0] * count)] += 0.01
+    model = build(signature, f"y = Conv<pads={pads}>(x, w) z = Mul(y, r)", 18, **{**constants, "r": r})
+    untouched(model, "no function of the convolution's tap counts")

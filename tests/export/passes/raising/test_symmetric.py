@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from rectexport.exporter.passes.raising import raise_model
+from rectexport.exporter.passes.raising import raise_model, symmetric
 from rectexport.plugins import reference
 from tests.export.passes.raising.corners import ORDERS, PARTS, corner_pads, expected_attributes, found_attributes
 
@@ -144,6 +144,16 @@ NEAR_MISSES = {
 def test_must_not_fire(name, untouched):
     options, reason = NEAR_MISSES[name]
     untouched(by_hand(**options), reason)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+def test_padded_with_values(mode, check):
+    """One group of four has another border: all stay what they are, and that group is raised as a border alone."""
+    opset = 19 if mode == "wrap" else 18
+    model = by_hand(body=BODY.replace("Pad(c", f'Pad<mode = "{mode}">(c'), opset=opset)
+    check(model, {"SymmetricPad": 0, "BoundaryPad": 1, "Pad": 3, "Split": 1, "Concat": 1})
+    alone, result = symmetric.run(model)
+    assert alone is model and "not padded by constant zeros" in result.refused[0].reason
 
 
 def test_other_axes(untouched):

@@ -1,0 +1,1 @@
+"""Passes about masked partial convolution: MaskedCount and MaskedRectify of the dialect."""
