@@ -13,7 +13,7 @@ TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   hostile faults backend-models test-tensorrt rtx-zoo engine-probe differential fuzz test-min test-triton container audit \
-  sbom modules foreign figures zoo bench costs quantization yardsticks tuning selftest gpu-kit gpu serve-bench \
+  sbom modules foreign front docs test-docs figures zoo bench costs quantization yardsticks tuning selftest gpu-kit gpu serve-bench \
   serve-faults clean
 
 help: ## list the targets
@@ -188,6 +188,15 @@ foreign: .venv-foreign/.stamp ## export networks from packages on PyPI; writes d
 
 modules: .venv/.stamp ## draw the imports between folders; writes docs/modules.svg
 	$(BIN)/python -m benchmarks.module_graph
+
+front: .venv/.stamp ## measure an error at the border; writes the picture and the tables of README.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.front
+
+docs: .venv/.stamp ## build the documentation site; writes build/site, without a network
+	$(BIN)/python -m docs.site
+
+test-docs: .venv/.stamp ## run every command and program of the documentation (10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.run
 
 figures: .venv/.stamp ## measure parity and cost; writes docs/parity.md and docs/cost.md (15 minutes)
 	$(BIN)/python -m benchmarks.parity
