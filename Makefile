@@ -196,7 +196,7 @@ docs: .venv/.stamp ## build the documentation site; writes build/site, without a
 	$(BIN)/python -m docs.site
 
 test-docs: .venv/.stamp ## run every command and program of the documentation (10 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.run
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/docs/test_pages.py tests/docs/other_pages.py --durations=0
 
 figures: .venv/.stamp ## measure parity and cost; writes docs/parity.md and docs/cost.md (15 minutes)
 	$(BIN)/python -m benchmarks.parity

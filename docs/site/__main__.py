@@ -6,10 +6,19 @@ import sys
 
 from sphinx.cmd.build import main
 
+from docs.site.accessible import mend_pages
 from docs.site.links import ROOT
 from docs.site.pages import write_pages
 
+
+def build() -> int:
+    """Build the site; the exit code of Sphinx."""
+    pages, site = ROOT / "build" / "site-pages", ROOT / "build" / "site"
+    write_pages(pages)
+    code: int = main(["-W", "--keep-going", "-n", "-q", "-E", "-c", "docs/site", str(pages), str(site)])
+    mend_pages(site)
+    return code
+
+
 if __name__ == "__main__":
-    write_pages(ROOT / "build" / "site-pages")
-    words = ["-W", "--keep-going", "-n", "-q", "-c", "docs/site", "build/site-pages", "build/site"]
-    sys.exit(main(words))
+    sys.exit(build())

@@ -17,7 +17,6 @@ default_role = "code"  # docstrings write names in single backticks
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
-autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 # Types of other packages have no pages here, and nothing is loaded from the network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!rectexport\.).*")]

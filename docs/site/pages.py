@@ -51,7 +51,8 @@ def _toctrees() -> str:
     """The sidebar."""
     blocks = []
     for caption, pages in CONTENTS.items():
-        lines = ["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"]
+        listed = [f"{title} <{page}>" for title, page in pages.items()]
+        lines = ["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *listed, "```"]
         blocks.append("\n".join(lines))
     return "\n".join(["", *blocks, ""])
 
