@@ -15,6 +15,10 @@ myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # levels that a document leaves out
 default_role = "code"  # docstrings write names in single backticks
 
+# Flags such as --model keep both dashes.
+smartquotes = False
+
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 python_maximum_signature_line_length = 88
