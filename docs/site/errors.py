@@ -45,8 +45,14 @@ AREAS = {
     "export/int8": ("int8", ""),
     "export/preprocess": ("Images in, answers out", "[Images in, answers out](../images.md) has the whole syntax."),
     "export/ensemble": ("Images in, answers out", ""),
-    "export/checking": ("Comparing with PyTorch", "[Compare with PyTorch](../parity-cli.md) shows how to find the layer."),
-    "export": ("Exporting", "`-v` shows each step. [Models that can be exported](../model.md) lists what can be exported."),
+    "export/checking": (
+        "Comparing with PyTorch",
+        "[Compare with PyTorch](../parity-cli.md) shows how to find the layer.",
+    ),
+    "export": (
+        "Exporting",
+        "`-v` shows each step. [Models that can be exported](../model.md) lists what can be exported.",
+    ),
     "models": ("The zoo and checkpoints", "`rectexport models` lists the networks and their arguments."),
     "runtime/engines/tensorrt": ("TensorRT", "[TensorRT](../tensorrt.md) covers versions, profiles and plans."),
     "runtime/engines": ("Opening an engine", "`rectexport verify PACKAGE --backend NAME` says what an engine lacks."),

@@ -58,7 +58,8 @@ def scanner(folder: Path) -> None:
     """out/segment, for grey images of any size, and scan.tif."""
     import tifffile
 
-    free = {axis: torch.export.Dim(name, min=8, max=1024) for axis, name in ((0, "n"), (2, "h"), (3, "w"))}
+    side = {2: torch.export.Dim("h", min=8, max=1024), 3: torch.export.Dim("w", min=8, max=1024)}
+    free = {0: torch.export.Dim("n", max=4), **side}
     example = torch.rand(2, 1, 64, 64)
     rectexport.export(Segmenter(1), example, folder / "out" / "segment", dynamic_shapes=free)
     pixels = np.random.default_rng(0).random((700, 900), np.float32)
@@ -71,6 +72,13 @@ def photos(folder: Path) -> None:
         (folder / "photos" / name).mkdir(parents=True)
         for number in range(3):
             _picture(number, (32, 32, 3)).save(folder / "photos" / name / f"{number}.png")
+
+
+def snapshots(folder: Path) -> None:
+    """photos, with images and no labels."""
+    (folder / "photos").mkdir()
+    for number in range(3):
+        _picture(number, (32, 32, 3)).save(folder / "photos" / f"{number}.png")
 
 
 def frames(folder: Path) -> None:

@@ -80,7 +80,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 #: Files and packages that a document's reader has.
 BRINGS: dict[str, tuple[Callable[[Path], None], ...]] = {
     "docs/eval.md": (brought.classifiers, brought.segmenter, brought.photos, brought.frames, brought.labelled),
-    "docs/parity-cli.md": (brought.photos,),
+    "docs/parity-cli.md": (brought.snapshots,),
     "docs/serving.md": (brought.large_classifier,),
     "docs/tiling.md": (brought.scanner,),
     "docs/tuning.md": (brought.digits,),
