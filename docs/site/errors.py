@@ -47,11 +47,11 @@ AREAS = {
     "export/ensemble": ("Images in, answers out", ""),
     "export/checking": (
         "Comparing with PyTorch",
-        "[Compare with PyTorch](../parity-cli.md) shows how to find the layer.",
+        "[Compare with PyTorch](../parity-cli.md) finds the layer.",
     ),
     "export": (
         "Exporting",
-        "`-v` shows each step. [Models that can be exported](../model.md) lists what can be exported.",
+        "`-v` shows each step. [Models](../model.md) lists what can be exported.",
     ),
     "models": ("The zoo and checkpoints", "`rectexport models` lists the networks and their arguments."),
     "runtime/engines/tensorrt": ("TensorRT", "[TensorRT](../tensorrt.md) covers versions, profiles and plans."),

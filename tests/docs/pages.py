@@ -57,7 +57,7 @@ def follow(document: str, folder: Path) -> None:
 
 
 _NET = ("rectexport models save resnet20 net.pt --seed 0",)
-_BATCHES = "--min-shapes x:1x3x32x32 --max-shapes x:8x3x32x32"
+_BATCHES = "--min-shapes input:1x3x32x32 --max-shapes input:8x3x32x32"
 _DIGITS = ("rectexport models/checkpoints/digits.pt -o out/digits",)
 #: What a document's reader has done before.
 COMMANDS: dict[str, tuple[str, ...]] = {
