@@ -322,3 +322,13 @@ def test_where_float32_itself_is_off_eight_times_that_is_allowed(tmp_path: Path)
     assert verify(package.path, "onnxruntime").passed
     plain = rectexport.export(seeded(nn.Conv2d(2, 3, 3)), image(1, 2, 8, 8), tmp_path / "plain")
     assert plain.manifest.tolerances["relative_l2"] == 1e-5
+
+
+def test_constant_planes_that_an_instance_norm_divides_by_their_variance(tmp_path: Path) -> None:
+    def block(channels: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.InstanceNorm2d(8), nn.PReLU())
+
+    torch.manual_seed(3)
+    net = nn.Sequential(block(1), block(8), block(8), nn.Conv2d(8, 1, 3, padding=1)).eval()
+    package = rectexport.export(net, torch.randn(1, 1, 32, 32), tmp_path / "package")
+    assert verify(package.path, backend="onnxruntime").passed
