@@ -13,7 +13,8 @@ TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   hostile faults backend-models test-tensorrt rtx-zoo engine-probe differential fuzz test-min test-triton container audit \
-  sbom modules foreign front docs check-site test-docs figures zoo bench costs quantization yardsticks tuning selftest gpu-kit gpu serve-bench \
+  sbom modules foreign front docs check-site test-docs notebook redraw figures zoo bench costs quantization yardsticks \
+  tuning selftest gpu-kit gpu serve-bench \
   serve-faults clean
 
 help: ## list the targets
@@ -201,6 +202,13 @@ check-site: docs ## open every page in Chromium and run axe-core on it (needs no
 
 test-docs: .venv/.stamp ## run every command and program of the documentation (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/docs/test_pages.py tests/docs/other_pages.py --durations=0
+
+notebook: .venv/.stamp ## run examples/tour.ipynb and keep what its cells showed (2 minutes)
+	$(BIN)/python -m benchmarks.notebook
+
+redraw: .venv/.stamp ## draw the plots of docs/ anew from the committed figures, without measuring
+	$(BIN)/python -m benchmarks.forms --report
+	$(BIN)/python -m benchmarks.serving --report
 
 figures: .venv/.stamp ## measure parity and cost; writes docs/parity.md and docs/cost.md (15 minutes)
 	$(BIN)/python -m benchmarks.parity

@@ -55,14 +55,6 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def save_svg(figure: Any, path: Path) -> None:
-    """Write a plot; equal figures give equal bytes."""
-    from matplotlib import rc_context
-
-    with rc_context({"svg.hashsalt": path.stem}):
-        figure.savefig(path, metadata={"Date": None})
-
-
 def write_page(name: str, text: str) -> None:
     """Write docs/NAME."""
     DOCS.mkdir(exist_ok=True)

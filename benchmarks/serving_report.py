@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from benchmarks.common import save_svg, table
+from benchmarks.common import table
+from benchmarks.plotting import COLOURS, MARKERS, name_ends, new_figure, save_svg, set_title
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 TITLES = {"tiny": "A tiny net (digits, 1×8×8)", "resnet": "RF-ResNet-50, 3×224×224", "ray": "The tiny net on Ray Serve"}
 _LATENCY = ("engine", "session.run", "paused", "health", "workers", "in process")
 KINDS = ("json", "binary", "grpc")
-COLOURS = {"workers": "#0b5fa5", "in process": "#2a8a57", "no batching": "#9a6a00", "tritonserver": "#a52a4a"}
+HOSTS = ("workers", "in process", "no batching", "tritonserver")
 
 
 def write(document: Mapping[str, Any], docs: Path) -> None:
@@ -103,52 +103,54 @@ def _load_section(name: str, part: Mapping[str, Any], docs: Path) -> str:
     )
     plot = f"serving-{name}.svg"
     _plot(part["rows"], docs / plot)
-    return (
-        f"### {TITLES[name]}\n\n{facts}\n\n![{TITLES[name]}]({plot})\n\n{table(_HEADINGS, rows)}\n\n{part['machine']}"
-    )
+    head = f"### {TITLES[name]}\n\n{facts}\n\n![{TITLES[name]}]({plot})\n\n{_seen(part['rows'])}"
+    return f"{head}\n\n{table(_HEADINGS, rows)}\n\n{part['machine']}"
 
 
 def _plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """One panel for each protocol: requests/s above, median latency below, from zero, with a line for each host."""
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
-    panels = figure.subplots(2, len(kinds), sharey="row", sharex=True, squeeze=False)
+    figure, panels = new_figure(2, len(kinds), (10.5, 5.4), sharey="row", sharex=True)
     for column, kind in zip(panels.T, kinds, strict=True):
+        counts = [str(row["connections"]) for row in _of_first(rows, kind)]
         for axes, field, name in zip(column, ("rate", "p50_ms"), ("requests/s", "p50, ms"), strict=True):
             ends = {}
-            for host, colour in COLOURS.items():
+            for index, host in enumerate(HOSTS):
                 found = [row for row in rows if (row["host"], row["kind"]) == (host, kind)]
                 if found:
-                    places = range(len(found))
-                    axes.plot(places, [row[field] for row in found], color=colour, marker="o", markersize=3)
-                    ends[host] = found[-1][field]
-            counts = [str(row["connections"]) for row in _of_first(rows, kind)]
+                    style = {"color": COLOURS[index], "marker": MARKERS[index], "markersize": 4}
+                    axes.plot(range(len(found)), [row[field] for row in found], linewidth=1.5, **style)
+                    ends[host] = found[-1][field], COLOURS[index]
             axes.set_xticks(range(len(counts)), counts)
-            axes.set_xlim(-0.1, len(counts) - 1 + 0.4 * len(counts))
-            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_xlim(-0.1, len(counts) - 1 + 0.45 * len(counts))
             axes.set_ylabel(name if kind == kinds[0] else "")
-            axes.set_title(kind if field == "rate" else "", loc="left", fontsize=10)
-            _label(axes, ends, len(counts) - 1, max(row[field] for row in rows))
+            set_title(axes, kind if field == "rate" else "")
+            name_ends(axes, ends, len(counts) - 0.85, 0.075 * max(row[field] for row in rows))
     for axes in panels[-1]:
-        axes.set_xlabel("connections")
+        axes.set_xlabel("connections at once")
     for axes in panels[:, 0]:
         axes.set_ylim(bottom=0)
     save_svg(figure, path)
+
+
+def _seen(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence that says what is to be seen."""
+    most = max(row["connections"] for row in rows)
+    at = {
+        host: max((row["rate"] for row in rows if (row["host"], row["connections"]) == (host, most)), default=None)
+        for host in HOSTS
+    }
+    told = ", ".join(f"{host} {rate:,.0f}" for host, rate in at.items() if rate is not None)
+    return (
+        f"Above the rate, below the median latency, against the connections, for each protocol. At {most} connections "
+        f"the best protocol of each host answers so many requests a second: {told}."
+    )
 
 
 def _of_first(rows: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
     """The rows of the first host that has this protocol."""
     host = next(row["host"] for row in rows if row["kind"] == kind)
     return [row for row in rows if (row["host"], row["kind"]) == (host, kind)]
-
-
-def _label(axes: Any, ends: Mapping[str, float], place: int, top: float) -> None:
-    """Name each line at its end; names that would cover each other move apart, upwards."""
-    lowest = 0.0
-    for host, value in sorted(ends.items(), key=lambda entry: entry[1]):
-        height = max(value, lowest)
-        axes.annotate(host, (place, value), (place + 0.15, height), color=COLOURS[host], fontsize=8, va="center")
-        lowest = height + 0.075 * top
 
 
 def _shadow_section(part: Mapping[str, Any]) -> str:

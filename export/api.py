@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ from rectexport.exporter.frontend.load import load_source
 from rectexport.exporter.frontend.source import Source, independent_copy, unwrapped
 from rectexport.exporter.passes import PassPipeline
 from rectexport.exporter.pipeline import run_export
+from rectexport.runtime.base.logs import LOGGER
+from rectexport.runtime.base.notebook import bar
 from rectexport.runtime.base.runner import Array, silent
 from rectexport.runtime.base.texts import summary
 from rectexport.runtime.errors import BadInput, UsageError
@@ -121,7 +122,11 @@ def export(
         preprocess=front,
         postprocess=None if postprocess is None else _copy(_module(postprocess, "postprocess"), "postprocess"),
     )
-    return run_export(source, ShapeOptions(), Path(out), options, Log(Lines(progress))).package
+    own = bar() if progress is silent else None
+    package = run_export(source, ShapeOptions(), Path(out), options, Log(own or Lines(progress))).package
+    if own is not None:
+        own.close()
+    return package
 
 
 def load_model(
@@ -156,10 +161,9 @@ def load_model(
     source = load_source(None if path is None else Path(path), options)
     if source.kind != "module":
         raise BadInput(f"{source.name}: is {source.description}, and no torch.nn.Module")
-    logger = logging.getLogger("rectexport")
-    logger.info("%s: %s", source.name, source.description)
+    LOGGER.info("%s: %s", source.name, source.description)
     for remark in source.remarks:
-        logger.warning("%s: %s", source.name, remark)
+        LOGGER.warning("%s: %s", source.name, remark)
     loaded: nn.Module = source.model
     return loaded
 

@@ -170,7 +170,8 @@ def _lint(models: Sequence[TargetModel], log: Log) -> None:
 def _origins(models: Sequence[TargetModel], options: ExportOptions) -> dict[str, Any]:
     """The document of origins.json."""
     stage = origins.INT8 if options.int8 is not None else ""
-    return origins.document({entry.file: entry.origins.rows(entry.model, stage) for entry in models})
+    rows = {entry.file: entry.origins.rows(entry.model, stage) for entry in models}
+    return origins.document(rows, models[0].origins.modules)
 
 
 def _write_models(folder: Path, models: Sequence[TargetModel], source: Source, options: ExportOptions) -> None:

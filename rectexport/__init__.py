@@ -14,6 +14,7 @@ __all__ = [
     "PassPipeline",
     "RectexportError",
     "Session",
+    "compare",
     "evaluate",
     "export",
     "load",
@@ -26,6 +27,7 @@ __all__ = [
 
 _HOME = {
     "export": "rectexport.exporter.api",
+    "compare": "rectexport.exporter.compare",
     "Int8": "rectexport.exporter.base.options",
     "Package": "rectexport.runtime.api",
     "Session": "rectexport.runtime.api",
@@ -43,6 +45,7 @@ _HOME = {
 if TYPE_CHECKING:
     from rectexport.exporter.api import export, load_model
     from rectexport.exporter.base.options import Int8
+    from rectexport.exporter.compare import compare
     from rectexport.exporter.frontend.adapt import register_adapter
     from rectexport.exporter.optimize import optimize
     from rectexport.exporter.passes import PassPipeline

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.base.logs import logged
 from rectexport.runtime.base.runner import BackendOptions, silent
 from rectexport.runtime.engines.backends import AUTO, choose_backend
 from rectexport.runtime.engines.warm_up import warm_up as run_warm_up
@@ -45,7 +46,7 @@ def load(
     streams      for openvino: how many calls run at the same time, each with its share of the threads; 0 for one
     check_finite raise NotFinite when an output holds NaN or infinity
     warm_up      run the usual, the smallest and, if cheap, the largest shape, so that the first call is not slower
-    progress     called with a line of text before each step
+    progress     called with a line of text before each step; the logger "rectexport" has the lines at INFO
     prefer_nhwc, cuda_graphs  for cuda; see docs/runtime.md
     rebuild      for tensorrt: build a plan if the package has none that fits this machine; see docs/tensorrt.md
     plugins      for tensorrt: plugin libraries besides the package's own
@@ -57,6 +58,7 @@ def load(
     engine refuses; UsageError for an unknown backend; MissingDependency if this machine lacks the backend, or
     cryptography when a signature is required.
     """
+    progress = logged(progress)
     package = Package.open(path)
     if require_signature is not None:
         check_signature(package, require_signature)

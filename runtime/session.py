@@ -12,11 +12,12 @@ from rectexport.runtime.arrays.feeds import check_feeds
 from rectexport.runtime.arrays.finite import check_finite
 from rectexport.runtime.arrays.placing import infer
 from rectexport.runtime.arrays.results import ResultCheck
+from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.runner import Runner, silent
 from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.package.folder import Package, describe_tensors
-from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import TensorEntry, describe_tensors
 from rectexport.runtime.package.structure import rebuild
 from rectexport.runtime.tiling.tiled import run_tiled
 
@@ -155,6 +156,14 @@ class Session:
     def __repr__(self) -> str:
         state = "closed" if self._closed else self.backend.description
         return f"<Session of {self.package.path}: {describe_tensors(self.inputs, self.outputs)}; {state}>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("session", self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
 
     def __enter__(self) -> Session:
         return self

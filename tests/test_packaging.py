@@ -119,6 +119,7 @@ def test_the_command_is_the_clis_main(unpacked):
     scripts = configparser.ConfigParser()
     scripts.read(info / "entry_points.txt")
     assert dict(scripts["console_scripts"]) == {"rectexport": "rectexport.cli.main:main"}
+    assert dict(scripts["pytest11"]) == {"rectexport.testing": "rectexport.testing"}
 
 
 def test_importing_the_package_needs_only_the_standard_library(unpacked):

@@ -12,6 +12,8 @@ from benchmarks.foreign.networks import Network
 
 PAGE = Path("docs/models.md")
 Results = Mapping[tuple[str, str, str, str], Mapping[str, Any]]
+#: What a page says of the flags in a refusal.
+FOLLOWED = {None: "", True: " *Tried as written: it works.*", False: " *Tried as written: it does not work.*"}
 COLUMNS = [(sizes, form) for sizes in ("static", "dynamic") for form in ("plain", "rectified")]
 
 HEAD = """# Networks that others wrote
@@ -86,7 +88,6 @@ def _messages(networks: Sequence[Network], results: Results) -> list[str]:
             result = results.get((entry.package, entry.name, sizes, form))
             if result and result["outcome"] != "exported":
                 text = str(result.get("message") or result.get("distances")).replace("\n", " ")[:600]
-                tried = {True: " *Tried as written: it works.*", False: " *Tried as written: it does not work.*"}
-                followed = tried.get(result.get("followed"), "")
+                followed = FOLLOWED[result.get("followed")]
                 lines.append(f"- {entry.package} {entry.name}, {sizes}, {form}: {result['outcome']}: {text}{followed}")
     return lines

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rectexport.runtime.base.logs import LOGGER
 from rectexport.runtime.base.texts import printable
 
 
@@ -54,7 +55,7 @@ class Lines:
 
 @dataclass
 class Log:
-    """Collects steps with their duration in seconds, and lines of text; passes both on to a listener."""
+    """Collects steps with their duration in seconds, and lines of text; passes both on to a listener and the logger."""
 
     listener: Listener | None = None
     steps: list[tuple[str, float]] = field(default_factory=list)
@@ -64,6 +65,7 @@ class Log:
     def step(self, name: str) -> Iterator[None]:
         """Time a block as one step."""
         self.lines.append(name)
+        LOGGER.info("%s", name)
         if self.listener:
             self.listener.started(name)
         begin = time.perf_counter()
@@ -76,12 +78,14 @@ class Log:
     def say(self, text: str) -> None:
         """Record one line; control characters are escaped, since names in it may come from an untrusted file."""
         text = self._record(text)
+        LOGGER.info("%s", text)
         if self.listener:
             self.listener.said(text)
 
     def detail(self, text: str) -> None:
         """Record one line as `say` does; a listener shows it only where details were asked for."""
         text = self._record(text)
+        LOGGER.debug("%s", text)
         if self.listener:
             self.listener.detailed(text)
 

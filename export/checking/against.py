@@ -9,13 +9,14 @@ from typing import final
 
 import onnx
 from onnx import GraphProto, ModelProto, ValueInfoProto
+from torch import nn
 
 from rectexport.exporter.checking.reference import Reference, make_reference
 from rectexport.exporter.frontend.adapt import adapt_source
 from rectexport.exporter.frontend.computable import computable
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.load import LoadOptions, load_source
-from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.frontend.source import Source, independent_copy
 from rectexport.exporter.graph.dialect import default_opset
 from rectexport.exporter.preprocess.wrap import Processing, prepare
 from rectexport.exporter.tracing.trace import Traced, trace
@@ -28,14 +29,23 @@ from rectexport.runtime.package.folder import Package
 
 @final
 class SourceReference:
-    """A model file as the exporter reads it, in float64; it is traced only when inner tensors are requested.
+    """A model as the exporter reads it, in float64; it is traced only when inner tensors are requested.
 
-    Raises BadInput for a file that cannot be loaded or takes other inputs than the package, and UsageError for
-    options that do not fit the file.
+    Raises BadInput for a model that takes other inputs than the package.
     """
 
-    def __init__(self, path: Path, package: Package, options: LoadOptions) -> None:
-        source = computable(load_source(path, options))
+    @classmethod
+    def of_file(cls, path: Path, package: Package, options: LoadOptions) -> SourceReference:
+        """A model file. Raises BadInput if it cannot be loaded, UsageError for options that do not fit it."""
+        return cls(load_source(path, options), package, _origin(path, package))
+
+    @classmethod
+    def of_module(cls, model: nn.Module, package: Package) -> SourceReference:
+        """A module, whose copy is put into eval mode and float64."""
+        return cls(Source("module", independent_copy(model).cpu().eval(), type(model).__name__), package, "")
+
+    def __init__(self, source: Source, package: Package, note: str) -> None:
+        source = computable(source)
         self.remarks = source.remarks
         source, self._inputs = _planned(source, package)
         source, _ = adapt_source(source, [entry.example for entry in self._inputs])
@@ -43,7 +53,7 @@ class SourceReference:
         self._outer = make_reference(source, _outer(package, self._inputs))
         self._inner: Reference | None = None
         self.traced: ModelProto | None = None
-        self.note = _origin(path, package)
+        self.note = note
 
     @property
     def description(self) -> str:

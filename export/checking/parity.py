@@ -21,6 +21,7 @@ from rectexport.exporter.checking.values import nudged, value_cases
 from rectexport.exporter.frontend.inputs import InputPlan, fit_example
 from rectexport.exporter.graph.inner import run_inner
 from rectexport.runtime.base.metrics import compare
+from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
@@ -64,6 +65,9 @@ class ParityReport:
         verdict = "agrees with" if self.passed else "differs from"
         engines = ", ".join(proof.describe() for proof in self.proofs) or self.backend
         return f"<ParityReport: {verdict} {self.reference} in {len(self.cases)} cases; {engines}>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("parity", self)
 
     @property
     def passed(self) -> bool:

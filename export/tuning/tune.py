@@ -18,6 +18,7 @@ from rectexport.exporter.tuning.data import split_data
 from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.files import replaced_directory, sha256
+from rectexport.runtime.base.notebook import as_html, bar
 from rectexport.runtime.base.shapes import Shape, format_shape
 from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.evaluation.evaluate import Evaluation, evaluate
@@ -33,13 +34,20 @@ STATE = "state.json"
 _TARGETS = {"cuda": "onnxruntime"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuned:
     """The end of a search. package is None where no candidate keeps the bounds; document: tuning.json."""
 
     package: Package | None
     document: Mapping[str, Any]
     found: Found
+
+    def __repr__(self) -> str:
+        tried = f"{len(self.document['candidates'])} candidates"
+        return f"<Tuned: {self.document['chosen'] or 'none keeps the bounds'}, of {tried}; {self.document['reason']}>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("tuning", self)
 
 
 @dataclass
@@ -298,16 +306,22 @@ def tune(
     out: str | Path,
     options: TuneOptions | None = None,
     listener: Listener | None = None,
-    tick: Tick = nothing,
+    tick: Tick | None = None,
 ) -> Tuned:
     """Find the deployment that is fastest within the bounds, and write its package with tuning.json into `out`.
 
     model           a model file that `rectexport.export` takes, or a package
     out             folder of the package to write; the state of the search stands beside it, in OUT.tuning
     options         goal, bounds, data and what to try; None: TuneOptions()
-    listener, tick  told of exports and of the search
+    listener, tick  told of exports and of the search; a notebook shows a bar by itself
 
     A search that was interrupted goes on when it is started again with the same arguments. Raises UsageError for
     options that contradict each other, BadInput and ParityError where the model cannot be exported in float32.
     """
-    return Tuning(Path(model), Path(out), options or TuneOptions(), listener=listener, tick=tick).run()
+    own = bar() if listener is None and tick is None else None
+    told = nothing if own is None else own.told
+    how = options or TuneOptions()
+    tuned = Tuning(Path(model), Path(out), how, listener=listener or own, tick=tick or told).run()
+    if own is not None:
+        own.close()
+    return tuned

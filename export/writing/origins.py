@@ -93,9 +93,10 @@ class Origins:
         return {name: origin.module for (_, outputs), origin in self._known.items() for name in outputs}
 
 
-def document(models: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """The document of origins.json, from the rows of each model file."""
-    return {"format": FORMAT, "version": VERSION, "models": {file: {"nodes": rows} for file, rows in models.items()}}
+def document(models: Mapping[str, list[dict[str, Any]]], modules: Mapping[str, str]) -> dict[str, Any]:
+    """The document of origins.json, from the rows of each model file and the modules of traced tensors."""
+    files = {file: {"nodes": rows} for file, rows in models.items()}
+    return {"format": FORMAT, "version": VERSION, "models": files, "traced": dict(modules)}
 
 
 def _key(node: NodeProto) -> _Key:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rectexport.runtime.arrays.input_files import ImageScaling
+from rectexport.runtime.base.notebook import as_html, bar
 from rectexport.runtime.base.runner import Array, BackendOptions
 from rectexport.runtime.engines.backends import AUTO, TORCH, choose_backend
 from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
@@ -18,6 +19,7 @@ from rectexport.runtime.evaluation.differences import Differences
 from rectexport.runtime.evaluation.examples import Batch, Examples, batch_rows, open_examples, padded
 from rectexport.runtime.evaluation.intervals import bootstrap_difference, proportion_difference
 from rectexport.runtime.evaluation.metrics import Metric, Values, find_metric
+from rectexport.runtime.evaluation.sample import Sample
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.session import Session
@@ -85,11 +87,12 @@ class Answers:
         return document
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     """The result of `evaluate`. engines has one entry for each backend, in the order they were asked for.
 
     pictures   the first input of the worst items, by their names; empty unless `evaluate` was asked for them
+    sample     the first item with every model's answer, which `rectexport report` shows
     """
 
     data: str
@@ -101,6 +104,17 @@ class Evaluation:
     reference: Answers | None = None
     engines: list[Answers] = field(default_factory=list)
     pictures: dict[str, Array] = field(default_factory=dict)
+    sample: Sample | None = None
+
+    def __repr__(self) -> str:
+        told = [
+            entry.description if entry.value is None else f"{entry.description} {self.metric} {entry.value:.4g}"
+            for entry in (*([self.reference] if self.reference else []), *self.engines)
+        ]
+        return f"<Evaluation of {self.items} items of {self.data}: {'; '.join(told)}>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("evaluation", self)
 
     @property
     def passed(self) -> bool:
@@ -128,6 +142,7 @@ class Evaluation:
             "max_drop": self.max_drop,
             "reference": None if self.reference is None else self.reference.as_dict(),
             "engines": [entry.as_dict() for entry in self.engines],
+            "sample": None if self.sample is None else self.sample.as_dict(),
         }
 
 
@@ -160,7 +175,7 @@ def evaluate(
                  metric's unit, with 95 % confidence
     pictures     keep the inputs of so many of the worst items of each engine: changed classes with the largest margins,
                  and the worst of each region
-    progress     called as progress(items done, items in all, what runs)
+    progress     called as progress(items done, items in all, what runs); a notebook shows a bar by itself
 
     Returns an Evaluation. Raises BadInput for data that the package does not take and labels that do not fit the
     output, UsageError for options that contradict each other, MissingDependency for a missing engine or library.
@@ -174,7 +189,10 @@ def evaluate(
         examples = open_examples(data, entries, labels, ImageScaling(tuple(mean), tuple(std)))
         _check(examples, against, max_drop)
         reference = None if against is None else _reference(against, folder, backend.split(",")[0], stack)
-        result = _Evaluator(folder, found, examples, engines, reference, max_drop).run(progress)
+        own = bar() if progress is None else None
+        result = _Evaluator(folder, found, examples, engines, reference, max_drop).run(progress or own)
+        if own is not None:
+            own.close()
         if pictures:
             result.pictures = _inputs_of(_worst(result, pictures), examples)
         return result
@@ -300,6 +318,7 @@ class _Evaluator:
         self._compared = reference is not None
         self._statistics: list[list[Values]] = [[] for _ in self._models]
         self._differences = [Differences() for _ in engines]
+        self._sample: Sample | None = None
 
     def run(self, progress: Advance | None) -> Evaluation:
         most, least = batch_rows(self._entries)
@@ -314,12 +333,21 @@ class _Evaluator:
     def _add(self, batch: Batch, least: int) -> None:
         feeds = padded(batch.feeds, least)
         outputs = [self._answer(model, feeds, batch) for model in self._models]
+        if self._sample is None:
+            self._sample = self._first(batch, outputs)
         if batch.targets is not None:
             for statistics, values in zip(self._statistics, outputs, strict=True):
                 statistics.append(self._metric.of_items(values, batch.targets))
         if self._compared:
             for differences, actual in zip(self._differences, outputs[1:], strict=True):
                 differences.add(batch.names, outputs[0], actual, batch.targets)
+
+    def _first(self, batch: Batch, outputs: Sequence[Array]) -> Sample:
+        target = None if batch.targets is None else np.asarray(batch.targets[0])
+        whole = target is not None and target.ndim == 0 and target.dtype.kind in "iu"
+        given = next(iter(batch.feeds.values()))[0].copy()
+        answers = [(model.description, values[0].copy()) for model, values in zip(self._models, outputs, strict=True)]
+        return Sample(batch.names[0], int(target) if whole and target is not None else None, given, answers)
 
     def _answer(self, model: Predictor, feeds: Mapping[str, Array], batch: Batch) -> Array:
         found = model.run(feeds)
@@ -359,6 +387,7 @@ class _Evaluator:
             self._max_drop,
             reference,
             answers,
+            sample=self._sample,
         )
 
     def _has_dropped(self, difference: Interval) -> bool:

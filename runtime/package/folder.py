@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from rectexport.runtime.base.files import check_replaceable, locked, replaced_file, sha256
+from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.reading import open_regular
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.temporary import PARTIAL
-from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.archives import check_archive
-from rectexport.runtime.package.manifest import FILE_NAME, Manifest, TensorEntry, read_manifest
+from rectexport.runtime.package.manifest import FILE_NAME, Manifest, describe_tensors, read_manifest
 
 MODEL = "model.onnx"
 #: Weights of models that exceed 2 GB, or that several models share.
@@ -43,15 +43,6 @@ ENGINES = ("plans", "rtx_engines")
 SIGNATURE = "manifest.sig"
 #: Label of the goldens' first case, whose arrays have no label in their names.
 FIRST_CASE = "example"
-
-
-def describe_tensors(inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry]) -> str:
-    """Inputs and outputs on one line, as in x float32[1, 3, 8, 8] -> logits float32[1, 10]."""
-
-    def listed(entries: Sequence[TensorEntry]) -> str:
-        return ", ".join(f"{entry.name} {entry.dtype}[{', '.join(map(str, entry.shape))}]" for entry in entries)
-
-    return printable(f"{listed(inputs)} -> {listed(outputs)}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,6 +78,9 @@ class Package:
 
     def __repr__(self) -> str:
         return f"<Package {self.path}: {describe_tensors(self.manifest.inputs, self.manifest.outputs)}>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("package", self)
 
     def verify_files(self, but: Collection[str] = ()) -> None:
         """Compare every file, except those in `but`, with its sha256 in the manifest.

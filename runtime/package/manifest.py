@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape, ShapeRange
-from rectexport.runtime.base.texts import brief
+from rectexport.runtime.base.texts import brief, printable
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.structure import StructureError, check_structure
 
@@ -40,7 +41,16 @@ class TensorEntry:
     range: ShapeRange | None = None
 
 
-@dataclass(frozen=True)
+def describe_tensors(inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry]) -> str:
+    """Inputs and outputs on one line, as in x float32[1, 3, 8, 8] -> logits float32[1, 10]."""
+
+    def listed(entries: Sequence[TensorEntry]) -> str:
+        return ", ".join(f"{entry.name} {entry.dtype}[{', '.join(map(str, entry.shape))}]" for entry in entries)
+
+    return printable(f"{listed(inputs)} -> {listed(outputs)}")
+
+
+@dataclass(frozen=True, repr=False)
 class Manifest:
     """A checked manifest; `data` is the whole document.
 
@@ -57,6 +67,12 @@ class Manifest:
     models: dict[str, str] = field(default_factory=dict)
     structure: dict[str, Any] | None = None
     rows: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Manifest of {len(self.files)} files: {describe_tensors(self.inputs, self.outputs)}>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("manifest", self)
 
 
 def read_manifest(folder: Path) -> Manifest:

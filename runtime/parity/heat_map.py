@@ -13,7 +13,13 @@ from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.metrics import Difference, compare, compare_regions
 from rectexport.runtime.base.runner import Array
 
-_RING = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": "#00a0ff", "markeredgewidth": 2}
+_RING = {
+    "markersize": 13,
+    "markerfacecolor": "none",
+    "markeredgecolor": "#00a0ff",
+    "markeredgewidth": 2,
+    "clip_on": False,
+}
 
 
 def draw_heat_map(path: Path, title: str, expected: Array, actual: Array) -> None:
@@ -42,9 +48,12 @@ def heat_map(title: str, expected: Array, actual: Array) -> Any:
     scale = colors.Normalize(*_limits(planes))
     where = f"row {row}, channel {channel}" if expected.ndim == 4 else "all elements"
     for axes, plane, name in ((left, planes[0], "expected"), (middle, planes[1], "actual")):
-        _show(figure, axes, plane, f"{name}, {where}", norm=scale, cmap="viridis")
+        _show(figure, axes, plane, f"{name}, {where}", "value", norm=scale, cmap="viridis")
     over = "over rows and channels" if expected.ndim == 4 else "at each element"
-    _show(figure, right, *_error_plane(error, over), norm=_logarithmic(error, colors), cmap="magma")
+    _show(figure, right, *_error_plane(error, over), "error", norm=_logarithmic(error, colors), cmap="magma")
+    for axes in (left, middle, right):
+        axes.set_xlabel("column, pixels" if expected.ndim == 4 else "element", fontsize=8)
+    left.set_ylabel("row, pixels" if expected.ndim == 4 else "row of the batch", fontsize=8)
     for axes in (left, middle, right) if worst else ():
         axes.plot(at[1], at[0], "o", **_RING)
     return figure
@@ -92,9 +101,11 @@ def _logarithmic(error: NDArray[np.float64], colors: Any) -> Any:
     return colors.LogNorm(low, high if high > low else low * 10)
 
 
-def _show(figure: Any, axes: Any, plane: NDArray[np.float64], title: str, **style: Any) -> None:
+def _show(figure: Any, axes: Any, plane: NDArray[np.float64], title: str, scale: str, **style: Any) -> None:
     aspect = "equal" if max(plane.shape) < 8 * min(plane.shape) else "auto"
     image = axes.imshow(plane, interpolation="nearest", aspect=aspect, **style)
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=8)
-    figure.colorbar(image, ax=axes, shrink=0.85).ax.tick_params(labelsize=8)
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.05)  # beside the ring of an element at the edge
+    bar.set_label(scale, fontsize=8)
+    bar.ax.tick_params(labelsize=8)

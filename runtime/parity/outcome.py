@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.parity.metamorphic import Check
@@ -33,7 +34,7 @@ class Exhibit:
             self.expected, self.actual = expected, actual
 
 
-@dataclass
+@dataclass(repr=False)
 class ParityOutcome:
     """The result of a comparison.
 
@@ -48,6 +49,15 @@ class ParityOutcome:
     inner: Exhibit = field(default_factory=Exhibit)
     failed_feeds: Mapping[str, Array] | None = None
     divergence: LayerReport | None = None
+
+    def __repr__(self) -> str:
+        verdict = "agrees" if self.passed else f"differs in {len(self.failures)} places, first {self.failures[0]}"
+        layers = {layer.tensor for case in self.cases for layer in case.layers}
+        inner = f", {len(layers)} inner tensors" if layers else ""
+        return f"<ParityOutcome: {verdict}; {len(self.cases)} cases{inner}, {len(self.checks)} checks>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("parity", self)
 
     @property
     def failures(self) -> list[str]:

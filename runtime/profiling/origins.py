@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -42,9 +42,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """The nodes of one model file, in order."""
+    """The nodes of one model file, in order; traced: module by tensor of the traced program."""
 
     nodes: Sequence[Node] = ()
+    traced: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> Mapping[str, int]:
@@ -75,7 +76,8 @@ def read_graph(package: Package, engine: str) -> Graph:
         if document["format"] != FORMAT or document["version"] != VERSION:
             raise ValueError(f"it is {document['format']!r}, version {document['version']!r}")
         rows = document["models"][package.model_name(engine)]["nodes"]
-        return Graph(tuple(_node(row) for row in rows))
+        traced = {str(tensor): str(module) for tensor, module in document.get("traced", {}).items()}
+        return Graph(tuple(_node(row) for row in rows), traced)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise BadInput(
             f"{path}: expected {FORMAT} version {VERSION} as an export writes it; {str(error)[:200]}; "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.base.environment import usable_cores
+from rectexport.runtime.base.notebook import as_html, bar
 from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.base.shapes import ShapeFlag
 from rectexport.runtime.engines.backends import BACKENDS
@@ -83,7 +84,7 @@ class LayerTime:
         return self.seconds - self.dispatch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """The profile of one package on one backend, at one set of shapes.
 
@@ -108,6 +109,13 @@ class Profile:
     memory: Mapping[str, int]
     arena: int | None
     weights: int
+
+    def __repr__(self) -> str:
+        wall = f"{self.wall * 1e3:.3g} ms a run"
+        return f"<Profile of {self.package} on {self.description}: {wall}, {len(self.layers)} layers>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("profile", self)
 
     @property
     def attributed(self) -> float:
@@ -153,6 +161,10 @@ class Profile:
         }
 
 
+def _nothing(done: int, total: int, text: str) -> None:
+    """Ignore progress."""
+
+
 def _row(layer: LayerTime) -> dict[str, Any]:
     row = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(layer).items()}
     del row["seconds"], row["dispatch"]
@@ -163,7 +175,7 @@ def profile(
     packages: str | Path | Package | Sequence[Package],
     options: ProfileOptions | None = None,
     shapes: Mapping[str | None, ShapeFlag] | None = None,
-    tick: Callable[[int, int, str], None] = lambda done, total, text: None,
+    tick: Callable[[int, int, str], None] | None = None,
     asked: Ask = ask,
 ) -> list[Profile]:
     """Profile one package or several, in turns: launch 1 of each, then launch 2 of each.
@@ -171,7 +183,8 @@ def profile(
     packages  a folder, a Package, or several packages
     options   backend, launches, duration and what else to measure; None: ProfileOptions()
     shapes    of inputs, as `rectexport bench` takes them
-    tick      called with the number of finished launches, their number in all, and what runs
+    tick      called with the number of finished launches, their number in all, and what runs; a notebook shows a bar
+              by itself
     asked     starts a process (rectexport.runtime.profiling.process.ask), or a fake
 
     Returns a Profile for each package; times are in milliseconds.
@@ -185,18 +198,22 @@ def profile(
     inputs = [timed_inputs(package.manifest, how.batch, shapes) for package in folders]
     specs = [_spec(package, specs, how) for package, specs in zip(folders, inputs, strict=True)]
     graphs = [read_graph(package, how.backend) for package in folders]
+    own = bar() if tick is None else None
+    told = tick or own or _nothing
     total, done = len(folders) * (how.launches + how.memory), 0
     samples: list[list[Sampled]] = [[] for _ in folders]
     memory: list[Mapping[str, int]] = [{} for _ in folders]
     for launch in range(how.launches + how.memory):
         for index, spec in enumerate(specs):
-            tick(done, total, folders[index].path.name)
+            told(done, total, folders[index].path.name)
             if launch < how.launches:
                 samples[index].append(Sampled.from_dict(asked(WORKER, spec)))
             else:
                 memory[index] = asked(WORKER, {**spec, "phases": True})["phases"]
             done += 1
-    tick(total, total, "")
+    told(total, total, "")
+    if own is not None:
+        own.close()
     peaks = None if how.backend == "tensorrt" else host_peaks(how.threads)
     return [
         _profile(package, how, specs, mean_of(sampled), graph, peaks, used)

@@ -1,7 +1,6 @@
-"""One-page report about a package: a single HTML file that loads nothing else."""
+"""Makes one-page reports of packages, from their documents alone."""
 
-from __future__ import annotations
+from rectexport.runtime.report.comparison import write_comparison
+from rectexport.runtime.report.page import FILE_NAME, Documents, write_report
 
-from rectexport.runtime.report.page import FILE_NAME, write_report
-
-__all__ = ["FILE_NAME", "write_report"]
+__all__ = ["FILE_NAME", "Documents", "write_comparison", "write_report"]

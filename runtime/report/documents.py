@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rectexport.runtime.base.runner import Array
+
 
 @dataclass(frozen=True)
 class Distance:
@@ -78,11 +80,12 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The ratio of two contestants' times, with its 95 % interval."""
+    """The ratio of two contestants' times, with its 95 % interval; base_backend is empty in older documents."""
 
     name: str
     backend: str
     base: str
+    base_backend: str
     batch: int
     ratio: float
     low: float
@@ -156,6 +159,7 @@ class ProfiledLayer:
     name: str
     module: str
     passes: tuple[str, ...]
+    nodes: tuple[str, ...]
     ms: float
     share: float
     bound: str
@@ -194,6 +198,7 @@ class Tuning:
 class Profiled:
     """profile.json. outside: milliseconds of one run that are no layer's, by what they are."""
 
+    backend: str
     description: str
     batch: int
     wall: float
@@ -201,3 +206,46 @@ class Profiled:
     layers: tuple[ProfiledLayer, ...]
     outside: Mapping[str, float]
     memory: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer to an item: its largest numbers with their places, or a picture (uint8 [H, W, 1 or 3])."""
+
+    model: str
+    shape: tuple[int, ...]
+    largest: tuple[tuple[int, float], ...]
+    picture: Array | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of the data that was evaluated: its label (None without one), its picture, and each model's answer."""
+
+    name: str
+    target: int | None
+    picture: Array | None
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's accuracy; difference: (value, low, high) from the reference's; agreement with it, 0..1."""
+
+    model: str
+    value: float | None
+    difference: tuple[float, float | None, float | None] | None
+    agreement: float | None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The document of `rectexport eval --json`."""
+
+    data: str
+    items: int
+    metric: str
+    unit: str
+    reference: Measured | None
+    engines: tuple[Measured, ...]
+    sample: Item | None

@@ -39,9 +39,16 @@ class Scale:
 
     def legend(self) -> list[tuple[str, str]]:
         """Labels of decades and their places on the scale, in percent."""
+        return [(f"1e{decade:+03d}", place) for decade, place in self._decades()]
+
+    def legend_ms(self) -> list[tuple[str, str]]:
+        """The same for a scale of milliseconds."""
+        return [(f"{10.0**decade:g} ms", place) for decade, place in self._decades()]
+
+    def _decades(self) -> list[tuple[int, str]]:
         span = self.high - self.low
         stride = -(-span // 5)
-        return [(f"1e{d:+03d}", f"{100 * (d - self.low) / span:.1f}") for d in range(self.low, self.high + 1, stride)]
+        return [(d, f"{100 * (d - self.low) / span:.1f}") for d in range(self.low, self.high + 1, stride)]
 
 
 @dataclass(frozen=True)

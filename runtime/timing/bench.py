@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rectexport.runtime.base.environment import usable_cores, version
+from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.timing.entrants import Entrant, Match
 from rectexport.runtime.timing.inputs import batch_of
@@ -46,6 +47,21 @@ class BenchOptions:
     transfers: bool = True
 
 
+class BenchResult(dict[str, Any]):
+    """The document that docs/latency.md describes; a notebook shows it as a table."""
+
+    def __repr__(self) -> str:
+        told = [
+            f"{entry['name']} takes {entry['ratio']:.3f} of {entry['base']}, batch {entry['batch']}: {entry['verdict']}"
+            for entry in self["comparisons"]
+        ]
+        times = [f"{entry['name']} {entry['median_ms']:.3g} ms" for entry in self["contestants"]]
+        return f"<BenchResult of {self['package']}: {'; '.join(told or times)}>"
+
+    def _repr_html_(self) -> str | None:
+        return as_html("bench", self)
+
+
 def run_bench(
     package: str,
     entrants: Match,
@@ -53,7 +69,7 @@ def run_bench(
     options: BenchOptions,
     tick: Callable[[int, int, str], None] = lambda done, total, text: None,
     stopwatch: Stopwatch = race,
-) -> dict[str, Any]:
+) -> BenchResult:
     """Time all entrants on each set of inputs, one set after another.
 
     tick is called with the number of finished launches, their total, and a label. Returns the document that
@@ -73,23 +89,25 @@ def run_bench(
         comparisons += [_comparison(*pair, batch_of(specs), times) for pair in entrants.pairs]
     meanwhile = load_between(before, cpu_times())
     warned = disturbance(meanwhile, usable_cores())
-    return {
-        "passed": not too_slow(comparisons, options.fail_if_slower),
-        "package": package,
-        "machine": {
-            **machine(),
-            "cores_in_all": os.cpu_count(),
-            "clocks": clocks(),
-            "gpus": gpus(),
-            "loadavg_before": load,
-            "load_meanwhile": meanwhile,
-        },
-        "versions": {"python": platform.python_version(), **_versions()},
-        "settings": settings(options),
-        "warnings": [warned] if warned else [],
-        "contestants": rows,
-        "comparisons": comparisons,
-    }
+    return BenchResult(
+        {
+            "passed": not too_slow(comparisons, options.fail_if_slower),
+            "package": package,
+            "machine": {
+                **machine(),
+                "cores_in_all": os.cpu_count(),
+                "clocks": clocks(),
+                "gpus": gpus(),
+                "loadavg_before": load,
+                "load_meanwhile": meanwhile,
+            },
+            "versions": {"python": platform.python_version(), **_versions()},
+            "settings": settings(options),
+            "warnings": [warned] if warned else [],
+            "contestants": rows,
+            "comparisons": comparisons,
+        }
+    )
 
 
 def settings(options: BenchOptions) -> dict[str, Any]:

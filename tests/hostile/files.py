@@ -82,6 +82,7 @@ def _places(package: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
         "verify": (".pub", ("verify", where, "--key", "{file}")),
         "token": (".txt", ("serve", where, "--token-file", "{file}", "--port", "0", "--grpc-port", "0")),
         "latency": (".json", ("report", where, "--latency", "{file}", "-o", "out.html")),
+        "evaluation": (".json", ("report", where, "--eval", "{file}", "-o", "out.html")),
     }
 
 

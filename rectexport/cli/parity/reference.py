@@ -88,7 +88,7 @@ def _source(
         require(library)
     from rectexport.exporter.checking.against import SourceReference
 
-    source = SourceReference(path, package, against.load)
+    source = SourceReference.of_file(path, package, against.load)
     for line in (source.note, *source.remarks):
         log.say(line)
     return source, source

@@ -6,7 +6,7 @@ The width of a box is its time. A module's box stands above those of its parts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rectexport.runtime.report.documents import Profiled, ProfiledLayer
@@ -16,6 +16,8 @@ from rectexport.runtime.report.text import milliseconds, short
 WIDTH, ROW, GAP = 1000.0, 26.0, 1.0
 #: Narrower boxes are left out; their module's box shows them.
 LEAST_WIDTH = 0.6
+#: Most boxes, the widest ones.
+MOST_BOXES = 400
 #: Most rows of modules: an untrusted document may nest them as deep as it likes.
 MOST_ROWS = 12
 CHARACTER = 6.6
@@ -35,14 +37,16 @@ class _Box:
     parts: dict[str, _Box] = field(default_factory=dict)
 
 
-def icicle(profile: Profiled) -> str:
-    """The plot as inline SVG; empty for a profile without times."""
+def icicle(profile: Profiled, most: int = MOST_BOXES) -> str:
+    """The plot as inline SVG, of about `most` boxes, the widest ones; empty for a profile without times."""
     tree = _tree(profile)
     total = sum(part.ms for part in tree.parts.values())
     if not (math.isfinite(total) and total > 0):
         return ""
     drawn: list[Element] = []
-    depth = _draw(list(tree.parts.values()), 0.0, WIDTH / total, 0, drawn)
+    widest = sorted((box.ms for box in _walk(tree)), reverse=True)[:most]
+    least = max(LEAST_WIDTH, widest[-1] * WIDTH / total)
+    depth = _draw(list(tree.parts.values()), 0.0, WIDTH / total, 0, least, drawn)
     label = f"{profile.description}: {milliseconds(profile.wall)} a run, by module and layer"
     frame = {"viewBox": f"0 0 {WIDTH:.0f} {depth * ROW:.0f}", "class_": "icicle"}
     return rendered(element("svg", *drawn, role="img", aria_label=short(label, 400), **frame))
@@ -64,6 +68,13 @@ def _tree(profile: Profiled) -> _Box:
     return root
 
 
+def _walk(box: _Box) -> Iterator[_Box]:
+    """All boxes below this one."""
+    for part in box.parts.values():
+        yield part
+        yield from _walk(part)
+
+
 def _path(module: str) -> list[str]:
     parts = [part for part in module.split(".") if part][:MOST_ROWS]
     return [".".join(parts[: end + 1]) for end in range(len(parts))]
@@ -78,15 +89,15 @@ def _told(layer: ProfiledLayer) -> str:
     return f"{layer.bound or 'unknown'}{made}"
 
 
-def _draw(boxes: Sequence[_Box], left: float, scale: float, row: int, drawn: list[Element]) -> int:
+def _draw(boxes: Sequence[_Box], left: float, scale: float, row: int, least: float, drawn: list[Element]) -> int:
     """Draw boxes side by side and their parts below; returns the number of rows."""
     depth = row + 1
     for box in boxes:
         width = box.ms * scale
-        if width >= LEAST_WIDTH:
+        if width >= least:
             drawn.append(_box(box, left, width, row))
             if box.parts:
-                depth = max(depth, _draw(list(box.parts.values()), left, scale, row + 1, drawn))
+                depth = max(depth, _draw(list(box.parts.values()), left, scale, row + 1, least, drawn))
         left += width
     return depth
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rectexport.runtime.package.folder import Package
@@ -53,6 +54,27 @@ def test_json(command: Command, reported: Path, folder: Path) -> None:
     document = json.loads(ran.out)
     assert document["passed"] is True and document["report"] == "a/page.html"
     assert (folder / "a" / "page.html").is_file() and "PASSED" in ran.err
+
+
+def test_two_packages(command: Command, reported: Path, folder: Path) -> None:
+    other = Path(shutil.copytree(reported, folder / "other"))
+    ran = command("report", reported, "--against", other, "-o", "page.html")
+    assert ran.code == 0, ran.err
+    text = (folder / "page.html").read_text(encoding="utf-8")
+    assert "<h1>tiny <small>against</small> other</h1>" in text and "Facts that differ, 0 of" in text
+    (other / "parity.json").write_text("{}")
+    assert command("report", reported, "--against", other).code == 1
+
+
+def test_an_evaluation_gives_accuracy_and_a_real_input(command: Command, reported: Path, folder: Path) -> None:
+    np.savez(folder / "data.npz", x=np.random.default_rng(0).random((4, 1, 8, 8), np.float32), labels=np.arange(4))
+    ran = command("eval", reported, "--data", "data.npz", "--json")
+    assert ran.code == 0, ran.err
+    (folder / "eval.json").write_text(ran.out)
+    assert command("report", reported, "--eval", "eval.json").code == 0
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "One real input with its answer: item 0 of data.npz, label 0" in text
+    assert "data:image/png;base64," in text and "<dt>accuracy</dt>" in text
 
 
 def test_a_damaged_package_is_refused(command: Command, reported: Path, folder: Path) -> None:

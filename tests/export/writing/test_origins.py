@@ -93,7 +93,8 @@ def test_nodes_that_no_pass_has_seen_are_of_the_stage_that_is_named() -> None:
 def test_the_document_names_the_version_and_has_rows_by_file() -> None:
     origins = Origins(MODULES)
     origins.start(TRACED)
-    found = document({"model.onnx": origins.rows(TRACED)})
+    found = document({"model.onnx": origins.rows(TRACED)}, MODULES)
+    assert found["traced"] == MODULES
     assert (found["format"], found["version"]) == ("rectexport-origins", 1)
     first = found["models"]["model.onnx"]["nodes"][0]
     assert first["inputs"] == ["x"] and first["outputs"] == ["conv2d"]

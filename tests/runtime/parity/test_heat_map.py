@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.errors import BadInput, MissingDependency
-from rectexport.runtime.parity.heat_map import draw_heat_map
+from rectexport.runtime.parity.heat_map import draw_heat_map, heat_map
 
 
 def pair(*shape: int) -> tuple[Any, Any]:
@@ -55,6 +55,17 @@ def test_any_tensor_is_drawn(tmp_path: Path, shape: tuple[int, ...], error: floa
     expected, actual = (np.array(side) for side in pair(*shape))
     actual.reshape(-1)[-1] += np.float32(error)
     draw(tmp_path / "map.png", expected, actual)
+
+
+def test_axes_and_colour_bars_are_named_and_do_not_cover_each_other() -> None:
+    pytest.importorskip("matplotlib")
+    figure = heat_map("t", *pair(1, 2, 8, 8))
+    panels, bars = figure.axes[:3], figure.axes[3:]
+    assert {axes.get_xlabel() for axes in panels} == {"column, pixels"} and panels[0].get_ylabel() == "row, pixels"
+    assert [bar.get_ylabel() for bar in bars] == ["value", "value", "error"]
+    figure.draw_without_rendering()
+    planes, named = [axes.get_window_extent() for axes in panels], [bar.get_tightbbox() for bar in bars]
+    assert not [(plane, bar) for plane in planes for bar in named if plane.overlaps(bar)]
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable
@@ -102,6 +103,8 @@ def latency_document() -> Document:
         }
 
     ratio = {"ratio": 1.0625, "low": 1.03125, "high": 1.09375, "verdict": "slower"}
+    torch = {"name": "net", "backend": "onnxruntime", "base": "net.pt", "base_backend": "torch", "batch": 1}
+    torch |= {"ratio": 0.25, "low": 0.2, "high": 0.5, "verdict": "faster"}
     return {
         "passed": True,
         "package": "net",
@@ -110,7 +113,7 @@ def latency_document() -> Document:
         "settings": {"threads": 2},
         "contestants": [entry("net", 1, 31.25), entry("twin", 1, 29.5), entry("net", 8, 250.0)],
         "warnings": ["other programs were running"],
-        "comparisons": [{"name": "net", "base": "twin", "batch": 1, **ratio}],
+        "comparisons": [{"name": "net", "base": "twin", "batch": 1, **ratio}, torch],
     }
 
 
@@ -153,6 +156,57 @@ def int8_document() -> Document:
         "calibration": {"method": "mse", "data": "train.npz", "items": 256, "held_out": 64},
         "processor": {},
         "targets": {"onnxruntime": ran, "tensorrt": {**other, "engines": {}, "noise": []}},
+    }
+
+
+def origins_document() -> Document:
+    """The nodes of `parity_document`'s tensors and one that a pass made, each in its module."""
+
+    def node(op: str, output: str, module: str, made_by: str = "") -> Document:
+        facts = {"inputs": [], "outputs": [output], "operations": 1, "weights": 0}
+        return {"name": f"node_{output}", "op": op, "module": module, "pass": made_by, **facts}
+
+    nodes = [node("Conv", f"tensor_{index}", f"stage{index * 3 // 4}.{index}.conv") for index in range(4)]
+    nodes += [node("Mul", "z.scaled", "stage2.3.norm", "rectify_fold"), node("Gemm", "logits", ".")]
+    models = {"model.onnx": {"nodes": nodes}}
+    return {"format": "rectexport-origins", "version": 1, "models": models, "traced": {"z": "stage2.3.norm"}}
+
+
+def profile_document() -> Document:
+    """Two layers tied to nodes, one to a module alone."""
+
+    def layer(name: str, module: str, ms: float, nodes: list[str]) -> Document:
+        facts = {"passes": [], "share": ms / 10, "bound": "compute", "reorder": not nodes}
+        return {"name": name, "module": module, "ms": ms, "nodes": nodes, **facts}
+
+    layers = [
+        layer("first", "stage0.0.conv", 2.0, ["node_tensor_0"]),
+        layer("fused", "stage2.3.conv", 5.0, ["node_tensor_3", "node_z.scaled"]),
+        layer("reorder", "stage2.3.conv", 1.0, []),
+    ]
+    facts = {"backend": "onnxruntime", "description": "ONNX Runtime", "batch": 2, "wall_ms": 10.0, "attributed": 0.8}
+    memory = {"peak_bytes": {"run": 1e6}}
+    return {**facts, "layers": layers, "outside_ms": {"framework": 2.0}, "memory": memory}
+
+
+def evaluation_document() -> Document:
+    """One engine beside PyTorch, with an item: a picture of 2 × 1 pixels and a vector."""
+    answer = {"description": "ONNX Runtime", "shape": [10], "largest": [[7, 4.25], [1, -0.5]], "picture": None}
+    picture = {"height": 2, "width": 1, "channels": 1, "pixels": base64.b64encode(b"\x00\xff").decode()}
+    engine = {
+        "description": "ONNX Runtime",
+        "value": 98.5,
+        "difference": {"value": -0.25, "low": -0.75, "high": 0.25},
+        "agreement": 0.995,
+    }
+    return {
+        "data": "held-out.npz",
+        "items": 1200,
+        "metric": "top1",
+        "unit": "points",
+        "reference": {"description": "PyTorch", "value": 98.75},
+        "engines": [engine],
+        "sample": {"item": "item 0", "target": 7, "picture": picture, "answers": [answer]},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rectexport.runtime.package.folder import Package
-from rectexport.runtime.report.page import build_page
-from tests.runtime.report.conftest import latency_document, parity_document
+from rectexport.runtime.report.page import Documents, build_page
+from tests.runtime.report.conftest import latency_document, origins_document, parity_document, profile_document
 
 pytest.importorskip("jinja2")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -34,6 +35,10 @@ document.querySelector("iframe").onload = event => {
   facts.wide = root.scrollWidth;
   facts.paper = style.backgroundColor;
   facts.ink = style.color;
+  const swatch = inner.querySelector(".tree .w"), time = inner.querySelector("#by-time");
+  const colour = () => swatch && event.target.contentWindow.getComputedStyle(swatch).backgroundColor;
+  facts.distance = colour();
+  if (time) { time.checked = true; facts.time = colour(); }
   facts.outside = [...inner.querySelectorAll("main *")].filter(
     e => !e.closest(".scroll") && e.getBoundingClientRect().right > root.clientWidth + 1).length;
 };
@@ -85,3 +90,12 @@ def test_the_content_security_policy_blocks_scripts(page: str, tmp_path: Path) -
     assert "data-ran" in dom  # the probe is one that would have run
     _, quiet = seen(page, tmp_path)
     assert "Content Security Policy" not in quiet and "CONSOLE" not in quiet
+
+
+def test_the_map_is_coloured_by_distance_or_time_without_a_script(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "profile.json").write_text(json.dumps(profile_document()))
+    folder = write(origins=origins_document())
+    page = build_page(Package.open(folder), "net", Documents(profile=tmp_path / "profile.json"))
+    found = probed(page, tmp_path, 800, "--blink-settings=preferredColorScheme=1")
+    transparent = "rgba(0, 0, 0, 0)"
+    assert found["distance"] not in ("null", transparent, found["time"]) and found["time"] != transparent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,17 @@ from typing import Any
 import pytest
 
 from rectexport.runtime.package.folder import Package
-from rectexport.runtime.report.page import build_page
-from tests.runtime.report.conftest import latency_document, manifest_document, parity_document, rewrites_document
+from rectexport.runtime.report.comparison import build_comparison
+from rectexport.runtime.report.page import Documents, build_page
+from tests.runtime.report.conftest import (
+    evaluation_document,
+    latency_document,
+    manifest_document,
+    origins_document,
+    parity_document,
+    profile_document,
+    rewrites_document,
+)
 from tests.runtime.report.page_reader import Element, read_page
 
 pytest.importorskip("jinja2")
@@ -29,7 +39,7 @@ HOSTILE = [
     "x" * 100_000,
 ]
 #: Values that mean something to the reader of a document, and where numbers stand.
-MEANT = {"rectexport-package", "rectexport-rewrites", "float32", "auto", "fp32"}
+MEANT = {"rectexport-package", "rectexport-rewrites", "rectexport-origins", "float32", "auto", "fp32", "AP8="}
 
 
 def poisoned(value: Any, name: str) -> Any:
@@ -40,25 +50,48 @@ def poisoned(value: Any, name: str) -> Any:
         return value if value in MEANT else name
     if not isinstance(value, dict):
         return value
-    named = {"logits", "boxes", "atol:logits", "Mul", "Conv", "x", "numpy", "cpu", "trace"}
+    named = {"logits", "boxes", "atol:logits", "Mul", "Conv", "x", "numpy", "cpu", "trace", "z", "framework", "run"}
     return {name if key in named else key: poisoned(entry, name) for key, entry in value.items()}
 
 
+DOCUMENTS = {
+    "parity": parity_document,
+    "rewrites": rewrites_document,
+    "latency": latency_document,
+    "manifest": manifest_document,
+    "origins": origins_document,
+}
+MEASURED = {"profile": profile_document, "evaluation": evaluation_document}
+
+
+def measured(folder: Path, name: str | None = None) -> Documents:
+    """A profile and an evaluation with that name in every string, as files."""
+    for kind, document in MEASURED.items():
+        value = document() if name is None else poisoned(document(), name)
+        (folder / f"{kind}.json").write_text(json.dumps(value), encoding="utf-8")
+    return Documents(**{kind: folder / f"{kind}.json" for kind in MEASURED})
+
+
 @pytest.fixture
-def plain(write: Write) -> Element:
-    return read_page(build_page(Package.open(write("plain", latency=latency_document())), "plain"))
+def plain(write: Write, tmp_path: Path) -> Element:
+    """Both kinds of pages of harmless documents."""
+    package = Package.open(write("plain", **{kind: document() for kind, document in DOCUMENTS.items()}))
+    given = measured(tmp_path)
+    return read_page(build_page(package, "plain", given) + build_comparison(package, package, "a", "b", given))
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_names_are_escaped_as_text(write: Write, plain: Element, name: str) -> None:
-    documents = {
-        "parity": parity_document(),
-        "rewrites": rewrites_document(),
-        "latency": latency_document(),
-        "manifest": manifest_document(),
-    }
-    folder = write(**{kind: poisoned(document, name) for kind, document in documents.items()})
-    page = build_page(Package.open(folder), name)
+def test_names_are_escaped_as_text(write: Write, tmp_path: Path, plain: Element, name: str) -> None:
+    folder = write(**{kind: poisoned(document(), name) for kind, document in DOCUMENTS.items()})
+    package, given = Package.open(folder), measured(tmp_path, name)
+    page = build_page(package, name, given)
+    check(page, plain)
+    assert len(read_page(page).all("h2")) == 9
+    check(build_comparison(package, package, name, name, given), plain)
+
+
+def check(page: str, plain: Element) -> None:
+    """Nothing of the name acts: the page has the elements, attributes and kinds of characters of a harmless one."""
     page.encode("utf-8")
     assert len(page) < 200_000
     root = read_page(page)
@@ -70,7 +103,6 @@ def test_names_are_escaped_as_text(write: Write, plain: Element, name: str) -> N
     characters = set("".join(texts)) - {"\n"}
     assert not {char for char in characters if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
     assert "49" not in root.all("h1")[0].text
-    assert len(root.all("h2")) == 5
 
 
 def test_invisible_characters_are_shown_as_escapes(write: Write) -> None:

@@ -14,15 +14,19 @@ import pytest
 
 from rectexport.runtime.errors import BadInput, MissingDependency, UsageError
 from rectexport.runtime.package.folder import Package
-from rectexport.runtime.report import page, write_report
-from rectexport.runtime.report.reading import read_latency, read_parity, read_rewrites
+from rectexport.runtime.report import Documents, page, write_report
+from rectexport.runtime.report.measurements import read_latency
+from rectexport.runtime.report.reading import read_parity, read_rewrites
 from tests.places import ROOT
 from tests.runtime.report.conftest import (
     checks_document,
+    evaluation_document,
     latency_document,
     manifest_document,
+    origins_document,
     parity_document,
     plan_document,
+    profile_document,
     rewrites_document,
 )
 from tests.runtime.report.page_reader import Element, read_page, rows, table
@@ -30,13 +34,20 @@ from tests.runtime.report.page_reader import Element, read_page, rows, table
 pytest.importorskip("jinja2")
 
 Write = Callable[..., Path]
-SECTIONS = ["Model", "Passes", "Parity", "Latency", "Versions"]
+SECTIONS = ["Use it", "Borders, layer by layer", "Proofs", "Rewrites", "Latency", "Model", "Versions"]
 #: Attributes that make a browser fetch something.
 FETCHING = {"src", "srcset", "data", "poster", "background", "action", "formaction", "ping", "xlink:href", "manifest"}
 
 
-def built(folder: Path, **options: Any) -> str:
-    return page.build_page(Package.open(folder), "net", **options)
+def built(folder: Path, documents: Documents | None = None) -> str:
+    return page.build_page(Package.open(folder), "net", documents)
+
+
+def measured(folder: Path) -> Documents:
+    """A profile and an evaluation of the package, as files."""
+    (folder / "profile.json").write_text(json.dumps(profile_document()))
+    (folder / "eval.json").write_text(json.dumps(evaluation_document()))
+    return Documents(profile=folder / "profile.json", evaluation=folder / "eval.json")
 
 
 def test_structure(write: Write) -> None:
@@ -48,7 +59,9 @@ def test_structure(write: Write) -> None:
     ]
     names = [element.attributes["id"] for element in root.all() if "id" in element.attributes]
     assert len(names) == len(set(names))
-    assert {link.attributes["href"] for link in root.all("a")} == {f"#{name}" for name in names}
+    assert {link.attributes["href"] for link in root.all("nav")[0].all("a")} == {
+        f"#{heading.attributes['id']}" for heading in root.all("h2")
+    }
     assert root.all("html")[0].attributes["lang"] == "en"
 
 
@@ -70,23 +83,24 @@ def test_the_page_is_accessible(write: Write) -> None:
     assert all(later <= earlier + 1 for earlier, later in pairwise(levels))
 
 
-def test_the_page_loads_nothing(write: Write) -> None:
-    text = built(write(latency=latency_document()))
+def test_the_page_loads_nothing(write: Write, tmp_path: Path) -> None:
+    text = built(write(latency=latency_document()), documents=measured(tmp_path))
     root = read_page(text)
-    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "image", "use"} & {
+    assert root.all("img") and not {"script", "link", "iframe", "object", "embed", "base", "image", "use"} & {
         element.tag for element in root.all()
     }
     for element in root.all():
         names = element.attributes.keys()
-        assert not FETCHING & names
+        assert not FETCHING & names or element.tag == "img"
         assert not [name for name in names if name.startswith("on")]
         assert element.attributes.get("href", "#").startswith("#")
+    assert all(entry.attributes["src"].startswith("data:image/png;base64,") for entry in root.all("img"))
     style = "".join(entry.text for entry in root.all("style"))
     inline = "".join(element.attributes.get("style", "") for element in root.all())
     assert not re.search(r"url\(|@import|src:|expression|//[a-z]", style + inline)
     assert "http" not in text.replace("http-equiv", "")
     (policy,) = [entry for entry in root.all("meta") if entry.attributes.get("http-equiv")]
-    assert policy.attributes["content"] == "default-src 'none'; style-src 'unsafe-inline'"
+    assert policy.attributes["content"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def test_dark_and_print(write: Write) -> None:
@@ -127,9 +141,9 @@ def test_layers_are_those_of_the_document(write: Write) -> None:
 
 def test_the_worst_is_named_and_marked(write: Write) -> None:
     root = read_page(built(write(parity=parity_document(layers=5, shapes=3))))
-    worst = next(entry.text for entry in root.all("p") if entry.text.startswith("Worst:"))
+    worst = next(entry.text for entry in root.all("p") if entry.text.startswith("Farthest off:"))
     value = 1.125e-7 * (1 + 4 / 5 + 2 / 10) * 3
-    assert worst.startswith(f"Worst: stage2.4.conv , corner, {value:.1e} at max 3×3×8×10")
+    assert worst.startswith(f"Farthest off: stage2.4.conv , corner, {value:.1e} at max 3×3×8×10")
     assert len(root.all("rect", "worst")) == len(root.all(cls="mark")) == len(root.all(cls="worst-row")) == 1
     bands = root.all(cls="cells")
     (cell,), (mark,) = bands[2].all("rect", "worst"), bands[2].all(cls="mark")
@@ -170,13 +184,49 @@ def test_latency(write: Write) -> None:
     assert [row[0].text for row in shown] == ["net", "twin", "net"]
     assert [data(row)[0] for row in shown] == [31.25, 29.5, 250.0]
     assert [entry.text for entry in root.all("figure", "latency")[0].all("h3")] == ["batch 1, 1×3×8×8"]
-    ((comparison),) = rows(table(root, "Ratio of two"))
+    comparison, _ = rows(table(root, "Ratio of two"))
     assert [cell.text for cell in comparison] == ["net", "twin", "1", "1.062", "1.031 – 1.094", "slower"]
+
+
+def test_a_page_that_passed_raises_no_alarm(write: Write) -> None:
+    """Colours of failure stand only in the legends."""
+    root = read_page(built(write(latency=latency_document(), origins=origins_document())))
+    assert not root.all(cls="bad") and not root.all(cls="no")
+    assert all("chip" in entry.attributes["class"] for entry in root.all(cls="over"))
+
+
+def test_the_page_leads_with_what_a_reader_asks_first(write: Write, tmp_path: Path) -> None:
+    root = read_page(built(write(latency=latency_document()), measured(tmp_path)))
+    shown = {tile.all("dt")[0].text: tile.all("b")[0].text for tile in root.all("dl", "tiles")[0].all("div")}
+    assert list(shown) == [
+        "speed against PyTorch", "latency", "model size", "accuracy", "farthest from PyTorch", "nodes",
+    ]  # fmt: skip
+    assert shown["speed against PyTorch"] == "4.00 ×" and shown["accuracy"] == "98.50 %"
+    example = root.all("figure", "example")[0]
+    assert example.all("img")[0].attributes["alt"] == "The input: item 0 of held-out.npz, label 7"
+    assert "ONNX Runtime 7: 4.25, 1: -0.5" in example.text
+
+
+def test_legends_stand_before_their_drawings(write: Write, tmp_path: Path) -> None:
+    text = built(write(latency=latency_document(), origins=origins_document()), measured(tmp_path))
+    assert text.index('class="legend"') < text.index('class="tree"')
+    borders = text[text.index('id="borders"') :]
+    assert borders.index('class="legend"') < borders.index('class="heat"')
+    rewrites = text[text.index('id="rewrites"') :]
+    assert rewrites.index('class="gone"') < rewrites.index("<svg")
+
+
+def test_links_of_the_map_lead_to_rewrites(write: Write) -> None:
+    root = read_page(built(write(origins=origins_document())))
+    (link,) = root.all("div", "tree")[0].all("a")
+    assert link.text == "rectify_fold"
+    (target,) = [e for e in root.all() if e.attributes.get("id") == link.attributes["href"].removeprefix("#")]
+    assert target.tag == "figure" and "rectify_fold in stage2.3.norm" in target.text
 
 
 def test_machine_and_settings_of_the_latency(write: Write) -> None:
     root = read_page(built(write(latency=latency_document())))
-    assert "WARNING other programs were running" in root.all(cls="bad")[0].text
+    assert "WARNING other programs were running" in root.all(cls="warned")[0].text
     facts = {entry.all("dt")[0].text: entry.all("dd")[0].text for entry in root.all("details")[-1].all("div")}
     assert facts["load"] == "before 0.5, 1.25" and facts["gpus"] == "none" and facts["threads"] == "2"
 
@@ -195,14 +245,14 @@ def test_checks_without_a_reference(write: Write) -> None:
 def test_without_latency_the_page_shows_how_to_measure_it(write: Write) -> None:
     text = read_page(built(write())).text
     assert "Not measured yet." in text
-    assert "rectexport bench net --out latency.json" in text
+    assert "rectexport bench net --vs torch --source MODEL --out latency.json" in text
 
 
 def test_given_documents_replace_the_packages(write: Write, tmp_path: Path) -> None:
     times, distances = tmp_path / "times.json", tmp_path / "distances.json"
     times.write_text(json.dumps(latency_document()))
     distances.write_text(json.dumps({**parity_document(), "reference": "another model"}))
-    text = read_page(built(write(), latency=times, parity=distances)).text
+    text = read_page(built(write(), Documents(latency=times, parity=distances))).text
     assert "31.2 ms" in text and "agrees with another model" in text
 
 
@@ -223,7 +273,7 @@ def test_failures_are_shown(write: Write) -> None:
         "FAILED onnxruntime CPU disagrees with PyTorch, float64",
         "FAILED min: logits: relative L2 1.0e-01, allowed 1e-05",
     ]
-    assert "Worst: stage1.2.conv , corner, NaN" in root.text
+    assert "Farthest off: stage1.2.conv , corner, NaN" in root.text
     assert len(root.all("path", "over")) == 2
     row = rows(table(root, "Relative L2 of each layer"))[3]
     assert row[4].text == "∞"
@@ -238,10 +288,31 @@ def test_a_net_of_600_layers_makes_a_small_page(write: Write) -> None:
     manifest, parity = manifest_document(), parity_document(layers=600, shapes=5)
     manifest["passes"][0]["fired"] = [f"node_of_a_layer_with_a_long_name_{index}" for index in range(600)]
     text = built(write(manifest=manifest, parity=parity))
-    assert len(text.encode()) < 1_000_000
     root = read_page(text)
-    assert len(rows(table(root, "Relative L2 of each layer"))) == 600
+    assert len(rows(table(root, "Relative L2 of each layer"))) == 60
+    assert rows(table(root, "Relative L2 of each layer"))[-1][0].text == "600"  # the worst stays
     assert all(len(drawing.children) < 15 for drawing in root.all("svg"))
+
+
+@pytest.mark.parametrize("count", [2_000, 20_000])
+def test_pages_of_large_networks_stay_small(write: Write, count: int) -> None:
+    """Such a map lists modules, and of very many only the upper ones."""
+    origins = origins_document()
+    node = origins["models"]["model.onnx"]["nodes"][0]
+    nodes = [
+        {
+            **node,
+            "outputs": [f"t{index}"],
+            "name": f"n{index}",
+            "module": f"s{index % 5}.b{index // 5 % 99}.m{index // 2}",
+        }
+        for index in range(count)
+    ]
+    origins["models"]["model.onnx"]["nodes"] = nodes
+    text = built(write(origins=origins, parity=parity_document(layers=1000, shapes=3)))
+    assert len(text.encode()) <= page.MOST_BYTES
+    assert "It shows fewer details" in text
+    assert next(entry.text for entry in read_page(text).all("div", "tree")[0].all("b")) == "s0"
 
 
 def test_the_report_is_written_atomically(write: Write, tmp_path: Path) -> None:
@@ -283,7 +354,7 @@ def test_documents_that_are_not_json_are_refused(write: Write, tmp_path: Path) -
     (tmp_path / "bad.json").write_text("[" * 100_000)
     for given in (tmp_path / "bad.json", tmp_path / "none.json"):
         with pytest.raises(BadInput, match=given.name):
-            built(write(name=given.stem), parity=given)
+            built(write(name=given.stem), Documents(parity=given))
 
 
 def test_rewrites_fit_their_schema() -> None:

@@ -42,17 +42,27 @@ def contrast(first: str, second: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark", "print"])
 def test_text_has_enough_contrast(scheme: str) -> None:
     known = colours(scheme)
-    for text in ("ink", "quiet", "accent", "good", "bad", "worst"):
+    for text in ("ink", "quiet", "accent", "good", "bad"):
         for ground in ("paper", "card", "soft"):
             assert contrast(known[text], known[ground]) >= CONTRAST, (text, ground)
 
 
 @pytest.mark.parametrize(("scheme", "rising"), [("light", False), ("dark", True), ("print", False)])
-def test_the_colour_scale_is_monotonic_in_lightness(scheme: str, rising: bool) -> None:
+@pytest.mark.parametrize("kind", ["s", "t"])
+def test_the_colour_scales_are_monotonic_in_lightness(scheme: str, rising: bool, kind: str) -> None:
     known = colours(scheme)
-    lights = [luminance(known[f"s{step}"]) for step in range(STEPS)]
+    lights = [luminance(known[f"{kind}{step}"]) for step in range(STEPS)]
     assert lights == sorted(lights, reverse=not rising)
     assert len(set(lights)) == STEPS
-    least, most = known["s0"], known[f"s{STEPS - 1}"]
+    least, most = known[f"{kind}0"], known[f"{kind}{STEPS - 1}"]
     assert contrast(least, most) > 8
     assert contrast(least, known["paper"]) < contrast(most, known["paper"])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_colour_of_failures_is_used_for_nothing_else(scheme: str) -> None:
+    """On a page that passed nothing has it but the legend."""
+    known = colours(scheme)
+    assert [name for name, colour in known.items() if colour == known["bad"]] == ["bad"]
+    users = re.findall(r"([^{};]+)\{[^{}]*var\(--bad\)", STYLE)
+    assert [user.strip() for user in users] == [".verdict.bad strong", ".over", ".no"]

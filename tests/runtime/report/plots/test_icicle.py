@@ -11,13 +11,13 @@ import pytest
 
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.report.documents import Profiled, ProfiledLayer, Tried, Tuning
+from rectexport.runtime.report.measurements import read_evaluation, read_profile, read_tuning
 from rectexport.runtime.report.plots.icicle import WIDTH, icicle
 from rectexport.runtime.report.plots.pareto import pareto_plot
-from rectexport.runtime.report.reading import read_profile, read_tuning
 
 
 def layer(name: str, module: str, ms: float, bound: str = "compute", reorder: bool = False) -> ProfiledLayer:
-    return ProfiledLayer(name, module, ("batch_norm",), ms, ms / 10, bound, reorder)
+    return ProfiledLayer(name, module, ("batch_norm",), (), ms, ms / 10, bound, reorder)
 
 
 def boxes(svg: str) -> dict[str, tuple[float, float, str]]:
@@ -31,7 +31,7 @@ def boxes(svg: str) -> dict[str, tuple[float, float, str]]:
 
 def test_boxes_are_as_wide_as_their_time_and_stand_under_their_modules() -> None:
     layers = (layer("a", "stem.0", 2.0), layer("<b>", "stem.1", 3.0, "memory"), layer("c", ".", 4.0, "", True))
-    drawn = boxes(icicle(Profiled("an engine", 1, 10.0, 0.9, layers, {"framework": 1.0}, {})))
+    drawn = boxes(icicle(Profiled("onnxruntime", "an engine", 1, 10.0, 0.9, layers, {"framework": 1.0}, {})))
     unit = WIDTH / 10
     assert drawn["stem"] == (0, pytest.approx(5 * unit - 1), "box module")
     assert drawn["<b>"] == (2 * unit, pytest.approx(3 * unit - 1), "box memory")
@@ -40,12 +40,18 @@ def test_boxes_are_as_wide_as_their_time_and_stand_under_their_modules() -> None
 
 @pytest.mark.parametrize("ms", [float("nan"), float("inf"), -1.0, 0.0])
 def test_times_that_are_none_are_not_drawn(ms: float) -> None:
-    assert icicle(Profiled("an engine", 1, 1.0, 0.0, (layer("a", "m", ms),), {}, {})) == ""
+    assert icicle(Profiled("onnxruntime", "an engine", 1, 1.0, 0.0, (layer("a", "m", ms),), {}, {})) == ""
 
 
 def test_deep_modules_have_a_bounded_number_of_rows() -> None:
-    svg = icicle(Profiled("e", 1, 1.0, 1.0, (layer("a", ".".join("m" * 10_000), 1.0),), {}, {}))
+    svg = icicle(Profiled("onnxruntime", "e", 1, 1.0, 1.0, (layer("a", ".".join("m" * 10_000), 1.0),), {}, {}))
     assert len(svg) < 20_000
+
+
+def test_only_the_widest_boxes_are_drawn_of_many() -> None:
+    layers = tuple(layer(f"layer {index}", f"m.{index}", 1.0 + index) for index in range(100))
+    drawn = boxes(icicle(Profiled("onnxruntime", "e", 1, 1.0, 1.0, layers, {}, {}), 21))
+    assert sorted(drawn) == sorted(["m", *(f"{name}{index}" for name in ("layer ", "m.") for index in range(90, 100))])
 
 
 def tried(name: str, p50: float | None, quality: float | None, **more: Any) -> Tried:
@@ -66,7 +72,7 @@ def test_the_chosen_candidate_is_marked_and_the_front_is_a_staircase() -> None:
 def test_damaged_documents_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "document.json"
     path.write_text(content)
-    for read in (read_profile, read_tuning):
+    for read in (read_profile, read_tuning, read_evaluation):
         with pytest.raises(BadInput, match=r"document\.json: expected a"):
             read(path)
 

@@ -12,8 +12,9 @@ import pytest
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.report import page
-from rectexport.runtime.report.borders import MOST_ROWS, border_table
+from rectexport.runtime.report.network.names import Names
 from rectexport.runtime.report.reading import read_parity
+from rectexport.runtime.report.sections.borders import border_table
 from tests.runtime.report.conftest import manifest_document, parity_document
 from tests.runtime.report.page_reader import read_page, rows, table
 
@@ -28,7 +29,7 @@ def entry(kind: str = "reflect", tensors: tuple[str, ...] = ("gone", "tensor_3")
 def test_the_worst_of_all_shapes_of_the_first_tensor_that_was_compared(tmp_path: Path) -> None:
     (tmp_path / "parity.json").write_text(json.dumps(parity_document()))
     parity = read_parity(tmp_path / "parity.json")
-    found = border_table([entry(), entry("zeros", ("unknown",), "other"), entry("nothing")], parity)
+    found = border_table([entry(), entry("zeros", ("unknown",), "other"), entry("nothing")], parity, Names(), 9)
     assert found is not None and found.counts == (("reflect", 1), ("zeros", 1), ("nothing", 1)) and found.more == 0
     first, second = found.rows
     assert (first.layer, first.border, first.amounts) == ("stage2.3.conv", "reflect", "1 × 2+0")
@@ -37,10 +38,17 @@ def test_the_worst_of_all_shapes_of_the_first_tensor_that_was_compared(tmp_path:
     assert (second.layer, second.distances) == ("other", (None, None, None))
 
 
+def test_a_layer_that_was_not_compared_is_called_after_its_module(tmp_path: Path) -> None:
+    (tmp_path / "parity.json").write_text(json.dumps(parity_document()))
+    parity = read_parity(tmp_path / "parity.json")
+    found = border_table([entry(tensors=("conv2d_6",))], parity, Names({"conv2d_6": "stem.0"}), 9)
+    assert found is not None and found.rows[0].layer == "stem.0"
+
+
 def test_rows_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "parity.json").write_text(json.dumps(parity_document()))
-    found = border_table([entry()] * (MOST_ROWS + 3), read_parity(tmp_path / "parity.json"))
-    assert found is not None and len(found.rows) == MOST_ROWS and found.more == 3
+    found = border_table([entry()] * 12, read_parity(tmp_path / "parity.json"), Names(), 9)
+    assert found is not None and len(found.rows) == 9 and found.more == 3
 
 
 def test_the_page_has_the_table(write: Callable[..., Path]) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rectexport.runtime.report.documents import PassChange, Rewrite, Rewrites
-from rectexport.runtime.report.drawing import draw
+from rectexport.runtime.report.network.names import Names
+from rectexport.runtime.report.rewrites.drawing import draw
 
 #: How many node names the page lists for a pass; the manifest has all.
 MAX_NAMES = 60
@@ -50,8 +51,10 @@ class OperatorRow:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A kind of rewrite and its two drawings, as SVG."""
+    """A kind of rewrite and its two drawings, as SVG; place: the module where it happened."""
 
+    anchor: str
+    place: str
     rewrite: Rewrite
     before: str
     after: str
@@ -61,10 +64,11 @@ class Drawing:
 class PassView:
     """One pass; `delta` and `drawings` are empty if the package did not record them."""
 
+    anchor: str
     name: str
     purpose: str
     fired: int
-    names: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
     refused: int
     reasons: tuple[tuple[str, int, str], ...]
     delta: tuple[tuple[str, int], ...]
@@ -90,25 +94,46 @@ def operator_rows(rewrites: Rewrites) -> list[OperatorRow]:
     return rows
 
 
-def pass_views(passes: Sequence[Mapping[str, Any]], rewrites: Rewrites | None) -> list[PassView]:
-    """The passes of a manifest, with their recorded changes."""
+def pass_views(
+    passes: Sequence[Mapping[str, Any]], rewrites: Rewrites | None, names: Names, drawn: int
+) -> list[PassView]:
+    """The passes of a manifest, with their recorded changes and at most `drawn` drawings of each."""
     changes = {entry.name: entry for entry in rewrites.passes} if rewrites else {}
-    return [_view(entry, changes.get(str(entry["name"]))) for entry in passes]
+    return [
+        _view(f"pass-{index}", entry, changes.get(str(entry["name"])), names, drawn)
+        for index, entry in enumerate(passes)
+    ]
 
 
-def _view(entry: Mapping[str, Any], change: PassChange | None) -> PassView:
+def anchors(views: Sequence[PassView]) -> dict[str, str]:
+    """Where the page shows a rewrite, by pass and by the tensor of a drawing."""
+    by_pass = {view.name: view.anchor for view in views if not view.idle}
+    by_tensor = {drawing.rewrite.tensor: drawing.anchor for view in views for drawing in view.drawings}
+    return {**by_tensor, **by_pass}
+
+
+def _view(anchor: str, entry: Mapping[str, Any], change: PassChange | None, names: Names, drawn: int) -> PassView:
     name, fired, refused = str(entry["name"]), entry["fired"], entry["refused"]
     reasons: dict[str, list[str]] = {}
     for refusal in refused:
         reasons.setdefault(str(refusal["reason"]), []).append(str(refusal["node"]))
+    places = [str(place) for place in fired]
     return PassView(
+        anchor=anchor,
         name=name,
         purpose=PURPOSES.get(name, ""),
         fired=len(fired),
-        names=tuple(str(place) for place in fired[:MAX_NAMES]),
+        names=tuple((names.of_tensor(place), place) for place in places[:MAX_NAMES]),
         refused=len(refused),
-        reasons=tuple((reason, len(nodes), nodes[0]) for reason, nodes in list(reasons.items())[:MAX_REASONS]),
+        reasons=tuple(
+            (reason, len(nodes), names.of_tensor(nodes[0])) for reason, nodes in list(reasons.items())[:MAX_REASONS]
+        ),
         delta=tuple(change.delta.items()) if change else (),
         kinds=change.kinds if change else 0,
-        drawings=tuple(Drawing(example, *draw(example)) for example in change.examples) if change else (),
+        drawings=tuple(
+            Drawing(f"{anchor}-{index}", names.of_tensor(example.tensor), example, *draw(example, names))
+            for index, example in enumerate(change.examples[:drawn])
+        )
+        if change
+        else (),
     )

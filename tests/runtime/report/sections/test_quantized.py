@@ -11,8 +11,8 @@ import pytest
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.report.page import build_page
-from rectexport.runtime.report.quantized import quantized
-from tests.runtime.report.conftest import int8_document, manifest_document
+from rectexport.runtime.report.sections.quantized import quantized
+from tests.runtime.report.conftest import int8_document, manifest_document, origins_document
 from tests.runtime.report.page_reader import Element, read_page, rows, table
 
 pytest.importorskip("jinja2")
@@ -39,8 +39,8 @@ def test_a_package_in_floating_point_has_no_section(write: Write) -> None:
     assert "int8" not in [entry.text for entry in root.all("h2")]
 
 
-def test_the_section_stands_between_parity_and_latency(root: Element) -> None:
-    assert [entry.text for entry in root.all("h2")][2:5] == ["Parity", "int8", "Latency"]
+def test_the_section_stands_between_rewrites_and_latency(root: Element) -> None:
+    assert [entry.text for entry in root.all("h2")][2:6] == ["Proofs", "Rewrites", "int8", "Latency"]
     assert "#int8" in {link.attributes["href"] for link in root.all("a")}
 
 
@@ -93,3 +93,11 @@ def test_names_are_escaped(write: Write) -> None:
     assert {tag.tag for tag in read_page(text).all()} == {
         tag.tag for tag in read_page(page(lambda **documents: write("plain", **documents), int8_document())).all()
     }
+
+
+def test_layers_are_called_after_their_modules(write: Write) -> None:
+    entry = int8_document()
+    entry["targets"]["onnxruntime"]["layers"] = {"node_z: tail": "after"}
+    folder = write(manifest={**manifest_document(), "int8": entry}, origins=origins_document())
+    root = read_page(build_page(Package.open(folder), "net"))
+    assert ["stage2.3.norm", "after"] in cells(root, "Layers, onnxruntime")

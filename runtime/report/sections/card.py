@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.package.folder import MODEL, Package
-from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.package.manifest import Manifest, TensorEntry
 from rectexport.runtime.report.documents import Rewrites
-from rectexport.runtime.report.text import bound, compact, file_size, short, sizes
+from rectexport.runtime.report.sections.code import program
+from rectexport.runtime.report.text import bound, file_size, sizes
 
 REPRODUCE = "reproduce.sh"
 #: Most bytes of a script that the page shows; an export writes far shorter ones.
@@ -64,20 +65,24 @@ class Card:
 def card(package: Package, name: str, rewrites: Rewrites | None) -> Card:
     """The card of a package that the page calls `name`."""
     manifest = package.manifest
-    rows = [_tensor("input", entry) for entry in manifest.inputs] + [_tensor("output", e) for e in manifest.outputs]
     weights = sum((package.path / file).stat().st_size for file in manifest.files if file.startswith(MODEL))
     return Card(
         facts=_facts(manifest.data, manifest.tolerances, rewrites, file_size(weights)),
-        tensors=rows,
+        tensors=tensor_rows(manifest),
         files=[
             FileRow(file, file_size((package.path / file).stat().st_size), digest)
             for file, digest in manifest.files.items()
         ],
         engines=_engines(manifest.data.get("plans")),
-        load=_load(name, manifest.inputs),
+        load=program(name, manifest.inputs),
         reproduce=_reproduce(package.path / REPRODUCE),
         size=file_size(weights),
     )
+
+
+def tensor_rows(manifest: Manifest) -> list[TensorRow]:
+    """A row for each input and output."""
+    return [_tensor("input", entry) for entry in manifest.inputs] + [_tensor("output", e) for e in manifest.outputs]
 
 
 def _facts(
@@ -122,26 +127,9 @@ def _tensor(direction: str, entry: TensorEntry) -> TensorRow:
     return TensorRow(direction, entry.name, entry.dtype, sizes(entry.shape), sides)
 
 
-def _load(name: str, inputs: tuple[TensorEntry, ...]) -> str:
-    first = inputs[0]
-    shape = first.range.opt if first.range else tuple(size if isinstance(size, int) else 1 for size in first.shape)
-    feeds = "x" if len(inputs) == 1 else f"{{{short(first.name)!r}: x, …}}"
-    call = f"session({feeds})" if len(inputs) == 1 else f"session.run({feeds})"
-    return (
-        "import numpy as np\nimport rectexport\n\n"
-        f"x = np.zeros({list(shape)}, np.{first.dtype})\n"
-        f"with rectexport.load({short(name)!r}) as session:\n    y = {call}\n"
-    )
-
-
 def _reproduce(script: Path) -> str:
     """The command in the script; empty if the package has no script."""
     if not script.is_file() or script.stat().st_size > MAX_SCRIPT:
         return ""
     lines = script.read_text(encoding="utf-8", errors="replace").splitlines()
     return "\n".join(line.removeprefix("exec ") for line in lines if line and not line.startswith("#"))
-
-
-def headline(rewrites: Rewrites | None) -> str | None:
-    """The number of parameters, rounded, None if it was not recorded."""
-    return compact(rewrites.parameters) if rewrites and rewrites.parameters is not None else None

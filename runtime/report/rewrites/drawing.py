@@ -6,7 +6,8 @@ from collections.abc import Collection
 from itertools import pairwise
 
 from rectexport.runtime.report.documents import GraphNode, Rewrite, Side
-from rectexport.runtime.report.layout import ROW, Layout, Point, lay_out
+from rectexport.runtime.report.network.names import Names
+from rectexport.runtime.report.rewrites.layout import ROW, Layout, Point, lay_out
 from rectexport.runtime.report.svg import Element, element, rendered
 from rectexport.runtime.report.text import short, sizes
 
@@ -20,13 +21,13 @@ MAX_NODES = 60
 Key = tuple[object, ...]
 
 
-def draw(rewrite: Rewrite) -> tuple[str, str]:
-    """Both sides, before and after, as inline SVG."""
+def draw(rewrite: Rewrite, names: Names) -> tuple[str, str]:
+    """Both sides, before and after, as inline SVG; tensors are called after the modules that make them."""
     sides = (rewrite.before, rewrite.after)
     keys = [{_key(node) for node in side.nodes} for side in sides]
     return (
-        _draw(rewrite.before, rewrite.tensor, keys[1], "gone", "before"),
-        _draw(rewrite.after, rewrite.tensor, keys[0], "new", "after"),
+        _draw(rewrite.before, rewrite.tensor, keys[1], "gone", "before", names),
+        _draw(rewrite.after, rewrite.tensor, keys[0], "new", "after", names),
     )
 
 
@@ -34,7 +35,7 @@ def _key(node: GraphNode) -> Key:
     return (node.op, node.inputs, node.outputs, node.constants)
 
 
-def _draw(side: Side, tensor: str, other: Collection[Key], changed: str, when: str) -> str:
+def _draw(side: Side, tensor: str, other: Collection[Key], changed: str, when: str, names: Names) -> str:
     nodes = list(reversed(side.nodes[:MAX_NODES]))
     made = {name: index for index, node in enumerate(nodes) for name in node.outputs}
     given = list(dict.fromkeys(name for node in nodes for name in node.inputs if name not in made))
@@ -43,7 +44,7 @@ def _draw(side: Side, tensor: str, other: Collection[Key], changed: str, when: s
     edges = [(places[name], index) for index, node in enumerate(nodes) for name in node.inputs]
     edges += [(made[tensor], end)] if tensor in made else []
     labels = [[_operator(node), *_constants(node)] for node in nodes]
-    labels += [[short(name, LONGEST)] for name in (*given, tensor)]
+    labels += [[_label(name, names)] for name in (*given, tensor)]
     widths = [max(56.0, 20 + CHARACTER * max(map(len, lines))) for lines in labels]
     heights = [ROW] * len(nodes) + [PILL] * (len(given) + 1)
     layout = lay_out(
@@ -54,7 +55,7 @@ def _draw(side: Side, tensor: str, other: Collection[Key], changed: str, when: s
         for index, node in enumerate(nodes)
     ]
     pills = [
-        _pill(layout.centres[len(nodes) + index], widths[len(nodes) + index], name)
+        _pill(layout.centres[len(nodes) + index], widths[len(nodes) + index], name, _label(name, names))
         for index, name in enumerate((*given, tensor))
     ]
     title = f"{when}: {', '.join(_operator(node) for node in nodes)}"
@@ -89,11 +90,19 @@ def _box(centre: Point, width: float, lines: list[str], name: str, state: str) -
     return element("g", element("title", name or lines[0]), box, *texts, class_=state)
 
 
-def _pill(centre: Point, width: float, name: str) -> Element:
+def _label(tensor: str, names: Names) -> str:
+    """The last parts of the module's path, as many as fit."""
+    parts = names.of_tensor(tensor).split(".")
+    while len(parts) > 1 and len(".".join(parts)) > LONGEST:
+        parts = parts[1:]
+    return short(".".join(parts), LONGEST)
+
+
+def _pill(centre: Point, width: float, name: str, label: str) -> Element:
     x, y = centre
     box = element("rect", x=x - width / 2, y=y - PILL / 2, width=width, height=PILL, rx=PILL / 2)
-    text = element("text", short(name, LONGEST), class_="constant", x=x, y=y + 4.0)
-    return element("g", element("title", name), box, text, class_="tensor")
+    text = element("text", label, class_="constant", x=x, y=y + 4.0)
+    return element("g", element("title", f"tensor {name}"), box, text, class_="tensor")
 
 
 def _edges(layout: Layout) -> list[Element]:

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from rectexport.runtime.report.heat import REGIONS, HeatMap, heat_map, values
+from rectexport.runtime.report.plots.heat import REGIONS, HeatMap, heat_map, values
 from rectexport.runtime.report.reading import read_parity
 from rectexport.runtime.report.scale import Scale
 from tests.runtime.report.conftest import Document, parity_document
@@ -26,9 +26,10 @@ def cells(svg: str) -> dict[tuple[int, int], str]:
     for tag in re.findall(r"<path [^>]*>", svg):
         colour = re.search(r'class="(\w+)"', tag)
         assert colour is not None
-        for x, y in re.findall(r"M(\d+) (\d+)h1v1h-1z", tag):
-            assert (int(x), int(y)) not in found
-            found[int(x), int(y)] = colour[1]
+        for x, y, length in re.findall(r"M(\d+) (\d+)\.5h(\d+)", tag):
+            for column in range(int(x), int(x) + int(length)):
+                assert (column, int(y)) not in found
+                found[column, int(y)] = colour[1]
     return found
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from rectexport.runtime.report.layout import BETWEEN_ROWS, GAP, ROW, Layout, lay_out
+from rectexport.runtime.report.rewrites.layout import BETWEEN_ROWS, GAP, ROW, Layout, lay_out
 
 Edge = tuple[int, int]
 

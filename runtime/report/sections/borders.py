@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rectexport.runtime.report.documents import Parity
-from rectexport.runtime.report.heat import severity, values
+from rectexport.runtime.report.network.names import Names
+from rectexport.runtime.report.plots.heat import severity, values
 
 REGIONS = ("corner", "edge", "interior")
-#: Most layers in the table; those with a border come first.
-MOST_ROWS = 200
 _NOTHING = "nothing"
 
 
@@ -36,14 +35,14 @@ class Borders:
     more: int
 
 
-def border_table(entries: Iterable[Any], parity: Parity) -> Borders | None:
-    """The table of the manifest's `borders`; None for a package without them."""
+def border_table(entries: Iterable[Any], parity: Parity, labels: Names, most: int) -> Borders | None:
+    """The table of the manifest's `borders`, at most `most` layers with one; None for a package without them."""
     worst, names = _worst(parity)
-    rows = [_row(entry, worst, names) for entry in entries]
+    rows = [_row(entry, worst, names, labels) for entry in entries]
     if not rows:
         return None
     counts = Counter(row.border for row in rows)
-    shown = [row for row in rows if row.border != _NOTHING][:MOST_ROWS]
+    shown = [row for row in rows if row.border != _NOTHING][:most]
     return Borders(tuple(shown), tuple(counts.most_common()), len(rows) - len(shown) - counts[_NOTHING])
 
 
@@ -60,15 +59,20 @@ def _worst(parity: Parity) -> tuple[dict[str, dict[str, float]], dict[str, str]]
     return worst, names
 
 
-def _row(entry: Any, worst: Mapping[str, Mapping[str, float]], names: Mapping[str, str]) -> BorderRow:
+def _row(entry: Any, worst: Mapping[str, Mapping[str, float]], names: Mapping[str, str], labels: Names) -> BorderRow:
     tensors = [str(name) for name in entry["tensors"]]
     compared = next((name for name in tensors if name in worst), None)
     found = worst.get(compared or "", {})
     sides = zip((int(value) for value in entry["begins"]), (int(value) for value in entry["ends"]), strict=True)
     return BorderRow(
-        layer=str(entry["node"]) if compared is None else names[compared],
+        layer=_label(tensors, str(entry["node"]), labels) if compared is None else names[compared],
         operator=str(entry["operator"]),
         border=str(entry["kind"]),
         amounts=" × ".join(str(begin) if begin == end else f"{begin}+{end}" for begin, end in sides),
         distances=tuple(found.get(region) for region in REGIONS),
     )
+
+
+def _label(tensors: Iterable[str], node: str, labels: Names) -> str:
+    """The module that makes one of the tensors; the node's name where none is known."""
+    return next((label for tensor in tensors if (label := labels.of_tensor(tensor)) != tensor), node)

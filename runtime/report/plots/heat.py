@@ -1,7 +1,8 @@
 """The heat map: layers from left to right, regions of the image from top to bottom, one band for each input shape.
 
-The SVG's unit is one cell; the page stretches it. Cells of one colour are a single path: a net of 600 layers at five
-shapes has 12 000 cells, and one element for each would make a page of megabytes.
+The SVG's unit is one cell; the page stretches it. Cells of one colour are a single path of strokes as wide as a cell,
+neighbours joined: a net of 600 layers at five shapes has 12 000 cells, and one element for each would make a page of
+megabytes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rectexport.runtime.report.text import number, short, sizes
 WHOLE = "whole"
 REGIONS = (WHOLE, "corner", "edge", "interior")
 #: Maps with more than this many bands times layers have no tooltips.
-MAX_TITLES = 1200
+MAX_TITLES = 300
 MAX_STAGES = 14
 
 
@@ -54,6 +55,11 @@ class Row:
     max_abs: float
     worst: bool
 
+    @property
+    def largest(self) -> float:
+        """The largest value of all regions."""
+        return max((value for value, _ in filter(None, self.values)), key=severity)
+
 
 @dataclass(frozen=True)
 class HeatMap:
@@ -62,10 +68,16 @@ class HeatMap:
     count: int
     bands: tuple[Band, ...]
     stages: tuple[tuple[str, int], ...]
+    scale: Scale
     legend: list[tuple[str, str]]
     limit: float
     worst: Cell
     rows: tuple[Row, ...]
+
+    def worst_rows(self, most: int) -> list[Row]:
+        """The layers with the largest distances, in the order of the model."""
+        ranked = sorted(self.rows, key=lambda row: severity(row.largest), reverse=True)[:most]
+        return sorted(ranked, key=lambda row: row.index)
 
 
 def values(layer: Layer) -> dict[str, Distance]:
@@ -98,6 +110,7 @@ def heat_map(parity: Parity) -> HeatMap | None:
         count=len(found),
         bands=tuple(_band(case, places, scale, worst, titles) for case in compared),
         stages=_stages([layers[0].name for layers in found.values()]),
+        scale=scale,
         legend=scale.legend(),
         limit=limit,
         worst=worst,
@@ -111,14 +124,14 @@ def severity(value: float) -> tuple[bool, float]:
 
 
 def _band(case: Case, places: Mapping[str, int], scale: Scale, worst: Cell, titles: bool) -> Band:
-    paths: dict[str, list[str]] = {}
+    colours: dict[str, set[tuple[int, int]]] = {}
     for layer in case.layers:
         for region, distance in values(layer).items():
             if region in REGIONS:
-                corner = f"M{places[layer.tensor]} {REGIONS.index(region)}"
-                paths.setdefault(scale.colour(distance.relative_l2), []).append(f"{corner}h1v1h-1z")
+                cell = REGIONS.index(region), places[layer.tensor]
+                colours.setdefault(scale.colour(distance.relative_l2), set()).add(cell)
     order = [*(f"s{step}" for step in range(STEPS)), "over"]
-    parts = [element("path", class_=name, d="".join(paths[name])) for name in order if name in paths]
+    parts = [element("path", class_=name, d=_strokes(colours[name])) for name in order if name in colours]
     here = worst.case is case
     if here:
         row = REGIONS.index(worst.region)
@@ -130,6 +143,17 @@ def _band(case: Case, places: Mapping[str, int], scale: Scale, worst: Cell, titl
     frame = {"viewBox": f"0 0 {len(places)} {len(REGIONS)}", "preserveAspectRatio": "none"}
     mark = f"{100 * (worst.index + 0.5) / len(places):.2f}" if here else None
     return Band(case.label, shapes, rendered(element("svg", *parts, **frame, **options)), mark)
+
+
+def _strokes(cells: set[tuple[int, int]]) -> str:
+    """A path through the middle of the cells (row, column), one stroke for neighbours in a row."""
+    strokes: list[list[int]] = []
+    for row, column in sorted(cells):
+        if strokes and strokes[-1][0] == row and strokes[-1][2] == column:
+            strokes[-1][2] = column + 1
+        else:
+            strokes.append([row, column, column + 1])
+    return "".join(f"M{start} {row}.5h{end - start}" for row, start, end in strokes)
 
 
 def _title(layer: Layer, place: int) -> Element:

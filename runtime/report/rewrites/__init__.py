@@ -1,0 +1,1 @@
+"""What the passes changed: counts, excerpts of the graph before and after, and their drawings."""

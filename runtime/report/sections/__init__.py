@@ -1,0 +1,1 @@
+"""What the page's sections show, as values for their templates."""
