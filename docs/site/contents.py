@@ -62,7 +62,7 @@ CONTENTS: dict[str, dict[str, str]] = {
 PYTHON = {
     "Make a package": ("export", "Int8", "load_model", "register_adapter", "PassPipeline", "optimize", "tune"),
     "Run a package": ("load", "Session", "Package"),
-    "Measure": ("evaluate", "profile"),
+    "Measure": ("compare", "evaluate", "profile"),
     "Errors": ("RectexportError",),
 }
 #: What these take and return, by module.
@@ -88,6 +88,8 @@ VALUES = (
     "rectexport.runtime.evaluation.evaluate.Evaluation",
     "rectexport.runtime.package.manifest.Manifest",
     "rectexport.runtime.package.manifest.TensorEntry",
+    "rectexport.runtime.parity.outcome.Exhibit",
+    "rectexport.runtime.parity.outcome.ParityOutcome",
     "rectexport.runtime.profiling.profile.LayerTime",
     "rectexport.runtime.profiling.profile.Profile",
     "rectexport.runtime.profiling.profile.ProfileOptions",
