@@ -13,8 +13,8 @@ TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   hostile faults backend-models test-tensorrt rtx-zoo engine-probe differential fuzz test-min test-triton container audit \
-  sbom modules foreign notebook redraw figures zoo bench costs border-goals quantization yardsticks tuning selftest gpu-kit \
-  gpu serve-bench \
+  sbom modules foreign front docs check-site test-docs notebook redraw figures zoo bench costs border-goals quantization \
+  yardsticks tuning selftest gpu-kit gpu serve-bench \
   serve-faults clean
 
 help: ## list the targets
@@ -189,6 +189,19 @@ foreign: .venv-foreign/.stamp ## export networks from packages on PyPI; writes d
 
 modules: .venv/.stamp ## draw the imports between folders; writes docs/modules.svg
 	$(BIN)/python -m benchmarks.module_graph
+
+front: .venv/.stamp ## measure an error at the border; writes the picture and the tables of README.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.front
+
+docs: .venv/.stamp ## build the documentation site; writes build/site, without a network
+	$(BIN)/python -m docs.site
+
+check-site: docs ## open every page in Chromium and run axe-core on it (needs node, npm and chromium; 5 minutes)
+	npm install --silent --prefix build/axe axe-core@4 playwright-core@1
+	node docs/site/axe.mjs
+
+test-docs: .venv/.stamp ## run every command and program of the documentation (10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/docs/test_pages.py tests/docs/other_pages.py --durations=0
 
 notebook: .venv/.stamp ## run examples/tour.ipynb and keep what its cells showed (2 minutes)
 	$(BIN)/python -m benchmarks.notebook

@@ -72,6 +72,7 @@ def optimize(
 ) -> tuple[ModelProto, list[PassResult]]:
     """Find our operators in an ONNX model and give each the form that is fastest on the target; exactly.
 
+    model    an onnx.ModelProto with its weights; it is not changed
     target   "onnxruntime", "openvino", "tensorrt" or "portable" (standard operators, as written unless counting
              says better)
     tune     measure the forms on this machine instead of trusting the committed table; remembers the result

@@ -37,6 +37,7 @@ def load(
 ) -> Session:
     """Open a package, check every file against its sha256, and load it into an inference engine.
 
+    path         folder of the package
     backend      "tensorrt", "cuda", "openvino", "onnxruntime", or "auto": the first of these that is available;
                  session.backend says which, and why the ones before it were not taken. "torch" runs `model` instead
                  of the file
@@ -49,6 +50,8 @@ def load(
     prefer_nhwc, cuda_graphs  for cuda; see docs/runtime.md
     rebuild      for tensorrt: build a plan if the package has none that fits this machine; see docs/tensorrt.md
     plugins      for tensorrt: plugin libraries besides the package's own
+    model        for backend="torch": the module to run, in eval mode
+    allow_unproven  run an engine although its answers disagree with the source model's
     require_signature  path of a public key: the package must be signed with its private key (rectexport sign)
 
     Raises BadInput for a folder that is not a complete package, a missing or wrong signature, or a model that the

@@ -59,10 +59,13 @@ class Adapted:
 
 
 def register_adapter(name: str, note: str = "") -> Callable[[Adapter], Adapter]:
-    """Register a function for a class by module and qualified name; * stands for any run of characters.
+    """Register a function that returns our layer for a module of somebody else's class; a decorator.
 
-    Registered adapters are tried before the built-in ones. note is written to the export log beside each swap.
-    Raises UsageError when the name is already registered.
+    name  the class by module and qualified name, as in "mylib.layers.DoubleReLU"; * stands for any run of characters
+    note  written to the export log beside each swap
+
+    The function takes the module and returns the one that replaces it, with the same answers. Registered adapters are
+    tried before the built-in ones. Raises UsageError when the name is already registered.
     """
 
     def register(function: Adapter) -> Adapter:

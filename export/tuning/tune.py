@@ -310,8 +310,10 @@ def tune(
 ) -> Tuned:
     """Find the deployment that is fastest within the bounds, and write its package with tuning.json into `out`.
 
-    model   a model file that `rectexport.export` takes, or a package
-    listener, tick   told of exports and of the search; a notebook shows a bar by itself
+    model           a model file that `rectexport.export` takes, or a package
+    out             folder of the package to write; the state of the search stands beside it, in OUT.tuning
+    options         goal, bounds, data and what to try; None: TuneOptions()
+    listener, tick  told of exports and of the search; a notebook shows a bar by itself
 
     A search that was interrupted goes on when it is started again with the same arguments. Raises UsageError for
     options that contradict each other, BadInput and ParityError where the model cannot be exported in float32.

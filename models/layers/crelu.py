@@ -29,7 +29,7 @@ class CReLU(nn.Module):
 
 
 class AVR(nn.Module):
-    """AVR: relu(x) + relu(-x) = |x|. Keeps the shape.
+    """AVR: `relu(x) + relu(-x) = |x|`. Keeps the shape.
 
     Source: Understanding and Improving CNNs via Concatenated Rectified Linear Units (Shang et al.).
     """

@@ -180,11 +180,14 @@ def profile(
 ) -> list[Profile]:
     """Profile one package or several, in turns: launch 1 of each, then launch 2 of each.
 
-    shapes   of inputs, as `rectexport bench` takes them
-    tick     called with the number of finished launches, their number in all, and what runs; a notebook shows a bar
-             by itself
-    asked    starts a process (rectexport.runtime.profiling.process.ask), or a fake
+    packages  a folder, a Package, or several packages
+    options   backend, launches, duration and what else to measure; None: ProfileOptions()
+    shapes    of inputs, as `rectexport bench` takes them
+    tick      called with the number of finished launches, their number in all, and what runs; a notebook shows a bar
+              by itself
+    asked     starts a process (rectexport.runtime.profiling.process.ask), or a fake
 
+    Returns a Profile for each package; times are in milliseconds.
     Raises UsageError for a backend that reports no layers, BadInput for a package or shape that cannot be used,
     MissingDependency for an engine that is not here.
     """
