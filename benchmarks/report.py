@@ -74,18 +74,20 @@ class _Row:
     def cells(self) -> list[str]:
         row, forms = self.row, self.forms
         head = [str(row[name]) for name in ("channels", "size", "batch", "layers")]
-        ratios = [f"{forms[form]['ratio']:.2f} ± {forms[form]['noise']:.2f}" for form in self.kind.forms]
+        ratios = [
+            f"{forms[form]['ratio']:.2f} ± {forms[form]['noise']:.2f}" for form in self.kind.forms_for(row["engine"])
+        ]
         tail = [self.chosen, f"{self.ratio:.2f}", f"{self.ratio / self.floor:.2f}"]
         return [*head, f"{forms[AS_WRITTEN]['ms']:.2f}", *ratios, f"{self.floor:.2f}", *tail]
 
 
 def _section(kind: Kind, engine: str, rows: Sequence[_Row], out: Path) -> str:
     title = f"{kind.title} on {NAMES[engine]}"
-    heading = ["channels", "size", "batch", "layers", "as written, ms", *kind.forms, "floor", "chosen"]
+    heading = ["channels", "size", "batch", "layers", "as written, ms", *kind.forms_for(engine), "floor", "chosen"]
     lines = [_line([*heading, "chosen / as written", "chosen / floor"])]
     lines += [_line(["---"] * (len(heading) + 2)), *(_line(row.cells()) for row in rows)]
     plot = f"benchmarks-{kind.operator}-{kind.kernel}-{engine}.svg"
-    _plot(title, rows, kind, out / plot)
+    _plot(title, rows, kind.forms_for(engine), out / plot)
     floors = [row.ratio / row.floor for row in rows]
     worst = max(row.ratio for row in rows)
     summary = (
@@ -99,11 +101,11 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plot(title: str, rows: Sequence[_Row], kind: Kind, path: Path) -> None:
+def _plot(title: str, rows: Sequence[_Row], forms: Sequence[str], path: Path) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))
-    for form in kind.forms:
+    for form in forms:
         axes.plot(places, [row.forms[form]["ratio"] for row in rows], marker="o", linewidth=1, label=form)
     axes.plot(places, [row.floor for row in rows], color="grey", linestyle="--", label="floor")
     axes.scatter(places, [row.ratio for row in rows], s=120, facecolors="none", edgecolors="black", label="chosen")
@@ -115,20 +117,29 @@ def _plot(title: str, rows: Sequence[_Row], kind: Kind, path: Path) -> None:
 
 
 def _nets(results: Sequence[Mapping[str, Any]], out: Path) -> str:
-    forms = list(results[0]["forms"])
+    forms = list(dict.fromkeys(form for result in results for form in result["forms"]))
     lines = [_line(["engine", *(f"{form}" for form in forms)]), _line(["---"] * (len(forms) + 1))]
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(forms))
     for index, result in enumerate(results):
-        figures = [result["forms"][form] for form in forms]
-        cells = [f"{entry['ms']:.1f} ms ({entry['ratio']:.3f} ± {entry['noise']:.3f})" for entry in figures]
-        lines.append(_line([NAMES[result["engine"]], *cells]))
-        bars = [entry["ratio"] for entry in figures]
-        errors = [entry["noise"] for entry in figures]
-        axes.bar(places + 0.4 * index, bars, 0.4, yerr=errors, label=NAMES[result["engine"]])
+        own = [form for form in forms if form in result["forms"]]
+        figures = {form: result["forms"][form] for form in own}
+        cells = {
+            form: f"{entry['ms']:.1f} ms ({entry['ratio']:.3f} ± {entry['noise']:.3f})"
+            for form, entry in figures.items()
+        }
+        lines.append(_line([NAMES[result["engine"]], *(cells.get(form, "–") for form in forms)]))
+        bars, errors = ([figures[form][what] for form in own] for what in ("ratio", "noise"))
+        axes.bar(
+            places[[forms.index(form) for form in own]] + 0.4 * index,
+            bars,
+            0.4,
+            yerr=errors,
+            label=NAMES[result["engine"]],
+        )
     axes.set_xticks(places + 0.2, forms)
-    axes.set(title="RF-ResNet-50", ylabel="time / time of the plain twin", ylim=(0.8, 1.3))
+    axes.set(title="RF-ResNet-50", ylabel="time / time of the plain twin", ylim=(0, 1.3))
     axes.legend()
     save_svg(figure, out / "benchmarks-resnet50.svg")
     size = results[0]["size"]
