@@ -35,7 +35,7 @@ FLAGS = (
     *("--keep-float", "--min-snr", "--float-budget", "--portable-int8", "--force", "--source"),
     *("--multiple-of", "--image-input", "--output", "--output-names", "--trace-timeout"),
     *("--atol", "--rtol", "--no-guard"),
-    *("--dry-run", "--quiet", "--verbose", "--json", "--help"),
+    *("--dry-run", "--jobs", "--quiet", "--verbose", "--json", "--help"),
 )
 FILES = {
     *("export.log", "goldens.npz", "manifest.json", "model.onnx", "origins.json", "parity.json", "reproduce.sh"),
