@@ -46,13 +46,9 @@ class Kind:
 
     def forms_for(self, engine: str) -> tuple[str, ...]:
         """The forms that are meant for an engine."""
-        own = {
-            form.name: form.targets
-            for operator in MEASURED
-            if operator.name == self.operator
-            for form in operator.forms
-        }
-        return tuple(form for form in self.forms if own[form] is None or engine in own[form])
+        known = [form for operator in MEASURED if operator.name == self.operator for form in operator.forms]
+        meant = {form.name for form in known if form.targets is None or engine in form.targets}
+        return tuple(form for form in self.forms if form in meant)
 
 
 KINDS = (

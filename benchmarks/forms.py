@@ -63,7 +63,7 @@ def main() -> None:
     whole = [
         measure_net(engine, size, blocks, seconds * NET_SHARE / len(options.engines)) for engine in options.engines
     ]
-    document = {"machine": machine(), "date": date.today().isoformat(), "forms": results, "nets": whole}
+    document: dict[str, Any] = {"machine": machine(), "date": date.today().isoformat(), "forms": results, "nets": whole}
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "benchmarks.json"
     if kept.is_file() and not options.quick:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from rectexport.exporter.base.memory import release
 from rectexport.exporter.checking.engines import ONNXRUNTIME, EngineCheck
 from rectexport.exporter.checking.reference import Reference
 from rectexport.exporter.checking.rows import show_rows
@@ -111,6 +113,7 @@ def check_parity(
     model's inputs that stand for weights; the file has them stored.
     """
     report = ParityReport(reference.description, tolerance)
+    answered: list[tuple[CaseReport, Mapping[str, Array], Sequence[Array], dict[str, Array]]] = []
     runner = OnnxRuntimeRunner(model_path)
     main = next((check for check in engines if check.name == ONNXRUNTIME), None)
     others = [check for check in engines if check is not main]
@@ -126,20 +129,25 @@ def check_parity(
         _add_to(main, label, expected, actual, tolerance, bound.looser)
         for check in others:
             check.compare(label, feeds, expected, tolerance, bound.looser)
-        first = others if not report.cases and not stored else []
-        row = {**_one_row(feeds, inputs), **stored}
-        case.layers = _compare_layers(model, reference, row, tolerance, first)
-        judge_layers(case, report.tolerance)
         _keep_goldens(report, label, feeds, expected)
         report.cases.append(case)
-        if case.failures and not report.kept:
-            report.kept = _kept(feeds, answers, actual)
+        answered.append((case, feeds, answers, actual))
     if engines and cases is None:
         _compare_values(report, runner, main, others, reference, inputs)
     if cases is None and report.passed:
         report.rows = show_rows(runner, inputs, tolerance.relative_l2)
     report.reference = reference.description  # final only now: it may have fallen back to float32
-    runner.close()
+    runner.close()  # before the inner tensors, which take as much memory again
+    for check in others:
+        check.close()
+    release()
+    for index, (case, given, expected_outputs, actual) in enumerate(answered):
+        row = {**_one_row(given, inputs), **stored}
+        case.layers = _compare_layers(model, reference, row, tolerance, others if index == 0 and not stored else [])
+        judge_layers(case, report.tolerance)
+        if case.failures and not any(before.failures for before, *_ in answered[:index]):
+            report.kept = _kept(given, expected_outputs, actual)  # instead of a value case's, which comes later
+    release()
     report.proofs = [check.proof() for check in engines]
     return report
 
@@ -215,12 +223,16 @@ def _compare_values(
         actual = runner.run(feeds)
         steady = _steady(reference, feeds, answers, list(actual.values()))
         expected = {name: array for name, array, kept in zip(actual, answers, steady, strict=True) if kept}
-        bound = _rounding_bound(Tolerance(report.tolerance.relative_l2), reference, feeds, expected, list(actual))
+        bound = Tolerance(report.tolerance.relative_l2)
+        looser = cache(partial(_rounding_bound, bound, reference, feeds, expected, list(actual)))
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
         compare_outputs(case, expected, actual, bound)
-        _add_to(main, label, expected, actual, bound)
+        if case.failures:
+            case.failures.clear()
+            compare_outputs(case, expected, actual, looser())
+        _add_to(main, label, expected, actual, bound, looser)
         for check in others:
-            check.compare(label, feeds, expected, bound)
+            check.compare(label, feeds, expected, bound, looser)
         if case.failures:
             report.cases.append(case)
             report.kept = report.kept or _kept(feeds, answers, actual)

@@ -154,7 +154,7 @@ def test_no_bias_needs_no_last_convolution():
 )
 def test_refused_where_it_would_not_stay_in_the_layout_or_not_be_exact(change, settings, reason):
     model, _ = build(change, **settings)
-    lowered, (decision,) = blocked(model)
+    _, (decision,) = blocked(model)
     assert decision.taken == "as_written" and reason in decision.considered[-1].refusal
 
 
