@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.cli.command import Run
+from rectexport.cli.failure import explain
 from rectexport.cli.options import new_spellings
+from rectexport.runtime.base.texts import printable
 from rectexport.runtime.errors import UsageError
 
 #: What an export imports, which takes seconds.
@@ -86,10 +88,10 @@ def _parted(words: Sequence[str], command: Any) -> tuple[list[str], list[str]]:
     return shared, models
 
 
-def run_batch(run: Run, jobs: Sequence[Job], most: int, as_json: bool) -> None:
-    """Run the jobs, at most `most` at once; ends with the largest exit code."""
+def run_batch(run: Run, root: Any, jobs: Sequence[Job], most: int, as_json: bool) -> None:
+    """Run the jobs as words of the command `root`, at most `most` at once; ends with the largest exit code."""
     results = dict[int, Ended]()
-    for index, ended in _ended(jobs, most):
+    for index, ended in _ended(root, jobs, most):
         results[index] = ended
         run.say(f"{ended.job.model}: exit code {ended.code}" if ended.code else f"{ended.job.model}: exported", "bold")
         for line in (*ended.err.splitlines(), *([] if as_json else ended.out.splitlines())):
@@ -116,9 +118,9 @@ def _document(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _ended(jobs: Sequence[Job], most: int) -> Iterator[tuple[int, Ended]]:
+def _ended(root: Any, jobs: Sequence[Job], most: int) -> Iterator[tuple[int, Ended]]:
     """Each job as soon as it has ended, with its place."""
-    start = _start()
+    start = _start(root)
     with tempfile.TemporaryDirectory() as name:
         waiting, running = list(enumerate(jobs)), dict[Any, tuple[int, Job, Any, Path]]()
         try:
@@ -140,7 +142,7 @@ def _ended(jobs: Sequence[Job], most: int) -> Iterator[tuple[int, Ended]]:
                 process.join()
 
 
-def _start() -> Callable[[list[str], Path], Any]:
+def _start(root: Any) -> Callable[[list[str], Path], Any]:
     """How a job is started: as a copy of this process with all imports done, where the system has such copies."""
     forks = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
     if forks:
@@ -149,20 +151,24 @@ def _start() -> Callable[[list[str], Path], Any]:
     context: Any = multiprocessing.get_context("fork" if forks else "spawn")
 
     def start(words: list[str], place: Path) -> Any:
-        process = context.Process(target=_forked if forks else _spawned, args=(words, place))
+        forked = context.Process(target=_forked, args=(root, words, place)) if forks else None
+        process = forked or context.Process(target=_spawned, args=(words, place))
         process.start()
         return process
 
     return start
 
 
-def _forked(words: list[str], place: Path) -> None:
-    from rectexport.cli.main import main
-
+def _forked(root: Any, words: list[str], place: Path) -> None:
     for number, end in ((1, ".out"), (2, ".err")):
         with place.with_suffix(end).open("wb") as file:
             os.dup2(file.fileno(), number)
-    main(["export", *words])
+    try:
+        root.main(args=["export", *words], prog_name="rectexport")
+    except (Exception, KeyboardInterrupt) as error:
+        text, code = explain(error)
+        print(f"error: {printable(text)}", file=sys.stderr)
+        sys.exit(code)
 
 
 def _spawned(words: list[str], place: Path) -> None:

@@ -267,7 +267,7 @@ def export(
                 raise UsageError("--source and --inputs are for one MODEL: export the models by commands of their own")
             folders = [(out or Path("out")) / _name(entry, own_model) for entry in files]
             several = jobs_of(context.obj or (), context.command, folders)
-        run_batch(run, several, jobs, as_json)
+        run_batch(run, context.find_root().command, several, jobs, as_json)
         return
     file = files[0] if files else None
     folder = out or Path("out") / (_name(file, own_model) if source is None else f"{_name(file, own_model)}-int8")
