@@ -134,7 +134,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
         if report.rows.verdict == DEPENDENT:
             log.say(f"rows dependent: {report.rows.reason}; servers run each request alone")
         if not report.passed:
-            raise ParityError(_failure(report, out) + _randomness(traced) + _frozen_size(report, source))
+            raise ParityError(_failure(report, out) + _randomness(traced) + _frozen_size(report, source, traced.steps))
         if options.int8 is not None:
             with log.step("int8"):
                 given = source.example_inputs is not None or shapes.load is not None
@@ -273,7 +273,7 @@ def _randomness(traced: Traced) -> str:
     )
 
 
-def _frozen_size(report: ParityReport, source: Source) -> str:
+def _frozen_size(report: ParityReport, source: Source, steps: str) -> str:
     """What to do where only other sizes than the usual ones differ: then the trace took something as fixed."""
     first = report.cases[0] if report.cases else None
     if source.kind == "onnx" or first is None or first.failures:
@@ -281,10 +281,12 @@ def _frozen_size(report: ParityReport, source: Source) -> str:
     other = next((case for case in report.cases if case.failures and case.shapes != first.shapes), None)
     if other is None or other.label not in ("min", "max", "odd"):
         return ""
-    return (
-        ". At the usual sizes it agrees: the trace took something that depends on a size as fixed. Sizes in steps may "
-        "share it: --multiple-of x:1x1x2x1, or 2 * torch.export.Dim(...) in dynamic_shapes"
+    way = (
+        f"The sizes in steps share it: {steps}, or a multiple of a torch.export.Dim in dynamic_shapes"
+        if steps
+        else "Compute it with tensors, or export one package for each size"
     )
+    return f". At the usual sizes it agrees: the trace took something that depends on a size as fixed. {way}"
 
 
 def _further(

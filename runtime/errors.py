@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -21,30 +21,53 @@ class Option:
         return self.name if self.value is None else f"{self.name}={self.value!r:.200}"
 
 
+@dataclass(frozen=True)
+class Spellings:
+    """Words of an error's text that the command line and Python write differently."""
+
+    flags: str
+    python: str
+
+    def __str__(self) -> str:
+        return self.python
+
+
 class RectexportError(Exception):
     """Base of every error that rectexport raises on purpose.
 
-    Its arguments are the parts of its text, in order: strings, and an Option for each parameter that it names.
+    Its arguments are the parts of its text, in order: strings, an Option for each parameter that it names, and
+    Spellings.
     """
 
     exit_code = 1
 
     def __str__(self) -> str:
-        return self.spelled(str)
+        return "".join(map(str, self.args))
 
     def spelled(self, option: Callable[[Option], str]) -> str:
-        """The text, with every Option as `option` writes it."""
-        return "".join(option(part) if isinstance(part, Option) else str(part) for part in self.args)
+        """The text for the command line, with every Option as `option` writes it."""
+        words = (part.flags if isinstance(part, Spellings) else part for part in self.args)
+        return "".join(option(part) if isinstance(part, Option) else str(part) for part in words)
 
 
 def to_plain(error: RectexportError) -> list[Any]:
     """The parts of an error's text as JSON has them, to send them to another process."""
-    return [[part.name, part.value] if isinstance(part, Option) else str(part) for part in error.args]
+    return [_plain(part) for part in error.args]
 
 
-def from_plain(parts: Sequence[Any]) -> list[str | Option]:
+def _plain(part: object) -> Any:
+    if isinstance(part, Spellings):
+        return asdict(part)
+    return [part.name, part.value] if isinstance(part, Option) else str(part)
+
+
+def from_plain(parts: Sequence[Any]) -> list[str | Option | Spellings]:
     """The arguments of an error whose parts `to_plain` gave."""
-    return [part if isinstance(part, str) else Option(*part) for part in parts]
+    return [part if isinstance(part, str) else _from_plain(part) for part in parts]
+
+
+def _from_plain(part: Any) -> Option | Spellings:
+    return Spellings(**part) if isinstance(part, dict) else Option(*part)
 
 
 class BadInput(RectexportError, ValueError):

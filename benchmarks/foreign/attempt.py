@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 import time
 import warnings
@@ -33,6 +34,8 @@ from rectexport.runtime.package.proofs import AGREES, read_proofs
 
 #: Relative L2 distance from PyTorch in float64 beyond which an answer is wrong.
 WRONG = 1e-3
+#: Flags that a refusal may give, and their fields in ShapeOptions.
+FLAGS = {"--input": "input", "--min-shapes": "min", "--max-shapes": "max", "--multiple-of": "multiple"}
 #: Submodules that an expression names and that importing its package does not bring.
 SUBMODULES = ("monai.networks.nets", "kornia.models.dexined", "ultralytics")
 
@@ -116,6 +119,20 @@ def traceable(network: Network, sizes: str) -> bool:
     return True
 
 
+def follow(message: str, source: Source, folder: Path) -> bool | None:
+    """Whether the flags that a refusal gives work as they are written; None where it gives none."""
+    flags: dict[str, Any] = {field: [] for field in FLAGS.values()}
+    for flag, value in re.findall(r"(--[a-z-]+) (\S+:[\dx]+)", message):
+        flags[FLAGS[flag]].append(value)
+    if not any(flags.values()):
+        return None
+    try:
+        run_export(source, ShapeOptions(**flags), folder / "followed", ExportOptions(), Log())
+    except RectexportError:
+        return False
+    return True
+
+
 def attempt(network: Network, sizes: str, form: str) -> dict[str, Any]:
     """What came out, as plain values."""
     module, count = build(network), 0
@@ -132,7 +149,10 @@ def attempt(network: Network, sizes: str, form: str) -> dict[str, Any]:
         except RectexportError as error:
             seconds = time.perf_counter() - begin
             trace = traceable(network, sizes) if form == "plain" else None
-            return {**result, "outcome": "refused", "message": str(error), "seconds": seconds, "traceable": trace}
+            message = error.spelled(str)
+            followed = follow(message, source, folder)
+            found = {"outcome": "refused", "message": message, "followed": followed, "traceable": trace}
+            return {**result, **found, "seconds": seconds}
         result["seconds"] = time.perf_counter() - begin
         worst = [proof.worst for proof in read_proofs(done.package.manifest.data) if proof.worst is not None]
         far = max(worst, key=lambda entry: entry.relative_l2, default=None)

@@ -21,7 +21,10 @@ random weights, exports it as it is, and compares the package on every engine th
 float64, on images and sizes that the export did not see. *Static*: one size. *Dynamic*: a batch of 1 to 3 and free
 height and width, from the size in the table to half as much again, in the step in the table. *Rectified*: every
 zero-padded convolution rectified first. A network counts as wrong where an engine with a passed proof is farther than
-1e-3 from PyTorch.
+1e-3 from PyTorch. Where a refusal gives flags, they are tried as they are written.
+
+rfconv 0.0.2b20210406 is not among the packages: its kernels do not compile with this PyTorch. Its layers are replaced
+by their attributes, as tests/export/frontend/test_adapt.py shows.
 """
 
 
@@ -82,6 +85,8 @@ def _messages(networks: Sequence[Network], results: Results) -> list[str]:
         for sizes, form in COLUMNS:
             result = results.get((entry.package, entry.name, sizes, form))
             if result and result["outcome"] != "exported":
-                text = str(result.get("message") or result.get("distances")).replace("\n", " ")[:400]
-                lines.append(f"- {entry.package} {entry.name}, {sizes}, {form}: {result['outcome']}: {text}")
+                text = str(result.get("message") or result.get("distances")).replace("\n", " ")[:600]
+                tried = {True: " *Tried as written: it works.*", False: " *Tried as written: it does not work.*"}
+                followed = tried.get(result.get("followed"), "")
+                lines.append(f"- {entry.package} {entry.name}, {sizes}, {form}: {result['outcome']}: {text}{followed}")
     return lines

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from rectexport.exporter.base.quiet import quiet
+from rectexport.exporter.checking.disturbed import Disturbed
 from rectexport.exporter.checking.tolerance import PRECISION_OF, RELATIVE_L2
 from rectexport.exporter.checking.values import nudged
 from rectexport.exporter.frontend.arguments import program_layout, program_module
@@ -51,6 +52,9 @@ class Reference(Protocol):
     def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
         """Outputs that differ from `outputs` by rounding alone, to tell what it does; None where that is not known."""
 
+    def disturbed(self, feeds: Mapping[str, Array], seed: int) -> list[Array] | None:
+        """Outputs where every step rounds at random as float32 does; None where that cannot be done."""
+
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         """Inner tensors by their name in the traced ONNX model; unknown names are left out."""
 
@@ -82,6 +86,9 @@ class Remembered:
 
     def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
         return self._recall("rounded", feeds, self._reference.rounded)
+
+    def disturbed(self, feeds: Mapping[str, Array], seed: int) -> list[Array] | None:
+        return self._reference.disturbed(feeds, seed)
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         return self._reference.tensors(feeds, names)
@@ -159,6 +166,12 @@ class TorchReference:
             moved = nudged(feeds)
             return None if moved is None else self._run_or_none(self._model, moved, torch.float32)
         return self._run_or_none(copy.deepcopy(self._model).float(), feeds, torch.float32)
+
+    def disturbed(self, feeds: Mapping[str, Array], seed: int) -> list[Array] | None:
+        if self._dtype == torch.float32:
+            return None
+        with Disturbed(seed):
+            return self._run_or_none(self._model, feeds, torch.float64)
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         if self._graph is None:
@@ -262,6 +275,9 @@ class OnnxReference:
         distances = [compare(one, other).relative_l2 for one, other in zip(given, found, strict=True)]
         return found if max(distances, default=0.0) <= limit else None
 
+    def disturbed(self, feeds: Mapping[str, Array], seed: int) -> list[Array] | None:
+        return None
+
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         known = self.inner_names()
         wanted = [name for name in names if name in known]
@@ -295,6 +311,9 @@ class ExactOnnxReference:
         return list(found.values()) if found is not None and _finite(list(found.values())) else None
 
     def rounded(self, feeds: Mapping[str, Array]) -> list[Array] | None:
+        return None
+
+    def disturbed(self, feeds: Mapping[str, Array], seed: int) -> list[Array] | None:
         return None
 
     def tensors(self, feeds: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:

@@ -11,12 +11,13 @@ from typing import Any
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.tracing.places import is_model_code, module_of_error
-from rectexport.exporter.tracing.sizes.axes import image_axis
+from rectexport.exporter.tracing.sizes.axes import identifier, image_axis
 from rectexport.exporter.tracing.sizes.exporting import Request
 from rectexport.exporter.tracing.sizes.guards import Axis
 from rectexport.exporter.tracing.sizes.trials import Failure, Working
 from rectexport.runtime.base.shapes import MAX_DIMENSION, format_shape
 from rectexport.runtime.base.texts import summary
+from rectexport.runtime.errors import Spellings
 
 NARROW = "narrow the range, or fix the axis to one size"
 
@@ -30,8 +31,9 @@ def not_traced(
         reason, module = failure.reason, failure.module
     else:
         assert error is not None
-        reason = _violations(str(error)) or summary(root(error))
-        module = module_of_error(source.model, error)
+        changed = _CHANGED.search(str(root(error)))
+        reason = _CHANGES if changed else _violations(str(error)) or summary(root(error))
+        module = (changed[1] or "") if changed else module_of_error(source.model, error)
     remedy = "" if failure is not None or error is None else advice(error)
     return f"{source.name}: torch.export could not trace the model with {shapes}: {reason}{in_module(module)}{remedy}"
 
@@ -60,8 +62,12 @@ def refused(
 
 
 def too_wide(
-    source: Source, inputs: Sequence[InputPlan], found: Sequence[Working], plans: Sequence[InputPlan] | None
-) -> str:
+    source: Source,
+    inputs: Sequence[InputPlan],
+    found: Sequence[Working],
+    plans: Sequence[InputPlan] | None,
+    symbols: Mapping[Axis, str],
+) -> list[str | Spellings]:
     """For a range in which PyTorch itself fails; plans have the ranges that were tried, and work."""
     sentences = []
     for working in found:
@@ -69,14 +75,14 @@ def too_wide(
             entry, index = inputs[working.axis[0]], working.axis[1]
             works = f"{_works(entry, index, working)}{in_module(working.failure.module)}"
             sentences.append(f"{_asked(entry, index)}, {works}: {_failure(inputs, working.axis, working.failure)}")
-    tried = f"; tried, and it works: {_flags(plans)}" if plans is not None else ""
-    return f"{source.name}: {'; '.join(sentences)}; {NARROW}{tried}"
+    text = f"{source.name}: {'; '.join(sentences)}; {NARROW}"
+    return [text] if plans is None else [f"{text}; tried, and it works: ", _way(plans, symbols)]
 
 
 def _failure(inputs: Sequence[InputPlan], axis: Axis, failure: Failure) -> str:
     """At which size PyTorch fails, and with what."""
     name, size = axis_name(inputs[axis[0]], axis[1]), failure.shapes[axis[0]][axis[1]]
-    return f"at {name} {size} PyTorch fails with {failure.reason}"
+    return f"at {name} {size} PyTorch fails with {failure.reason.rstrip('.')}"
 
 
 def axis_name(entry: InputPlan, axis: int) -> str:
@@ -108,25 +114,38 @@ def _works(entry: InputPlan, axis: int, working: Working) -> str:
     return ", ".join(parts)
 
 
-def _flags(plans: Sequence[InputPlan]) -> str:
+def _way(plans: Sequence[InputPlan], symbols: Mapping[Axis, str]) -> Spellings:
+    """How to ask for these ranges: by flags, and by torch.export's dynamic_shapes."""
+    python = f"dynamic_shapes={_dynamic_shapes(plans, symbols)}"
     words = []
     for flag, side in (("--min-shapes", "min"), ("--max-shapes", "max")):
         words += [flag, ",".join(f"{plan.name}:{format_shape(getattr(plan.range, side))}" for plan in plans)]
     stepped = [plan for plan in plans if plan.range.step]
-    if not stepped:
-        return " ".join(words)
-    derived = {
-        f'{plan.range.step[axis]} * Dim("{axis_name(plan, axis)}")'
-        + (f" + {offset}" if (offset := plan.range.min[axis] % plan.range.step[axis]) else "")
-        for plan in stepped
-        for axis in plan.range.dynamic_axes
-        if plan.range.step[axis] > 1
-    }
-    python = f"{' and '.join(sorted(derived))} in dynamic_shapes"
     if any(low % step for plan in stepped for low, step in zip(plan.range.min, plan.range.step, strict=True)):
-        return f"{' '.join(words)}, with {python}"
-    words += ["--multiple-of", ",".join(f"{plan.name}:{format_shape(plan.range.step)}" for plan in stepped)]
-    return f"{' '.join(words)}; in Python, {python}"
+        return Spellings(f"from Python, {python}", python)
+    if stepped:
+        words += ["--multiple-of", ",".join(f"{plan.name}:{format_shape(plan.range.step)}" for plan in stepped)]
+    return Spellings(" ".join(words), python)
+
+
+def _dynamic_shapes(plans: Sequence[InputPlan], symbols: Mapping[Axis, str]) -> str:
+    """The ranges as a Python expression: {"x": {2: 2 * Dim("height", min=3, max=8)}}."""
+    entries = []
+    for index, plan in enumerate(plans):
+        axes = (
+            f"{axis}: {_dim(plan, axis, symbols.get((index, axis)) or identifier(axis_name(plan, axis)))}"
+            for axis in plan.range.dynamic_axes
+        )
+        entries.append(f'"{plan.name}": {{{", ".join(axes)}}}')
+    return f"{{{', '.join(entries)}}}"
+
+
+def _dim(plan: InputPlan, axis: int, name: str) -> str:
+    low, high, step = plan.range.min[axis], plan.range.max[axis], plan.range.step_of(axis)
+    offset = low % step
+    end = "" if high == MAX_DIMENSION else f", max={(high - offset) // step}"
+    dim = f'Dim("{name}", min={(low - offset) // step}{end})'
+    return f"{step} * {dim}{f' + {offset}' if offset else ''}" if step > 1 else dim
 
 
 def _blamed(text: str, request: Request, failure: Failure | None, inputs: Sequence[InputPlan]) -> Axis | None:
@@ -169,12 +188,20 @@ def _symbol(found: re.Match[str], request: Request) -> str:
     return request.symbols.get((index, int(found[3])), "a size")
 
 
+#: What torch says of a model whose forward writes to its own parameters, and where it says the module.
+_CHANGED = re.compile(
+    r"fake tensor in the exported program constant's list(?:.*model attribute: ([\w.]+)\.\w+)?", re.DOTALL
+)
+_CHANGES = "forward gives the model's own parameters new values"
+
 #: What torch says of a model that reads values of tensors, and what to do about it; each remedy is tried in the tests.
 _DATA = ("data-dependent", "DataDependent", "Cannot cast FakeTensor", "unbacked symbol")
 _REMEDIES: Mapping[str, str] = {
     "assert": "; forward asserts something about a tensor's values: leave the assertion out of an export, with "
     "`if not torch.compiler.is_exporting():` before it",
     "if": "; forward decides by a tensor's values: use torch.where, or torch.cond for whole branches",
+    "change": "; do that once, before the export, or give a trace of the model instead: torch.jit.trace(model, "
+    'example).save("model.ts"), and model.ts is the MODEL',
     "": "; forward reads a number from a tensor's values: compute it from shapes, or pass it to the module's __init__",
 }
 
@@ -182,6 +209,8 @@ _REMEDIES: Mapping[str, str] = {
 def advice(error: BaseException) -> str:
     """What to change in the model, where the kind of error is known; starts with a semicolon."""
     text = f"{type(error).__name__} {error} {root(error)}"
+    if _CHANGED.search(text):
+        return _REMEDIES["change"]
     if not any(sign in text for sign in _DATA):
         return ""
     line = _user_line(error)

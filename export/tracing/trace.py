@@ -31,7 +31,7 @@ from rectexport.exporter.tracing.outputs import (
 from rectexport.exporter.tracing.places import line_of_frame, module_of_frame
 from rectexport.exporter.tracing.sizes import program_shapes
 from rectexport.exporter.tracing.sizes.axes import axis_names
-from rectexport.exporter.tracing.sizes.ranges import trace_range
+from rectexport.exporter.tracing.sizes.ranges import Ranged, trace_range
 from rectexport.exporter.tracing.time_limit import TooLong, frame_of, limited
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
@@ -49,6 +49,7 @@ class Traced:
     """A traced model before lowering; program is the torch graph whose node names the tensors have, or None.
 
     judge    shapes of all inputs, by name, at which the trace is least certain: parity compares the package there
+    steps    flags for sizes in steps at which all conditions of the trace hold, empty where none are known
     structure is what forward returns around its tensors (rectexport.runtime.package.structure); None for a tensor, a
     tuple of tensors and an ONNX file.
     stored are arrays of the model's inputs that stand for weights (see frontend/outside.py).
@@ -58,6 +59,7 @@ class Traced:
     inputs: tuple[InputPlan, ...]
     program: Any = None
     judge: tuple[dict[str, Shape], ...] = ()
+    steps: str = ""
     structure: dict[str, Any] | None = None
     stored: Mapping[str, Array] = field(default_factory=dict)
 
@@ -124,7 +126,7 @@ def _place(source: Source, thread: int) -> str:
 def _trace_module(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
     source = replace(source, model=in_eval_mode(independent_copy(source.model)))
     ranged = trace_range(source, inputs, dynamic_shapes)
-    return replace(_convert(source, ranged.program, ranged.inputs, opset), judge=ranged.judge)
+    return _ranged(_convert(source, ranged.program, ranged.inputs, opset), ranged)
 
 
 def _trace_program(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
@@ -133,7 +135,17 @@ def _trace_program(source: Source, inputs: tuple[InputPlan, ...], opset: int, dy
     inputs = _program_inputs(source.model, inputs)
     module = replace(source, kind="module", model=program_module(source.model))
     ranged = trace_range(module, inputs, None)
-    return replace(_convert(source, ranged.program, ranged.inputs, opset), judge=ranged.judge)
+    return _ranged(_convert(source, ranged.program, ranged.inputs, opset), ranged)
+
+
+def _ranged(traced: Traced, ranged: Ranged) -> Traced:
+    """With what is known of the sizes. Where conditions of the trace do not hold, nor do its shapes of inner tensors.
+
+    ONNX Runtime would give two tensors one buffer, because the trace says that they have one shape.
+    """
+    if ranged.judge:
+        del traced.model.graph.value_info[:]
+    return replace(traced, judge=ranged.judge, steps=ranged.steps)
 
 
 def _program_inputs(program: Any, inputs: Sequence[InputPlan]) -> tuple[InputPlan, ...]:

@@ -27,7 +27,7 @@ class Tolerance:
     def failure(self, output: str, difference: Difference, expected: Array, actual: Array) -> str | None:
         """Why this output exceeds the tolerance, None if it does not."""
         if not difference.relative_l2 <= self.relative_l2 and not self.passes_as_zeros(expected, actual):
-            return f"{output}: relative L2 {difference.relative_l2:.1e}, allowed {self.relative_l2:.0e}"
+            return f"{output}: relative L2 {difference.relative_l2:.1e}, allowed {bound_text(self.relative_l2)}"
         atol, rtol = _bound(self.atol, output), _bound(self.rtol, output)
         if atol is None and rtol is None:
             return None
@@ -64,6 +64,12 @@ class Tolerance:
             if kind in bounds:
                 bounds[kind][output] = value
         return cls(entries.get("relative_l2", 0.0), **bounds)
+
+
+def bound_text(bound: float) -> str:
+    """A bound for a message: 1e-05, and 2.9e-02 where one digit would round it."""
+    short = f"{bound:.0e}"
+    return short if float(short) == float(f"{bound:.1e}") else f"{bound:.1e}"
 
 
 def _bound(bounds: Mapping[str, float], output: str) -> float | None:

@@ -17,7 +17,7 @@ from rectexport.runtime.base.files import replaced_file
 from rectexport.runtime.base.metrics import compare, compare_regions
 from rectexport.runtime.base.processor import Processor, processor
 from rectexport.runtime.base.runner import Array, Runner
-from rectexport.runtime.base.tolerance import Tolerance
+from rectexport.runtime.base.tolerance import Tolerance, bound_text
 from rectexport.runtime.errors import BadInput, RectexportError
 from rectexport.runtime.package.folder import GOLDENS, Package
 from rectexport.runtime.package.proofs import AGREES, DIFFERS, REFUSES, Proof, Worst, read_proofs
@@ -73,9 +73,10 @@ def _judge_output(name: str, wanted: Array, got: Array, tolerance: Tolerance, ca
     region = max(distances, key=lambda key: np.nan_to_num(distances[key], nan=np.inf))
     worst = Worst(distances[region], name, region, case)
     failure = tolerance.failure(name, difference, wanted, got)
-    far = not worst.relative_l2 <= REGION_FACTOR * tolerance.relative_l2
+    bound = REGION_FACTOR * tolerance.relative_l2
+    far = not worst.relative_l2 <= bound
     if failure is None and far and not tolerance.passes_as_zeros(wanted, got):
-        failure = f"{name}: relative L2 {worst.relative_l2:.1e}, allowed {REGION_FACTOR * tolerance.relative_l2:.0e}"
+        failure = f"{name}: relative L2 {worst.relative_l2:.1e}, allowed {bound_text(bound)}"
     where = f" in region {region}" if region != "all" else ""
     return worst, f"output {failure}{where} (case {case})" if failure else ""
 

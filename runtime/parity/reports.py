@@ -11,7 +11,7 @@ import numpy as np
 from rectexport.runtime.base.metrics import Difference, Pixel, compare, compare_regions
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
-from rectexport.runtime.base.tolerance import Tolerance
+from rectexport.runtime.base.tolerance import Tolerance, bound_text
 
 #: The allowed error of a region, as a multiple of an output's: in a net of 80 layers, rounding reaches 1e-5 in some
 #: regions and is averaged out later. A wrong border is off by 0.1 or more.
@@ -126,7 +126,7 @@ def _compare_output(case: CaseReport, name: str, wanted: Array, got: Array, tole
     region, worst = layer.worst
     bound = LAYER_FACTOR * tolerance.relative_l2
     if failure is None and not worst <= bound and not tolerance.passes_as_zeros(wanted, got):
-        failure = f"{name}: relative L2 {worst:.1e} in region {region}, allowed {bound:.0e}"
+        failure = f"{name}: relative L2 {worst:.1e} in region {region}, allowed {bound_text(bound)}"
     return f"{failure}; farthest off at {layer.whole.worst}" if failure else None
 
 

@@ -45,7 +45,10 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to serve. port 0 takes a free port; grpc_port None serves HTTP only; threads 0 divides the cores equally."""
+    """How to serve. port 0 takes a free port; grpc_port None serves HTTP only; threads 0 divides the cores equally.
+
+    shadow_share is the largest part of one processor's time that each shadow takes.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -61,6 +64,7 @@ class Settings:
     insecure: bool = False
     page: bool = True
     shadows: Sequence[str] = ()
+    shadow_share: float = 0.05
     otel: bool = False
     limits: Limits = field(default_factory=Limits)
 
@@ -149,7 +153,7 @@ async def _open_shadows(settings: Settings, repository: Repository, log: Log) ->
             raise UsageError(f"--shadow {word}: holds {len(found)} packages; name one")
         sources += found
     spec = ModelSpec("", settings.backend, allow_unproven=settings.allow_unproven)
-    return await open_shadows(sources, settings.shadows, repository, spec, log)
+    return await open_shadows(sources, settings.shadows, repository, spec, log, settings.shadow_share)
 
 
 @final

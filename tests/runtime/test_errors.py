@@ -34,8 +34,14 @@ def test_a_parameter_is_spelled_as_in_python_or_as_asked() -> None:
     assert len(str(errors.Option("target", "x" * 1000))) < 300
 
 
+def test_words_that_python_and_the_command_line_write_differently() -> None:
+    error = errors.BadInput("use ", errors.Spellings("--max-shapes x:2", "Dim('x', max=2)"))
+    assert str(error) == "use Dim('x', max=2)" and error.spelled(str) == "use --max-shapes x:2"
+
+
 def test_the_parts_of_an_error_survive_json() -> None:
-    error = errors.BadInput("use ", errors.Option("opset", 5), " or ", errors.Option("rectify"))
+    ways = errors.Spellings("--opset 5", "opset=5")
+    error = errors.BadInput("use ", errors.Option("opset", 5), " or ", errors.Option("rectify"), ways)
     assert errors.from_plain(json.loads(json.dumps(errors.to_plain(error)))) == list(error.args)
 
 

@@ -6,6 +6,7 @@ torch refuses a range where it cannot prove that one graph serves all of it. In 
     deferred    conditions that are not proven become assertions in the program, see guards.py
     strict      the same, by reading the bytecode of forward, which can keep int(size) and other calls symbolic
     unnamed     the same with unnamed dimensions: torch 2.13 fails on its own report of some named ones (-size % 8)
+    multiples   the same with 32 * n instead of a size in steps of 32: sympy gives up on x // 4 // 2 == x // 8 for any x
 """
 
 from __future__ import annotations
@@ -22,8 +23,19 @@ from rectexport.exporter.frontend.source import in_eval_mode, independent_copy
 from rectexport.exporter.tracing.outputs import register_dataclasses
 from rectexport.exporter.tracing.sizes.axes import AskedAxis
 from rectexport.exporter.tracing.sizes.guards import Axis, Guard, drop_unused_sizes, take_guards
+from rectexport.exporter.tracing.sizes.pools import dividing_pools
 from rectexport.exporter.tracing.sizes.whole_numbers import symbolic_int
 from rectexport.runtime.base.shapes import MAX_DIMENSION
+
+#: What torch and sympy say where they cannot take a range.
+SIZE_ERRORS = (
+    "Constraints violated",
+    "inconsistent min",
+    "SymInt",
+    "Expected op to be '=='",
+    "cannot be solved",
+    "Specializations",
+)
 
 
 @dataclass
@@ -89,9 +101,7 @@ def export_range(request: Request) -> Exported:
 def concerns_sizes(error: BaseException) -> bool:
     """Whether torch refused the range, and not the model: at one size it may take it."""
     text = str(error)
-    return any(
-        part in text for part in ("Constraints violated", "inconsistent min", "SymInt", "Expected op to be '=='")
-    )
+    return any(part in text for part in SIZE_ERRORS)
 
 
 def _attempts(request: Request) -> list[Callable[[], Exported]]:
@@ -104,6 +114,8 @@ def _attempts(request: Request) -> list[Callable[[], Exported]]:
     attempts.append(lambda: _deferred(request, plain, strict=True))
     if _all_differ(request):
         attempts.append(lambda: _deferred(request, _unnamed(request), strict=False))
+        if request.stepped:
+            attempts.append(lambda: _deferred(request, _multiples(request), strict=False))
     return attempts
 
 
@@ -114,7 +126,7 @@ def _export(request: Request, dynamic_shapes: Any, strict: bool = False, deferre
         "strict": strict,
         "prefer_deferred_runtime_asserts_over_guards": deferred,
     }
-    with torch.no_grad(), nullcontext() if strict else symbolic_int(model):
+    with torch.no_grad(), nullcontext() if strict else symbolic_int(model), dividing_pools():
         try:
             return torch.export.export(model, request.arguments, **options)
         except RuntimeError as error:
@@ -151,6 +163,19 @@ def _unnamed(request: Request) -> Any:
 def _hint(asked: AskedAxis) -> Any:
     high = None if asked.high == MAX_DIMENSION else asked.high
     return Dim.DYNAMIC(min=asked.low, max=high)
+
+
+def _multiples(request: Request) -> Any:
+    return _shapes(request, lambda dim: _multiple(dim) if _in_steps(dim) else _hint(dim))
+
+
+def _in_steps(asked: AskedAxis) -> bool:
+    return asked.step > 1 and bool(asked.symbol) and asked.low % asked.step == 0
+
+
+def _multiple(asked: AskedAxis) -> Any:
+    high = None if asked.high == MAX_DIMENSION else asked.high // asked.step
+    return asked.step * Dim(f"{asked.symbol}_steps", min=asked.low // asked.step, max=high)
 
 
 def _shapes(request: Request, make: Callable[[AskedAxis], Any]) -> Any:

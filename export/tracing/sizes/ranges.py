@@ -19,10 +19,11 @@ from rectexport.exporter.tracing import messages
 from rectexport.exporter.tracing.sizes.axes import AskedAxis, asked_ranges, axis_names
 from rectexport.exporter.tracing.sizes.exporting import Exported, Request, concerns_sizes, export_range
 from rectexport.exporter.tracing.sizes.guards import Axis, Guard, Sizes, broken
+from rectexport.exporter.tracing.sizes.steps import steps_that_hold
 from rectexport.exporter.tracing.sizes.trials import Failure, Trial, corner_failure, narrowed, working_sizes
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Spellings
 
 #: Sizes that break one condition and are run in PyTorch, and sizes that parity is asked to judge in all.
 TRIED, JUDGED = 3, 6
@@ -30,11 +31,16 @@ TRIED, JUDGED = 3, 6
 
 @dataclass(frozen=True)
 class Ranged:
-    """A program for the inputs' ranges; judge holds shapes of all inputs at which parity must compare the package."""
+    """A program for the inputs' ranges.
+
+    judge    shapes of all inputs at which parity must compare the package
+    steps    flags for sizes in steps at which all conditions of the trace hold; empty where it has none, or none do
+    """
 
     program: Any
     inputs: tuple[InputPlan, ...]
     judge: tuple[dict[str, Shape], ...] = ()
+    steps: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,12 @@ def trace_range(source: Source, inputs: tuple[InputPlan, ...], dynamic_shapes: A
     request = _request(source, inputs, asked, own)
     outcome = _try(request, inputs)
     if outcome.exported is None:
-        raise BadInput(_refusal(source, request, inputs, outcome)) from outcome.error
+        raise BadInput(*_refusal(source, request, inputs, outcome)) from outcome.error
     names = [entry.name for entry in inputs]
     trial = Trial(source.model, inputs, request.symbols)
     judge = tuple(dict(zip(names, trial.shapes(sizes), strict=True)) for sizes in outcome.judge)
-    return Ranged(outcome.exported.program, inputs, judge)
+    steps = steps_that_hold(outcome.exported.guards, inputs, request.symbols) if judge else ""
+    return Ranged(outcome.exported.program, inputs, judge, steps)
 
 
 def _asked(inputs: Sequence[InputPlan]) -> list[dict[int, AskedAxis]]:
@@ -132,21 +139,23 @@ def _spread(guard: Guard, inputs: Sequence[InputPlan], symbols: Mapping[Axis, st
     return [found[min(place, len(found) - 1)] for place in places] if found else []
 
 
-def _refusal(source: Source, request: Request, inputs: tuple[InputPlan, ...], outcome: _Outcome) -> str:
+def _refusal(
+    source: Source, request: Request, inputs: tuple[InputPlan, ...], outcome: _Outcome
+) -> list[str | Spellings]:
     error = outcome.error
     if error is not None and not (request.dynamic and concerns_sizes(error)):
-        return messages.not_traced(source, inputs, error)
+        return [messages.not_traced(source, inputs, error)]
     trial = Trial(request.model, inputs, request.symbols)
     axes = _representatives(request, inputs)
     found = working_sizes(trial, axes)
     if found is None:
-        return messages.not_traced(source, inputs, error, trial.at({}))
+        return [messages.not_traced(source, inputs, error, trial.at({}))]
     plans = narrowed(inputs, found, request.symbols)
     failed = [entry for entry in found if plans[entry.axis[0]].range != inputs[entry.axis[0]].range]
     if not failed or not any(entry.failure for entry in failed):
-        return messages.refused(source, inputs, request, error, outcome.failure, _fixed(source, inputs, request))
+        return [messages.refused(source, inputs, request, error, outcome.failure, _fixed(source, inputs, request))]
     works = corner_failure(trial, plans) is None and _traces(source, plans)
-    return messages.too_wide(source, inputs, found, plans if works else None)
+    return messages.too_wide(source, inputs, found, plans if works else None, request.symbols)
 
 
 def _representatives(request: Request, inputs: Sequence[InputPlan]) -> list[Axis]:

@@ -71,6 +71,15 @@ def serve(
             rich_help_panel=options.SERVER,
         ),
     ] = None,
+    shadow_share: Annotated[
+        float,
+        typer.Option(
+            min=0.001,
+            max=1.0,
+            help="The largest part of one processor's time that a shadow takes; with 1 it compares all it can.",
+            rich_help_panel=options.SERVER,
+        ),
+    ] = 0.05,
     backend: options.Backend = options.DEFAULT_BACKEND,
     allow_unproven: options.AllowUnproven = False,
     threads: options.Threads = 0,
@@ -168,6 +177,7 @@ def serve(
             insecure=insecure,
             page=page,
             shadows=shadow or (),
+            shadow_share=shadow_share,
             otel=otel,
             limits=limits,
         )

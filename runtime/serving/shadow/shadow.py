@@ -1,6 +1,9 @@
 """The server's end of a shadow: copies of answered requests wait in a short queue for its process.
 
 Nothing waits for a shadow. When its queue is full, requests are not compared, and are counted.
+
+A shadow takes a share of one processor's time: after a comparison of t seconds it rests for t (1 / share - 1) seconds.
+A low priority alone does not bound what a shadow costs where the server and its clients keep every processor busy.
 """
 
 from __future__ import annotations
@@ -46,7 +49,11 @@ class Copy:
 class Shadow:
     """Compares a second package with one served model. Call it from the event loop's thread only."""
 
-    def __init__(self, package: Package, served: Package, make: Callable[[], Worker], log: Log, name: str) -> None:
+    def __init__(
+        self, package: Package, served: Package, make: Callable[[], Worker], log: Log, name: str, share: float = 1.0
+    ) -> None:
+        """share is the part of the time, above 0 and at most 1, in which it compares."""
+        self._rest, self._resting = 1 / share - 1, False
         self.path = str(package.path)
         self._pool = Pool(make, 1)
         self._log, self._name = log, name
@@ -89,14 +96,15 @@ class Shadow:
         self._pool.close()
 
     def _pump(self) -> None:
-        while self._waiting and self._pool.has_idle:
+        while self._waiting and self._pool.has_idle and not self._resting:
             copy = self._waiting.popleft()
             self._bytes -= copy.nbytes
             self._compare(self._pool.acquire(), copy)
 
     def _compare(self, worker: Worker, copy: Copy) -> None:
         record = self.record
-        watch = asyncio.get_running_loop().call_later(RUN, worker.kill)
+        loop = asyncio.get_running_loop()
+        watch, begin = loop.call_later(RUN, worker.kill), loop.time()
 
         def done(outcome: BatchResult) -> None:
             watch.cancel()
@@ -106,19 +114,32 @@ class Shadow:
             else:
                 record.failed += 1
                 record.failure = str(outcome) or "its process died"
+            if self._rest:
+                self._resting = True
+                loop.call_later(self._rest * (loop.time() - begin), self._wake)
             if not isinstance(outcome, WorkerDied):
                 self._pool.release(worker)
 
         worker.run(copy.tensors, done)
 
+    def _wake(self) -> None:
+        self._resting = False
+        self._pump()
+
 
 async def open_shadows(
-    sources: Sequence[ServedPackage], chosen: Sequence[str], repository: Repository, spec: ModelSpec, log: Log
+    sources: Sequence[ServedPackage],
+    chosen: Sequence[str],
+    repository: Repository,
+    spec: ModelSpec,
+    log: Log,
+    share: float,
 ) -> dict[tuple[str, str], Shadow]:
     """(name, version) -> its shadow, started. sources are the shadows' packages, chosen the words that named them.
 
-    A word without NAME= stands for the only model. Raises UsageError for a word that fits no model, and BadInput for a
-    package that takes or gives other tensors, or that cannot be opened.
+    A word without NAME= stands for the only model; share is each one's part of a processor's time. Raises UsageError
+    for a word that fits no model, and BadInput for a package that takes or gives other tensors, or that cannot be
+    opened.
     """
     shadows: dict[tuple[str, str], Shadow] = {}
     for word, source in zip(chosen, sources, strict=True):
@@ -129,7 +150,7 @@ async def open_shadows(
         package, served = Package.open(source.path.resolve()), model.package
         _require_alike(package, served)
         own = replace(spec, path=str(package.path), threads=1, max_batch=0, identity=package.identity)
-        shadows[key] = Shadow(package, served, partial(ProcessWorker, own, PROGRAM), log, model.name)
+        shadows[key] = Shadow(package, served, partial(ProcessWorker, own, PROGRAM), log, model.name, share)
     try:
         for shadow in shadows.values():
             await shadow.start()

@@ -332,3 +332,13 @@ def test_rounding_is_measured_only_where_a_value_exceeds_the_tolerance(
     monkeypatch.setattr(parity, "_rounding_bound", lambda *given: (asked.append(1), found(*given))[1])
     exported(source(seeded(Small()), image(1, 2, 8, 9)), tmp_path / "fine")
     assert not asked
+
+
+def test_constant_planes_that_an_instance_norm_divides_by_their_variance(tmp_path: Path) -> None:
+    def block(channels: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.InstanceNorm2d(8), nn.PReLU())
+
+    torch.manual_seed(3)
+    net = nn.Sequential(block(1), block(8), block(8), nn.Conv2d(8, 1, 3, padding=1)).eval()
+    package = rectexport.export(net, torch.randn(1, 1, 32, 32), tmp_path / "package")
+    assert verify(package.path, backend="onnxruntime").passed

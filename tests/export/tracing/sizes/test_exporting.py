@@ -64,3 +64,23 @@ def test_the_first_refusal_is_reported() -> None:
         export_range(request_of(Fixed()))
     assert concerns_sizes(refused.value)
     assert not concerns_sizes(ValueError("no such layer"))
+
+
+class Paths(nn.Module):
+    """Halves the image three times by pooling and by strided convolutions, which sympy cannot compare for any size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(1, 1, 3, stride=2, padding=1), nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.conv(x)
+        quarter = self.conv(half)
+        return self.pool(self.pool(half)) + self.conv(quarter) + self.pool(quarter)
+
+
+def test_sizes_in_steps_that_sympy_cannot_compare() -> None:
+    asked = [{2: AskedAxis(64, 96, 32, "height"), 3: AskedAxis(64, 128, 32, "width")}]
+    found = export_range(Request(Paths().eval(), ("x",), (torch.randn(1, 1, 64, 64),), asked))
+    shapes = {tuple(found.program.module(check_guards=False)(torch.randn(1, 1, h, 96)).shape) for h in (64, 96)}
+    assert shapes == {(1, 1, 8, 12), (1, 1, 12, 12)}

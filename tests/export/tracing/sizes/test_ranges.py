@@ -31,10 +31,11 @@ class Halves(nn.Module):
         return y + self.up(self.down(y))
 
 
-def refusal(net: nn.Module, low: str, high: str, example: Tensor) -> str:
+def refusal(net: nn.Module, low: str, high: str, example: Tensor, python: bool = False) -> str:
+    """What the command line says, or an exception in Python."""
     with pytest.raises(BadInput) as refused:
         traced(source(seeded(net), example), min=[low], max=[high])
-    text = str(refused.value)
+    text = str(refused.value) if python else refused.value.spelled(str)
     assert "\n" not in text and "size()" not in text
     return text
 
@@ -46,6 +47,16 @@ def test_multiples_are_suggested_and_work() -> None:
     net = source(seeded(Halves()), image(2, 1, 8, 8))
     result = traced(net, min=["x:1x1x6x4"], max=["x:2x1x16x16"], multiple=["x:1x1x2x2"])
     assert result.inputs[0].range.step == (1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(("net", "low", "high"), [(Halves(), 5, 17), (nn.Conv2d(1, 1, 6), 3, 20)])
+def test_what_python_is_told_works_as_written(net: nn.Module, low: int, high: int) -> None:
+    example = image(2, 1, 8, 8)
+    name = "x" if isinstance(net, Halves) else "input"
+    text = refusal(net, f"{name}:1x1x{low}x8", f"{name}:2x1x{high}x8", example, python=True)
+    told = text.partition("tried, and it works: dynamic_shapes=")[2]
+    result = traced(source(seeded(net), example), dynamic_shapes=eval(told, {"Dim": Dim}))
+    assert result.inputs[0].range.dynamic_axes == (0, 2)
 
 
 def test_channels_last_are_named_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import io
 import json
@@ -90,7 +91,7 @@ def settled(running: Running, count: int) -> dict[str, Any]:
 def test_a_fault_of_one_percent_at_the_border_is_found(
     serve: Callable[..., Running], packages: dict[str, Path]
 ) -> None:
-    running = serve(packages["net"], "--shadow", packages["faulty"])
+    running = serve(packages["net"], "--shadow", packages["faulty"], "--shadow-share", "0.5")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda seed: send(running.http, 250, seed), range(4)))
     found = settled(running, 1000)
@@ -114,7 +115,7 @@ def test_a_fault_of_one_percent_at_the_border_is_found(
 def test_the_same_package_does_not_differ_and_a_dead_shadow_is_replaced(
     serve: Callable[..., Running], packages: dict[str, Path]
 ) -> None:
-    running = serve(f"net={packages['net']}", "--shadow", f"net={packages['net']}")
+    running = serve(f"net={packages['net']}", "--shadow", f"net={packages['net']}", "--shadow-share", "1")
     send(running.http, 40, 0)
     found = settled(running, 40)
     assert found["compared"] == 40 and found["differing"] == 0 and found["first_differing"] is None
@@ -171,6 +172,31 @@ class Held(FakeWorker):
 
     def run(self, feeds: Feeds, done: Done) -> None:
         self.taken.append(done)
+
+
+def test_a_shadow_rests_in_proportion_to_what_it_takes(tmp_path: Path) -> None:
+    package = Package.open(dynamic_package(tmp_path / "tiny").path)
+    name = package.manifest.outputs[0].name
+    x = np.ones((1, 4), np.float32)
+
+    async def test() -> None:
+        worker = Held()
+        shadow = Shadow(package, package, lambda: worker, Log(io.StringIO()), "net", share=0.1)
+        await shadow.start()
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            shadow.offer(InferRequest("", {"x": x}, (), 1, ()), {name: x})
+        begin = loop.time()
+        await asyncio.sleep(0.02)
+        worker.taken.pop()(Ran({"distances": np.zeros((1, 4))}, 0.0))
+        taken = loop.time() - begin
+        assert not worker.taken  # the other one waits although the worker is idle
+        while not worker.taken:
+            await asyncio.sleep(0.001)
+        assert loop.time() - begin >= 9 * taken
+        shadow.close()
+
+    run(test)
 
 
 def test_a_full_queue_drops_and_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
