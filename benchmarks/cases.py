@@ -13,7 +13,7 @@ from benchmarks.chains import Chain
 from rectexport.exporter.passes import lower
 from rectexport.exporter.passes.lowering.choice import Costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
-from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm, finished
+from rectexport.exporter.passes.lowering.machinery.tuning import MEASURED, ForcedForm, finished
 
 FLOOR = "floor"
 #: Multiplications of one chain, about equal for all shapes so that large ones do not take all the time.
@@ -29,7 +29,8 @@ class Kind:
     """An operator as it is measured.
 
     floor builds a model whose time, multiplied by floor_factor, is a lower bound for the operator's time. widening is
-    the ratio of the convolution's input channels, by which cost tables list a site, to the chain's channels.
+    the ratio of the convolution's input channels, by which cost tables list a site, to the chain's channels. more are
+    shapes besides those of the grid, as batch, size and channels.
     """
 
     operator: str
@@ -41,6 +42,13 @@ class Kind:
     floor_text: str
     forms: tuple[str, ...]
     widening: int = 1
+    more: tuple[tuple[int, int, int], ...] = ()
+
+    def forms_for(self, engine: str) -> tuple[str, ...]:
+        """The forms that are meant for an engine."""
+        known = [form for operator in MEASURED if operator.name == self.operator for form in operator.forms]
+        meant = {form.name for form in known if form.targets is None or engine in form.targets}
+        return tuple(form for form in self.forms if form in meant)
 
 
 KINDS = (
@@ -62,7 +70,8 @@ KINDS = (
     ),
     Kind(
         "rectify", "Rectified convolution", 3, chains.rectified, chains.plain, 1.0, "a plain 3×3 convolution",
-        ("residual", "tail"),
+        ("residual", "tail", "blocked"),
+        more=((1, 32, 16), (1, 16, 32), (1, 8, 64), (1, 7, 512), (1, 14, 256), (8, 32, 16)),
     ),
     Kind(
         "circular", "Circular padding", 3, chains.bordered, chains.plain, 1.0, "a plain 3×3 convolution",
@@ -94,11 +103,11 @@ class Case:
         """The fields that identify the case in a cost table."""
         return {**self.key, "channels": self.chain.channels * self.kind.widening}
 
-    def models(self) -> dict[str, ModelProto]:
-        """The model as written, in every form, and the floor."""
+    def models(self, engine: str) -> dict[str, ModelProto]:
+        """The model as written, in every form that is meant for the engine, and the floor."""
         written = self.kind.build(self.chain)
         models = {AS_WRITTEN: finished(written)}
-        for form in self.kind.forms:
+        for form in self.kind.forms_for(engine):
             models[form] = finished(lower(written, ForcedForm(form))[0])
         return {**models, FLOOR: self.kind.floor(self.chain)}
 
@@ -115,7 +124,7 @@ def grid(quick: bool = False) -> list[Case]:
     shapes = [(batch, size, channels) for batch in (1, 8) for size in (28, 56, 112) for channels in (32, 64, 128, 256)]
     cases = []
     for kind in KINDS:
-        for batch, size, channels in shapes:
+        for batch, size, channels in (*kind.more, *shapes):
             work = 9.0 * channels**2 * size**2 * batch
             if work > LARGEST or (kind.kernel in REDUCED and (batch > 1 or channels > 128)):
                 continue

@@ -3,6 +3,8 @@
     python -m benchmarks.forms                  docs/benchmarks.md and its plots, in under 15 minutes
     python -m benchmarks.forms --write-costs    also the cost tables from which `rectexport` chooses forms
     python -m benchmarks.forms --int8 --write-costs  the table for int8 alone, on ONNX Runtime, in under 15 minutes
+    python -m benchmarks.forms --operators rectify --engines onnxruntime --seconds 240 --write-costs
+                                                some operators alone; all other figures stay, on the page too
     python -m benchmarks.forms --quick          two small shapes, to check that everything works
 
 Run it on an otherwise idle machine. Each model has a process of its own, and the models of one row are timed in
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import nets, report
-from benchmarks.cases import Case, grid, serialized
+from benchmarks.cases import KINDS, Case, grid, serialized
 from benchmarks.int8_speed import quantized
 from rectexport.exporter.passes.lowering.machinery.costs import INT8, TABLES, load_costs
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
@@ -43,19 +45,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the report (default docs)")
     parser.add_argument("--int8", action="store_true", help="time the forms in int8, on ONNX Runtime; writes no page")
     parser.add_argument("--report", action="store_true", help="measure nothing")
+    known = sorted({kind.operator for kind in KINDS})
+    parser.add_argument("--operators", nargs="+", choices=known, default=known, help="operators to time (default all)")
     options = parser.parse_args()
     if options.report:
-        document = json.loads((options.out / "benchmarks.json").read_text(encoding="utf-8"))
-        report.write(document, {engine: load_costs(engine) for engine in options.engines}, options.out)
+        kept = json.loads((options.out / "benchmarks.json").read_text(encoding="utf-8"))
+        report.write(kept, {engine: load_costs(engine) for engine in options.engines}, options.out)
         return
     seconds = 40.0 if options.quick else options.seconds
+    cases = [case for case in grid(options.quick) if case.kind.operator in options.operators]
     if options.int8:
-        results = measure_forms(grid(options.quick), ["onnxruntime"], seconds, int8=True)
+        results = measure_forms(cases, ["onnxruntime"], seconds, int8=True)
         print(json.dumps(results, indent=1))
         if options.write_costs:
             write_costs("onnxruntime", results, INT8)
         return
-    results = measure_forms(grid(options.quick), options.engines, seconds * (1 - NET_SHARE))
+    results = measure_forms(cases, options.engines, seconds * (1 - NET_SHARE))
     if options.write_costs:
         for engine in options.engines:
             write_costs(engine, results)
@@ -63,10 +68,31 @@ def main() -> None:
     whole = [
         measure_net(engine, size, blocks, seconds * NET_SHARE / len(options.engines)) for engine in options.engines
     ]
-    document = {"machine": machine(), "date": date.today().isoformat(), "forms": results, "nets": whole}
+    document: dict[str, Any] = {"machine": machine(), "date": date.today().isoformat(), "forms": results, "nets": whole}
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "benchmarks.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    report.write(document, {engine: load_costs(engine) for engine in options.engines}, options.out)
+    path = options.out / "benchmarks.json"
+    if path.is_file() and not options.quick:
+        document = merged(json.loads(path.read_text(encoding="utf-8")), document)
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    shown = [engine for engine in ENGINES if any(row["engine"] == engine for row in document["forms"])]
+    report.write(document, {engine: load_costs(engine) for engine in shown}, options.out)
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The new results, and the old ones of what was not measured now.
+
+    Raises SystemExit where these are of another machine.
+    """
+    measured = {(row["engine"], row["operator"]) for row in new["forms"]}
+    forms = [row for row in old["forms"] if (row["engine"], row["operator"]) not in measured]
+    engines = {row["engine"] for row in new["nets"]}
+    nets = [row for row in old["nets"] if row["engine"] not in engines]
+    if (forms or nets) and old["machine"] != new["machine"]:
+        raise SystemExit(
+            f"the other figures are of another machine, {old['machine']}: measure all operators and engines"
+        )
+    order = sorted(nets + new["nets"], key=lambda row: ENGINES.index(row["engine"]))
+    return {**new, "forms": forms + new["forms"], "nets": order}
 
 
 def measure_forms(cases: list[Case], engines: list[str], seconds: float, int8: bool = False) -> list[dict[str, Any]]:
@@ -74,8 +100,8 @@ def measure_forms(cases: list[Case], engines: list[str], seconds: float, int8: b
     results: list[dict[str, Any]] = []
     end, left = time.perf_counter() + seconds, len(cases) * len(engines)
     for case in cases:
-        written = case.models()
         for engine in engines:
+            written = case.models(engine)
             models = serialized(
                 {name: quantized(model, engine) for name, model in written.items()} if int8 else written
             )
@@ -97,7 +123,8 @@ def measure_forms(cases: list[Case], engines: list[str], seconds: float, int8: b
 
 def measure_net(engine: str, size: int, blocks: tuple[int, ...], seconds: float) -> dict[str, Any]:
     """The figures of RF-ResNet-50 in every form, with ratios to its plain twin."""
-    models = serialized(nets.resnet50(size, 1, load_costs(engine), blocks))
+    (forms,) = {kind.forms_for(engine) for kind in KINDS if kind.operator == "rectify"}
+    models = serialized(nets.resnet50(size, 1, load_costs(engine), blocks, forms))
     times = stopwatch.measure(models, engine, seconds=seconds, burst=0.1)
     return {"engine": engine, "size": size, "forms": _figures(times, nets.PLAIN)}
 
@@ -112,7 +139,10 @@ def _figures(times: dict[str, stopwatch.Timing], base: str = AS_WRITTEN) -> dict
 
 
 def write_costs(engine: str, results: list[dict[str, Any]], precision: str = "float32") -> None:
-    """Write a cost table, the engine's or int8's: the upper ends of the intervals, so that no form wins by noise."""
+    """Write a cost table, the engine's or int8's: the upper ends of the intervals, so that no form wins by noise.
+
+    Entries of operators that are not in `results` stay.
+    """
     entries = []
     for row in results:
         if row["engine"] != engine:
@@ -122,12 +152,16 @@ def write_costs(engine: str, results: list[dict[str, Any]], precision: str = "fl
                 entries.append(
                     {**row["cost_key"], "form": form, "ratio": round(figures["ratio"] + figures["noise"], 3)}
                 )
-    known = machine()
+    known, path = machine(), TABLES / f"{INT8 if precision == INT8 else engine}.json"
+    measured = {entry["operator"] for entry in entries}
+    if path.is_file():
+        old = json.loads(path.read_text(encoding="utf-8"))["entries"]
+        entries = [entry for entry in old if entry["operator"] not in measured] + entries
     described = f"{known['processor']}, {known['cores']} cores, {engine} {known[engine]}, {precision}"
     lines = ",\n  ".join(json.dumps(entry) for entry in entries)
     head = json.dumps({"description": described, "measured": date.today().isoformat(), **known})
     text = f'{{\n "machine": {head},\n "entries": [\n  {lines}\n ]\n}}\n'
-    (TABLES / f"{INT8 if precision == INT8 else engine}.json").write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def _progress(share: float, text: str) -> None:

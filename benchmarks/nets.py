@@ -21,11 +21,17 @@ from rectexport.runtime.base.shapes import ShapeRange
 CHOSEN, PLAIN = "chosen", "plain twin"
 
 
-def resnet50(size: int, batch: int, costs: Costs, blocks: tuple[int, ...] = (3, 4, 6, 3)) -> dict[str, ModelProto]:
-    """RF-ResNet-50 as written, in each form of rectification and as chosen by `costs`, and its plain twin."""
+def resnet50(
+    size: int,
+    batch: int,
+    costs: Costs,
+    blocks: tuple[int, ...] = (3, 4, 6, 3),
+    forms: tuple[str, ...] = ("residual", "tail"),
+) -> dict[str, ModelProto]:
+    """RF-ResNet-50 as written, in these forms of rectification and as chosen by `costs`, and its plain twin."""
     rectified, plain = (_traced(conv, (batch, 3, size, size), blocks) for conv in ("rectified", "plain"))
     models = {PLAIN: _deployed(plain, ForcedForm(AS_WRITTEN)), AS_WRITTEN: _deployed(rectified, ForcedForm(AS_WRITTEN))}
-    for form in ("residual", "tail"):
+    for form in forms:
         models[form] = _deployed(rectified, ForcedForm(form))
     return {**models, CHOSEN: _deployed(rectified, costs)}
 

@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     kind = next(entry for entry in KINDS if entry.title == options.kind)
     chain = Chain(options.channels, options.size, options.batch, options.layers)
-    models = Case(kind, chain).models()
+    models = Case(kind, chain).models("onnxruntime")
     if options.form not in models:
         parser.error(f"form: expected one of {', '.join(models)}")
     rows = profile(models[options.form].SerializeToString(), (chain.batch, chain.channels, chain.size, chain.size))

@@ -75,21 +75,23 @@ class _Row:
         """The chosen form's time divided by the time as written."""
         return float(self.forms[self.chosen]["ratio"])
 
-    def cells(self) -> list[str]:
+    def cells(self, known: Sequence[str]) -> list[str]:
+        """The row of the table, with a column for each of these forms."""
         row, forms = self.row, self.forms
         head = [str(row[name]) for name in ("channels", "size", "batch", "layers")]
-        ratios = [f"{forms[form]['ratio']:.2f} ± {forms[form]['noise']:.2f}" for form in self.kind.forms]
+        ratios = [f"{forms[form]['ratio']:.2f} ± {forms[form]['noise']:.2f}" for form in known]
         tail = [self.chosen, f"{self.ratio:.2f}", f"{self.ratio / self.floor:.2f}"]
         return [*head, f"{forms[AS_WRITTEN]['ms']:.2f}", *ratios, f"{self.floor:.2f}", *tail]
 
 
 def _section(kind: Kind, engine: str, rows: Sequence[_Row], out: Path) -> str:
     title = f"{kind.title} on {NAMES[engine]}"
-    heading = ["channels", "size", "batch", "layers", "as written, ms", *kind.forms, "floor", "chosen"]
+    known = [form for form in kind.forms_for(engine) if all(form in row.forms for row in rows)]  # a new one is not yet
+    heading = ["channels", "size", "batch", "layers", "as written, ms", *known, "floor", "chosen"]
     lines = [_line([*heading, "chosen / as written", "chosen / floor"])]
-    lines += [_line(["---"] * (len(heading) + 2)), *(_line(row.cells()) for row in rows)]
+    lines += [_line(["---"] * (len(heading) + 2)), *(_line(row.cells(known)) for row in rows)]
     plot = f"benchmarks-{kind.operator}-{kind.kernel}-{engine}.svg"
-    _plot(title, rows, kind, out / plot)
+    _plot(title, rows, known, out / plot)
     floors = [row.ratio / row.floor for row in rows]
     worst = max(row.ratio for row in rows)
     summary = (
@@ -103,12 +105,12 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plot(title: str, rows: Sequence[_Row], kind: Kind, path: Path) -> None:
+def _plot(title: str, rows: Sequence[_Row], known: Sequence[str], path: Path) -> None:
     """A panel for each size and batch, a line of dots for each number of channels; times begin at zero."""
     sizes = sorted({row.row["size"] for row in rows})
     batches = sorted({row.row["batch"] for row in rows})
     channels = sorted({row.row["channels"] for row in rows})
-    forms = [form for form in kind.forms if form != AS_WRITTEN]
+    forms = [form for form in known if form != AS_WRITTEN]
     height = 1.1 + len(batches) * (0.55 + 0.33 * len(channels))
     figure, panels = new_figure(len(batches), len(sizes), (9.5, height), sharex=True, sharey=True)
     for batch, line in zip(batches, panels, strict=True):
@@ -154,24 +156,30 @@ def _seen(rows: Sequence[_Row]) -> str:
     )
 
 
+def _net_cell(entry: Mapping[str, Any] | None) -> str:
+    return "–" if entry is None else f"{entry['ms']:.1f} ms ({entry['ratio']:.3f} ± {entry['noise']:.3f})"
+
+
+def _net_bars(axes: Any, entries: Mapping[int, Mapping[str, Any]], forms: Sequence[str]) -> None:
+    """A bar from zero for each form that the engine has, at its place, with its number."""
+    colours = [COLOURS[0] if forms[place] == "chosen" else QUIET for place in entries]
+    ratios, noise = ([entry[what] for entry in entries.values()] for what in ("ratio", "noise"))
+    axes.barh(list(entries), ratios, 0.6, color=colours, xerr=noise)
+    for place, entry in entries.items():
+        axes.annotate(f"{entry['ratio']:.3f}", (entry["ratio"] + entry["noise"] + 0.02, place), va="center")
+    axes.set_xlabel("time / time of the plain twin")
+    axes.set(yticks=range(len(forms)), yticklabels=forms, xlim=(0, 1.1 * max(*ratios, 1.1)))
+    axes.grid(axis="y", visible=False)
+
+
 def _nets(results: Sequence[Mapping[str, Any]], out: Path) -> str:
-    forms = list(results[0]["forms"])
+    forms = list(dict.fromkeys(form for result in results for form in result["forms"]))
     lines = [_line(["engine", *(f"{form}" for form in forms)]), _line(["---"] * (len(forms) + 1))]
     figure, panels = new_figure(1, len(results), (9.5, 0.9 + 0.32 * len(forms)), sharex=True, sharey=True)
-    places = np.arange(len(forms))
     for axes, result in zip(panels[0], results, strict=True):
-        figures = [result["forms"][form] for form in forms]
-        cells = [f"{entry['ms']:.1f} ms ({entry['ratio']:.3f} ± {entry['noise']:.3f})" for entry in figures]
-        lines.append(_line([NAMES[result["engine"]], *cells]))
-        ratios = [entry["ratio"] for entry in figures]
-        colours = [COLOURS[0] if form == "chosen" else QUIET for form in forms]
-        axes.barh(places, ratios, 0.6, color=colours, xerr=[entry["noise"] for entry in figures])
-        for place, entry in zip(places, figures, strict=True):
-            axes.annotate(f"{entry['ratio']:.3f}", (entry["ratio"] + entry["noise"] + 0.02, place), va="center")
+        lines.append(_line([NAMES[result["engine"]], *(_net_cell(result["forms"].get(form)) for form in forms)]))
+        _net_bars(axes, {forms.index(form): entry for form, entry in result["forms"].items()}, forms)
         set_title(axes, NAMES[result["engine"]])
-        axes.set_xlabel("time / time of the plain twin")
-        axes.set(yticks=places, yticklabels=forms, xlim=(0, 1.1 * max(max(ratios), 1.1)))
-        axes.grid(axis="y", visible=False)
     panels[0, 0].invert_yaxis()
     save_svg(figure, out / "benchmarks-resnet50.svg")
     seen = "; ".join(

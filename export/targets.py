@@ -10,6 +10,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.memory import release
 from rectexport.exporter.base.options import AUTO, ExportOptions
 from rectexport.exporter.checking.engines import CPU_ENGINES, ONNXRUNTIME, PRECISIONS, EngineCheck, installed_engines
 from rectexport.exporter.checking.parity import ParityReport, check_parity, parity_cases
@@ -97,6 +98,7 @@ def lower_for_targets(
             found[key].targets += (target,)
         else:
             found[key] = TargetModel(file_of(target) if found else MODEL, (target,), model, results, changes, origins)
+    release(circles=True)  # each pass has left a copy of the weights behind
     return tuple(found.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from types import TracebackType
@@ -15,10 +15,11 @@ from rectexport.runtime.arrays.results import ResultCheck
 from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.runner import Runner, silent
 from rectexport.runtime.engines.backends import Choice
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import TensorEntry, describe_tensors
 from rectexport.runtime.package.structure import rebuild
+from rectexport.runtime.streaming import stream
 from rectexport.runtime.tiling.tiled import run_tiled
 
 #: Threads that serve `submit`. A few suffice: the engine uses threads of its own for each inference.
@@ -137,6 +138,36 @@ class Session:
             if self._workers is None:
                 self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="rectexport")
             return self._workers.submit(self, *arrays, **named)
+
+    def stream(
+        self,
+        items: Iterable[Any],
+        prepare: Callable[[Any], Any] | None = None,
+        finish: Callable[[Any], Any] | None = None,
+        *,
+        workers: int = 1,
+        depth: int | None = None,
+    ) -> Iterator[Any]:
+        """The answers to a stream of items, in its order, while the next items are prepared and the last ones finished.
+
+        prepare makes of an item what a call takes: an array, a tuple of arrays in the order of the inputs, or a dict by
+        name; None takes the items as such. finish makes of a call's result what is yielded. Both run on `workers`
+        threads beside the one of inference, so they gain where they release the GIL, as NumPy, Pillow and PyTorch do.
+        At most `depth` items (default 2 · workers + 2) are in memory.
+
+        An error of an item is raised in the place of its result, and ends the stream. Raises UsageError for workers or
+        depth below 1, and BadInput after close().
+        """
+        if workers < 1 or (depth is not None and depth < 1):
+            raise UsageError(f"workers={workers}, depth={depth}: expected at least 1 of each")
+        if self._closed:
+            self._refuse()
+        return stream(self._call_with, items, prepare, finish, workers, depth or 2 * workers + 2)
+
+    def _call_with(self, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return self(**given)
+        return self(*given) if isinstance(given, tuple) else self(given)
 
     def close(self) -> None:
         """Wait for submitted calls, then free the engine. Calling it again does nothing."""

@@ -22,13 +22,13 @@ from rectexport.runtime.timing.stopwatch import Timing
 
 def outputs(model):
     runner = OnnxRuntimeRunner(model.SerializeToString(), threads=1, optimize=False)
-    x = np.random.default_rng(0).standard_normal((2, 8, 48, 48)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((2, 16, 48, 48)).astype(np.float32)
     return runner.run({"x": x})["y"]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.title)
 def test_every_form_of_a_chain_computes_the_same(kind):
-    models = Case(kind, Chain(8, 48, 2, 2)).models()
+    models = Case(kind, Chain(16, 48, 2, 2)).models("onnxruntime")
     assert list(models) == [AS_WRITTEN, *kind.forms, FLOOR]
     graphs = {tuple(node.op_type for node in models[form].graph.node) for form in (AS_WRITTEN, *kind.forms)}
     assert len(graphs) == 1 + len(kind.forms)
@@ -39,7 +39,7 @@ def test_every_form_of_a_chain_computes_the_same(kind):
 
 
 def test_the_grid_covers_the_requested_shapes():
-    cases = grid()
+    cases = [case for case in grid() if (case.chain.batch, case.chain.size, case.chain.channels) not in case.kind.more]
     assert {case.chain.batch for case in cases} == {1, 8}
     assert {case.chain.size for case in cases} == {28, 56, 112}
     assert {case.chain.channels for case in cases} == {32, 64, 128, 256}

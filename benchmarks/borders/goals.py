@@ -51,8 +51,8 @@ def main() -> None:
         "| border | engine | channels | plane | chosen form, of zero padding | all forms | goal |\n" + "|---" * 7 + "|"
     )
     for case in cases:
-        models = serialized(case.models())
         for engine in options.engines:
+            models = serialized(case.models(engine))
             share = max(end - time.perf_counter(), 0.0) / left
             print(row(case, engine, stopwatch.measure(models, engine, seconds=share)), flush=True)
             left -= 1

@@ -105,8 +105,8 @@ class EngineCheck:
         layer: Callable[[str], str],
         bound: Tolerance,
     ) -> None:
-        """Note how far inner tensors are off, in a run of their own; it fails nothing."""
-        if self.runner is not None:
+        """Note how far inner tensors are off, in a run of their own; it fails nothing. Not for a refused model."""
+        if self.cases and not self.refused:
             self.note = compare_inner(model, partial(open_engine, self.name), feeds, expected, layer, bound)
 
     def proof(self) -> Proof:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from rectexport.exporter.base.memory import release
 from rectexport.exporter.checking.engines import ONNXRUNTIME, EngineCheck
 from rectexport.exporter.checking.reference import Reference
 from rectexport.exporter.checking.rows import show_rows
@@ -121,6 +122,7 @@ def check_parity(
     model's inputs that stand for weights; the file has them stored.
     """
     report = ParityReport(reference.description, tolerance)
+    answered: list[tuple[CaseReport, Mapping[str, Array], Sequence[Array], dict[str, Array]]] = []
     runner = OnnxRuntimeRunner(model_path)
     main = next((check for check in engines if check.name == ONNXRUNTIME), None)
     others = [check for check in engines if check is not main]
@@ -136,20 +138,25 @@ def check_parity(
         _add_to(main, label, expected, actual, tolerance, bound.looser)
         for check in others:
             check.compare(label, feeds, expected, tolerance, bound.looser)
-        first = others if not report.cases and not stored else []
-        row = {**_one_row(feeds, inputs), **stored}
-        case.layers = _compare_layers(model, reference, row, tolerance, first)
-        judge_layers(case, report.tolerance)
         _keep_goldens(report, label, feeds, expected)
         report.cases.append(case)
-        if case.failures and not report.kept:
-            report.kept = _kept(feeds, answers, actual)
+        answered.append((case, feeds, answers, actual))
     if engines and cases is None:
         _compare_values(report, runner, main, others, reference, inputs)
     if cases is None and report.passed:
         report.rows = show_rows(runner, inputs, tolerance.relative_l2)
     report.reference = reference.description  # final only now: it may have fallen back to float32
-    runner.close()
+    runner.close()  # before the inner tensors, which take as much memory again
+    for check in others:
+        check.close()
+    release()
+    for index, (case, given, expected_outputs, actual) in enumerate(answered):
+        row = {**_one_row(given, inputs), **stored}
+        case.layers = _compare_layers(model, reference, row, tolerance, others if index == 0 and not stored else [])
+        judge_layers(case, report.tolerance)
+        if case.failures and not any(before.failures for before, *_ in answered[:index]):
+            report.kept = _kept(given, expected_outputs, actual)  # instead of a value case's, which comes later
+    release()
     report.proofs = [check.proof() for check in engines]
     return report
 
@@ -225,13 +232,15 @@ def _compare_values(
         actual = runner.run(feeds)
         steady = _steady(reference, feeds, answers, list(actual.values()))
         expected = {name: array for name, array, kept in zip(actual, answers, steady, strict=True) if kept}
-        bound = _rounding_bound(Tolerance(report.tolerance.relative_l2), reference, feeds, expected, list(actual))
+        bound = Tolerance(report.tolerance.relative_l2)
+        rounded = cache(partial(_rounding_bound, bound, reference, feeds, expected, list(actual)))
+        wider = cache(partial(_widest_bound, rounded, reference, feeds, expected, list(actual)))
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
-        wider = cache(partial(_wider_bound, bound, reference, feeds, expected, list(actual)))
         compare_outputs(case, expected, actual, bound)
-        if case.failures:
-            case.failures.clear()
-            compare_outputs(case, expected, actual, wider())
+        for looser in (rounded, wider):
+            if case.failures:
+                case.failures.clear()
+                compare_outputs(case, expected, actual, looser())
         _add_to(main, label, expected, actual, bound, wider)
         for check in others:
             check.compare(label, feeds, expected, bound, wider)
@@ -280,6 +289,17 @@ def _wider_bound(
     runs = [reference.disturbed(feeds, seed) for seed in range(MORE_ROUNDINGS)]
     moved = max(_distance(expected, names, run) for run in runs)
     return _widened(tolerance, moved if moved <= NO_DIGITS else ANYTHING)
+
+
+def _widest_bound(
+    rounded: Callable[[], Tolerance],
+    reference: Reference,
+    feeds: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    names: Sequence[str],
+) -> Tolerance:
+    """The wider bound of a bound that is computed only now."""
+    return _wider_bound(rounded(), reference, feeds, expected, names)
 
 
 def _distance(expected: Mapping[str, Array], names: Sequence[str], answers: Sequence[Array] | None) -> float:

@@ -145,7 +145,7 @@ class TorchReference:
         with quiet():
             self._model = independent_copy(model).double()
         self._program = program
-        self._graph = _inner_graph(program, torch.float64) if program is not None else None
+        self._graph = _inner_graph(program, torch.float64, self._model) if program is not None else None
         self._layout = program_layout(program) if program is not None else None
         self._layers = _layer_names(program) if program is not None else {}
         self._structure, self._names = structure, list(outputs)
@@ -225,6 +225,7 @@ class TorchReference:
 
     def _to_float32(self) -> None:
         self._dtype = torch.float32
+        self._graph = copy.deepcopy(self._graph)  # it keeps the weights in float64, which both share
         self._model.float()
 
 
@@ -327,15 +328,32 @@ class ExactOnnxReference:
         return name
 
 
-def _inner_graph(program: Any, dtype: torch.dtype) -> Any:
+def _inner_graph(program: Any, dtype: torch.dtype, twin: Any = None) -> Any:
+    """The program's graph in a type; it shares the weights that `twin`, a module of that type, has too."""
     with quiet():
-        module = copy.deepcopy(program.module(check_guards=False))  # the original shares the program's weights
+        original = program.module(check_guards=False)  # it shares the program's weights
+        module = copy.deepcopy(original, _shared_weights(original, twin))
     if dtype == torch.float32:
         return module
     for node in module.graph.nodes:
         node.args, node.kwargs = (torch.fx.node.map_aggregate(part, _widened) for part in (node.args, node.kwargs))
     module.recompile()
     return module.double()
+
+
+def _shared_weights(module: Any, twin: Any) -> dict[int, Tensor]:
+    """The twin's tensors by the identity of equal ones of the module, as a memo for deepcopy."""
+    own = {} if twin is None or not hasattr(twin, "named_parameters") else _tensors_of(twin)
+    found = {}
+    for name, tensor in _tensors_of(module).items():
+        other = own.get(name)
+        if other is not None and other.shape == tensor.shape and bool(torch.equal(other, tensor.to(other.dtype))):
+            found[id(tensor)] = other
+    return found
+
+
+def _tensors_of(module: Any) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def _widened(argument: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from rectexport.exporter.graph.shapes import infer_shapes
+from rectexport.exporter.graph.shapes import inferred_outline
 
 STANDARD = ("", "ai.onnx")
 
@@ -35,7 +35,7 @@ class View:
     """Read access to a model: nodes of the graph, of subgraphs and of functions; dtypes, shapes, stored values."""
 
     def __init__(self, model: ModelProto) -> None:
-        shaped = infer_shapes(model)
+        shaped = inferred_outline(model) or model
         self.model = model
         self.opset = max((entry.version for entry in model.opset_import if entry.domain in STANDARD), default=1)
         self.functions = {(entry.domain, entry.name) for entry in model.functions}
@@ -44,8 +44,9 @@ class View:
             self.places += [Place(node, function.name) for node in function.node]
         self._stored: dict[str, TensorProto] = {}
         self._types: dict[str, Any] = {}
-        for graph in _graphs(shaped.graph):
+        for graph in _graphs(model.graph):
             self._stored |= {entry.name: entry for entry in graph.initializer}
+        for graph in _graphs(shaped.graph):
             values = (*graph.input, *graph.value_info, *graph.output)
             self._types |= {entry.name: entry.type.tensor_type for entry in values}
         self._makers = {name: place.node for place in self.places for name in place.node.output}

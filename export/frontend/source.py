@@ -44,8 +44,11 @@ def in_eval_mode(model: Any) -> Any:
     return model
 
 
-def independent_copy(model: Any) -> Any:
-    """A deep copy, also of a module that keeps a result of its last call, which PyTorch refuses to copy as it is."""
+def independent_copy(model: Any, share_parameters: bool = False) -> Any:
+    """A deep copy, also of a module that keeps a result of its last call, which PyTorch refuses to copy as it is.
+
+    share_parameters is for a copy whose parameters are only read.
+    """
     known = {
         id(value): value.detach().clone()
         for module in model.modules()
@@ -54,6 +57,8 @@ def independent_copy(model: Any) -> Any:
         )
         if isinstance(value, torch.Tensor) and not value.is_leaf
     }
+    if share_parameters:
+        known |= {id(value): value for value in model.parameters()}
     return copy.deepcopy(model, known)
 
 

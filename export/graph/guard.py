@@ -17,6 +17,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, checker, helper
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.carried import has_default
+from rectexport.exporter.graph.light import with_inputs
 from rectexport.exporter.graph.random_numbers import DrawnInside, Frozen
 from rectexport.exporter.graph.results import Code, Pass, PassResult, Refusal
 from rectexport.exporter.graph.widened import run_in_float64
@@ -169,8 +170,7 @@ class Watch:
         if _signature(model) != self._signature:
             return "it changed the model's inputs or outputs"
         try:
-            checker.check_model(model)
-            outputs = self._run(model)
+            outputs = self._run(model, check=True)
         except Exception as error:
             return f"it made an invalid model: {first_line(error)}"
         assert self._outputs is not None
@@ -218,17 +218,22 @@ class Watch:
         assert self._frozen is not None
         return self._frozen.feeds(frozen, index, self._feeds[index])
 
-    def _run(self, model: ModelProto) -> list[Outputs]:
+    def _run(self, model: ModelProto, check: bool = False) -> list[Outputs]:
         """Outputs on every feed: of ONNX Runtime, or in float64 where it does not run the model.
 
-        Raises BadInput when neither runs it.
+        check first asks ONNX's checker. Raises what it raises, and BadInput when nothing runs the model.
         """
         frozen = self._frozen_model(model)
         feeds = [self._frozen_feeds(frozen, index) for index in range(len(self._feeds))]
+        light = with_inputs(frozen)
+        if check:
+            checker.check_model(light.model)
         try:
-            runner = OnnxRuntimeRunner(frozen.SerializeToString(), optimize=False)
-            outputs: list[Outputs] = [runner.run(feed) for feed in feeds]
-            runner.close()
+            return _outputs(light.model, [{**feed, **light.weights} for feed in feeds])
+        except BadInput:
+            pass  # a few operators of ONNX Runtime take stored weights only
+        try:
+            outputs = _outputs(frozen, feeds)
         except BadInput:
             exact = [run_in_float64(frozen, feed) for feed in feeds]
             known = [entry for entry in exact if entry is not None]
@@ -237,6 +242,14 @@ class Watch:
             self._in_float64 = True
             return known
         return outputs
+
+
+def _outputs(model: ModelProto, feeds: Sequence[Feeds]) -> list[Outputs]:
+    runner = OnnxRuntimeRunner(model.SerializeToString(), optimize=False)
+    try:
+        return [runner.run(feed) for feed in feeds]
+    finally:
+        runner.close()
 
 
 def coarsest_float(model: ModelProto) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from onnx import ModelProto, ValueInfoProto
 
+from rectexport.exporter.graph.light import with_external
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 
@@ -15,8 +16,9 @@ def run_inner(
 ) -> dict[str, Array]:
     """Run a model in ONNX Runtime with inner tensors added to its outputs, and return those."""
     existing = {value.name for value in model.graph.output}
-    extended = with_outputs(model, [name for name in names if name not in existing])
-    runner = OnnxRuntimeRunner(extended.SerializeToString(), optimize=optimize)
+    light = with_external(model)
+    extended = with_outputs(light.model, [name for name in names if name not in existing])
+    runner = OnnxRuntimeRunner(extended.SerializeToString(), optimize=optimize, weights=light.weights)
     results = runner.run(feeds)
     runner.close()
     return {name: results[name] for name in names}

@@ -17,6 +17,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, sha
 
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.carried import has_default
+from rectexport.exporter.graph.light import outline
 from rectexport.exporter.graph.names import unused, used_names
 
 
@@ -25,15 +26,8 @@ def infer_shapes(model: ModelProto) -> ModelProto:
 
     The model itself where ONNX's inference fails.
     """
-    twin = ModelProto()
-    twin.CopyFrom(model)
-    forget_defaults(twin)
-    for node in twin.graph.node:
-        if node.domain == dialect.DOMAIN:
-            _stand_in(twin, node)
-    try:
-        inferred = shape_inference.infer_shapes(twin, data_prop=True)
-    except Exception:  # without shapes there are fewer forms to choose from, and nothing else changes
+    inferred = inferred_outline(model)
+    if inferred is None:
         return model
     result = ModelProto()
     result.CopyFrom(model)
@@ -42,6 +36,22 @@ def infer_shapes(model: ModelProto) -> ModelProto:
     noted = {value.name: value for value in model.graph.output}
     result.graph.output.extend(noted[value.name] if _untyped(value) else value for value in inferred.graph.output)
     return result
+
+
+def inferred_outline(model: ModelProto) -> ModelProto | None:
+    """The model without the values of its large tensors, with every shape that can be inferred.
+
+    None where ONNX's inference fails: without shapes there are fewer forms to choose from, and nothing else changes.
+    """
+    twin = outline(model)
+    forget_defaults(twin)
+    for node in twin.graph.node:
+        if node.domain == dialect.DOMAIN:
+            _stand_in(twin, node)
+    try:
+        return shape_inference.infer_shapes(twin, data_prop=True)
+    except Exception:
+        return None
 
 
 def _untyped(value: ValueInfoProto) -> bool:

@@ -24,7 +24,7 @@ from rectexport.exporter.graph.dialect import RECTIFIES
 from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, open_graph
 from rectexport.exporter.passes.raising import rectification
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
-from rectexport.exporter.tools.unrectify import SIZE_OPERATORS, remove_own, remove_rectify
+from rectexport.exporter.tools.unrectify import SIZE_OPERATORS, copies_of_r, remove_own, remove_rectify
 from rectexport.exporter.writing.package_writer import write_json, write_model
 from rectexport.runtime.base.files import sha256
 from rectexport.runtime.errors import BadInput
@@ -50,8 +50,9 @@ class PlainTwin:
 
 def plain_twin(model: ModelProto) -> PlainTwin:
     """A copy without rectification. Raises BadInput when there is none, or when it cannot be removed alone."""
-    graph, tails = open_graph(model), 0
+    graph = open_graph(model)
     own = [node for node in graph.nodes if node.name.startswith(SCALE_PREFIX)]
+    tails = len({id(copies) for node in own if (copies := copies_of_r(node)) is not None})
     for node in own:
         tails += remove_own(graph, node)
     raised, _ = rectification.run(close_graph(graph, model))

@@ -3,6 +3,7 @@
 as written   r·y + b, b perhaps masked where a window is empty
 residual     r·relu(y + b + R), R a constant plane: R is removed too, b is already in the convolution
 tail         conv(r·y; I, b), I the depthwise identity
+blocked      the same, r copied into every channel by a convolution
 float16      cast(r·cast(y)), since r stays in float32
 
 y stays, and b is added to the bias of the convolution that makes it.
@@ -25,13 +26,15 @@ ARITHMETIC = {"Mul", "Add", "Sub", "Div", "Cast", "CastLike", "Constant", "Ident
 SIZE_OPERATORS = ARITHMETIC | {
     "Shape", "Gather", "Range", "Max", "Min", "Reshape", "Equal", "Where", "Slice", "Unsqueeze", "Squeeze", "Clip",
     "Concat", "Or", "And", "Not", "Greater", "Less", "ConstantOfShape", "Expand", "Reciprocal", "AveragePool",
+    "DequantizeLinear",
 }  # fmt: skip
 
 
 def remove_own(graph: gs.Graph, scale: gs.Node) -> bool:
-    """Remove one multiplication by r with the nodes that belong to it; returns whether it had the form `tail`."""
+    """Remove one multiplication by r with the nodes that belong to it; returns whether a convolution added its bias."""
     y, z, end = scale.inputs[0], scale.outputs[0], [scale]
-    if not _depends_on_sizes_alone(scale.inputs[1]):
+    copies = copies_of_r(scale)
+    if not _depends_on_sizes_alone(scale.inputs[1] if copies is None else copies.inputs[0]):
         raise BadInput(f"--plain-twin: the factor of {label(scale)} depends on more than sizes")
     if _made_by(y, "Cast") and (after := sole_reader(graph, z)) is not None and after.op == "Cast":
         end += [y.inputs[0], after]
@@ -109,6 +112,14 @@ def _convolution(graph: gs.Graph, y: gs.Tensor) -> gs.Node | None:
         return None
     terms = (tensor for tensor in node.inputs if tensor.inputs and sole_reader(graph, tensor) is node)
     return next((conv for term in terms if (conv := _convolution(graph, term)) is not None), None)
+
+
+def copies_of_r(scale: gs.Node) -> gs.Node | None:
+    """The convolution that copies r into every channel for a multiplication by it, in the form `blocked`."""
+    maker = scale.inputs[1].inputs[0] if scale.inputs[1].inputs else None
+    conv = read(maker)
+    ones = isinstance(conv, Convolution) and conv.pointwise and conv.channels == 1 and bool(np.all(conv.weight == 1))
+    return maker if ones else None
 
 
 def _depends_on_sizes_alone(tensor: gs.Tensor) -> bool:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, final
 
 from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
@@ -28,11 +29,18 @@ class OnnxRuntimeRunner:
 
     threads 0 lets ONNX Runtime choose the number of intra-op threads. optimize=False runs the graph unchanged, for
     comparing graphs. profile is the beginning of the path of ONNX Runtime's own profile, which `end_profiling`
-    finishes. Raises BadInput when ONNX Runtime refuses the model, MissingDependency when it is not installed.
+    finishes. weights are the values of stored tensors that the bytes name as external data. Raises BadInput when ONNX
+    Runtime refuses the model, MissingDependency when it is not installed.
     """
 
     def __init__(
-        self, model: Path | bytes, *, threads: int = 0, optimize: bool = True, profile: Path | None = None
+        self,
+        model: Path | bytes,
+        *,
+        threads: int = 0,
+        optimize: bool = True,
+        profile: Path | None = None,
+        weights: Mapping[str, Array] = MappingProxyType({}),
     ) -> None:
         ort = require("onnxruntime")
         conflict = onnxruntime_conflict()
@@ -47,6 +55,9 @@ class OnnxRuntimeRunner:
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = os.fspath(profile)
+        values = {key: ort.OrtValue.ortvalue_from_numpy(array) for key, array in weights.items()}
+        if values:
+            options.add_external_initializers(list(values), list(values.values()))
         source = model if isinstance(model, bytes) else os.fspath(model)
         name = "model" if isinstance(model, bytes) else str(model)
         try:

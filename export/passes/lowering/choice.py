@@ -34,6 +34,23 @@ class Costs(Protocol):
 
 
 @dataclass(frozen=True)
+class Without:
+    """Costs in which some forms are unknown, so that they are never taken."""
+
+    costs: Costs
+    forms: frozenset[str]
+
+    @property
+    def description(self) -> str:
+        """That of the costs."""
+        return self.costs.description
+
+    def ratio(self, operator: str, form: str, shape: Shape | None) -> float | None:
+        """That of the costs, or None for these forms."""
+        return None if form in self.forms else self.costs.ratio(operator, form, shape)
+
+
+@dataclass(frozen=True)
 class Considered:
     """One form at one site: its cost if known, or the reason why it is not exact there."""
 

@@ -4,65 +4,29 @@ As written it is left to the passes rectify_fold (r a constant) and rectify_grap
 
 residual    b goes into the convolution, and only the border is multiplied by anything but 1
 tail        the addition becomes a depthwise 1×1 convolution, into which engines fuse the ReLU
+blocked     the same in ONNX Runtime's blocked layout, which r does not leave (rectify_blocked.py)
 
 Source: Rectified Convolution (Zhang), eqs. (4) and (6).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.graph.surgeon import constant, dialect_nodes, is_standard, sole_consumer, static_size
-from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read, shape_of
-from rectexport.exporter.passes.lowering.machinery.form import Form, Operator, Shape
-from rectexport.exporter.passes.rectification import SCALE_PREFIX, factors, safe_factor
+from rectexport.exporter.passes.lowering import rectify_blocked
+from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read
+from rectexport.exporter.passes.lowering.machinery.form import Form, Operator
+from rectexport.exporter.passes.lowering.machinery.rectify_site import RectifySite, find
+from rectexport.exporter.passes.rectification import SCALE_PREFIX, safe_factor
 
 NAME = "rectify"
 
 
-@dataclass(frozen=True)
-class RectifySite:
-    """A Rectify node. conv: the convolution before it, where nothing else reads its output; relu: the ReLU after it."""
-
-    node: gs.Node
-    conv: gs.Node | None
-    relu: gs.Node | None
-
-    def shape(self) -> Shape | None:
-        conv = read(self.conv)
-        return None if self.conv is None or isinstance(conv, str) else shape_of(conv, self.conv.inputs[0])
-
-    def members(self, graph: gs.Graph) -> list[gs.Node]:
-        return [entry for entry in (self.conv, self.node, self.relu) if entry is not None]
-
-
-def find(graph: gs.Graph) -> Iterator[RectifySite]:
-    """Every Rectify node."""
-    for node in dialect_nodes(graph, "Rectify"):
-        y = node.inputs[0]
-        conv = y.inputs[0] if y.inputs and sole_consumer(graph, y) is node else None
-        relu = sole_consumer(graph, node.outputs[0])
-        yield RectifySite(node, conv, relu if is_standard(relu, "Relu") else None)
-
-
-def _map(site: RectifySite) -> Values | str:
-    """r, or the reason why it is no constant."""
-    size, out = static_size(site.node.inputs[1]), static_size(site.node.inputs[0])
-    if size is None or out is None:
-        return "H, W dynamic"
-    return factors(site.node, size, out)
-
-
-def _bias(site: RectifySite) -> Values | None:
-    return constant(site.node.inputs[2])
-
-
 def _refuse_residual(graph: gs.Graph, site: RectifySite) -> str | None:
-    conv, bias, r = read(site.conv), _bias(site), _map(site)
+    conv, bias, r = read(site.conv), site.bias(), site.factors()
     if isinstance(conv, str) or isinstance(r, str):
         return conv if isinstance(conv, str) else str(r)
     if bias is None:
@@ -81,7 +45,7 @@ def _apply_residual(graph: gs.Graph, site: RectifySite) -> None:
 
     Not when H, W are dynamic, another node reads y, b is no constant, or v = 0 meets a bias (there r = 0).
     """
-    conv, bias, r = read(site.conv), _bias(site), _map(site)
+    conv, bias, r = read(site.conv), site.bias(), site.factors()
     assert isinstance(conv, Convolution) and site.conv is not None and bias is not None and not isinstance(r, str)
     last = site.relu or site.node
     x, z, y = site.conv.inputs[0], last.outputs[0], site.node.inputs[0]
@@ -109,7 +73,7 @@ def _append(graph: gs.Graph, op: str, name: str, x: gs.Tensor, values: Values | 
 
 
 def _refuse_tail(graph: gs.Graph, site: RectifySite) -> str | None:
-    bias, r = _bias(site), _map(site)
+    bias, r = site.bias(), site.factors()
     if isinstance(r, str):
         return r
     if bias is None:
@@ -128,7 +92,7 @@ def _apply_tail(graph: gs.Graph, site: RectifySite) -> None:
 
     Not when H, W are dynamic, b is zero or no constant, or b is left out where v = 0 (empty_bias 0) and v = 0 occurs.
     """
-    bias, r = _bias(site), _map(site)
+    bias, r = site.bias(), site.factors()
     assert bias is not None and not isinstance(r, str)
     y, z = site.node.inputs[0], site.node.outputs[0]
     detach(graph, site.node)
@@ -140,5 +104,11 @@ def _apply_tail(graph: gs.Graph, site: RectifySite) -> None:
 
 
 OPERATOR = Operator(
-    NAME, find, (Form("residual", _refuse_residual, _apply_residual), Form("tail", _refuse_tail, _apply_tail))
+    NAME,
+    find,
+    (
+        Form("residual", _refuse_residual, _apply_residual),
+        Form("tail", _refuse_tail, _apply_tail),
+        rectify_blocked.FORM,
+    ),
 )

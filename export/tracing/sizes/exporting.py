@@ -120,7 +120,7 @@ def _attempts(request: Request) -> list[Callable[[], Exported]]:
 
 
 def _export(request: Request, dynamic_shapes: Any, strict: bool = False, deferred: bool = False) -> Any:
-    model = in_eval_mode(independent_copy(request.model))  # it may keep tensors of the trace
+    model = in_eval_mode(independent_copy(request.model, share_parameters=True))  # it may keep tensors of the trace
     options: dict[str, Any] = {
         "dynamic_shapes": dynamic_shapes,
         "strict": strict,

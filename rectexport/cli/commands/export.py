@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rectexport.cli import engine, options
+from rectexport.cli.batch import jobs_of, run_batch
 from rectexport.cli.command import Command, Run, command_app
 from rectexport.cli.display import Progress, show_parity
 from rectexport.cli.int8 import INT8, Int8Flags, from_package
@@ -36,13 +37,13 @@ def _option(*flags: str, panel: str, **settings: Any) -> Any:
 @app.command(cls=Command)
 def export(
     context: typer.Context,
-    file: Annotated[
-        Path | None,
+    files: Annotated[
+        list[Path] | None,
         typer.Argument(
             metavar="MODEL",
             help="A rectexport checkpoint, .pt2, TorchScript, ONNX file, state_dict, training checkpoint, .safetensors "
             "or a folder with them (with --model or --arch), or pickled module (with --trust-pickle). May be left out "
-            "with --model, whose own weights are then taken.",
+            "with --model, whose own weights are then taken. Several models get a folder each.",
             show_default=False,
         ),
     ] = None,
@@ -234,6 +235,10 @@ def export(
         bool,
         _option("--dry-run", help="Load the model and print what would be done; write nothing.", panel=options.RUN),
     ] = False,
+    jobs: Annotated[
+        int,
+        _option("--jobs", min=1, metavar="N", help="Of several models, export this many at once.", panel=options.RUN),
+    ] = 1,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     as_json: options.AsJson = False,
@@ -249,12 +254,22 @@ def export(
     - `rectexport net.pt` — a rectexport checkpoint
     - `rectexport weights.ckpt --model mynets.py:UNet --model-args width=8 --input x:1x3x256x256`
     - `rectexport weights.pth --arch resnet50 --plain --input x:1x3x224x224 -o out/net`
+    - `rectexport a.pt b.pt -o out --jobs 2` — into out/a and out/b
     - `rectexport net.pt --trt --fp16` — with a TensorRT engine for this machine
     - `rectexport net.pt --int8 --calibrate photos --target auto`
     - `rectexport out/net --source net.pt --int8 --calibrate photos` — writes out/net-int8
     - `rectexport net.pt2 --min-shapes x:1x3x160x160 --opt-shapes x:1x3x224x224 --max-shapes x:32x3x320x320`
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
+    if files and len(files) > 1:
+        with run.reported():
+            if source is not None or inputs is not None:
+                raise UsageError("--source and --inputs are for one MODEL: export the models by commands of their own")
+            folders = [(out or Path("out")) / _name(entry, own_model) for entry in files]
+            several = jobs_of(context.obj or (), context.command, folders)
+        run_batch(run, context.find_root().command, several, jobs, as_json)
+        return
+    file = files[0] if files else None
     folder = out or Path("out") / (_name(file, own_model) if source is None else f"{_name(file, own_model)}-int8")
     with run.reported(), Progress(run.console, verbose) as progress:
         engine_flags = engine.EngineFlags(

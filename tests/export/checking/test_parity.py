@@ -324,6 +324,16 @@ def test_where_float32_itself_is_off_eight_times_that_is_allowed(tmp_path: Path)
     assert plain.manifest.tolerances["relative_l2"] == 1e-5
 
 
+def test_rounding_is_measured_only_where_a_value_exceeds_the_tolerance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    found = parity._rounding_bound
+    monkeypatch.setattr(parity, "_rounding_bound", lambda *given: (asked.append(1), found(*given))[1])
+    exported(source(seeded(Small()), image(1, 2, 8, 9)), tmp_path / "fine")
+    assert not asked
+
+
 def test_constant_planes_that_an_instance_norm_divides_by_their_variance(tmp_path: Path) -> None:
     def block(channels: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.InstanceNorm2d(8), nn.PReLU())

@@ -175,3 +175,19 @@ def test_onnx_is_its_own_reference() -> None:
     np.testing.assert_array_equal(inner["a"], -x["x"])
     assert made.layer("a") == "a"
     assert "ONNX Runtime" in made.description
+
+
+def test_the_inner_graph_shares_the_weights_in_float64(small: tuple[Source, Traced]) -> None:
+    made: Any = make_reference(*small)
+    own = {id(value) for value in made._model.parameters()}
+    assert own and own == {id(value) for value in made._graph.parameters()}
+
+
+def test_a_weight_that_the_trace_has_changed_is_not_shared(small: tuple[Source, Traced]) -> None:
+    _, found = small
+    other = seeded(Small())
+    with torch.no_grad():
+        other.head.weight.add_(1)
+    made: Any = TorchReference(other, found.program)
+    assert not torch.equal(made._graph.get_parameter("head.weight"), made._model.head.weight)
+    assert made._graph.get_parameter("head.bias") is made._model.head.bias

@@ -48,3 +48,12 @@ def test_a_copy_of_a_module_that_keeps_its_last_result() -> None:
 def test_a_source_is_named_by_its_file_or_else_by_its_class() -> None:
     assert Source("module", nn.Linear(1, 1), "a model").name == "Linear"
     assert Source("module", nn.Linear(1, 1), "a model", Path("a/net.pt")).name == str(Path("a/net.pt"))
+
+
+def test_a_copy_may_share_its_parameters():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    copied = independent_copy(model, share_parameters=True)
+    assert copied is not model and copied[0] is not model[0]
+    assert all(one is other for one, other in zip(copied.parameters(), model.parameters(), strict=True))
+    assert copied[1].running_mean is not model[1].running_mean
+    assert independent_copy(model)[0].weight is not model[0].weight
