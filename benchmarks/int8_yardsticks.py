@@ -47,7 +47,7 @@ from rectexport.runtime.errors import RectexportError
 
 TARGETS = ("onnxruntime", "openvino", "tensorrt")
 TOOLS = ("onnxruntime", "nncf", "modelopt")
-#: One network of each family, and the side of its input: a part of ImageNet's, which costs minutes.
+#: One network of each family that takes an image, and the side of its input: a part of ImageNet's, which costs minutes.
 FAMILIES: Mapping[str, int] = {
     "digits": 8,
     "resnet20": 32,

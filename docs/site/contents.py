@@ -112,7 +112,10 @@ ERRORS = (
 )
 #: The same for `rectexport.models`.
 LAYERS = {
-    "Rectified and even convolutions": ("RectifiedConv2d", "SymmetricConv2d", "SymmetricPad2d"),
+    "Rectified and even convolutions": (
+        *("RectifiedConv1d", "RectifiedConv2d", "RectifiedConv3d", "SymmetricConv2d", "SymmetricPad2d"),
+    ),
+    "Convolutions with a mask": ("MaskedConv1d", "MaskedConv2d", "MaskedConv3d"),
     "Borders of any kind": ("BoundaryConv1d", "BoundaryConv2d", "BoundaryConv3d"),
     "Activations": ("CReLU", "ScaledCReLU", "AVR"),
     "Networks": ("create_model", "model_names"),

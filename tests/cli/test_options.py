@@ -27,7 +27,7 @@ OWN_HELP = {
 }
 #: One word that two commands need for two things.
 OWN_PANEL = {"--memory", "--seed", "--source"}
-OWN_METAVAR = {"--backend", "--out", "--batch", "--threads", "--source"}
+OWN_METAVAR = {"--against", "--backend", "--out", "--batch", "--threads", "--source"}
 
 
 def parameters() -> list[tuple[str, Any]]:

@@ -150,7 +150,7 @@ def test_the_steps_add_up_to_the_total(passed: tuple[Any, Path]) -> None:
 
 def test_passes_are_one_line_and_details_with_verbose(command: Command, tiny: Path, folder: Path) -> None:
     brief = command(tiny, "-o", "net", "--input", "x:2x1x8x8")
-    assert "  16 passes: nothing to rewrite; 3 nodes before, 3 after" in brief.out.splitlines()
+    assert "  19 passes: nothing to rewrite; 3 nodes before, 3 after" in brief.out.splitlines()
     assert "batch_norm: fired" not in brief.out
     full = command(tiny, "-o", "net", "--input", "x:2x1x8x8", "--verbose")
     assert "  batch_norm: fired 0" in full.out.splitlines()
@@ -311,7 +311,7 @@ def test_a_dry_run_writes_nothing(command: Command, tiny: Path, folder: Path) ->
     assert (ran.code, ran.err) == (0, "")
     for text in (
         "input x 1x1x8x8 .. 4x1x8x8 float32",
-        "opset 18, fp32, for onnxruntime, passes: raise, rectify_unbiased, batch_norm",
+        "opset 18, fp32, for onnxruntime, passes: raise, rectify_unbiased, masked_ones, masked_narrow, batch_norm",
         "would write some/net",
     ):
         assert f"  {text}" in ran.out
