@@ -214,8 +214,8 @@ def test_dry_run_says_what_would_be_done(tmp_path: Path) -> None:
     net = source(seeded(Small()), image(2, 2, 8, 8))
     lines = describe_export(net, RANGE, tmp_path / "p", ExportOptions(rectify="graph", fp16=True, opset=20))
     assert [lines[0], lines[2]] == ["input x 1x2x5x5 .. 4x2x19x16 float32", f"would write {tmp_path / 'p'}"]
-    assert lines[1].startswith("opset 20, fp16, for onnxruntime, passes: raise, rectify_unbiased, batch_norm, ")
-    assert lines[1].endswith(", rectify_graph, boundary_pad, inline, cleanup, float16")
+    assert lines[1].startswith("opset 20, fp16, for onnxruntime, passes: raise, rectify_unbiased, masked_ones, ")
+    assert lines[1].endswith(", rectify_graph, masked_counts, boundary_pad, inline, cleanup, float16")
     assert "rectify_fold" not in lines[1]
     assert list(tmp_path.iterdir()) == []
     static = describe_export(net, ShapeOptions(), tmp_path / "p", ExportOptions())

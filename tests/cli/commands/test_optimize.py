@@ -48,7 +48,7 @@ def test_passes_are_one_line_a_step_and_details_with_verbose(source, tmp_path):
     lines = call(*words).output.splitlines()
     steps = [line.split()[0] for line in lines if line.endswith(" s") and not line.startswith("PASSED")]
     assert steps == ["import", "load", "read", "raise", "lower", "write"]
-    assert "  3 passes: nothing to rewrite" in lines and any("1 pair of convolutions merged" in line for line in lines)
+    assert "  5 passes: nothing to rewrite" in lines and any("1 pair of convolutions merged" in line for line in lines)
     assert not any("fired" in line for line in lines)
     assert "  lower_linear_convs: fired 1" in call(*words, "--verbose").output.splitlines()
     quiet = call(*words, "--quiet").output.splitlines()

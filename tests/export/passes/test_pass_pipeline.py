@@ -92,11 +92,14 @@ def test_a_pass_left_out_does_not_run() -> None:
     assert operators(kept) == operators(model())
     ran = [
         "rectify_unbiased",
+        "masked_ones",
+        "masked_narrow",
         "batch_norm",
         "wrap_pad",
         "softplus_tail",
         "rectify_fold",
         "rectify_graph",
+        "masked_counts",
         "boundary_pad",
         "inline",
         "cleanup",

@@ -17,6 +17,8 @@ def test_every_op_of_ours_has_a_translation() -> None:
     assert sorted(ours) == [
         "rectexport::boundary_pad",
         "rectexport::crelu",
+        "rectexport::masked_count",
+        "rectexport::masked_rectify",
         "rectexport::neg_concat",
         "rectexport::rectify",
         "rectexport::symmetric_pad",
@@ -24,7 +26,7 @@ def test_every_op_of_ours_has_a_translation() -> None:
 
 
 def test_schemas_are_those_of_the_dialect() -> None:
-    for name in ("Rectify", "SymmetricPad", "BoundaryPad", "CRelu", "NegConcat"):
+    for name in ("Rectify", "SymmetricPad", "BoundaryPad", "CRelu", "NegConcat", "MaskedCount", "MaskedRectify"):
         schema = translation._operator(name).op_schema
         assert (schema.domain, schema.since_version) == (DOMAIN, 1)
         inputs, output, kinds = SIGNATURES[name]

@@ -204,7 +204,9 @@ def test_manifest(package: Package, checkpoint: Path) -> None:
     assert data["opset"] == {"ai.onnx": 18}
     passes = {entry["name"]: entry for entry in data["passes"]}
     assert next(iter(passes)) == "raise"
-    assert list(passes)[-5:] == ["rectify_fold", "rectify_graph", "boundary_pad", "inline", "cleanup"]
+    assert list(passes)[-6:] == [
+        *("rectify_fold", "rectify_graph", "masked_counts", "boundary_pad", "inline", "cleanup")
+    ]
     assert {entry["reason"] for entry in passes["rectify_fold"]["refused"]} == {"H, W dynamic"}
     assert data["tolerances"] == {"relative_l2": 1e-5}
     assert set(data["versions"]) == set(package_writer._LIBRARIES)
