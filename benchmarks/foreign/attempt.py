@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from benchmarks.foreign.networks import NETWORKS, Network
 from rectexport.exporter.base.log import Log
-from rectexport.exporter.base.options import ExportOptions, ShapeOptions
+from rectexport.exporter.base.options import TRACE_TIMEOUT, ExportOptions, ShapeOptions
 from rectexport.exporter.frontend.arguments import forward_names
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.pipeline import run_export
+from rectexport.exporter.tracing.time_limit import TooLong, limited
 from rectexport.models.rectify import rectify
 from rectexport.runtime.api import load
 from rectexport.runtime.base.metrics import compare
@@ -101,7 +102,10 @@ def flat(outputs: Any) -> list[Any]:
 
 
 def traceable(network: Network, sizes: str) -> bool:
-    """Whether torch.export alone takes the network at these sizes, with its asserts put off to run time."""
+    """Whether torch.export alone takes the network at these sizes within the limit that an export has.
+
+    Its asserts are put off to run time.
+    """
     dims: Any = None
     if sizes == "dynamic":
         side, far = network.size, 2 * network.size
@@ -113,8 +117,9 @@ def traceable(network: Network, sizes: str) -> bool:
     try:
         image = torch.randn(2, network.channels, network.size, network.size)
         arguments = {"dynamic_shapes": dims, "strict": False, "prefer_deferred_runtime_asserts_over_guards": True}
-        torch.export.export(build(network), (image,), **arguments)
-    except Exception:
+        with limited(TRACE_TIMEOUT):
+            torch.export.export(build(network), (image,), **arguments)
+    except (Exception, TooLong):
         return False
     return True
 
