@@ -6,6 +6,8 @@ torch refuses a range where it cannot prove that one graph serves all of it. In 
     deferred    conditions that are not proven become assertions in the program, see guards.py
     strict      the same, by reading the bytecode of forward, which can keep int(size) and other calls symbolic
     unnamed     the same with unnamed dimensions: torch 2.13 fails on its own report of some named ones (-size % 8)
+    unbounded   the same without the range's ends, from which torch 2.14 concludes that a size of 64..96 whose 64th part
+                is 1 at the example is 64
     multiples   the same with 32 * n instead of a size in steps of 32: sympy gives up on x // 4 // 2 == x // 8 for any x
 """
 
@@ -35,6 +37,7 @@ SIZE_ERRORS = (
     "Expected op to be '=='",
     "cannot be solved",
     "Specializations",
+    "user-specified ranges",
 )
 
 
@@ -114,6 +117,7 @@ def _attempts(request: Request) -> list[Callable[[], Exported]]:
     attempts.append(lambda: _deferred(request, plain, strict=True))
     if _all_differ(request):
         attempts.append(lambda: _deferred(request, _unnamed(request), strict=False))
+        attempts.append(lambda: _deferred(request, _shapes(request, lambda _: Dim.DYNAMIC), strict=False))
         if request.stepped:
             attempts.append(lambda: _deferred(request, _multiples(request), strict=False))
     return attempts
