@@ -53,3 +53,13 @@ def test_sizes_that_the_trace_takes_for_equal(tmp_path: Any) -> None:
     asked = image(1, 1, 64, 95)
     with load(tmp_path / "p", backend="onnxruntime") as session:
         np.testing.assert_allclose(session(asked.numpy()), net(asked).detach(), atol=1e-5)
+
+
+def test_one_pixel_at_the_smallest_size_and_two_at_the_largest(tmp_path: Any) -> None:
+    net = seeded(nn.Sequential(*(nn.Conv2d(1, 1, 3, 2, 1) for _ in range(6)), nn.AdaptiveAvgPool2d(1)))
+    shapes = ShapeOptions(min=["input:1x1x64x64"], max=["input:1x1x96x96"])
+    run_export(source(net, image(1, 1, 64, 64)), shapes, tmp_path / "p", ExportOptions(), Log())
+    with load(tmp_path / "p", backend="onnxruntime") as session:
+        for height, width in ((64, 64), (64, 65), (96, 80)):
+            asked = image(1, 1, height, width)
+            np.testing.assert_allclose(session(asked.numpy()), net(asked).detach(), atol=1e-5)
