@@ -35,7 +35,7 @@ from rectexport.runtime.serving.triton.repository import write_model
 PACKAGES = ROOT / "out" / "serving-bench"
 RESULTS = ROOT / "docs" / "serving.json"
 PARTS = ("latency", "throughput", "tiny", "resnet", "first", "shadow", "ray")
-ROUNDS = 4
+ROUNDS = 8
 STARTS = 5
 PAUSE_SECONDS = 0.3
 #: The backend that `auto` chooses on a CPU, and the other one.
