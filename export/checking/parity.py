@@ -130,7 +130,7 @@ def check_parity(
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
         answers, actual = reference.outputs(feeds), runner.run(feeds)
         expected = dict(zip(actual, answers, strict=True))
-        bound = _Bound(report, reference, feeds, expected, list(actual))
+        bound = _Bound(report, Rounding(reference, feeds, expected, list(actual)))
         compare_outputs(case, expected, actual, tolerance)
         if case.failures:
             case.failures.clear()
@@ -173,15 +173,49 @@ def _add_to(
         check.add(label, expected, actual, tolerance, looser)
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """How far rounding alone moves the outputs of one case, which an engine in float32 may differ by, too.
+
+    expected    outputs in float64, by name; names are those of all outputs, in order
+    """
+
+    reference: Reference
+    feeds: Mapping[str, Array]
+    expected: Mapping[str, Array]
+    names: Sequence[str]
+
+    def in_float32(self, tolerance: Tolerance) -> Tolerance:
+        """The tolerance, or ROUNDING_FACTOR times what float32 does to these values where that is more."""
+        return _widened(tolerance, self._distance(self.reference.rounded(self.feeds)))
+
+    def at_random(self, tolerance: Tolerance) -> Tolerance:
+        """The same, and for several runs in which every step is rounded at random."""
+        tolerance = self.in_float32(tolerance)
+        runs = [self.reference.disturbed(self.feeds, seed) for seed in range(MORE_ROUNDINGS)]
+        moved = max(self._distance(run) for run in runs)
+        return _widened(tolerance, moved if moved <= NO_DIGITS else ANYTHING)
+
+    def _distance(self, answers: Sequence[Array] | None) -> float:
+        """How far answers are from what is expected; 0 where there are none."""
+        if answers is None:
+            return 0.0
+        found = dict(zip(self.names, answers, strict=True))
+        distances = (compare(wanted, found[name]).relative_l2 for name, wanted in self.expected.items())
+        return max(distances, default=0.0)
+
+
+def _widened(tolerance: Tolerance, distance: float) -> Tolerance:
+    worst = ROUNDING_FACTOR * distance
+    return replace(tolerance, relative_l2=worst) if worst > tolerance.relative_l2 else tolerance
+
+
 @dataclass
 class _Bound:
     """What the outputs of one case may be off by where they exceed the tolerance: what float32 itself is off by."""
 
     report: ParityReport
-    reference: Reference
-    feeds: Mapping[str, Array]
-    expected: Mapping[str, Array]
-    names: Sequence[str]
+    rounding: Rounding
 
     def looser(self) -> Tolerance:
         """The bound; it becomes the package's tolerance, which the goldens are judged by later.
@@ -191,14 +225,14 @@ class _Bound:
         """
         if self.report.tolerance.relative_l2 < RELATIVE_L2["fp32"] or not self._answers_again():
             return self.report.tolerance
-        found = _rounding_bound(self.report.tolerance, self.reference, self.feeds, self.expected, self.names)
+        found = self.rounding.in_float32(self.report.tolerance)
         self.report.tolerance = found
         return found
 
     def _answers_again(self) -> bool:
-        again = self.reference.trial(self.feeds)
+        again = self.rounding.reference.trial(self.rounding.feeds)
         return again is not None and all(
-            np.array_equal(one, other) for one, other in zip(self.expected.values(), again, strict=True)
+            np.array_equal(one, other) for one, other in zip(self.rounding.expected.values(), again, strict=True)
         )
 
 
@@ -233,8 +267,9 @@ def _compare_values(
         steady = _steady(reference, feeds, answers, list(actual.values()))
         expected = {name: array for name, array, kept in zip(actual, answers, steady, strict=True) if kept}
         bound = Tolerance(report.tolerance.relative_l2)
-        rounded = cache(partial(_rounding_bound, bound, reference, feeds, expected, list(actual)))
-        wider = cache(partial(_widest_bound, rounded, reference, feeds, expected, list(actual)))
+        rounding = Rounding(reference, feeds, expected, list(actual))
+        rounded = cache(partial(rounding.in_float32, bound))
+        wider = cache(partial(rounding.at_random, bound))
         case = CaseReport(label, {name: array.shape for name, array in feeds.items()})
         compare_outputs(case, expected, actual, bound)
         for looser in (rounded, wider):
@@ -265,52 +300,6 @@ def _steady(
         one.dtype.kind == "f" or (np.array_equal(one, other) and np.array_equal(one, got))
         for one, other, got in zip(answers, again, actual, strict=True)
     ]
-
-
-def _rounding_bound(
-    tolerance: Tolerance,
-    reference: Reference,
-    feeds: Mapping[str, Array],
-    expected: Mapping[str, Array],
-    names: Sequence[str],
-) -> Tolerance:
-    """The tolerance, or ROUNDING_FACTOR times what float32 does to these values where that is more."""
-    return _widened(tolerance, _distance(expected, names, reference.rounded(feeds)))
-
-
-def _wider_bound(
-    tolerance: Tolerance,
-    reference: Reference,
-    feeds: Mapping[str, Array],
-    expected: Mapping[str, Array],
-    names: Sequence[str],
-) -> Tolerance:
-    """The same for several runs in which every step is rounded at random."""
-    runs = [reference.disturbed(feeds, seed) for seed in range(MORE_ROUNDINGS)]
-    moved = max(_distance(expected, names, run) for run in runs)
-    return _widened(tolerance, moved if moved <= NO_DIGITS else ANYTHING)
-
-
-def _widest_bound(
-    rounded: Callable[[], Tolerance],
-    reference: Reference,
-    feeds: Mapping[str, Array],
-    expected: Mapping[str, Array],
-    names: Sequence[str],
-) -> Tolerance:
-    """The wider bound of a bound that is computed only now."""
-    return _wider_bound(rounded(), reference, feeds, expected, names)
-
-
-def _distance(expected: Mapping[str, Array], names: Sequence[str], answers: Sequence[Array] | None) -> float:
-    """How far answers are from what is expected; 0 where there are none."""
-    found = dict(zip(names, answers, strict=True)) if answers is not None else {}
-    return max((compare(wanted, found[name]).relative_l2 for name, wanted in expected.items() if found), default=0.0)
-
-
-def _widened(tolerance: Tolerance, distance: float) -> Tolerance:
-    worst = ROUNDING_FACTOR * distance
-    return replace(tolerance, relative_l2=worst) if worst > tolerance.relative_l2 else tolerance
 
 
 def parity_cases(inputs: Sequence[InputPlan], judge: Sequence[Mapping[str, Shape]] = ()) -> dict[str, dict[str, Array]]:

@@ -45,3 +45,8 @@ def test_no_step_holds() -> None:
 def test_conditions_that_always_hold() -> None:
     net = source(nn.MaxPool2d(2, ceil_mode=True), image(1, 1, 16, 8))
     assert traced(net, min=["input:1x1x8x8"], max=["input:1x1x40x8"]).steps == ""
+
+
+def test_steps_that_were_asked_for_stay() -> None:
+    asked = {"min": ["x:1x1x6x8"], "max": ["x:1x1x60x8"], "multiple": ["x:1x1x6x1"]}
+    assert traced(source(Parts(4), image(1, 1, 12, 8)), **asked).steps == "--multiple-of x:1x1x12x1"
