@@ -102,18 +102,22 @@ class _Numbers:
         made = made_by(tensor)
         if made is not None and (made.op, made.domain) == ("MaskedCount", DOMAIN):
             return self.whole(made.inputs[0])
-        node = producer(tensor, "Conv", "ReduceSum", "Add", "Identity")
+        node = producer(tensor, "Conv", "ReduceSum", "Add", "Max", "Identity")
         if node is None:
             return False
         if node.op == "Conv":
             weight = self._values.of(node.inputs[1])
             plain = weight is not None and bool(((weight >= 0) & (weight == np.round(weight))).all())
-            return plain and not _has_bias(node) and self.whole(node.inputs[0])
-        return all(self.whole(entry) for entry in (node.inputs if node.op == "Add" else node.inputs[:1]))
+            return plain and not _has_bias(self._values, node) and self.whole(node.inputs[0])
+        return all(self.whole(entry) for entry in (node.inputs if node.op in ("Add", "Max") else node.inputs[:1]))
 
 
-def _has_bias(node: gs.Node) -> bool:
-    return len(node.inputs) > 2 and bool(node.inputs[2].name)
+def _has_bias(values: Values, node: gs.Node) -> bool:
+    """Whether a convolution has a bias other than zeros, which torch writes for none."""
+    if len(node.inputs) < 3 or not node.inputs[2].name:
+        return False
+    bias = values.of(node.inputs[2])
+    return bias is None or bool(bias.any())
 
 
 def source(tensor: gs.Tensor) -> gs.Tensor:
@@ -183,7 +187,8 @@ class CountTables:
         sizes: list[Size] = list(planes.shape)
         if not (planes == first).all() or not self._fits([sizes[0], 1, *sizes[2:]]):
             return None
-        return Operand(first.astype(np.float64).reshape(1, -1), plane=False)
+        channels = first.astype(np.float64).reshape(1, -1)
+        return Operand(channels[:, :1] if (channels == channels[0, 0]).all() else channels, plane=False)
 
     def _count(self, node: gs.Node) -> Operand | None:
         """Conv with equal weights, or AveragePool, of the mask or of the sum of its channels."""
@@ -200,7 +205,7 @@ class CountTables:
             plain = channels == 1 and padded and not node.attrs.get("ceil_mode", 0)
             return Operand(counts / prod(self.window.kernel), plane=True) if plain else None
         weight = values.of(node.inputs[1])
-        if weight is None or _has_bias(node) or node.attrs.get("group", 1) != 1 or weight.shape[1] != channels:
+        if weight is None or _has_bias(values, node) or node.attrs.get("group", 1) != 1 or weight.shape[1] != channels:
             return None
         number = float(weight.flat[0])
         return Operand(number * counts, plane=True) if number > 0 and (weight == number).all() else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.graph.surgeon import is_standard
+from rectexport.exporter.graph.surgeon import reads_values
 from rectexport.exporter.passes.matching.affine import Fit, Vector
 from rectexport.exporter.passes.matching.rewrite import Scene
 from rectexport.exporter.passes.matching.window import Window
@@ -43,8 +43,8 @@ def take_out(scene: Scene, conv: gs.Node, match: Match) -> tuple[gs.Tensor, gs.C
     raw = gs.Variable(f"{z.name}.conv", dtype, y.shape)
     conv.outputs = [raw]
     for tensor in match.passed:
-        for reader in [node for node in tensor.outputs if is_standard(node, "Shape")]:
-            reader.inputs = [raw]  # as large as every tensor of the run
+        for reader in [node for node in tensor.outputs if not reads_values(node, tensor)]:
+            reader.inputs = [raw if entry is tensor else entry for entry in reader.inputs]  # of equal shape and type
     conv.inputs = list(conv.inputs)[:2]
     channels = (int(conv.inputs[1].shape[0]),)
     weight = scene.values.of(conv.inputs[1])
