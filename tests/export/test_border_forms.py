@@ -10,6 +10,7 @@ import pytest
 from onnx import ModelProto
 
 from rectexport.exporter.graph.dialect import BORDERS
+from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import PassContext, lower, select_passes
 from rectexport.exporter.passes.lowering.machinery.tuning import ForcedForm
 from rectexport.exporter.passes.order import FINISH, PREPARE, RECTIFY
@@ -49,7 +50,8 @@ def bordered(borders: Sequence[str], open_sizes: bool) -> ModelProto:
     modes = [BORDERS.index(border) for border in borders]
     pad = f"rectexport.BoundaryPad<modes=[{modes[0]},{modes[1]}], pads=[1,1,1,1]>"
     body = f"p = {pad}(x) c = Conv(p, w, b) r = Relu(c) q = {pad}(r) y = Conv(q, v)"
-    return build(f"(float[{shape}] x) => (float[N,2,H,W] y)", body, 19, **WEIGHTS, v=normal(2, 3, 3, 3, seed=2))
+    model = build(f"(float[{shape}] x) => (float[{shape}] y)", body, 19, **WEIGHTS, v=normal(2, 3, 3, 3, seed=2))
+    return infer_shapes(model)
 
 
 def expected(x: Any, borders: Sequence[str]) -> Any:
