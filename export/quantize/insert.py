@@ -53,6 +53,8 @@ def insert(model: ModelProto, placement: Placement, learned: Learned, layers: Co
     """The model with these layers, by name, in int8."""
     graph = open_graph(model)
     found = [layer for layer in find_layers(graph)[0] if layer.name in layers]
+    for layer in found:
+        layer.node.name = layer.name  # of a node without one: its outputs, which its label has, get other names
     sources = {layer.name: layer.x.name for layer in found}  # later they read dequantized tensors
     writer = _Writer(graph, placement, learned, sources)
     for layer in found:
