@@ -60,7 +60,9 @@ def test_the_largest_chains_are_measured_first_and_listed_in_order(monkeypatch: 
         return {name: Timing((2.0 if name == "as_written" else 1.0,) * 4) for name in models}
 
     monkeypatch.setattr(goals.stopwatch, "measure", measure)
-    cases = [goals.Case(case.kind, goals.Chain(2, size, 1, 2, size)) for case in goals.grid(True)[:2] for size in (6, 8)]
+    cases = [
+        goals.Case(case.kind, goals.Chain(2, size, 1, 2, size)) for case in goals.grid(True)[:2] for size in (6, 8)
+    ]
     order = [goals._work(case) for case in cases]
     rows = goals.chain_rows(cases, ["onnxruntime"], 1.0)
     assert [row["plane"] for row in rows] == [[6, 6], [8, 8]] * 2 and order[0] < order[1]

@@ -171,7 +171,7 @@ def exported(conv: str, size: int, engine: str, folder: Path) -> ModelProto:
 
 
 def image(height: int, width: int, known: float) -> torch.Tensor:
-    """[1, 4, H, W]: an image and its alpha, with a hole of half the rows where pixels are neither all known nor none."""
+    """[1, 4, H, W]: an image and its alpha; the lower half is a hole unless all pixels are known or none."""
     generator = torch.Generator().manual_seed(height)
     x = torch.randn(1, 4, height, width, generator=generator)
     x[:, 3] = (torch.rand(1, height, width, generator=generator) < known).float()

@@ -112,7 +112,7 @@ def _layer(node: gs.Node) -> Layer | str:
     if node.op == "Conv":
         if node.name.startswith(COUNT_PREFIX):
             return "it counts known values, which must stay whole numbers"
-        return Layer(node, weight, bias, 0) if 3 <= weight.ndim <= 5 else "it has no kernel along one, two or three axes"
+        return Layer(node, weight, bias, 0) if 3 <= weight.ndim <= 5 else "its kernel has over three axes"
     if node.op == "Gemm":
         return _gemm(node, weight, bias)
     if node.op == "MatMul":

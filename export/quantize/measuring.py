@@ -75,7 +75,7 @@ class LayerNoise:
 def layer_noise(
     model: ModelProto, quantized: ModelProto, names: Collection[str], items: Items, rows: tuple[int, int]
 ) -> list[LayerNoise]:
-    """The noise of tensors [N, C, L], [N, C, H, W] and [N, C, D, H, W] that both models have by these names, on a part of the items."""
+    """The noise of lines, planes and volumes [N, C, …] that both models have by these names, on a part of the items."""
     first = Items(items.rows(0, ITEMS), None)
     both = [name for name in names if name in _made(model) and name in _made(quantized)]
     expected, actual = (model_outputs(_showing(side, both), first, rows) for side in (model, quantized))

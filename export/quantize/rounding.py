@@ -137,12 +137,12 @@ def _filter_inputs(layer: Layer, x: Array, wanted: int, generator: np.random.Gen
     sizes = [(padding.shape[2 + axis] - reach[axis] - 1) // strides[axis] + 1 for axis in range(count)]
     chosen = generator.permutation(len(x) * int(np.prod(sizes)))[:wanted]
     item, *places = np.unravel_index(chosen, (len(x), *sizes))
-    taps = []
+    ones = [1] * count
+    index = [item.reshape(-1, 1, *ones), np.arange(x.shape[1]).reshape(1, -1, *ones)]
     for axis, place in enumerate(places):
         own = place[:, None] * strides[axis] + np.arange(kernel[axis]) * dilations[axis]
-        taps.append(own.reshape(-1, 1, *[kernel[axis] if other == axis else 1 for other in range(count)]))
-    ones = [1] * count
-    read = padding[(item.reshape(-1, 1, *ones), np.arange(x.shape[1]).reshape(1, -1, *ones), *taps)]
+        index.append(own.reshape(-1, 1, *[kernel[axis] if other == axis else 1 for other in range(count)]))
+    read = padding[tuple(index)]
     r = factor_of(layer)
     if r is not None:
         read = read * r.mean(axis=(0, 1))[tuple(places)].reshape(-1, 1, *ones)

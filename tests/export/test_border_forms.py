@@ -1,4 +1,4 @@
-"""Every form of a border and of a mask, for each target: what TensorRT 8.6 takes, equal on both engines, and in int8."""
+"""Every form of a border and of a mask: what TensorRT 8.6 takes, equal on both engines, in float16 and in int8."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class CountTables:
         if value.ndim > rank or not value.size or value.dtype.kind not in "fiub":
             return None
         planes = value.reshape([1] * (rank - value.ndim) + list(value.shape))
-        first = planes[(slice(0, 1), slice(None), *[slice(0, 1)] * self.window.axes)]
+        first = planes[:1].reshape(1, planes.shape[1], -1)[:, :, :1].reshape(1, -1, *[1] * self.window.axes)
         sizes: list[Size] = list(planes.shape)
         if not (planes == first).all() or not self._fits([sizes[0], 1, *sizes[2:]]):
             return None

@@ -131,7 +131,11 @@ def _step(tables: CountTables, line: Line, tensor: gs.Tensor, node: gs.Node) -> 
     if node.op == "Where":
         condition, first, second = node.inputs
         chosen, other = tables.read(condition), tables.read(second if first is tensor else first)
-        if chosen is None or other is None or not {chosen.table.shape[-1], other.table.shape[-1]} <= {1, tables.channels}:
+        if (
+            chosen is None
+            or other is None
+            or not {chosen.table.shape[-1], other.table.shape[-1]} <= {1, tables.channels}
+        ):
             return None
         here = (chosen.table != 0) if first is tensor else (chosen.table == 0)
         return line.select(here, other.table), chosen.plane
@@ -152,9 +156,7 @@ def _replace(scene: Scene, conv: gs.Node, tables: CountTables, match: Match) -> 
         axes = gs.Constant(f"{z.name}.mask.axes", np.array([1]))
         graph.nodes.append(gs.Node("ReduceSum", counted.name, {"keepdims": 1}, [tables.mask, axes], [counted]))
     u = gs.Variable(f"{z.name}.count", np.float32, one)
-    graph.nodes.append(
-        gs.Node("MaskedCount", u.name, window_attributes(tables.window), [counted], [u], domain=DOMAIN)
-    )
+    graph.nodes.append(gs.Node("MaskedCount", u.name, window_attributes(tables.window), [counted], [u], domain=DOMAIN))
     attributes = {"numerator": match.fit.numerator, "empty_bias": int(match.fit.empty_bias)}
     name = f"{conv.name or z.name}.masked"
     graph.nodes.append(gs.Node("MaskedRectify", name, attributes, [raw, u, after], [z], domain=DOMAIN))

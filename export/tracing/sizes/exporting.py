@@ -10,8 +10,8 @@ torch refuses a range where it cannot prove that one graph serves all of it. In 
                 is 1 at the example is 64
     multiples   the same with 32 * n instead of a size in steps of 32: sympy gives up on x // 4 // 2 == x // 8 for any x
 
-torch takes a size of 1, which halving leaves of a small example, for 1 at every size, and the range to end where it grows.
-Then an example of the largest sizes is traced: a graph that is right for two pixels is right for one.
+torch takes a size of 1, which halving leaves of a small example, for 1 at every size, and the range to end where it
+grows. Then an example of the largest sizes is traced: a graph that is right for two pixels is right for one.
 """
 
 from __future__ import annotations

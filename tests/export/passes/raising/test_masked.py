@@ -51,7 +51,10 @@ def raised(body: str, channels: int = 1, **more: Any) -> tuple[ModelProto, dict[
     found, result = check_pass(masked.run, model(body, channels, **more), *feeds(channels))
     assert len(result.fired) == 1, result.refused
     (node,) = [node for node in found.graph.node if node.op_type == "MaskedRectify"]
-    return found, {**attributes(node), "conv_bias": sum(len(n.input) > 2 for n in found.graph.node if n.op_type == "Conv")}
+    return found, {
+        **attributes(node),
+        "conv_bias": sum(len(n.input) > 2 for n in found.graph.node if n.op_type == "Conv"),
+    }
 
 
 MANY = {"ones": np.ones((3, 2, 3, 3), np.float32), "nine": np.float32(18)}
@@ -79,7 +82,7 @@ HOLES = f"""{SEEN} {CONV} u = Conv<{WINDOW}>(m, ones) h = Equal(u, zero) d = Whe
             2, {"axis": np.array([1])}, 1, 1, 1,
         ),
     ],
-    ids=["nvidia", "many channels", "holes get the bias", "channels", "counts of 1", "of many", "inside", "pool", "sum"],
+    ids=["nvidia", "many channels", "bias in holes", "channels", "counts of 1", "of many", "inside", "pool", "sum"],
 )  # fmt: skip
 def test_each_spelling(
     body: str, channels: int, more: dict[str, Any], numerator: int, empty_bias: int, inside: int
