@@ -29,8 +29,9 @@ def section(document: Mapping[str, Any]) -> str:
     slower = sum(verdict(row["as_written"], 1.0) == "missed" for row in chains)
     nets = sum(verdict(row["ratio"], MASKED_GOAL) == "met" for row in masked)
     worst = max(row["error"] for row in parity)
+    minutes = document["seconds"] // 60
     where = f"{document['date']}: {machine['processor']}, {machine['cores']} cores, {engines}"
-    return f"""Measured by `make border-goals` on {where}; float32, {document["seconds"] // 60} minutes. The figures are in
+    return f"""Measured by `make border-goals` on {where}; float32, {minutes} minutes. The figures are in
 [{JSON}]({JSON}).
 
 - Chains within their goal: {met} of {len(chains)}; slower than as written: {slower}.
