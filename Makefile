@@ -223,7 +223,7 @@ bench: .venv/.stamp ## time all forms; writes docs/benchmarks.md and plots (15 m
 costs: .venv/.stamp ## the same, and replace the cost tables from which forms are chosen
 	$(BIN)/python -m benchmarks.forms --write-costs
 
-border-goals: .venv/.stamp ## time borders against zero padding, and masks; writes docs/boundaries.md (22 minutes, idle machine)
+border-goals: .venv/.stamp ## time borders against zero padding, and masks; writes docs/boundaries.md (25 minutes, idle machine)
 	$(BIN)/python -m benchmarks.borders.goals
 
 quantization: .venv/.stamp ## train a rectified ResNet-20, measure int8; writes docs/quantization.md (10 minutes)

@@ -1,6 +1,6 @@
 """Time borders of values against zero padding, and the masked U-Net against its unmasked twin.
 
-    python -m benchmarks.borders.goals            about 22 minutes on an idle machine
+    python -m benchmarks.borders.goals            about 25 minutes on an idle machine
     python -m benchmarks.borders.goals --quick    one small shape, to check that everything works; writes to out/borders
 
 Writes docs/boundaries.json and, from it, the section of docs/boundaries.md; --report writes the section alone.
