@@ -74,10 +74,20 @@ def _visit(scene: Scene, node: gs.Node) -> Visit:
 
 
 def _may_count(mask: gs.Tensor, window: Window) -> bool:
-    """Whether a tensor has as many axes as the window and a number of channels that can be counted."""
-    if mask.shape is None or len(mask.shape) != 2 + window.axes or not isinstance(mask.shape[1], int):
+    """Whether a tensor has as many axes as the window and a number of channels that can be counted.
+
+    Channels that shape inference does not know, as behind an Expand to a computed shape, are those of a convolution
+    that reads the tensor.
+    """
+    if mask.shape is None or len(mask.shape) != 2 + window.axes:
         return False
-    return 0 < mask.shape[1] * prod(window.kernel) <= LARGEST_COUNT
+    for reader in mask.outputs if not isinstance(mask.shape[1], int) else ():
+        whole = is_standard(reader, "Conv") and reader.inputs[0] is mask and reader.attrs.get("group", 1) == 1
+        if whole and reader.inputs[1].shape is not None:
+            mask.shape = [mask.shape[0], reader.inputs[1].shape[1], *mask.shape[2:]]
+            break
+    channels = mask.shape[1]
+    return isinstance(channels, int) and 0 < channels * prod(window.kernel) <= LARGEST_COUNT
 
 
 def _follow(scene: Scene, conv: gs.Node, tables: CountTables) -> Match | Visit:
