@@ -78,11 +78,11 @@ KINDS = (
     ),
     Kind(
         "circular", "Circular padding", 3, chains.bordered, chains.plain, 1.0, "a plain 3×3 convolution",
-        ("pad", "chain", "border"), reduced=True,
+        ("pad", "chain", "border"),
     ),
     Kind(
         "boundary", "Replicate padding", 3, partial(chains.bordered, border="replicate"), chains.plain, 1.0,
-        "a plain 3×3 convolution", ("strips", "border"), reduced=True,
+        "a plain 3×3 convolution", ("strips", "border"),
     ),
     Kind(
         "boundary", "Circular columns, replicate rows", 3, partial(chains.bordered, border=("replicate", "circular")),
