@@ -145,16 +145,16 @@ def _filter_inputs(layer: Layer, x: Array, wanted: int, generator: np.random.Gen
     reach = [(size - 1) * dilation for size, dilation in zip(kernel, dilations, strict=True)]
     sizes = [(padding.shape[2 + axis] - reach[axis] - 1) // strides[axis] + 1 for axis in range(count)]
     chosen = generator.permutation(len(x) * int(np.prod(sizes)))[:wanted]
-    item, *places = np.unravel_index(chosen, (len(x), *sizes))
+    item, *outputs = np.unravel_index(chosen, (len(x), *sizes))
     ones = [1] * count
     index = [item.reshape(-1, 1, *ones), np.arange(x.shape[1]).reshape(1, -1, *ones)]
-    for axis, place in enumerate(places):
-        own = place[:, None] * strides[axis] + np.arange(kernel[axis]) * dilations[axis]
+    for axis, output in enumerate(outputs):
+        own = output[:, None] * strides[axis] + np.arange(kernel[axis]) * dilations[axis]
         index.append(own.reshape(-1, 1, *[kernel[axis] if other == axis else 1 for other in range(count)]))
     read = padding[tuple(index)]
     r = factor_of(layer)
     if r is not None:
-        read = read * r.mean(axis=(0, 1))[tuple(places)].reshape(-1, 1, *ones)
+        read = read * r.mean(axis=(0, 1))[tuple(outputs)].reshape(-1, 1, *ones)
     groups = _groups(layer)
     grouped: NDArray[np.float32] = read.reshape(len(read), groups, -1).transpose(1, 0, 2).astype(np.float32)
     return grouped

@@ -182,7 +182,7 @@ class CountTables:
         rank = 2 + self.window.axes
         if value.ndim > rank or not value.size or value.dtype.kind not in "fiub":
             return None
-        planes = value.reshape([1] * (rank - value.ndim) + list(value.shape))
+        planes: NDArray[Any] = value.reshape([1] * (rank - value.ndim) + list(value.shape))
         first = planes[:1].reshape(1, planes.shape[1], -1)[:, :, :1].reshape(1, -1, *[1] * self.window.axes)
         sizes: list[Size] = list(planes.shape)
         if not (planes == first).all() or not self._fits([sizes[0], 1, *sizes[2:]]):
