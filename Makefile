@@ -237,7 +237,7 @@ tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes
 # share the packages of .venv.
 YARDSTICKS := nncf==3.4.0 nvidia-modelopt==0.47.0 lief psutil tabulate pydot networkx natsort onnxconverter-common \
   onnxslim polygraphy onnxruntime-extensions pymoo autograd cma dill Deprecated wrapt scipy omegaconf cppimport pulp \
-  openvino-telemetry nvidia-ml-py antlr4-python3-runtime==4.9.3 ninja pandas about-time alive-progress grapheme
+  openvino-telemetry nvidia-ml-py tqdm antlr4-python3-runtime==4.9.3 ninja pandas about-time alive-progress grapheme
 
 .venv-yardsticks/.stamp: .venv/.stamp
 	@rm -rf .venv-yardsticks; $(BIN)/python -m venv .venv-yardsticks

@@ -13,6 +13,7 @@ from onnx import ModelProto
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import Int8
 from rectexport.exporter.graph.surgeon import open_graph
+from rectexport.exporter.quantize import strips
 from rectexport.exporter.quantize.calibration import Items, Observed, observe
 from rectexport.exporter.quantize.channels import ChannelRanges, ranges_of
 from rectexport.exporter.quantize.insert import Learned, insert
@@ -57,8 +58,9 @@ class Quantized:
 class Quantizer:
     """One float model with its calibration data.
 
-    rows     the most and the least rows of a run
-    nearest  round weights to the nearest integer, which is quicker: for who measures time and not accuracy
+    rows         the most and the least rows of a run
+    nearest      round weights to the nearest integer, which is quicker: for who measures time and not accuracy
+    least_plane  rows times columns from which ONNX Runtime gets strips
     """
 
     model: ModelProto
@@ -67,6 +69,7 @@ class Quantizer:
     options: Int8
     log: Log
     nearest: bool = False
+    least_plane: int = strips.LEAST_PLANE
     _known: dict[str, Observed] = field(default_factory=dict)
     _rounded: dict[int, dict[str, Weight]] = field(default_factory=dict)
 
@@ -91,7 +94,7 @@ class Quantizer:
             more = self._float_layers(target, chosen, largest)
             kept.update(more)
             chosen = [layer for layer in chosen if layer.name not in more]
-        placement = place(graph, chosen, target)
+        placement = place(graph, chosen, target, self.least_plane)
         learned = self._learn(placement, layers, largest)
         names = [layer.name for layer in chosen]
         model = insert(self.model, placement, learned, names)
@@ -184,7 +187,7 @@ class Quantizer:
             chosen = [layer for layer in every if layer.name in names]
             if not chosen:
                 return float("inf")
-            own = place(graph, chosen, target)
+            own = place(graph, chosen, target, self.least_plane)
             model = insert(self.model, own, self._learn(own, every, largest), names)
             return snr_db(self._expected, model_outputs(model, self._few, self.rows))
 
