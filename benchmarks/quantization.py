@@ -213,8 +213,7 @@ def ablation(model: nn.Module, images: np.ndarray) -> str:
         lines.append([name, *cells])
     calibrated = table(("calibration of the ResNet-20, dB", *GOALS), lines)
     forms = [
-        (BOTH, Quantizer(lowered, calibration, rows, Int8(None), Log())),
-        (STRIPS, Quantizer(lowered, calibration, rows, Int8(None), Log(), least_plane=1)),
+        (name, Quantizer(lowered, calibration, rows, Int8(None, placement=name), Log())) for name in (BOTH, STRIPS)
     ]
     headings = ("rectified layers on ONNX Runtime", "dB", "last map: corner", "edge", "interior")
     compared = [[name, *form_figures(lowered, quantizer, hold_out, rows, expected)] for name, quantizer in forms]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -58,9 +59,8 @@ class Quantized:
 class Quantizer:
     """One float model with its calibration data.
 
-    rows         the most and the least rows of a run
-    nearest      round weights to the nearest integer, which is quicker: for who measures time and not accuracy
-    least_plane  rows times columns from which ONNX Runtime gets strips
+    rows     the most and the least rows of a run
+    nearest  round weights to the nearest integer, which is quicker: for who measures time and not accuracy
     """
 
     model: ModelProto
@@ -69,7 +69,6 @@ class Quantizer:
     options: Int8
     log: Log
     nearest: bool = False
-    least_plane: int = strips.LEAST_PLANE
     _known: dict[str, Observed] = field(default_factory=dict)
     _rounded: dict[int, dict[str, Weight]] = field(default_factory=dict)
 
@@ -94,13 +93,18 @@ class Quantizer:
             more = self._float_layers(target, chosen, largest)
             kept.update(more)
             chosen = [layer for layer in chosen if layer.name not in more]
-        placement = place(graph, chosen, target, self.least_plane)
+        placement = place(graph, chosen, target, self._least_plane)
         learned = self._learn(placement, layers, largest)
         names = [layer.name for layer in chosen]
         model = insert(self.model, placement, learned, names)
         used: dict[str, Parameters | ChannelRanges] = dict(learned.ranges)
         used.update({name: learned.parameters[name] for name in placement.tensors})
         return Quantized(target, model, placement, used, names, kept, bits, why)
+
+    @property
+    def _least_plane(self) -> int:
+        """Rows times columns from which ONNX Runtime gets strips."""
+        return {"auto": strips.LEAST_PLANE, "both": sys.maxsize, "strips": 1}[self.options.placement]
 
     def _negligible(self, layers: Sequence[Layer]) -> dict[str, str]:
         """Matrix products behind which only outputs come and which are too small to be faster in int8.
@@ -187,7 +191,7 @@ class Quantizer:
             chosen = [layer for layer in every if layer.name in names]
             if not chosen:
                 return float("inf")
-            own = place(graph, chosen, target, self.least_plane)
+            own = place(graph, chosen, target, self._least_plane)
             model = insert(self.model, own, self._learn(own, every, largest), names)
             return snr_db(self._expected, model_outputs(model, self._few, self.rows))
 
