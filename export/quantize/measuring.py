@@ -80,7 +80,7 @@ def layer_noise(
     rows: tuple[int, int],
     most: int = ITEMS,
 ) -> list[LayerNoise]:
-    """The noise of lines, planes and volumes [N, C, …] that both models have by these names, on the first `most` items."""
+    """The noise of lines, planes and volumes that both models have by these names, on the first `most` items."""
     first = Items(items.rows(0, most), None)
     both = [name for name in names if name in _made(model) and name in _made(quantized)]
     expected, actual = (model_outputs(_showing(side, both), first, rows) for side in (model, quantized))
