@@ -86,7 +86,7 @@ def test_a_process_that_does_not_begin_is_no_result(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "limit", "said"), [("print('{\"key\": 1}'); print('noise')", 20, [{"key": 1}]), ("input()", 0.2, None)]
+    ("source", "limit", "said"), [("print('{\"key\": 1}'); print('noise')", 20, [{"key": 1}]), ("import time; time.sleep(9)", 0.2, None)]
 )
 def test_a_child(monkeypatch: pytest.MonkeyPatch, source: str, limit: float, said: Any) -> None:
     popen = rtx.subprocess.Popen

@@ -24,6 +24,7 @@ from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import plan_inputs
 from rectexport.exporter.frontend.source import Source
+from rectexport.exporter.graph.dialect import RECTIFICATION_MAPS, RECTIFIES, used_operators
 from rectexport.exporter.targets import identity, lower_for_targets
 from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.models.registry import create_model, model_entry
@@ -36,17 +37,22 @@ from rectexport.runtime.errors import RectexportError
 TARGETS = ((8, 6),)
 #: Of the builder: the engines are not run, so how fast they would be does not matter.
 LEAST_EFFORT = 0
+#: Operators of the dialect that --rectify is about; a network without them is one file in all forms.
+RECTIFIED = {*RECTIFIES.values(), *RECTIFICATION_MAPS.values(), "MaskedCount", "MaskedRectify"}
 
 
 @dataclass
 class Network:
-    """One network of the zoo, traced once for each kind of shapes and each opset."""
+    """One network of the zoo, traced once for each kind of shapes and each opset.
+
+    one_file: kind of shapes and precision -> the result of all forms, where they are one file.
+    """
 
     name: str
     folder: Path
     build: bool = True
     traces: dict[tuple[str, int], Traced | str] = field(default_factory=dict)
-    tried: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+    one_file: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
@@ -61,16 +67,19 @@ class Network:
         traced = self._traced(case.shapes, options.graph_opset)
         if isinstance(traced, str):
             return {"outcome": UNTRACED, "message": traced}
+        known = (case.shapes, case.precision)
+        if known in self.one_file:
+            return self.one_file[known]
         (target,) = lower_for_targets(traced, ["tensorrt"], options, Log())
-        key = identity(target.model)
         found = {
             "shapes": "static" if case.shapes == "static" else self._kind(traced),
-            "model": key.hex()[:12],
+            "model": identity(target.model).hex()[:12],
             "nodes": len(target.model.graph.node),
+            **self._try(target.model, traced, case),
         }
-        if key not in self.tried:  # without a rectified layer, the forms are one file
-            self.tried[key] = self._try(target.model, traced, case)
-        return {**found, **self.tried[key]}
+        if not RECTIFIED & set(used_operators(traced.model)):
+            self.one_file[known] = found
+        return found
 
     def _try(self, model: onnx.ModelProto, traced: Traced, case: Case) -> dict[str, Any]:
         path, api = self.folder / "model.onnx", versions.installed_rtx()
