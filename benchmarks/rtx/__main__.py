@@ -2,8 +2,8 @@
 
     python -m benchmarks.rtx [NETWORK ...] [--stage parse|build] [--limit SECONDS] [--retry] [--table]
 
-No GPU is needed. Everything is parsed first, then built: one network of each family before the others, small ones
-before large ones. Results are kept in docs/rtx.json after each case and not repeated, so an interrupted run goes on
+No GPU is needed. One network of each family comes before the others, small ones before large ones; --stage parse leaves
+the builds to a later run. Results are kept in docs/rtx.json after each case and not repeated, so an interrupted run goes on
 where it was.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rtx import table
-from benchmarks.rtx.outcomes import BEGUN, CRASHED, LATE, Outcomes
+from benchmarks.rtx.outcomes import BEGUN, CRASHED, LATE, PARSED, Outcomes
 from rectexport.models.registry import model_entry, model_names
 from rectexport.runtime.base.environment import version
 
@@ -91,9 +91,11 @@ def run(name: str, stage: str, outcomes: Outcomes, limit: float, retry: bool = F
         try:
             for line in child.lines(limit):
                 key, outcome = line.pop("key"), line["outcome"]
-                begun = key if outcome == BEGUN else ""
+                goes_on = outcome == BEGUN or (stage == "build" and outcome == PARSED)
+                begun = key if goes_on else ""
                 if outcome != BEGUN:
                     outcomes.put(name, key, line)
+                if not goes_on:
                     wanted.remove(key)
         except TimeoutError:
             message = f"not finished after {limit:g} s"
@@ -110,7 +112,7 @@ def main() -> None:
     """Run what is missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="networks; all by default")
-    parser.add_argument("--stage", choices=STAGES, help="one alone; both by default")
+    parser.add_argument("--stage", choices=STAGES, default="build", help="parse, or parse and build (default)")
     parser.add_argument("--limit", type=float, default=600, help="seconds for one case (default %(default)s)")
     parser.add_argument("--table", action="store_true", help="write the table from what is there")
     parser.add_argument("--retry", action="store_true", help="try again what failed")
@@ -120,11 +122,10 @@ def main() -> None:
     outcomes = Outcomes.read(asked.results) if asked.results else Outcomes.read()
     if not asked.table:
         outcomes.version = version("tensorrt-rtx-cu13") or ""
-        for stage in [asked.stage] if asked.stage else STAGES:
-            for name in in_order(asked.names or model_names()):
-                run(name, stage, outcomes, asked.limit, asked.retry)
-                counted = [entry["outcome"] for entry in outcomes.found[name].values()]
-                print(stage, name, *(f"{counted.count(kind)} {kind}" for kind in dict.fromkeys(counted)), flush=True)
+        for name in in_order(asked.names or model_names()):
+            run(name, asked.stage, outcomes, asked.limit, asked.retry)
+            counted = [entry["outcome"] for entry in outcomes.found[name].values()]
+            print(name, *(f"{counted.count(kind)} {kind}" for kind in dict.fromkeys(counted)), flush=True)
     table.write(outcomes, model_names())
 
 

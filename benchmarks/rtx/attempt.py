@@ -2,8 +2,8 @@
 
     python -m benchmarks.rtx.attempt NETWORK parse|build KEY [KEY ...]
 
-Before each case it prints a line of JSON with the outcome "begun", and the result behind it: whoever reads them knows
-in which case a process ended or takes too long.
+Before each case it prints a line of JSON with the outcome "begun", the result behind it, and before a build what was
+parsed: whoever reads them knows in which case a process ended or takes too long.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +47,14 @@ RECTIFIED = {*RECTIFIES.values(), *RECTIFICATION_MAPS.values(), "MaskedCount", "
 class Network:
     """One network of the zoo, traced once for each kind of shapes and each opset.
 
+    parsed: called with the result of the parser before a build, which may take long.
     one_file: kind of shapes and precision -> the result of all forms, where they are one file.
     """
 
     name: str
     folder: Path
     build: bool = True
+    parsed: Callable[[dict[str, Any]], None] = lambda result: None
     traces: dict[tuple[str, int], Traced | str] = field(default_factory=dict)
     one_file: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
@@ -75,13 +79,13 @@ class Network:
             "shapes": "static" if case.shapes == "static" else self._kind(traced),
             "model": identity(target.model).hex()[:12],
             "nodes": len(target.model.graph.node),
-            **self._try(target.model, traced, case),
         }
+        found |= self._try(target.model, traced, case, found)
         if not RECTIFIED & set(used_operators(traced.model)):
             self.one_file[known] = found
         return found
 
-    def _try(self, model: onnx.ModelProto, traced: Traced, case: Case) -> dict[str, Any]:
+    def _try(self, model: onnx.ModelProto, traced: Traced, case: Case, found: dict[str, Any]) -> dict[str, Any]:
         path, api = self.folder / "model.onnx", versions.installed_rtx()
         onnx.save(model, path)
         profile = {entry.name: entry.range for entry in traced.inputs}
@@ -91,6 +95,7 @@ class Network:
             parsed = {"outcome": PARSED, "layers": count_layers(wanted, options, api)}
             if not self.build:
                 return parsed
+            self.parsed({**found, **parsed})
             data = build_engine(wanted, options, api, targets=TARGETS)
         except RectexportError as error:
             return {"outcome": REFUSED, "message": str(error).replace(str(path), self.name)}
@@ -127,11 +132,16 @@ def main() -> None:
         network = Network(asked.network, Path(folder), build=asked.stage == "build")
         for key in asked.keys:
             _say({"key": key, "outcome": BEGUN})
+            network.parsed = partial(_parsed, key)
             try:
                 result = network.attempt(Case(*key.split()))
             except Exception as error:
                 result = {"outcome": FAILED, "message": f"{type(error).__name__}: {error}"}
             _say({"key": key, **result})
+
+
+def _parsed(key: str, result: dict[str, Any]) -> None:
+    _say({"key": key, **result})
 
 
 def _say(line: dict[str, Any]) -> None:
