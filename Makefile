@@ -113,7 +113,8 @@ test-tensorrt: .venv/.stamp ## parse and build in NVIDIA's own TensorRT, which n
 
 test-tensorrt-quick: .venv/.stamp ## a part of test-tensorrt, for make test (1 minute with the installation)
 	@$(call NEEDS_TRT,$(firstword $(TRT_CHECK))); \
-	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m quick tests/tensorrt_rtx/building.py tests/tensorrt_rtx/forms.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m quick tests/tensorrt_rtx/building.py tests/tensorrt_rtx/forms.py \
+	  tests/tensorrt_rtx/running.py
 
 rtx-zoo: .venv/.stamp ## parse and build the zoo in TensorRT for RTX; writes docs/rtx.json (hours; goes on where it was)
 	$(BIN)/python -m pip install -q -c constraints.txt $(TRT_CHECK)

@@ -1,4 +1,4 @@
-"""Engines through the real runtime, as far as a machine without a GPU goes: names, and loading."""
+"""The real runtime, as far as a machine without a GPU goes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from rectexport.runtime.engines.cuda.libraries import no_gpu
 from rectexport.runtime.engines.tensorrt import cuda
 from rectexport.runtime.engines.tensorrt.running.engine import Engine
 from rectexport.runtime.engines.tensorrt.versions import Api
+from rectexport.runtime.errors import MissingDependency
 from tests.runtime.engines.tensorrt.machines import flexible
 
 __all__ = ["flexible"]
@@ -49,12 +51,12 @@ def test_the_names_that_a_lane_uses_exist(api: Api, name: str) -> None:
     assert callable(api.module.nptype) and api.module.TensorIOMode.INPUT != api.module.TensorIOMode.OUTPUT
 
 
-def test_an_engine_is_loaded(
+@pytest.mark.skipif(no_gpu() is None, reason="there is a GPU")
+def test_the_runtime_asks_for_a_driver(
     build: Callable[..., bytes], api: Api, flexible: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is made without a GPU, and refuses to load an engine there: that is as far as this goes."""
     driver: Any = type("Driver", (), {"active": staticmethod(nullcontext)})
     monkeypatch.setattr(cuda, "driver", lambda: driver)
-    engine = Engine(build(flexible), api, "model.plan")
-    assert [(spec.name, spec.dtype, spec.shape) for spec in engine.inputs] == [("x", "float32", (None, 1, None, None))]
-    assert engine.profiles[0]["x"].max == (8, 1, 16, 16)
-    engine.close()
+    with pytest.raises(MissingDependency, match=r"the NVIDIA driver is too old for TensorRT for RTX"):
+        Engine(build(flexible), api, "model.plan")
