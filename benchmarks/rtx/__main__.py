@@ -3,8 +3,8 @@
     python -m benchmarks.rtx [NETWORK ...] [--stage parse|build] [--limit SECONDS] [--retry] [--table]
 
 No GPU is needed. One network of each family comes before the others, small ones before large ones; --stage parse leaves
-the builds to a later run. Results are kept in docs/rtx.json after each case and not repeated, so an interrupted run goes on
-where it was.
+the builds to a later run. Results are kept in docs/rtx.json after each case and not repeated, so an interrupted run
+goes on where it was.
 """
 
 from __future__ import annotations

@@ -34,9 +34,8 @@ def _summary(found: Results, version: str, names: Sequence[str]) -> str:
     return (
         f"Written by `make rtx-zoo` from docs/rtx.json: TensorRT for RTX {version}, for compute capability 8.6, at the "
         f"builder's least effort. Of {wanted} files of {len(names)} networks, {len(files)} were tried, {parsed} parsed "
-        f"and {built} built. A cell has how many of the {len(names)} networks were parsed / built. *dynamic* is a batch "
-        f"of 1 to 4 and images of up to twice the size; {one_size} networks take one size of image, so there only the "
-        "batch varies."
+        f"and {built} built. A cell has how many networks were parsed / built. *dynamic* is a batch of 1 to 4 and "
+        f"images of up to twice the size; {one_size} networks take one size of image, so there only the batch varies."
     )
 
 
@@ -66,7 +65,7 @@ def _unbuilt(found: Results, names: Sequence[str]) -> Iterator[str]:
     """Networks of which no file was tried, or not each one that was parsed was built."""
     missing = [name for name in names if not found.get(name)]
     if missing:
-        yield f"\nNot tried yet: {', '.join(missing)}."
+        yield f"\nNot tried yet: {len(missing)} networks, the smallest {missing[0]}, the largest {missing[-1]}."
     waiting = [name for name in names if any(_waits(entry) for entry in found.get(name, {}).values())]
     if waiting:
         yield f"\nParsed in part or whole, and not built yet: {', '.join(waiting)}."

@@ -111,7 +111,7 @@ def engines() -> tuple[Engine, ...]:
 
 
 def tensorrt(version: str) -> Engine:
-    """What stands for one version of TensorRT, as in 10.3: the row of its major version. Raises UsageError for others."""
+    """What stands for a version of TensorRT, as in 10.3: the row of its major version. Raises UsageError for others."""
     rows = {entry.version.partition(".")[0]: entry for entry in engines() if entry.name == "tensorrt"}
     row = rows.get(version.partition(".")[0])
     if row is None or not _VERSION.fullmatch(version) or _numbers(version) < OLDEST_TENSORRT:

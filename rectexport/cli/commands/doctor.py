@@ -121,9 +121,7 @@ def _show_model(
     _show_engines(run, found.engines, proofs, names)
 
 
-def _show_engines(
-    run: Run, rows: Sequence[Row], proofs: Sequence[Proof] | None, names: Mapping[str, str]
-) -> None:
+def _show_engines(run: Run, rows: Sequence[Row], proofs: Sequence[Proof] | None, names: Mapping[str, str]) -> None:
     """Each engine's verdict, with the package's proofs beside it; then the findings, those of several nodes once."""
     from rectexport.exporter.tools.engine_report import verdicts
 

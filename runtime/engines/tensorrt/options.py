@@ -22,8 +22,8 @@ class BuildOptions:
     accelerator of a Jetson to build for, None for the GPU; allow_gpu_fallback runs on the GPU what it lacks.
     optimization_level is the builder's effort, 0 to 5, None for TensorRT's default.
 
-    Raises UsageError for an unknown hardware compatibility or a fallback from no accelerator, and BadInput for a missing
-    plugin library.
+    Raises UsageError for an unknown hardware compatibility or a fallback from no accelerator, and BadInput for a
+    missing plugin library.
     """
 
     profiles: tuple[Profile, ...]

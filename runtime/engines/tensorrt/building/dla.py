@@ -1,7 +1,7 @@
 """Building for a deep learning accelerator (DLA) of a Jetson: what it takes, and the settings that put layers on it.
 
-A DLA computes float16 and int8 at fixed sizes. TensorRT itself knows which layers of a network it can run there, so the
-parsed network is asked before the build, which takes minutes. With --allow-gpu-fallback the other layers run on the GPU.
+A DLA computes float16 and int8 at fixed sizes. TensorRT itself knows which layers of a network it can run there, and is
+asked before the build, which takes minutes. With --allow-gpu-fallback the other layers run on the GPU.
 
 Sources: NvInfer.h of 8.6, 10.3 and 11.1; "Working with DLA" in the documentation of TensorRT up to 11.4.1; trtexec.
 """
@@ -72,8 +72,8 @@ def _check_batch(most: int, options: BuildOptions) -> None:
         for name, bounds in profile.items():
             if bounds.max and bounds.max[0] > most:
                 raise UsageError(
-                    f"--dla-core {options.dla_core}: input {name}: a batch of {bounds.max[0]}, and this DLA takes {most} "
-                    "at most; build for a smaller one, with --profile"
+                    f"--dla-core {options.dla_core}: input {name}: a batch of {bounds.max[0]}, and this DLA takes at "
+                    f"most {most}; build for a smaller one, with --profile"
                 )
 
 
@@ -86,7 +86,6 @@ def _check_inputs(network: Any, path: Path) -> None:
                 f"{path}: input {tensor.name} is {format_shape(shape)}, and a DLA takes a free size in the batch at "
                 "most; export again with fixed sizes"
             )
-
 
 
 def _check_layers(network: Any, config: Any, path: Path, options: BuildOptions, api: Api) -> None:

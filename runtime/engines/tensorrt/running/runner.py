@@ -34,8 +34,9 @@ def open_runner(package: Package, options: BackendOptions | None = None, *, grap
     Where TensorRT is not installed, or the package has no plan for it, TensorRT for RTX takes its place if it is
     installed and the package has an engine for it. graphs=False launches kernel by kernel instead of as a CUDA graph.
 
-    Raises MissingDependency without either TensorRT or without a GPU, UsageError for a device other than 0, and BadInput
-    that lists all mismatches when no plan fits and none may be built, or when a plan's hash is not the manifest's.
+    Raises MissingDependency where no TensorRT is installed or no GPU is found, UsageError for a device other than 0,
+    and BadInput that lists all mismatches when no plan fits and none may be built, or when a plan's hash is not the
+    manifest's.
     """
     options = options or BackendOptions()
     if options.device:

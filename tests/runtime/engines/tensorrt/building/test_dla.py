@@ -106,7 +106,9 @@ def test_other_precisions_are_refused(build: Build, precision: str, way_out: str
 
 
 def test_int8_needs_a_dla_that_reads_its_nodes(jetson: Machine, build: Build) -> None:
-    assert "with TensorRT 10.3.0 a DLA takes its scales from a calibrator alone" in refused(build, {"precision": "int8"})
+    assert "with TensorRT 10.3.0 a DLA takes its scales from a calibrator alone" in refused(
+        build, {"precision": "int8"}
+    )
     jetson.install("11.1.0").__version__ = "11.4.1"
     assert build({"precision": "int8"})["device"] == "DLA"
 
