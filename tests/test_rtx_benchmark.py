@@ -123,7 +123,7 @@ def test_the_table() -> None:
     assert "| dynamic | plugin | 3 / 1 | 1 / 1 | 0 / 0 |" in text
     assert f"- b, {keys[1]}: refused: no way" in text
     assert f"- b, {keys[0]}: took too long: not finished after 10 s" in text
-    assert "Not tried yet: 1 networks, the smallest d, the largest d." in text and "not built yet: c." in text
+    assert "Not tried yet: d." in text and "not built yet: c." in text
 
 
 def test_the_results_of_the_repository() -> None:

@@ -10,6 +10,8 @@ from benchmarks.rtx.cases import FORMS, PRECISIONS, SHAPES, Case
 from benchmarks.rtx.outcomes import BUILT, PARSED, Outcomes
 
 PAGE, SECTION = "tensorrt.md", "rtx"
+#: Networks that a line names.
+NAMED = 20
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -65,10 +67,15 @@ def _unbuilt(found: Results, names: Sequence[str]) -> Iterator[str]:
     """Networks of which no file was tried, or not each one that was parsed was built."""
     missing = [name for name in names if not found.get(name)]
     if missing:
-        yield f"\nNot tried yet: {len(missing)} networks, the smallest {missing[0]}, the largest {missing[-1]}."
+        yield f"\nNot tried yet: {_some(missing)}."
     waiting = [name for name in names if any(_waits(entry) for entry in found.get(name, {}).values())]
     if waiting:
-        yield f"\nParsed in part or whole, and not built yet: {', '.join(waiting)}."
+        yield f"\nParsed in part or whole, and not built yet: {_some(waiting)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _waits(entry: Mapping[str, Any]) -> bool:
