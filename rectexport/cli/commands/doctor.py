@@ -71,6 +71,7 @@ def doctor(
         from rectexport.exporter.tools.doctor import diagnose, diagnose_package, load_model
 
         names = {engine.title: engine.name for engine in judged_engines(tensorrt_version)}
+        found: Diagnosis | PackageDiagnosis
         if model.is_dir():
             found = diagnose_package(model, tensorrt_version)
         else:
