@@ -105,9 +105,10 @@ def test_a_child(monkeypatch: pytest.MonkeyPatch, source: str, limit: float, sai
 
 def test_one_of_each_family_first() -> None:
     names = rtx.in_order(model_names())
-    families = {model_entry(name).builder for name in names}
+    families = {model_entry(name).builder for name in names} - {"vgg.vgg"}
     assert {model_entry(name).builder for name in names[: len(families)]} == families
-    assert names[0] == "digits" and names[-1] == "vgg19_bn" and sorted(names) == sorted(model_names())
+    assert names[0] == "digits" and sorted(names) == sorted(model_names())
+    assert names[-4:] == ["vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
 
 
 def test_the_table() -> None:

@@ -25,15 +25,17 @@ from rectexport.models.registry import model_entry, model_names
 from rectexport.runtime.base.environment import version
 
 STAGES = ("parse", "build")
+#: Weights from which on a build takes gigabytes: VGG-16's was once killed for memory, in float16 with dynamic sizes.
+LARGE = 100_000_000
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """The smallest network of each family, then the others; by number of weights."""
+    """The smallest network of each family, then the others, by number of weights; those of gigabytes last."""
     sizes = {name: model_entry(name).parameters for name in names}
     ranked, families = sorted(names, key=sizes.__getitem__), set()
     first = []
     for name in ranked:
-        if model_entry(name).builder not in families:
+        if model_entry(name).builder not in families and sizes[name] < LARGE:
             families.add(model_entry(name).builder)
             first.append(name)
     return [*first, *(name for name in ranked if name not in first)]
