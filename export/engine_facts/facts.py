@@ -35,7 +35,7 @@ from rectexport.runtime.errors import Option, UsageError
 #: Beside this file, where an editable install reads the checkout's own.
 TABLE = Path(__file__).with_name("facts.json")
 VERDICTS = ("refused", "wrong", "unknown")
-#: JetPack 5's TensorRT, whose parser is documented as 8.6's is: trtexec builds with it.
+#: JetPack 5's TensorRT: trtexec builds with it.
 OLDEST_TENSORRT = (8, 5)
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}")
 #: Stands for all operators.

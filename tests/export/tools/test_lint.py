@@ -75,6 +75,12 @@ def test_versions(version: str, verdict: str | None) -> None:
         assert lint(model, "tensorrt", version).findings[0].verdict == verdict
 
 
+def test_what_jetpack_5_lacks() -> None:
+    model = build(IMAGE, "y = HardSwish(x)")
+    assert lint(model, "tensorrt", "8.5").findings[0].reason == "HardSwish: it has no such operator"
+    assert lint(model, "tensorrt", "8.6").certain is None
+
+
 class Dilated(nn.Module):
     """A pool that no TensorRT takes."""
 
