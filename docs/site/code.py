@@ -99,22 +99,35 @@ class Code:
         called = call.func
         if isinstance(called, ast.Name):
             return self._nearest(called.id, scope)
-        if not isinstance(called, ast.Attribute) or not isinstance(called.value, ast.Name):
+        if not isinstance(called, ast.Attribute):
             return None
-        function = scope.function
-        if called.value.id in ("self", "cls") and function is not None:
-            return scope.module.functions.get(f"{function.owner}.{called.attr}")
-        found = self.find(scope.module, called.value.id)
+        owner = called.value.id if isinstance(called.value, ast.Name) else ""
+        if owner in ("self", "cls") and scope.function is not None:
+            return scope.module.functions.get(f"{scope.function.owner}.{called.attr}")
+        found = self.find(scope.module, owner) if owner else None
         inner = self.find(found, called.attr) if isinstance(found, Module) else None
-        return inner if isinstance(inner, Function) else None
+        if isinstance(inner, Function):
+            return inner
+        known = self.methods.get(called.attr, [])
+        return known[0] if len(known) == 1 and not isinstance(found, Module) else None
+
+    @cached_property
+    def methods(self) -> dict[str, list[Function]]:
+        """The methods of all classes by name."""
+        found: dict[str, list[Function]] = {}
+        for module in self.modules.values():
+            for function in module.functions.values():
+                if function.owner and function.outer is None:
+                    found.setdefault(function.node.name, []).append(function)
+        return found
 
     def _nearest(self, name: str, scope: Scope) -> Function | None:
         """The function of this name that is seen from a place."""
         around = scope.function
         while around is not None:
-            inner = next((one for one in scope.module.functions.values() if one.outer is around and one.node.name == name), None)
-            if inner is not None:
-                return inner
+            for one in scope.module.functions.values():
+                if one.outer is around and one.node.name == name:
+                    return one
             around = around.outer
         found = self.find(scope.module, name)
         return found if isinstance(found, Function) else None
@@ -156,11 +169,11 @@ def _parsed(name: str, path: str, source: str) -> Module:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             module.imports.update({one.asname or one.name: (node.module, one.name) for one in node.names})
-    for node in module.tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        for target in targets:
-            if isinstance(target, ast.Name) and node.value is not None:  # type: ignore[attr-defined]
-                module.constants[target.id] = node.value  # type: ignore[attr-defined]
+    for statement in module.tree.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            module.constants.update(dict.fromkeys(names, statement.value))
     _note_functions(module, module.tree.body, "", None)
     return module
 
@@ -179,7 +192,7 @@ def _note_functions(module: Module, body: list[ast.stmt], owner: str, outer: Fun
             _note_functions(module, node.body, node.name, outer)
         else:
             blocks = [getattr(node, name, []) for name in ("body", "orelse", "finalbody")]
-            blocks += [handler.body for handler in getattr(node, "handlers", [])]
+            blocks += [inner.body for inner in (*getattr(node, "handlers", ()), *getattr(node, "cases", ()))]
             for block in blocks:
                 _note_functions(module, block, owner, outer)
 
