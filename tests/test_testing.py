@@ -74,7 +74,9 @@ def test_other_models_are_refused(package: Path) -> None:
         assert_parity(package, 7)
 
 
-@pytest.mark.parametrize(("shape", "said"), [("x:a", "shapes 'x:a': expected NAME:"), ("y:1x1x8x8", "shapes: no input")])
+@pytest.mark.parametrize(
+    ("shape", "said"), [("x:a", "shapes 'x:a': expected NAME:"), ("y:1x1x8x8", "shapes: no input")]
+)
 def test_shapes_that_do_not_fit_are_refused_in_the_words_of_python(package: Path, shape: str, said: str) -> None:
     with pytest.raises(rectexport.RectexportError) as refused:
         rectexport.compare(package, shapes=[shape])

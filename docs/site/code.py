@@ -20,9 +20,13 @@ PARTS = {
 }
 
 
+#: A method that more classes have than this is not followed on an unknown object.
+MOST_METHODS = 6
+
+
 @dataclass(eq=False)
 class Module:
-    """A module: its functions by qualified name, its constants, and what it imports as (module, name)."""
+    """A module: its functions by qualified name, its constants, what it imports as (module, name), fields by class."""
 
     name: str
     path: str
@@ -30,6 +34,7 @@ class Module:
     functions: dict[str, Function] = field(default_factory=dict)
     constants: dict[str, ast.expr] = field(default_factory=dict)
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
+    fields: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -94,22 +99,34 @@ class Code:
             return self.modules[f"{where}.{what}"]
         return self.find(self.modules[where], what) if where in self.modules and what else None
 
-    def called(self, call: ast.Call, scope: Scope) -> Function | None:
-        """The function of the project that a call calls, where that is plain."""
+    def called(self, call: ast.Call, scope: Scope) -> list[Function]:
+        """The function of the project that a call calls; of an unknown object, every method of that name."""
         called = call.func
         if isinstance(called, ast.Name):
-            return self._nearest(called.id, scope)
+            nearest = self._nearest(called.id, scope)
+            return [nearest] if nearest else []
         if not isinstance(called, ast.Attribute):
-            return None
+            return []
         owner = called.value.id if isinstance(called.value, ast.Name) else ""
         if owner in ("self", "cls") and scope.function is not None:
-            return scope.module.functions.get(f"{scope.function.owner}.{called.attr}")
+            own = scope.module.functions.get(f"{scope.function.owner}.{called.attr}")
+            return [own] if own else []
         found = self.find(scope.module, owner) if owner else None
-        inner = self.find(found, called.attr) if isinstance(found, Module) else None
-        if isinstance(inner, Function):
-            return inner
+        if isinstance(found, Module):
+            inner = self.find(found, called.attr)
+            return [inner] if isinstance(inner, Function) else []
         known = self.methods.get(called.attr, [])
-        return known[0] if len(known) == 1 and not isinstance(found, Module) else None
+        return known if len(known) <= MOST_METHODS else []
+
+    def held(self, name: str) -> Iterator[tuple[ast.expr, Scope]]:
+        """What the fields of this name are, where values of their classes are made."""
+        for module in self.modules.values():
+            for kind, fields in module.fields.items():
+                for call, scope in self.calls.get(kind, ()) if name in fields else ():
+                    given = dict(zip(fields, call.args, strict=False))
+                    given.update({word.arg: word.value for word in call.keywords if word.arg})
+                    if name in given:
+                        yield given[name], scope
 
     @cached_property
     def methods(self) -> dict[str, list[Function]]:
@@ -135,7 +152,7 @@ class Code:
     def callers(self, function: Function) -> Iterator[tuple[ast.Call, Scope]]:
         """The calls of a function."""
         for call, scope in self.calls.get(function.node.name, ()):
-            if self.called(call, scope) is function:
+            if function in self.called(call, scope):
                 yield call, scope
 
 
@@ -171,11 +188,22 @@ def _parsed(name: str, path: str, source: str) -> Module:
             module.imports.update({one.asname or one.name: (node.module, one.name) for one in node.names})
     for statement in module.tree.body:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            names = [target.id for target in targets if isinstance(target, ast.Name)]
-            module.constants.update(dict.fromkeys(names, statement.value))
+            for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
+                module.constants.update(_constants(target, statement.value))
+        elif isinstance(statement, ast.ClassDef):
+            inner = [one.target for one in statement.body if isinstance(one, ast.AnnAssign)]
+            module.fields[statement.name] = [target.id for target in inner if isinstance(target, ast.Name)]
     _note_functions(module, module.tree.body, "", None)
     return module
+
+
+def _constants(target: ast.expr, value: ast.expr) -> dict[str, ast.expr]:
+    if isinstance(target, ast.Name):
+        return {target.id: value}
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        pairs = zip(target.elts, value.elts, strict=True)
+        return {name.id: part for name, part in pairs if isinstance(name, ast.Name)}
+    return {}
 
 
 def _note_functions(module: Module, body: list[ast.stmt], owner: str, outer: Function | None) -> None:

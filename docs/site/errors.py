@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 
-from docs.site.code import read_code
+from docs.site.code import Code
 from docs.site.messages import AGAIN, Message, messages, reasons
 from docs.site.wording import Text
 from rectexport.runtime import errors
@@ -79,9 +79,8 @@ _REASONS = """Messages quote these, most often behind a colon. From Python, laye
 as the exception that is named."""
 
 
-def page() -> str:
+def page(code: Code) -> str:
     """The page as Markdown."""
-    code = read_code()
     known = messages(code)
     lines = ["# Errors", "", _INTRODUCTION.format(count=len(known)), ""]
     lines += ["| error | exit code | meaning | what to do |", "|---|---|---|---|"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from docs.site.code import Code, Scope
-from docs.site.wording import Reading, Text, name_of, texts_of, together
+from docs.site.wording import Reading, Text, merged, name_of, texts_of, together
 from rectexport.runtime import errors
 from rectexport.runtime.errors import RectexportError
 
@@ -40,13 +40,13 @@ def kinds() -> set[str]:
 
 def messages(code: Code) -> list[Message]:
     """Every message, once for each error, in the order of the files."""
-    return _once(message for message in _made(code) if message.text.says_something)
+    return _once(message for message in _made(code) if message.text.has_a_word)
 
 
 def wordless(code: Code) -> list[tuple[str, int]]:
     """File and line of every error that is made without words of ours, for tests."""
     found = [(scope.module.path, call.lineno) for kind in kinds() for call, scope in code.calls.get(kind, ())]
-    speaking = {(scope.module.path, call.lineno) for call, scope, text in _texts(code) if text.says_something}
+    speaking = {(scope.module.path, call.lineno) for call, scope, text in _texts(code) if text.has_a_word}
     return sorted(set(found) - speaking)
 
 
@@ -83,7 +83,10 @@ def _together(arguments: Iterable[ast.expr], code: Code, scope: Scope) -> Text:
 
 
 def _once(found: Iterable[Message]) -> list[Message]:
+    """One message for each text and error, with the choices of all places that make it."""
     kept: dict[tuple[str, str], Message] = {}
     for message in found:
-        kept.setdefault((message.text.shown, message.error), message)
+        key = (message.text.shown, message.error)
+        known = kept.get(key)
+        kept[key] = replace(known, text=merged(known.text, message.text)) if known else message
     return list(kept.values())

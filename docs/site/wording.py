@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from docs.site.code import Code, Function, Module, Scope
 
 #: How many names and calls are followed one behind the other.
-DEEPEST = 8
+DEEPEST = 5
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,12 @@ class Text:
     @property
     def says_something(self) -> bool:
         """Whether it has words of its own: two in a row, or a choice that has."""
-        return bool(re.search(r"[A-Za-z]{2,}\W+[A-Za-z]", self.own)) or bool(self.choices)
+        return bool(re.search(r"[A-Za-z]\W+[A-Za-z]{2}", self.own)) or bool(self.choices)
+
+    @property
+    def has_a_word(self) -> bool:
+        """Whether it can be found on a page by a word of its own, or by a choice."""
+        return bool(re.search(r"[A-Za-z]{3,}", self.own)) or bool(self.choices)
 
     def whole(self) -> Iterator[Text]:
         """The text, and every choice in it."""
@@ -82,6 +87,16 @@ def together(alternatives: Iterable[tuple[str, list[Text]]], between: str = "") 
     return Text(between.join(shown), tuple(dict(choices).items()))
 
 
+def merged(one: Text, other: Text) -> Text:
+    """A text with the choices of two that show the same."""
+    names = dict.fromkeys(name for name, _ in (*one.choices, *other.choices))
+    both = [
+        (name, [text for found, texts in (*one.choices, *other.choices) if found == name for text in texts])
+        for name in names
+    ]
+    return Text(one.shown, tuple((name, tuple(_distinct(texts))) for name, texts in both))
+
+
 def hole(node: ast.expr) -> Text:
     """What is filled in, by its name in the code."""
     return Text(f"‹{name_of(node)}›")
@@ -98,7 +113,21 @@ def name_of(node: ast.expr) -> str:
     return names[-1].strip("_").lower() if names else "…"
 
 
-_FUNCTIONS = {"list", "len", "sorted", "type", "str", "brief", "printable", "summary", "repr", "join", "range", "min", "max"}
+_FUNCTIONS = {
+    "list",
+    "len",
+    "sorted",
+    "type",
+    "str",
+    "brief",
+    "printable",
+    "summary",
+    "repr",
+    "join",
+    "range",
+    "min",
+    "max",
+}
 #: Functions, and methods of texts, that give what they are given or a part of it.
 _PASSES_ON = {"str", "repr", "list", "tuple", "sorted", "reversed", "set", "next", "iter", "printable", "brief"}
 _OF_TEXTS = {"strip", "rstrip", "lstrip", "format", "replace", "partition", "removesuffix", "removeprefix", "lower"}
@@ -233,6 +262,10 @@ def _of_each(target: ast.expr, values: ast.expr, name: str) -> Iterator[_Assigne
     """What a loop's variable is: each of the values, where they stand in the code or come from a function of ours."""
     if isinstance(target, ast.Name) and target.id == name:
         yield from map(_Assigned, values.elts if isinstance(values, ast.Tuple | ast.List) else [values])
+    elif isinstance(target, ast.Tuple) and isinstance(values, ast.Call) and isinstance(values.func, ast.Attribute):
+        last = target.elts[-1]
+        if values.func.attr == "items" and isinstance(last, ast.Name) and last.id == name:
+            yield _Assigned(ast.Subscript(values.func.value, ast.Constant(name), ast.Load()))
 
 
 def _adds_to(node: ast.AST, name: str) -> bool:
@@ -268,14 +301,24 @@ def _arguments(call: ast.Call, function: Function) -> dict[str, ast.expr]:
 
 def _returns(call: ast.Call, reading: Reading) -> Iterator[tuple[ast.expr, Reading]]:
     """What a called function of ours returns, read with the arguments of the call."""
-    function = reading.code.called(call, reading.scope)
-    if function is None:
-        return
-    given = {name: (value, reading.scope) for name, value in _arguments(call, function).items()}
-    further = reading.at(Scope(function.module, function, given), function, "()")
-    if further is not None:
-        for value in function.returned():
-            yield value, further
+    for function in reading.code.called(call, reading.scope):
+        given = {name: (value, reading.scope) for name, value in _arguments(call, function).items()}
+        further = reading.at(Scope(function.module, function, given), function, "()")
+        if further is not None:
+            for value in function.returned():
+                yield value, further
+    if isinstance(call.func, ast.Attribute):
+        yield from _held(call.func.attr, reading)
+
+
+def _held(name: str, reading: Reading) -> Iterator[tuple[ast.expr, Reading]]:
+    """What the functions in a field of a dataclass return."""
+    for value, scope in reading.code.held(name):
+        further = reading.at(scope, value, name)
+        if further is not None and isinstance(value, ast.Lambda):
+            yield value.body, further
+        elif further is not None and isinstance(value, ast.Name):
+            yield from _returns(ast.Call(value, [], []), further)
 
 
 def _call(node: ast.Call, reading: Reading) -> list[Text]:

@@ -223,9 +223,7 @@ def profile(
 
 def _check(name: str) -> None:
     if name not in NAMES:
-        raise UsageError(
-            Option("backend", name), f": it reports no times of layers; take one of {', '.join(NAMES)}"
-        )
+        raise UsageError(Option("backend", name), f": it reports no times of layers; take one of {', '.join(NAMES)}")
     reason = next(backend.absent() for backend in BACKENDS if backend.name == name)
     if reason:
         raise MissingDependency(f"backend {name}: {reason}")

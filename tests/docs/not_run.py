@@ -28,7 +28,6 @@ NOT_RUN: tuple[tuple[str, str, str], ...] = (
     ("docs/plugin.md", "ls ", NATIVE),
     ("docs/plugin.md", "TENSORRT_INCLUDE_DIR", NETWORK),
     ("docs/plugin.md", "import tensorrt", GPU),
-
     ("docs/scaling.md", "pip install", NETWORK),
     ("docs/scaling.md", "rectexport serve", RAY),
     ("docs/scaling.md", "rectexport ray-config", OTHER),
