@@ -149,8 +149,8 @@ def _seen(rows: Sequence[_Row]) -> str:
         return "For every shape the graph as written is chosen (the ring on the line at 1)."
     best = min(faster, key=lambda row: row.ratio)
     return (
-        f"For {len(faster)} of {len(rows)} shapes the chosen form (ringed) is faster than the graph as written, which is "
-        f"the line at 1. The largest gain is at {best.row['channels']} channels, {best.row['size']} × "
+        f"For {len(faster)} of {len(rows)} shapes the chosen form (ringed) is faster than the graph as written, the "
+        f"line at 1. The largest gain is at {best.row['channels']} channels, {best.row['size']} × "
         f"{best.row['size']}, batch {best.row['batch']}, where `{best.chosen}` takes {best.ratio:.2f} of its time."
     )
 

@@ -2,8 +2,8 @@
 
 python -m benchmarks.trainability [--seeds 6] [--epochs 20] [--workers 2] [--out docs] [--report]
 
-Writes trainability.json (every run), trainability.md (mean and standard deviation over seeds) and trainability.svg. For
-one seed, every network gets the same images in the same order, so that the two of a pair are also compared seed by seed.
+Writes trainability.json (every run), trainability.md (mean and standard deviation over seeds) and trainability.svg.
+For one seed, every network gets the same images in the same order: the two of a pair are also compared seed by seed.
 `--report` trains nothing, and writes page and plot anew from trainability.json.
 """
 
@@ -212,8 +212,8 @@ def findings(differences: Mapping[str, tuple[float, float]], seeds: int) -> str:
 
 #: What is to be seen in the plot.
 SEEN = (
-    "A panel for each idea: the network without it at the left, with it at the right. A grey line joins the two runs of\n"
-    "one seed; squares are means with one standard deviation."
+    "A panel for each idea: the network without it at the left, with it at the right. A grey line joins the two runs\n"
+    "of one seed; squares are means with one standard deviation."
 )
 
 

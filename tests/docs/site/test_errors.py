@@ -67,7 +67,7 @@ def test_a_message_is_read_with_what_is_filled_in() -> None:
 
 
 def test_other_exceptions_are_reasons_and_texts_without_words_are_none() -> None:
-    code = 'raise ValueError("some thing")\nraise BadInput(text)\nraise BadInput(f"{a}: {b}")\nraise AssertionError("no end")'
+    code = 'raise ValueError("some thing")\nraise BadInput(text)\nraise BadInput(f"{a}: {b}")\nraise Exit("no")'
     assert made(code) == []
     assert [(reason.text.shown, reason.error) for reason in reasons(code_of(code))] == [("some thing", "ValueError")]
     assert wordless(code_of(code)) == [("example.py", 2), ("example.py", 3)]
