@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from docs.site.code import Code, Function, Module, Scope
@@ -283,9 +283,9 @@ def _given(function: Function, name: str, reading: Reading) -> list[Text]:
         return texts_of(value, Reading(reading.code, scope, reading.seen))
     found: list[Text] = []
     for call, scope in reading.code.callers(function):
-        value = _arguments(call, function).get(name)
-        if value is not None:
-            found += texts_of(value, Reading(reading.code, scope, reading.seen))
+        arguments = _arguments(call, function)
+        if name in arguments:
+            found += texts_of(arguments[name], Reading(reading.code, scope, reading.seen))
     return found
 
 
@@ -376,7 +376,7 @@ def _distinct(texts: Iterable[Text]) -> list[Text]:
     return list(dict.fromkeys(texts))
 
 
-_READERS = {
+_READERS: dict[type[ast.expr], Callable[..., list[Text]]] = {
     ast.Constant: _constant,
     ast.JoinedStr: _joined,
     ast.FormattedValue: _formatted,
