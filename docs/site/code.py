@@ -183,9 +183,6 @@ def _module(name: str, path: Path) -> Module:
 
 def _parsed(name: str, path: str, source: str) -> Module:
     module = Module(name, path, ast.parse(source))
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            module.imports.update({one.asname or one.name: (node.module, one.name) for one in node.names})
     for statement in module.tree.body:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
@@ -226,12 +223,15 @@ def _note_functions(module: Module, body: list[ast.stmt], owner: str, outer: Fun
 
 
 def _own_nodes(root: ast.AST) -> Iterator[ast.AST]:
-    for node in ast.iter_child_nodes(root):
+    """What stands in a function, or in a module and the bodies of its classes, in order; nothing defined within."""
+    left = [*ast.iter_child_nodes(root)][::-1]
+    while left:
+        node = left.pop()
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node
-            yield from _own_nodes(node)
+            left += [*ast.iter_child_nodes(node)][::-1]
         elif isinstance(root, ast.Module) and isinstance(node, ast.ClassDef):
-            yield from _own_nodes(node)
+            left += [*ast.iter_child_nodes(node)][::-1]
 
 
 def _note(code: Code, module: Module) -> None:
@@ -243,3 +243,5 @@ def _note(code: Code, module: Module) -> None:
                 code.calls.setdefault(name, []).append((node, scope))
             elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 code.raised.append((node.exc, scope))
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                module.imports.update({one.asname or one.name: (node.module, one.name) for one in node.names})
