@@ -110,10 +110,14 @@ def name_of(node: ast.expr) -> str:
         return name_of(node.value) if node.attr in ("name", "path", "__name__") else node.attr.strip("_")
     inner = [value.id for value in ast.walk(node) if isinstance(value, ast.Name)]
     names = [name for name in inner if name not in _FUNCTIONS]
+    if not names and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return node.func.attr.strip("_")
     return names[-1].strip("_").lower() if names else "…"
 
 
 _FUNCTIONS = {
+    "self",
+    "cls",
     "list",
     "len",
     "sorted",
