@@ -212,7 +212,6 @@ notebook: .venv/.stamp ## run examples/tour.ipynb and keep what its cells showed
 redraw: .venv/.stamp ## draw the plots of docs/ anew from the committed figures, without measuring
 	$(BIN)/python -m benchmarks.forms --report
 	$(BIN)/python -m benchmarks.serving --report
-	$(BIN)/python -m benchmarks.trainability --report
 
 figures: .venv/.stamp ## measure parity and cost; writes docs/parity.md and docs/cost.md (15 minutes)
 	$(BIN)/python -m benchmarks.parity
