@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from onnx import ModelProto
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import Int8
 from rectexport.exporter.graph.surgeon import open_graph
+from rectexport.exporter.quantize import strips
 from rectexport.exporter.quantize.calibration import Items, Observed, observe
 from rectexport.exporter.quantize.channels import ChannelRanges, ranges_of
 from rectexport.exporter.quantize.insert import Learned, insert
@@ -21,7 +23,7 @@ from rectexport.exporter.quantize.measuring import ITEMS, Outputs, model_outputs
 from rectexport.exporter.quantize.parameters import EIGHT_BIT, SEVEN_BIT, Parameters, Values
 from rectexport.exporter.quantize.placement import ONNXRUNTIME, Placement, place
 from rectexport.exporter.quantize.ranges import best_parameters
-from rectexport.exporter.quantize.rounding import Weight, round_weights
+from rectexport.exporter.quantize.rounding import MOST, Weight, round_weights
 from rectexport.exporter.quantize.sensitivity import LayerCost, choose_float
 from rectexport.runtime.base.processor import Processor, processor
 from rectexport.runtime.errors import BadInput, Option
@@ -55,13 +57,18 @@ class Quantized:
 
 @dataclass
 class Quantizer:
-    """One float model with its calibration data. rows: the most and the least rows of a run."""
+    """One float model with its calibration data.
+
+    rows     the most and the least rows of a run
+    nearest  round weights to the nearest integer, which is quicker: for who measures time and not accuracy
+    """
 
     model: ModelProto
     calibration: Items
     rows: tuple[int, int]
     options: Int8
     log: Log
+    nearest: bool = False
     _known: dict[str, Observed] = field(default_factory=dict)
     _rounded: dict[int, dict[str, Weight]] = field(default_factory=dict)
 
@@ -86,13 +93,18 @@ class Quantizer:
             more = self._float_layers(target, chosen, largest)
             kept.update(more)
             chosen = [layer for layer in chosen if layer.name not in more]
-        placement = place(graph, chosen, target)
+        placement = place(graph, chosen, target, self._least_plane)
         learned = self._learn(placement, layers, largest)
         names = [layer.name for layer in chosen]
         model = insert(self.model, placement, learned, names)
         used: dict[str, Parameters | ChannelRanges] = dict(learned.ranges)
         used.update({name: learned.parameters[name] for name in placement.tensors})
         return Quantized(target, model, placement, used, names, kept, bits, why)
+
+    @property
+    def _least_plane(self) -> int:
+        """Rows times columns from which ONNX Runtime gets strips."""
+        return {"auto": strips.LEAST_PLANE, "both": sys.maxsize, "strips": 1}[self.options.placement]
 
     def _negligible(self, layers: Sequence[Layer]) -> dict[str, str]:
         """Matrix products behind which only outputs come and which are too small to be faster in int8.
@@ -151,8 +163,9 @@ class Quantizer:
 
     def _weights(self, layers: Sequence[Layer], largest: int) -> dict[str, Weight]:
         if largest not in self._rounded:
+            most = 0 if self.nearest else MOST
             self._rounded[largest] = round_weights(
-                self.model, layers, self.calibration, self.rows, largest, self.log.advance
+                self.model, layers, self.calibration, self.rows, largest, self.log.advance, most
             )
         return self._rounded[largest]
 
@@ -178,7 +191,7 @@ class Quantizer:
             chosen = [layer for layer in every if layer.name in names]
             if not chosen:
                 return float("inf")
-            own = place(graph, chosen, target)
+            own = place(graph, chosen, target, self._least_plane)
             model = insert(self.model, own, self._learn(own, every, largest), names)
             return snr_db(self._expected, model_outputs(model, self._few, self.rows))
 
