@@ -203,9 +203,12 @@ front: .venv/.stamp ## measure an error at the border; writes the picture and th
 docs: .venv/.stamp ## build the documentation site; writes build/site, without a network
 	$(BIN)/python -m docs.site
 
-check-site: docs ## open every page in Chromium and run axe-core on it (needs node, npm and chromium; 5 minutes)
-	npm install --silent --prefix build/axe axe-core@4 playwright-core@1
-	node docs/site/axe.mjs
+check-site: docs ## open every page and a report in Chromium; axe-core, Lighthouse (needs node, npm, chromium; 10 minutes)
+	npm install --silent --prefix build/axe axe-core@4 playwright-core@1 lighthouse@12
+	$(BIN)/rectexport $(DIGITS) -o build/reports/digits --target onnxruntime,openvino
+	$(BIN)/rectexport report build/reports/digits -o build/reports/report.html
+	node docs/site/axe.mjs build/site build/reports
+	node docs/site/lighthouse.mjs build/site/index.html build/reports/report.html
 
 test-docs: .venv/.stamp ## run every command and program of the documentation (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/docs/test_pages.py tests/docs/other_pages.py --durations=0
@@ -216,6 +219,7 @@ notebook: .venv/.stamp ## run examples/tour.ipynb and keep what its cells showed
 redraw: .venv/.stamp ## draw the plots of docs/ anew from the committed figures, without measuring
 	$(BIN)/python -m benchmarks.forms --report
 	$(BIN)/python -m benchmarks.serving --report
+	$(BIN)/python -m benchmarks.front --speed
 
 figures: .venv/.stamp ## measure parity and cost; writes docs/parity.md and docs/cost.md (15 minutes)
 	$(BIN)/python -m benchmarks.parity

@@ -8,6 +8,7 @@ float64. The speed table is read from docs/benchmarks.md.
 
 from __future__ import annotations
 
+import argparse
 import re
 import statistics
 import tempfile
@@ -135,12 +136,13 @@ def percent(value: float) -> str:
 
 
 def speed_section() -> str:
-    """Medians of the column "chosen / as written" of docs/benchmarks.md, and the rectified ResNet-50."""
+    """Medians of the column "chosen / as written" of docs/benchmarks.md, the rectified ResNet-50, machine and date."""
     page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
     rows = [[told, *(ratios(page, f"{title} on {engine}") for engine in ENGINES)] for title, told in OPERATORS.items()]
     cells = [resnet(page, engine) for engine in ENGINES]
     rows.append(["RF-ResNet-50, compared with plain convolutions", *cells])
-    return table(["time, exported / as written", *ENGINES], rows)
+    (measured,) = re.findall(r"^Written by `make bench` on (.*)$", page, re.MULTILINE)
+    return f"{table(['time, exported / as written', *ENGINES], rows)}\n\nMeasured on {measured}"
 
 
 def ratios(page: str, title: str) -> str:
@@ -159,8 +161,13 @@ def resnet(page: str, engine: str) -> str:
 
 def main() -> None:
     """Measure, draw, and write both sections into README.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speed", action="store_true", help="write the speed table alone, without measuring")
+    sections = {"speed": speed_section()}
+    if not parser.parse_args().speed:
+        sections["border"] = border_section()
     text = README.read_text(encoding="utf-8")
-    for name, section in (("border", border_section()), ("speed", speed_section())):
+    for name, section in sections.items():
         opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(opening)
         _, closed, after = rest.partition(closing)
@@ -168,7 +175,7 @@ def main() -> None:
             raise SystemExit(f"README.md has no section {opening} … {closing}")
         text = f"{before}{opening}\n{section}\n{closing}{after}"
     README.write_text(text, encoding="utf-8")
-    print(f"wrote {README.name} and docs/{PICTURE.name}")
+    print(f"wrote {README.name}: {', '.join(sections)}")
 
 
 if __name__ == "__main__":

@@ -148,13 +148,12 @@ def _seen(rows: Sequence[_Row]) -> str:
     """A sentence that says what is to be seen."""
     faster = [row for row in rows if row.chosen != AS_WRITTEN]
     if not faster:
-        return "Every shape keeps the graph as written: the ring lies on the line at 1."
+        return "For every shape the graph as written is chosen (the ring on the line at 1)."
     best = min(faster, key=lambda row: row.ratio)
     return (
-        f"In {len(faster)} of {len(rows)} shapes "
-        "a form left of the line at 1, the graph as written, is chosen (ringed); "
-        f"most is gained at {best.row['channels']} channels, {best.row['size']} × {best.row['size']}, "
-        f"batch {best.row['batch']}: `{best.chosen}` takes {best.ratio:.2f} of the time."
+        f"For {len(faster)} of {len(rows)} shapes the chosen form (ringed) is faster than the graph as written, the "
+        f"line at 1. The largest gain is at {best.row['channels']} channels, {best.row['size']} × "
+        f"{best.row['size']}, batch {best.row['batch']}, where `{best.chosen}` takes {best.ratio:.2f} of its time."
     )
 
 

@@ -142,8 +142,8 @@ def _seen(rows: Sequence[Mapping[str, Any]]) -> str:
     }
     told = ", ".join(f"{host} {rate:,.0f}" for host, rate in at.items() if rate is not None)
     return (
-        f"Above the rate, below the median latency, against the connections, for each protocol. At {most} connections "
-        f"the best protocol of each host answers so many requests a second: {told}."
+        "One column for each protocol: requests a second above, the median latency below, over the number of "
+        f"connections. Requests a second at {most} connections, with the best protocol of each host: {told}."
     )
 
 

@@ -1,35 +1,34 @@
 """Train pairs of networks that differ in one of the four ideas, on scikit-learn's digits with several seeds.
 
-python -m benchmarks.trainability [--seeds 6] [--epochs 20] [--workers 2] [--out docs]
+python -m benchmarks.trainability [--seeds 6] [--epochs 20] [--workers 2] [--out docs] [--report]
 
-Writes trainability.md (mean and standard deviation over seeds) and trainability.png. For one seed, every network gets
-the same images in the same order, so that the two of a pair are also compared seed by seed.
+Writes trainability.json (every run), trainability.md (mean and standard deviation over seeds) and trainability.svg.
+For one seed, every network gets the same images in the same order: the two of a pair are also compared seed by seed.
+`--report` trains nothing, and writes page and plot anew from trainability.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
 import torch.nn.functional as F
-from matplotlib import pyplot
 from torch import Tensor, nn
 
+from benchmarks.plotting import COLOURS, GRID, QUIET, new_figure, save_svg, set_title
 from rectexport.models.digits.data import digits_split
 from rectexport.models.registry import create_model
 from rectexport.models.tools.count import parameters
-
-matplotlib.use("Agg")
 
 BATCH = 64
 RATE = 3e-3
@@ -169,7 +168,7 @@ def table(results: dict[str, list[Run]], epochs: int, seconds: float) -> str:
         for twins in TWINS
     }
     said = findings({idea: (statistics.fmean(d), statistics.stdev(d)) for idea, d in differences.items()}, seeds)
-    return "\n".join([*lines, "", "![errors of every run](trainability.png)", "", SEEN, "", said])
+    return "\n".join([*lines, "", "![errors of every run](trainability.svg)", "", SEEN, "", said])
 
 
 #: Quantiles of Student's t for a 95 % interval of a mean of so many values.
@@ -213,28 +212,37 @@ def findings(differences: Mapping[str, tuple[float, float]], seeds: int) -> str:
 
 #: What is to be seen in the plot.
 SEEN = (
-    "A grey line joins the two runs of one seed; squares are means with one standard deviation. Only the proportional "
-    "variant\nlies clearly below its base; the other three do not, on a data set this small and easy."
+    "A panel for each idea: the network without it at the left, with it at the right. A grey line joins the two runs\n"
+    "of one seed; squares are means with one standard deviation."
 )
 
 
 def plot(results: dict[str, list[Run]], path: Path) -> None:
     """Plot the error of every run, with mean ± standard deviation beside it."""
-    figure, axes = pyplot.subplots(1, len(TWINS), figsize=(11, 3.4), sharey=True, layout="constrained")
-    for axis, twins in zip(axes, TWINS, strict=True):
+    figure, panels = new_figure(1, len(TWINS), (9.5, 3.2), sharey=True)
+    for axes, twins in zip(panels[0], TWINS, strict=True):
         errors = [[r.error for r in results[c.label]] for c in (twins.base, twins.variant)]
         for pair in zip(*errors, strict=True):
-            axis.plot((0, 1), pair, color="0.8", marker="o", markersize=3, linewidth=0.8, zorder=1)
-        for place, (values, color) in enumerate(zip(errors, ("#555555", "#c44e52"), strict=True)):
+            axes.plot((0, 1), pair, color=GRID, marker="o", markersize=3, markerfacecolor=QUIET, linewidth=1, zorder=1)
+        for place, (values, colour) in enumerate(zip(errors, (QUIET, COLOURS[0]), strict=True)):
             deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-            at = place + (0.12 if place else -0.12)
-            axis.errorbar(at, statistics.fmean(values), deviation, fmt="s", color=color, capsize=4, zorder=2)
-        axis.set(title=twins.idea, xlim=(-0.4, 1.4), xticks=(0, 1))
-        labels = [c.label.split(", ", 1)[1].replace(", ", ",\n") for c in (twins.base, twins.variant)]
-        axis.set_xticklabels(labels)
-    axes[0].set_ylabel("held-out error, %")
-    axes[0].set_ylim(bottom=0)
-    figure.savefig(path, dpi=150)
+            at = place + (0.15 if place else -0.15)
+            axes.errorbar(at, statistics.fmean(values), deviation, fmt="s", color=colour, capsize=4, zorder=2)
+        set_title(axes, twins.idea)
+        axes.set(xlim=(-0.5, 1.5), xticks=(0, 1))
+        axes.set_xticklabels([c.label.split(", ", 1)[1].replace(" in ", "\nin ") for c in (twins.base, twins.variant)])
+    panels[0, 0].set_ylabel("held-out error, %")
+    panels[0, 0].set_ylim(bottom=0)
+    save_svg(figure, path)
+
+
+def write(document: Mapping[str, Any], out: Path) -> None:
+    """Write page and plot of the runs in a document of trainability.json."""
+    results = {label: [Run(**entry) for entry in runs] for label, runs in document["runs"].items()}
+    page = table(results, document["epochs"], document["seconds"])
+    (out / "trainability.md").write_text(page, encoding="utf-8")
+    plot(results, out / "trainability.svg")
+    print(page)
 
 
 def main() -> None:
@@ -244,7 +252,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--report", action="store_true", help="train nothing")
     options = parser.parse_args()
+    kept = options.out / "trainability.json"
+    if options.report:
+        write(json.loads(kept.read_text(encoding="utf-8")), options.out)
+        return
     start = time.perf_counter()
     contenders = [contender for twins in TWINS for contender in (twins.base, twins.variant)]
     results: dict[str, list[Run]] = {contender.label: [] for contender in contenders}
@@ -256,10 +269,10 @@ def main() -> None:
             results[contender.label].append(done)
             print(f"{contender.label}, seed {seed}: {done.error:.2f} % wrong, {done.seconds:.1f} s", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    page = table(results, options.epochs, time.perf_counter() - start)
-    (options.out / "trainability.md").write_text(page)
-    plot(results, options.out / "trainability.png")
-    print(page)
+    runs = {label: [asdict(one) for one in found] for label, found in results.items()}
+    document = {"epochs": options.epochs, "seconds": time.perf_counter() - start, "runs": runs}
+    kept.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write(document, options.out)
 
 
 if __name__ == "__main__":

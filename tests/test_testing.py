@@ -72,3 +72,12 @@ def test_without_a_model_the_package_is_compared_with_its_own_file(package: Path
 def test_other_models_are_refused(package: Path) -> None:
     with pytest.raises(rectexport.RectexportError, match=r"expected a torch\.nn\.Module or a model file, got int"):
         assert_parity(package, 7)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"), [("x:a", "shapes 'x:a': expected NAME:"), ("y:1x1x8x8", "shapes: no input")]
+)
+def test_shapes_that_do_not_fit_are_refused_in_the_words_of_python(package: Path, shape: str, said: str) -> None:
+    with pytest.raises(rectexport.RectexportError) as refused:
+        rectexport.compare(package, shapes=[shape])
+    assert str(refused.value).startswith(said) and "--" not in str(refused.value)

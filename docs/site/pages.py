@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from docs.site import api, commands, errors, links, sources
+from docs.site.code import read_code
 from docs.site.contents import CONTENTS
 
 #: Documents of docs/ that are no pages.
@@ -32,7 +33,7 @@ def write_pages(folder: Path) -> None:
 
 def generated_pages() -> dict[str, str]:
     """Pages made from the code, by their places on the site."""
-    return {**commands.pages(), **api.pages(), "reference/errors.md": errors.page()}
+    return {**commands.pages(), **api.pages(), "reference/errors.md": errors.page(read_code())}
 
 
 def documents(folder: Path) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,10 @@ def _rectified(source: Source) -> Source:
     """The source with every zero-padded convolution rectified and its weights unchanged."""
     if source.kind != "module":
         fixed = f"{source.name} is {source.description}, whose convolutions cannot be replaced"
-        raise UsageError(f"--rectify-model: {fixed}; give a checkpoint, weights or a module")
+        raise UsageError(Option("rectify_model"), f": {fixed}; give a checkpoint, weights or a module")
     report = rectify(source.model)
     if not report.changed:
-        raise BadInput(f"--rectify-model: {source.name} has no zero-padded convolution to rectify")
+        raise BadInput(Option("rectify_model"), f": {source.name} has no zero-padded convolution to rectify")
     left = "".join(f"; {name} left alone: {reason}" for name, reason in report.skipped)
     source.description += f", {len(report.changed)} convolutions rectified{left}"
     return source
@@ -108,17 +108,17 @@ def _load_torch(path: Path, options: LoadOptions) -> Source:
     return _from_value(path, value, options)
 
 
-def _load_inert(path: Path, options: LoadOptions, fault: str) -> Source:
-    """The weights of a file that holds other objects too, none of which is made. Raises BadInput(fault) without."""
+def _load_inert(path: Path, options: LoadOptions, fault: Sequence[str | Option]) -> Source:
+    """The weights of a file that holds other objects too, none of which is made. Raises BadInput(*fault) without."""
     if not _starts_as_zip(path):
-        raise BadInput(fault)
+        raise BadInput(*fault)
     try:
         value, unknown = load_inert(path)
     except Exception:  # what weights_only refuses for another reason
-        raise BadInput(fault) from None
+        raise BadInput(*fault) from None
     network = options.model or options.arch
     if checkpoints.is_checkpoint(value) or not find_sets(value) or (network is None and isinstance(value, Inert)):
-        raise BadInput(fault)
+        raise BadInput(*fault)
     source = from_weights(path, value, options)
     left = f"objects of {len(unknown)} classes in the file were not made: {', '.join(unknown[:3])}"
     return replace(source, remarks=[*source.remarks, left + (", …" if len(unknown) > 3 else "")])
@@ -146,7 +146,7 @@ def _from_checkpoint(path: Path, value: Mapping[str, Any], options: LoadOptions)
         flag = Option("rectified" if options.rectified else "plain")
         raise UsageError(flag, f": {path} is a checkpoint of {arch}, which records that; leave it out")
     if options.arch not in (None, arch):
-        raise UsageError(f"--arch {options.arch}: {path} is a checkpoint of {arch}; leave --arch out")
+        raise UsageError(Option("arch", options.arch), f": {path} is a checkpoint of {arch}; leave it out")
     return Source(
         "module",
         in_eval_mode(model),
@@ -290,13 +290,14 @@ def _is_pickle(path: Path) -> bool:
     return zipfile.is_zipfile(path) or start[:1] == b"c" or (start[:1] == b"\x80" and start[1:] <= b"\x05")
 
 
-def _pickle_message(path: Path, error: Exception) -> str:
+def _pickle_message(path: Path, error: Exception) -> list[str | Option]:
     if not _is_pickle(path):
-        return f"{path}: not a file that torch.load reads, or a damaged one"
-    return (
-        f"{path}: is a pickle that runs code when loaded ({_forbidden(error)}). "
-        "If you trust its author, add --trust-pickle; it is safer to save a state_dict, or to use torch.export.save"
-    )
+        return [f"{path}: not a file that torch.load reads, or a damaged one"]
+    return [
+        f"{path}: is a pickle that runs code when loaded ({_forbidden(error)}). If you trust its author, add ",
+        Option("trust_pickle", True),
+        "; it is safer to save a state_dict, or to use torch.export.save",
+    ]
 
 
 def _forbidden(error: Exception) -> str:

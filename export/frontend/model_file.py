@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rectexport.models.registry import model_names
 from rectexport.runtime.base.reading import check_regular
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Option
 
 SUFFIXES = (".pt", ".pth", ".pt2", ".onnx", ".safetensors", ".ckpt", ".bin")
 #: Weights in a folder, in one file or with an index of several, the safer kinds first.
@@ -42,7 +42,9 @@ def check_model_file(path: Path, arch: str | None = None) -> Path:
         raise BadInput(f"{path}: the file is empty")
     if arch is not None and arch not in model_names():
         raise BadInput(
-            f"--arch {arch}: unknown; {_nearest_arch(arch)}; for a network of your own, --model FILE.py:CLASS"
+            Option("arch", arch),
+            f": unknown; {_nearest_arch(arch)}; for a network of your own, ",
+            Option("model", "FILE.py:CLASS"),
         )
     return path
 

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Option
 
 
 def refuse_dangers(path: Path, find: Callable[[zipfile.ZipFile], Iterator[str]], kind: str, risk: str) -> None:
@@ -21,6 +21,7 @@ def refuse_dangers(path: Path, find: Callable[[zipfile.ZipFile], Iterator[str]],
         raise BadInput(f"{path}: damaged {kind}: {error}") from None
     if found:
         raise BadInput(
-            f"{path}: could {risk}: {found}. If you trust its author, add --trust-pickle; "
-            "otherwise ask for a state_dict"
+            f"{path}: could {risk}: {found}. If you trust its author, add ",
+            Option("trust_pickle", True),
+            "; otherwise ask for a state_dict",
         )

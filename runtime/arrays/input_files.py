@@ -21,7 +21,7 @@ from rectexport.runtime.arrays.kinds import NUMPY
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.reading import check_regular, open_regular
 from rectexport.runtime.base.runner import Array
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Option
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.package.numpy_files import SUFFIX, Accept, TotalBound, read_npy, read_npz
 
@@ -219,5 +219,7 @@ def _check_pixels(file: Path, width: int, height: int) -> None:
 
 def _per_channel(values: tuple[float, ...], channels: int, file: Path) -> NDArray[np.float64]:
     if len(values) not in (1, channels):
-        raise BadInput(f"{file}: --mean and --std take 1 or {channels} values, got {len(values)}")
+        raise BadInput(
+            f"{file}: ", Option("mean"), " and ", Option("std"), f" take 1 or {channels} values, got {len(values)}"
+        )
     return np.broadcast_to(np.asarray(values, np.float64), (channels,)).reshape(channels, 1, 1)

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from rectexport.runtime.errors import UsageError
+from rectexport.runtime.errors import Option, UsageError
 
 Shape = tuple[int, ...]
+#: What an error calls an option: its flag, or the parameter of the Python API that the flag stands for.
+Flag = str | Option
 
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool")
 #: Larger than any tensor that fits into memory, so that a typo is refused before anything is allocated.
@@ -83,32 +85,32 @@ class ShapeRange:
         )
 
 
-def parse_shape_flag(text: str, flag: str = "--input") -> ShapeFlag:
+def parse_shape_flag(text: str, flag: Flag = "--input") -> ShapeFlag:
     """Parse name:1x3x224x224, name:[1,3,224,224], either without a name, with an optional :dtype.
 
     Raises UsageError that shows the accepted spelling.
     """
     match = _ENTRY.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{flag} {text!r:.200}: expected NAME:1x3x224x224 or NAME:[1,3,224,224]")
+        raise UsageError(flag, f" {text!r:.200}: expected NAME:1x3x224x224 or NAME:[1,3,224,224]")
     dims = [part.strip() for part in re.split(r"[xX,]", match["dims"].strip("[]"))]
     if not all(part.isdecimal() for part in dims):
-        raise UsageError(f"{flag} {text!r:.200}: expected positive whole numbers between 'x', as in x:1x3x224x224")
+        raise UsageError(flag, f" {text!r:.200}: expected positive whole numbers between 'x', as in x:1x3x224x224")
     # Check the length first: int() refuses texts of thousands of digits.
     shape = tuple(int(part) if len(part) < 20 else MAX_DIMENSION + 1 for part in dims)
     if len(shape) > MAX_RANK:
-        raise UsageError(f"{flag} {text!r:.200}: {len(shape)} axes, more than {MAX_RANK}")
+        raise UsageError(flag, f" {text!r:.200}: {len(shape)} axes, more than {MAX_RANK}")
     if min(shape) < 1 or max(shape) > MAX_DIMENSION:
-        raise UsageError(f"{flag} {text!r:.200}: every dimension must lie in 1..{MAX_DIMENSION}")
+        raise UsageError(flag, f" {text!r:.200}: every dimension must lie in 1..{MAX_DIMENSION}")
     if math.prod(shape) > MAX_ELEMENTS:
-        raise UsageError(f"{flag} {text!r:.200}: {math.prod(shape)} elements, more than {MAX_ELEMENTS}")
+        raise UsageError(flag, f" {text!r:.200}: {math.prod(shape)} elements, more than {MAX_ELEMENTS}")
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
-        raise UsageError(f"{flag} {text!r:.200}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
+        raise UsageError(flag, f" {text!r:.200}: unknown dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
     return ShapeFlag(match["name"], shape, dtype, match["dtype"] is not None)
 
 
-def parse_shape_flags(texts: Iterable[str], flag: str) -> dict[str | None, ShapeFlag]:
+def parse_shape_flags(texts: Iterable[str], flag: Flag) -> dict[str | None, ShapeFlag]:
     """Parse repeated or comma-joined options (a:1x3,b:1x4) into one entry per name.
 
     Raises UsageError for a text that does not parse and for a repeated name.
@@ -118,7 +120,7 @@ def parse_shape_flags(texts: Iterable[str], flag: str) -> dict[str | None, Shape
         for part in _split_entries(text):
             entry = parse_shape_flag(part, flag)
             if entry.name in found:
-                raise UsageError(f"{flag}: input {entry.name or '(unnamed)'} is given twice")
+                raise UsageError(flag, f": input {entry.name or '(unnamed)'} is given twice")
             found[entry.name] = entry
     return found
 
@@ -127,7 +129,7 @@ def _split_entries(text: str) -> list[str]:
     return re.split(r",(?![^\[]*\])", text)
 
 
-def resolve_names(flags: Mapping[str | None, ShapeFlag], names: list[str], flag: str) -> dict[str, ShapeFlag]:
+def resolve_names(flags: Mapping[str | None, ShapeFlag], names: list[str], flag: Flag) -> dict[str, ShapeFlag]:
     """Entries by input name; an unnamed entry gets the name of the model's only input.
 
     Raises UsageError for a name the model lacks, a repeated one, or an unnamed entry for several inputs.
@@ -136,13 +138,13 @@ def resolve_names(flags: Mapping[str | None, ShapeFlag], names: list[str], flag:
     for name, entry in flags.items():
         if name is None and len(names) != 1:
             raise UsageError(
-                f"{flag}: the model has inputs {', '.join(names)}; say which, as in {names[0]}:1x3x224x224"
+                flag, f": the model has inputs {', '.join(names)}; say which, as in {names[0]}:1x3x224x224"
             )
         target = names[0] if name is None else name
         if target not in names:
-            raise UsageError(f"{flag}: no input {target!r}; the model has {', '.join(names)}")
+            raise UsageError(flag, f": no input {target!r}; the model has {', '.join(names)}")
         if target in resolved:
-            raise UsageError(f"{flag}: input {target} is given twice, with its name and without")
+            raise UsageError(flag, f": input {target} is given twice, with its name and without")
         resolved[target] = entry
     return resolved
 
@@ -157,20 +159,22 @@ def check_range(name: str, low: Shape, opt: Shape, high: Shape) -> ShapeRange:
     return ShapeRange(low, opt, high)
 
 
-def with_multiples(name: str, bounds: ShapeRange, multiples: Shape, flag: str) -> ShapeRange:
+def with_multiples(name: str, bounds: ShapeRange, multiples: Shape, flag: Flag) -> ShapeRange:
     """The range with sizes that are multiples of `multiples`, by axis; 1 leaves an axis as it is.
 
     Raises UsageError for another rank, and where min, opt or max is no multiple: it names the nearest ones.
     """
     if len(multiples) != len(bounds.opt):
         asked, rank = format_shape(multiples), len(bounds.opt)
-        raise UsageError(f"{flag} {name}:{asked} has rank {len(multiples)}, but the input's shape has rank {rank}")
+        raise UsageError(flag, f" {name}:{asked} has rank {len(multiples)}, but the input's shape has rank {rank}")
     for side in ("min", "opt", "max"):
         for axis, (size, step) in enumerate(zip(getattr(bounds, side), multiples, strict=True)):
             if size % step and size != MAX_DIMENSION:
                 near = ", ".join(str(fit) for fit in (size // step * step, -(-size // step) * step) if fit)
                 raise UsageError(
-                    f"input {name}, axis {axis}: {side} is {size}, which is no multiple of {step} ({flag}); give {near}"
+                    f"input {name}, axis {axis}: {side} is {size}, which is no multiple of {step} (",
+                    flag,
+                    f"); give {near}",
                 )
     steps = tuple(step if low != high else 1 for low, high, step in zip(bounds.min, bounds.max, multiples, strict=True))
     return replace(bounds, step=steps if any(step > 1 for step in steps) else ())

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rectexport.runtime.arrays.input_files import MAX_PIXELS, SUFFIXES, ImageScaling, read_image, read_label_image
 from rectexport.runtime.base.reading import open_regular
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Option
 from rectexport.runtime.evaluation.examples import Batch, Examples, stacked
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.package.numpy_files import SUFFIX, TotalBound, read_npy
@@ -101,12 +101,14 @@ def _by_class(folder: Path, names: Sequence[str] | None) -> list[Item]:
     found = list(own)
     for path in classes:
         if path.name not in order:
-            raise BadInput(f"{path}: no class of this name; --labels lists {', '.join(order)[:300]}")
+            raise BadInput(f"{path}: no class of this name; ", Option("labels"), f" lists {', '.join(order)[:300]}")
         label = order.index(path.name)
         images = sorted(image for image in path.rglob("*") if _is_image(image))
         found += [Item(str(image.relative_to(folder)), image, label) for image in images]
     if own and names is not None:
-        raise BadInput(f"{folder}: --labels lists classes, and the images lie in no folders of these names")
+        raise BadInput(
+            f"{folder}: ", Option("labels"), " lists classes, and the images lie in no folders of these names"
+        )
     return found
 
 

@@ -144,7 +144,9 @@ def _classes(outputs: Array, targets: Array, rank: int) -> int:
     """The number of classes of outputs [N, classes, ...]. Raises BadInput for targets that are none of them."""
     if outputs.ndim != rank or outputs.shape[1] < 2:
         shape = "[N, classes]" if rank == 2 else "[N, classes, H, W]"
-        raise BadInput(f"the output has shape {list(outputs.shape)}, and this metric needs {shape}; see --metric")
+        raise BadInput(
+            f"the output has shape {list(outputs.shape)}, and this metric needs {shape}; see ", Option("metric")
+        )
     if targets.dtype.kind not in "iu" or targets.ndim != rank - 1:
         shape = "[N]" if rank == 2 else "[N, H, W]"
         raise BadInput(f"labels: expected integers {shape}, got {targets.dtype} {list(targets.shape)}")

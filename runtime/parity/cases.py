@@ -9,9 +9,13 @@ from pathlib import Path
 from rectexport.runtime.arrays.input_files import ImageScaling, read_inputs
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape, parse_shape_flags, resolve_names
+from rectexport.runtime.errors import Option
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.parity.sweep import batch_dimension, feeds_of, sweep
+
+#: What asks for sizes: `--input` on the command line.
+SIZES = Option("shapes")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def asked_sizes(
     names = [entry.name for entry in entries]
     sizes: list[tuple[list[str], dict[str, Shape]]] = []
     for text in texts:
-        flags = resolve_names(parse_shape_flags([text], "--input"), names, "--input")
+        flags = resolve_names(parse_shape_flags([text], SIZES), names, SIZES)
         if not sizes or not sizes[-1][1].keys().isdisjoint(flags):
             sizes.append(([], {}))
         sizes[-1][0].append(text)

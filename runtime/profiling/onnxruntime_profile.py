@@ -18,7 +18,7 @@ from rectexport.runtime.base.reading import read_bounded
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, Spellings
 from rectexport.runtime.profiling.sampled import NEXT, PREVIOUS, EngineLayer, Sampled
 
 #: ONNX Runtime stops noting events after a million.
@@ -75,7 +75,8 @@ def _layers(events: Sequence[Event], warm_up: int, runs: int) -> tuple[list[Engi
     spans = [entry for entry in events if entry.get("name") == "model_run"][warm_up:]
     if len(spans) != runs:
         raise BadInput(
-            f"ONNX Runtime's profile has {len(spans)} runs of {runs}; profile for a shorter time: --duration"
+            f"ONNX Runtime's profile has {len(spans)} runs of {runs}; profile for a shorter time: ",
+            Spellings("--duration", "seconds"),
         )
     found: dict[str, tuple[Event, float, float]] = {}
     for entry, waited in _kernels(events, spans):

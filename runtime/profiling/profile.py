@@ -13,7 +13,7 @@ from rectexport.runtime.base.notebook import as_html, bar
 from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.base.shapes import ShapeFlag
 from rectexport.runtime.engines.backends import BACKENDS
-from rectexport.runtime.errors import MissingDependency, UsageError
+from rectexport.runtime.errors import MissingDependency, Option, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.profiling.covering import cover, neighbour
 from rectexport.runtime.profiling.origins import Graph, Node, read_graph
@@ -231,7 +231,7 @@ def profile(
 
 def _check(name: str) -> None:
     if name not in NAMES:
-        raise UsageError(f"--backend {name}: it reports no times of layers; take one of {', '.join(NAMES)}")
+        raise UsageError(Option("backend", name), f": it reports no times of layers; take one of {', '.join(NAMES)}")
     reason = next(backend.absent() for backend in BACKENDS if backend.name == name)
     if reason:
         raise MissingDependency(f"backend {name}: {reason}")

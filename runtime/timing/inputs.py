@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.base.shapes import Shape, ShapeFlag, ShapeRange, format_shape, resolve_names
-from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.errors import BadInput, Option, UsageError
 from rectexport.runtime.package.manifest import Manifest, TensorEntry
 
-FLAG = "--input"
+FLAG = Option("shapes")
 
 
 def timed_inputs(
@@ -31,7 +31,9 @@ def timed_inputs(
         shape = list(given[entry.name].shape if entry.name in given else _usual(entry))
         if batch is not None and entry.name in batched:
             if entry.name in given and shape[0] != batch:
-                raise UsageError(f"{FLAG} {entry.name}:{format_shape(shape)} and --batch {batch}: give one of them")
+                raise UsageError(
+                    FLAG, f" {entry.name}:{format_shape(shape)} and ", Option("batch", batch), ": give one of them"
+                )
             shape[0] = batch
         check_shape(entry, tuple(shape))
         specs.append(TensorSpec(entry.name, entry.dtype, tuple(shape)))
@@ -97,7 +99,9 @@ def _usual(entry: TensorEntry) -> Shape:
     if not all(isinstance(size, int) for size in entry.shape):
         raise UsageError(
             f"input {entry.name}: the package leaves {format_shape(entry.shape)} open and has no opt shape; "
-            f"give one with {FLAG} {entry.name}:SHAPE"
+            "give one with ",
+            FLAG,
+            f" {entry.name}:SHAPE",
         )
     return tuple(size for size in entry.shape if isinstance(size, int))
 

@@ -37,8 +37,11 @@ def from_weights(path: Path, value: Any, options: LoadOptions) -> Source:
         return _own(path, sets, options, _settings(value))
     if options.arch is None:
         raise UsageError(
-            f"{path}: holds weights only; name a network of your own with --model FILE.py:CLASS, or say which network "
-            f"they belong to with --arch NAME{_hint(sets)}"
+            f"{path}: holds weights only; name a network of your own with ",
+            Option("model", "FILE.py:CLASS"),
+            ", or say which network they belong to with ",
+            Option("arch", "NAME"),
+            *_hint(sets),
         )
     return _of_zoo(path, sets, options.arch, options)
 
@@ -93,11 +96,11 @@ def _check_entries(entry: WeightSet, source: str) -> None:
         raise BadInput(f"{source}: not a state dict: {', '.join(strangers[:3])}")
 
 
-def _hint(sets: Sequence[WeightSet]) -> str:
+def _hint(sets: Sequence[WeightSet]) -> list[str | Option]:
     entries = next((entry.entries for entry in sets if isinstance(entry.entries, Mapping)), {})
     tensors = {without_wrappers(key): value for key, value in entries.items() if isinstance(value, Tensor)}
     name, share = closest_arch(tensors)
-    return f"; its keys look like --arch {name}" if share > 0.5 else f"; known: {', '.join(model_names())}"
+    return ["; its keys look like ", Option("arch", name)] if share > 0.5 else [f"; known: {', '.join(model_names())}"]
 
 
 def _of_zoo(path: Path, sets: Sequence[WeightSet], arch: str, options: LoadOptions) -> Source:

@@ -305,7 +305,7 @@ def test_arrays_and_images_are_fed(command: Command, package: Path) -> None:
     [
         (("missing",), 1, "missing: no such package folder"),
         (("net", "--input", "x:9x1x8x8"), 1, "x:9x1x8x8: input x, axis 0: expected 1..6, got 9"),
-        (("net", "--input", "y:1x1x8x8"), 2, "no input 'y'"),
+        (("net", "--input", "y:1x1x8x8"), 2, "--input: no input 'y'"),
         (("net", "--input", "x:1x1x8x8", "--inputs", "a.npz"), 2, "give one of the two"),
         (("net", "--inputs", "a.npz"), 1, "a.npz: no such file"),
         (("net", "--memory", "much"), 2, "--memory 'much': expected a size such as 512M"),

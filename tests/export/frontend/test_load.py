@@ -165,7 +165,7 @@ def test_pickled_module_only_when_trusted(files: Path) -> None:
         BadInput, match=r"module\.pt: is a pickle that runs code when loaded \(.*RectifiedConv2d\)"
     ) as e:
         load_source(files / "module.pt")
-    assert "--trust-pickle" in str(e.value)
+    assert "trust_pickle=True" in str(e.value)
 
 
 def test_pickled_module_becomes_float32_and_eval(load: Callable[..., Source]) -> None:
@@ -346,7 +346,7 @@ def test_a_pickle_does_not_run(how: str, arch: str | None, tmp_path: Path) -> No
         torch.save(module, path)
     else:
         torch.save(value, path, _use_new_zipfile_serialization=how != "legacy")
-    assert "--trust-pickle" in refuses(path, "is a pickle that runs code when loaded", LoadOptions(arch))
+    assert "trust_pickle=True" in refuses(path, "is a pickle that runs code when loaded", LoadOptions(arch))
     assert not canary.exists()
 
 
@@ -396,21 +396,21 @@ def test_dicts_that_are_no_weights(value: Any, load: Callable[..., Source]) -> N
 
 
 def test_weights_alone_need_an_arch(load: Callable[..., Source]) -> None:
-    with pytest.raises(UsageError, match=r"value\.pt: holds weights only; .* its keys look like --arch digits$"):
+    with pytest.raises(UsageError, match=r"value\.pt: holds weights only; .* its keys look like arch=.digits.$"):
         load(weights(), PLAIN)
-    with pytest.raises(UsageError, match=r"say which network they belong to with --arch NAME; known: resnet50, "):
+    with pytest.raises(UsageError, match=r"say which network they belong to with arch=.NAME.; known: resnet50, "):
         load({"a": torch.zeros(1)}, PLAIN)
 
 
 def test_an_unknown_arch(files: Path) -> None:
-    with pytest.raises(BadInput, match=r"--arch resnet5: unknown; nearest: resnet50"):
+    with pytest.raises(BadInput, match=r"arch=.resnet5.: unknown; nearest: resnet50"):
         load_source(files / "weights.pt", LoadOptions("resnet5"))
-    with pytest.raises(BadInput, match=r"--arch \?: unknown; known: resnet50, "):
+    with pytest.raises(BadInput, match=r"arch=.\?.: unknown; known: resnet50, "):
         load_source(files / "weights.pt", LoadOptions("?"))
 
 
 def test_another_arch_than_the_checkpoint_says(files: Path) -> None:
-    refuses(files / "checkpoint.pt", "is a checkpoint of digits; leave --arch out", LoadOptions("resnet50"), UsageError)
+    refuses(files / "checkpoint.pt", "is a checkpoint of digits; leave it out", LoadOptions("resnet50"), UsageError)
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_rectifying_a_plain_network(files: Path, load: Callable[..., Source]) ->
     source = load(plain, LoadOptions(trust_pickle=True, rectify_model=True))
     assert source.description == "pickled DigitsNet, 4 convolutions rectified"
     assert sum(isinstance(module, RectifiedConv2d) for module in source.model.modules()) == 4
-    with pytest.raises(UsageError, match=r"--rectify-model: .*model\.onnx is ONNX file, whose convolutions cannot"):
+    with pytest.raises(UsageError, match=r"rectify_model: .*model\.onnx is ONNX file, whose convolutions cannot"):
         load_source(files / "model.onnx", LoadOptions(rectify_model=True))
-    with pytest.raises(BadInput, match=r"--rectify-model: .*value\.pt has no zero-padded convolution to rectify"):
+    with pytest.raises(BadInput, match=r"rectify_model: .*value\.pt has no zero-padded convolution to rectify"):
         load(nn.Linear(2, 2), LoadOptions(trust_pickle=True, rectify_model=True))

@@ -109,7 +109,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG nothing")
     assert "a.png: not a readable image" in refused(tmp_path, GREY)
     picture(tmp_path / "a.png", 4, 5)
-    assert "--mean and --std take 1 or 1 values, got 3" in refused(tmp_path, GREY, ImageScaling((0.1, 0.2, 0.3)))
+    assert "mean and std take 1 or 1 values, got 3" in refused(tmp_path, GREY, ImageScaling((0.1, 0.2, 0.3)))
 
 
 def test_sixteen_bit_images_are_refused(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_colour_targets_keep_their_channels(tmp_path: Path) -> None:
         ("l.csv", "a.png\n", "line 1: expected an image and its label"),
         ("l.csv", "image,label\n", "holds no image"),
         ("l.txt", "cat\ncat\n", "one class name a line, each once"),
-        ("l.txt", "cat\ndog\n", "--labels lists classes, and the images lie in no folders"),
+        ("l.txt", "cat\ndog\n", "labels lists classes, and the images lie in no folders"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path, name: str, text: str, said: str) -> None:

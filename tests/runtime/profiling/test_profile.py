@@ -148,7 +148,7 @@ def test_foreign_origins_are_refused(package: Path, document: Any) -> None:
 
 
 def test_a_backend_without_layers_is_refused(package: Path) -> None:
-    with pytest.raises(UsageError, match="--backend cuda: it reports no times of layers; take one of tensorrt, open"):
+    with pytest.raises(UsageError, match=r"backend=.cuda.: it reports no times of layers; take one of tensorrt, open"):
         profile(package, ProfileOptions(backend="cuda"))
 
 

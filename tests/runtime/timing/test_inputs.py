@@ -38,7 +38,7 @@ def test_usual_shapes_another_batch_and_flags():
         (8, (), BadInput, "input x, axis 0: the package takes 1..4, not 8; export it with"),
         (None, ("x:2x1x16x8",), BadInput, "axis 1: the package takes only 3, not 1"),
         (None, ("x:2x3x16",), BadInput, "expected batchx3xheightx8, got 2x3x16"),
-        (2, ("x:1x3x16x8",), UsageError, "--input x:1x3x16x8 and --batch 2: give one of them"),
+        (2, ("x:1x3x16x8",), UsageError, "shapes x:1x3x16x8 and batch=2: give one of them"),
         (None, ("y:1",), UsageError, "no input 'y'"),
     ],
 )
@@ -57,7 +57,7 @@ def test_a_fixed_batch_takes_no_other():
 
 def test_an_open_package_needs_a_shape():
     loose = TensorEntry("x", "float32", ("n", 3))
-    with pytest.raises(UsageError, match="give one with --input x:SHAPE"):
+    with pytest.raises(UsageError, match="give one with shapes x:SHAPE"):
         shapes((loose,))
     assert shapes((loose,), None, "x:7x3") == [(7, 3)]
 

@@ -54,7 +54,7 @@ def test_rows_are_bounded(tmp_path: Path) -> None:
 def test_the_page_has_the_table(write: Callable[..., Path]) -> None:
     folder = write(manifest={**manifest_document(), "borders": [entry("poles × <circular>")]})
     root = read_page(page.build_page(Package.open(folder), "net"))
-    (row,) = rows(table(root, "What stands beyond"))
+    (row,) = rows(table(root, "Values beyond"))
     assert [cell.text for cell in row[1:4]] == ["Conv", "poles × <circular>", "1 × 2+0"]
 
 
