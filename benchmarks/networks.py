@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -190,15 +191,9 @@ def simplify(tool: str, folder: str) -> dict[str, Any]:
     """Write the plain file as a tool simplifies it."""
     import onnx
 
+    module: Any = import_module(tool)
     model = onnx.load(f"{folder}/plain.onnx")
-    if tool == "onnxsim":
-        import onnxsim
-
-        simplified, _ = onnxsim.simplify(model)
-    else:
-        import onnxslim
-
-        simplified = onnxslim.slim(model)
+    simplified = module.simplify(model)[0] if tool == "onnxsim" else module.slim(model)
     onnx.save_model(simplified, f"{folder}/{tool}.onnx")
     return {}
 

@@ -18,6 +18,7 @@ from rectexport.exporter.checking.reference import Reference, Remembered
 from rectexport.exporter.checking.tolerance import Tolerance
 from rectexport.exporter.engine_facts.known import hidden_fault
 from rectexport.exporter.graph.guard import MAX_BYTES, Watch, coarsest_float, run_at_once, run_passes, summary
+from rectexport.exporter.graph.light import is_larger
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
 from rectexport.exporter.passes.order import PRECISION
@@ -91,7 +92,7 @@ def lower_for_targets(
     cases, shaped = parity_cases(traced.inputs), infer_shapes(traced.model)
     feeds = [{**cases[label], **traced.stored} for label in ("example", "min", "odd") if label in cases]
     modules = module_paths(traced.program) if traced.program is not None else {}
-    watch = Watch(shaped, feeds) if options.guard and shaped.ByteSize() < MAX_BYTES else None
+    watch = Watch(shaped, feeds) if options.guard and not is_larger(shaped, MAX_BYTES) else None
     for target in targets:
         run = _Lowering(traced, shaped, target, options, feeds, modules)
         done = run.at_once(watch, log) if watch is not None else None

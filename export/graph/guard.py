@@ -20,7 +20,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, checker, helper
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.carried import has_default
-from rectexport.exporter.graph.light import with_inputs
+from rectexport.exporter.graph.light import is_larger, with_inputs
 from rectexport.exporter.graph.random_numbers import DrawnInside, Frozen
 from rectexport.exporter.graph.results import Code, Pass, PassResult, Refusal
 from rectexport.exporter.graph.widened import run_in_float64
@@ -69,7 +69,7 @@ def run_passes(
     Raises ChangedByPreparation when `model` differs from the reference of `watch`, and BadInput when that does not run.
     """
     results: list[PassResult] = []
-    if watch is None and guard and model.ByteSize() < MAX_BYTES:
+    if watch is None and guard and not is_larger(model, MAX_BYTES):
         watch = Watch(model, feeds, tolerance)
     for entry in passes:
         model, made = _guarded(entry, model, watch, log)

@@ -400,12 +400,13 @@ def runs_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_right_passes_are_compared_once_and_the_reference_runs_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, watch = runs_of(monkeypatch), Watch(network(), FEEDS)
-    one_by_one, _ = run_passes(network(), passes_after_lowering(), FEEDS, Log())
-    per_pass = len(seen)
+    seen, model = runs_of(monkeypatch), network()
+    passes = [*(breaking(lambda _: None, name) for name in "abc"), *passes_after_lowering()]
+    one_by_one, _ = run_passes(model, passes, FEEDS, Log())
+    per_pass, watch = len(seen), Watch(model, FEEDS)
     for _ in range(2):
         watch.restart()
-        found = guard.run_at_once(network(), passes_after_lowering(), watch)
+        found = guard.run_at_once(model, passes, watch)
         assert found is not None and found[0].SerializeToString() == one_by_one.SerializeToString()
     assert len(seen) - per_pass == 3 < per_pass  # the reference, and the result twice
 
