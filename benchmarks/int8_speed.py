@@ -44,13 +44,13 @@ class Row:
 
 
 def quantized(model: ModelProto, engine: str) -> ModelProto:
-    """The int8 form of a float model of static shapes, calibrated on random images."""
+    """The int8 form of a float model of static shapes, calibrated on random images; its weights are the nearest."""
     (x,) = model.graph.input
     batch, *shape = (dimension.dim_value for dimension in x.type.tensor_type.shape.dim)
     count = -(-ITEMS // batch) * batch
     images = np.random.default_rng(0).standard_normal((count, *shape), np.float32)
     items = Items({x.name: images}, None)
-    return Quantizer(model, items, (batch, batch), Int8(None), Log()).run(engine).model
+    return Quantizer(model, items, (batch, batch), Int8(None), Log(), nearest=True).run(engine).model
 
 
 def resnet_row(engine: str, quick: bool) -> Row:

@@ -21,7 +21,7 @@ from rectexport.exporter.quantize.measuring import ITEMS, Outputs, model_outputs
 from rectexport.exporter.quantize.parameters import EIGHT_BIT, SEVEN_BIT, Parameters, Values
 from rectexport.exporter.quantize.placement import ONNXRUNTIME, Placement, place
 from rectexport.exporter.quantize.ranges import best_parameters
-from rectexport.exporter.quantize.rounding import Weight, round_weights
+from rectexport.exporter.quantize.rounding import MOST, Weight, round_weights
 from rectexport.exporter.quantize.sensitivity import LayerCost, choose_float
 from rectexport.runtime.base.processor import Processor, processor
 from rectexport.runtime.errors import BadInput, Option
@@ -55,13 +55,18 @@ class Quantized:
 
 @dataclass
 class Quantizer:
-    """One float model with its calibration data. rows: the most and the least rows of a run."""
+    """One float model with its calibration data.
+
+    rows     the most and the least rows of a run
+    nearest  round weights to the nearest integer, which is quicker: for who measures time and not accuracy
+    """
 
     model: ModelProto
     calibration: Items
     rows: tuple[int, int]
     options: Int8
     log: Log
+    nearest: bool = False
     _known: dict[str, Observed] = field(default_factory=dict)
     _rounded: dict[int, dict[str, Weight]] = field(default_factory=dict)
 
@@ -151,8 +156,9 @@ class Quantizer:
 
     def _weights(self, layers: Sequence[Layer], largest: int) -> dict[str, Weight]:
         if largest not in self._rounded:
+            most = 0 if self.nearest else MOST
             self._rounded[largest] = round_weights(
-                self.model, layers, self.calibration, self.rows, largest, self.log.advance
+                self.model, layers, self.calibration, self.rows, largest, self.log.advance, most
             )
         return self._rounded[largest]
 

@@ -56,11 +56,16 @@ def round_weights(
     rows: tuple[int, int],
     largest: int,
     advance: Callable[[int, int, str], None],
+    most: int = MOST,
 ) -> dict[str, Weight]:
-    """The weights of these layers, by name; rows: the most and the least rows of a run."""
+    """The weights of these layers, by name.
+
+    rows  the most and the least rows of a run
+    most  filters of more values are rounded to the nearest; 0 for all
+    """
     found, done = {}, 0
-    for part in _parts(layers):
-        moments = _moments(model, part, items, rows)
+    for part in _parts(layers, most):
+        moments = _moments(model, part, items, rows, most)
         for layer in part:
             advance(done, len(layers), f"rounding the weights of {layer.name}")
             stored, scales = quantized_weight(layer.weight, layer.axis, largest)
@@ -80,29 +85,33 @@ def _groups(layer: Layer) -> int:
     return int(layer.node.attrs.get("group", 1))
 
 
-def _bytes(layer: Layer) -> int:
+def _bytes(layer: Layer, most: int) -> int:
     """Of the moments; 0 where the weights are rounded to the nearest."""
     automatic = layer.node.attrs.get("auto_pad", "NOTSET") != "NOTSET"
     values = values_of_filter(layer)
-    return 0 if automatic or values > MOST else 8 * _groups(layer) * values**2
+    return 0 if automatic or values > most else 8 * _groups(layer) * values**2
 
 
-def _parts(layers: Sequence[Layer]) -> list[list[Layer]]:
+def _parts(layers: Sequence[Layer], most: int) -> list[list[Layer]]:
     """The layers in order, in parts whose moments fit into memory together."""
     parts: list[list[Layer]] = []
     used = 0.0
     for layer in layers:
-        used += _bytes(layer)
+        used += _bytes(layer, most)
         if not parts or used > _MEMORY:
             parts.append([])
-            used = _bytes(layer)
+            used = _bytes(layer, most)
         parts[-1].append(layer)
     return parts
 
 
-def _moments(model: ModelProto, layers: Sequence[Layer], items: Items, rows: tuple[int, int]) -> dict[str, Values]:
+def _moments(
+    model: ModelProto, layers: Sequence[Layer], items: Items, rows: tuple[int, int], most_values: int
+) -> dict[str, Values]:
     """M of each layer that is not rounded to the nearest, by name. [groups, K, K]."""
-    fitting = [layer for layer in layers if _bytes(layer)]
+    fitting = [layer for layer in layers if _bytes(layer, most_values)]
+    if not fitting:
+        return {}
     inner = sorted({layer.x.name for layer in fitting} - set(items.feeds))
     given = {value.name for value in model.graph.output}
     runner = OnnxRuntimeRunner(with_outputs(model, [name for name in inner if name not in given]).SerializeToString())
