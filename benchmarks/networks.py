@@ -31,6 +31,7 @@ from typing import Any
 from benchmarks.common import DOCS, ROOT, THREADS, child, table
 from rectexport.runtime.base.environment import version
 from rectexport.runtime.errors import RectexportError
+from rectexport.runtime.package.folder import Package
 from rectexport.runtime.timing.machine import machine
 from rectexport.runtime.timing.process import Contestant, TimingProcess, started
 from rectexport.runtime.timing.stopwatch import Race, Timing, race
@@ -129,6 +130,7 @@ def measured(network: Network, seconds: float) -> dict[str, Any]:
         told = child("networks", "--child", "prepare", network.name, folder)
         for tool in SIMPLIFIERS:
             told["failed"] |= _simplified(tool, folder)
+        told["operators"] = graphs(Path(folder))
         times = raced(contestants(Path(folder), told), seconds)
     return figures(times, told)
 
@@ -199,6 +201,20 @@ def simplify(tool: str, folder: str) -> dict[str, Any]:
 
 
 CHILDREN: dict[str, Any] = {"prepare": prepare, "simplify": simplify}
+
+
+def graphs(folder: Path) -> dict[str, dict[str, int]]:
+    """Nodes by operator of each file that an engine runs, ours and the others'."""
+    import onnx
+
+    from rectexport.exporter.writing.neighbourhood import operators
+
+    files = {column: folder / f"{file}.onnx" for file, column in FILES.items()}
+    if (folder / OURS).is_dir():
+        package = Package.open(folder / OURS)
+        files |= {f"{OURS}, {engine}": package.model_for(engine) for engine in ENGINES}
+    found = {name: path for name, path in files.items() if path.is_file()}
+    return {name: dict(operators(onnx.load(path, load_external_data=False))) for name, path in found.items()}
 
 
 def contestants(folder: Path, told: Mapping[str, Any]) -> list[Contestant]:
@@ -279,6 +295,7 @@ def figures(times: Mapping[str, Timing], told: Mapping[str, Any]) -> dict[str, A
         "ratios": {name: _ratio(ran[best], ran[name]) for name in rivals},
         "cost": {engine: _ratio(ran[a], ran[b]) for engine, (a, b) in pairs.items() if a in ran and b in ran},
         "failed": failed,
+        "operators": told.get("operators", {}),
     }
 
 
@@ -354,9 +371,20 @@ def place(row: Mapping[str, Any]) -> str:
     faster = {name: ratio for name, (ratio, noise) in row["ratios"].items() if ratio - noise > 1}
     if faster:
         name = max(faster, key=lambda rival: faster[rival])
-        return f"not first: {_heading(name)} takes {1 / faster[name]:.2f} of our time"
+        return f"not first: {_heading(name)} takes {1 / faster[name]:.2f} of our time{_why(row, name)}"
     near = [_heading(name) for name, (ratio, noise) in row["ratios"].items() if ratio + noise >= 1]
     return f"first, together with {', '.join(near)}" if near else "first"
+
+
+def _why(row: Mapping[str, Any], rival: str) -> str:
+    """How our graph for the rival's engine differs from its; empty for PyTorch, whose graph is another kind."""
+    column, _, engine = rival.partition(", ")
+    own, other = row["operators"].get(f"{OURS}, {engine}"), row["operators"].get(column)
+    if own is None or other is None:
+        return ""
+    changes = {name: own.get(name, 0) - other.get(name, 0) for name in sorted({*own, *other})}
+    differing = ", ".join(f"{count:+d} {name}" for name, count in changes.items() if count)
+    return f"; our graph there: {differing or 'the same operators'}"
 
 
 if __name__ == "__main__":

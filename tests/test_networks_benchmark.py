@@ -45,6 +45,8 @@ def test_ours_is_compared_on_its_faster_engine_and_with_its_twin_on_each():
     row = networks.figures(BEATEN, TOLD)
     assert row["ms"]["ours, onnxruntime"] == 2.0 and row["cost"] == {}
     assert networks.place(row) == "not first: torch.onnx.export, OpenVINO takes 0.50 of our time"
+    row["operators"] = {"ours, openvino": {"Conv": 3, "Mul": 2}, "torch.onnx.export": {"Conv": 3, "Pad": 1}}
+    assert networks.place(row).endswith("of our time; our graph there: +2 Mul, -1 Pad")
     row["ratios"] = {"torch.compile": [1.01, 0.02], "PyTorch eager": [0.5, 0.1]}
     assert networks.place(row) == "first, together with torch.compile"
 
