@@ -348,8 +348,9 @@ def _shared_weights(module: Any, model: Any, twin: Any) -> dict[int, Tensor]:
     given, wide, found = _tensors_of(model), _tensors_of(twin), {}
     for name, tensor in _tensors_of(module).items():
         other = given.get(name)
-        same = other is not None and (other.shape, other.dtype) == (tensor.shape, tensor.dtype)
-        if same and name in wide and bool(torch.equal(other, tensor)):
+        if other is None or name not in wide or (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
+            continue
+        if bool(torch.equal(other, tensor)):
             found[id(tensor)] = wide[name]
     return found
 
