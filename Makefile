@@ -224,7 +224,7 @@ bench: .venv/.stamp ## time all forms; writes docs/benchmarks.md and plots (15 m
 costs: .venv/.stamp ## the same, and replace the cost tables from which forms are chosen
 	$(BIN)/python -m benchmarks.forms --write-costs
 
-networks: .venv/.stamp ## time whole networks against other ways to run them; writes docs/networks.md (25 minutes, idle machine)
+networks: .venv/.stamp ## time whole networks against other ways to run them; writes docs/networks.md (25 minutes at a time, idle machine)
 	$(BIN)/python -m benchmarks.networks
 
 border-goals: .venv/.stamp ## time borders against zero padding, and masks; prints tables (45 minutes, idle machine)

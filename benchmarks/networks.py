@@ -1,6 +1,7 @@
 """Time whole networks, one of each family of the zoo, against other ways to run them; writes docs/networks.md.
 
-    python -m benchmarks.networks                          all families (25 minutes, idle machine)
+    python -m benchmarks.networks                          all families, for up to 25 minutes (idle machine); again
+                                                           for those that were not begun
     python -m benchmarks.networks --only resnet20 resnet18 these; the others' figures stay
     python -m benchmarks.networks --anew                   forget what was measured before
     python -m benchmarks.networks --report                 measure nothing, write the page again
@@ -43,7 +44,9 @@ OURS, TWIN, EAGER, COMPILED = "ours", "twin", "PyTorch eager", "torch.compile"
 FILES = {"plain": "torch.onnx.export", "onnxsim": "onnxsim", "onnxslim": "onnxslim"}
 TORCH_WORKER = "rectexport.exporter.tools.torch_worker"
 #: Seconds of timing for each model of a network, and of a burst.
-SECONDS, BURST = 2.0, 0.1
+SECONDS, BURST = 1.5, 0.1
+#: Minutes after which no further network is begun.
+MINUTES = 25.0
 #: Conclusions written by hand, copied into the page.
 NOTES = Path(__file__).with_name("networks.md")
 
@@ -91,6 +94,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[entry.name for entry in NETWORKS], default=[], metavar="NAME")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of timing for each model (default %(default)s)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=MINUTES,
+        help="begin no network after these (default %(default)s); run it again",
+    )
     parser.add_argument("--anew", action="store_true", help="measure again what was measured before")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--quick", action="store_true", help="0.3 s for each model, into out/networks")
@@ -102,11 +111,15 @@ def main() -> None:
     out = ROOT / "out" / "networks" if options.quick else DOCS
     out.mkdir(parents=True, exist_ok=True)
     kept = read(out / "networks.json", options.anew and not options.only)
+    last = time.perf_counter() + 60 * options.minutes
     chosen = [entry for entry in NETWORKS if not options.only or entry.name in options.only]
     for entry in [] if options.report else chosen:
         if entry.name in kept["networks"] and not (options.anew or options.only):
             continue
         begin = time.perf_counter()
+        if begin > last:
+            print(f"{entry.name} and what follows: not begun; run it again")
+            break
         kept["networks"][entry.name] = measured(entry, 0.3 if options.quick else options.seconds)
         print(f"{entry.name}: {time.perf_counter() - begin:.0f} s", flush=True)
         (out / "networks.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
