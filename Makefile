@@ -233,7 +233,7 @@ border-goals: .venv/.stamp ## time borders against zero padding, and masks; prin
 quantization: .venv/.stamp ## train a rectified ResNet-20, measure int8; writes docs/quantization.md (10 minutes)
 	$(BIN)/python -m benchmarks.quantization
 
-tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes docs/tuning.md (3 hours, idle machine)
+tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes docs/tuning.md (2 hours, idle machine)
 	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.tuning_runs
 
@@ -241,7 +241,7 @@ tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes
 # share the packages of .venv.
 YARDSTICKS := nncf==3.4.0 nvidia-modelopt==0.47.0 lief psutil tabulate pydot networkx natsort onnxconverter-common \
   onnxslim polygraphy onnxruntime-extensions pymoo autograd cma dill Deprecated wrapt scipy omegaconf cppimport pulp \
-  openvino-telemetry nvidia-ml-py antlr4-python3-runtime==4.9.3 ninja pandas about-time alive-progress grapheme
+  openvino-telemetry nvidia-ml-py tqdm antlr4-python3-runtime==4.9.3 ninja pandas about-time alive-progress grapheme
 
 .venv-yardsticks/.stamp: .venv/.stamp
 	@rm -rf .venv-yardsticks; $(BIN)/python -m venv .venv-yardsticks

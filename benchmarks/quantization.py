@@ -28,7 +28,8 @@ from rectexport.exporter.frontend.arguments import forward_names
 from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.quantize.calibration import Items, split
-from rectexport.exporter.quantize.measuring import model_outputs, snr_db
+from rectexport.exporter.quantize.measuring import Outputs, layer_noise, model_outputs, snr_db
+from rectexport.exporter.quantize.placement import BOTH, STRIPS
 from rectexport.exporter.quantize.quantizer import Quantizer
 from rectexport.exporter.targets import lower_for_targets
 from rectexport.exporter.tracing.trace import trace
@@ -45,6 +46,8 @@ ENGINES = ("onnxruntime", "openvino")
 BATCH, PEAK_RATE, HELD_OUT_COPIES, CALIBRATION_COPIES = 64, 4e-3, 4, 1
 #: Goals of the ResNet-20: least dB by target, least agreement in percent, largest drop in points.
 GOALS = {"onnxruntime": 38.0, "openvino": 40.0, "tensorrt": 36.0}
+
+REGIONS = ("corner", "edge", "interior")
 
 Data = dict[str, Any]
 
@@ -155,7 +158,7 @@ def forms(entry: Data) -> str:
 
 def regions(entry: Data) -> str:
     """The lowest ratios of any layer: corner / edge / interior."""
-    return " / ".join(f"{float(entry['regions'][name]):.1f}" for name in ("corner", "edge", "interior"))
+    return " / ".join(f"{float(entry['regions'][name]):.1f}" for name in REGIONS)
 
 
 def last_map(entry: Data) -> dict[str, float]:
@@ -208,7 +211,25 @@ def ablation(model: nn.Module, images: np.ndarray) -> str:
         found = [quantizer.run(target) for target in GOALS]
         cells = [f"{snr_db(expected, model_outputs(entry.model, hold_out, rows)):.1f}" for entry in found]
         lines.append([name, *cells])
-    return table(("calibration of the ResNet-20, dB", *GOALS), lines)
+    calibrated = table(("calibration of the ResNet-20, dB", *GOALS), lines)
+    forms = [
+        (name, Quantizer(lowered, calibration, rows, Int8(None, placement=name), Log())) for name in (BOTH, STRIPS)
+    ]
+    headings = ("rectified layers on ONNX Runtime", "dB", "last map: corner", "edge", "interior")
+    compared = [[name, *form_figures(lowered, quantizer, hold_out, rows, expected)] for name, quantizer in forms]
+    return f"{calibrated}\n\n{table(headings, compared)}"
+
+
+def form_figures(
+    lowered: ModelProto, quantizer: Quantizer, hold_out: Items, rows: tuple[int, int], expected: Outputs
+) -> list[str]:
+    """dB of the outputs, and of the regions of the last map over the whole hold-out, where all layers have one form."""
+    model = quantizer.run("onnxruntime").model
+    names = [name for node in model.graph.node for name in node.output]
+    noise = layer_noise(lowered, model, names, hold_out, rows, most=len(hold_out))
+    last = [entry.regions for entry in noise if "interior" in entry.regions][-1]
+    ratios = [snr_db(expected, model_outputs(model, hold_out, rows)), *(last[key] for key in REGIONS)]
+    return [f"{float(value):.1f}" for value in ratios]
 
 
 def lowered_model(model: nn.Module, images: np.ndarray) -> tuple[ModelProto, list[TensorEntry]]:

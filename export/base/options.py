@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from rectexport.exporter.base.processing import Answer, ImageInput
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import Option, UsageError
+from rectexport.runtime.tuning.candidate import PLACEMENTS
 
 #: Opsets that torch's exporter covers and the dialect's functions can be written in.
 MIN_OPSET, MAX_OPSET, DEFAULT_OPSET = 18, 23, 18
@@ -50,6 +51,8 @@ class Int8:
     float_budget  largest share of the multiplications that may stay in float for min_snr
     portable      7-bit weights, which give the same answers on processors with and without VNNI
     force         write the package also where int8 is not faster than float32 on this machine
+    placement     one of PLACEMENTS, for rectified convolutions on ONNX Runtime: the form that suits their size, a pair
+                  of Q/DQ nodes before and behind each, or strips
 
     Raises UsageError that names the parameter.
     """
@@ -65,8 +68,11 @@ class Int8:
     float_budget: float = 0.05
     portable: bool = False
     force: bool = False
+    placement: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise UsageError(Option("int8_placement", self.placement), f": expected one of {', '.join(PLACEMENTS)}")
         if self.method not in CALIBRATION_METHODS:
             expected = ", ".join(CALIBRATION_METHODS)
             raise UsageError(Option("calibration_method", self.method), f": expected one of {expected}")

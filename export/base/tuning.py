@@ -12,7 +12,7 @@ from rectexport.runtime.base.environment import usable_cores
 from rectexport.runtime.engines.backends import BACKENDS
 from rectexport.runtime.errors import MissingDependency, Option, UsageError
 from rectexport.runtime.evaluation.evaluate import DEFAULT_METRIC
-from rectexport.runtime.tuning.candidate import CHOSEN, FORMS, PRECISIONS
+from rectexport.runtime.tuning.candidate import CHOSEN, FORMS, PLACEMENTS, PRECISIONS
 from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT, Bounds
 from rectexport.runtime.tuning.search import Goal, Space
 
@@ -35,6 +35,7 @@ class TuneOptions:
     backends     of SEARCHED, the preferred first; empty: those that are here
     precisions   of PRECISIONS; empty: fp32, and int8 where there is data to calibrate on
     forms        of FORMS
+    placements   of PLACEMENTS, for int8 on ONNX Runtime
     threads, streams, batches  numbers to combine; threads empty: every usable core
     seconds      how long to search, exports not counted in
     seed         of the split of data, and of the order in the races
@@ -54,6 +55,7 @@ class TuneOptions:
     backends: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     forms: tuple[str, ...] = (CHOSEN,)
+    placements: tuple[str, ...] = PLACEMENTS[:1]
     threads: tuple[int, ...] = ()
     streams: tuple[int, ...] = (1,)
     batches: tuple[int, ...] = (1,)
@@ -64,7 +66,8 @@ class TuneOptions:
 
     def __post_init__(self) -> None:
         """Raises UsageError that names the parameter."""
-        for name, known in (("backends", SEARCHED), ("precisions", PRECISIONS), ("forms", FORMS)):
+        lists = ("backends", SEARCHED), ("precisions", PRECISIONS), ("forms", FORMS), ("placements", PLACEMENTS)
+        for name, known in lists:
             for value in getattr(self, name):
                 if value not in known:
                     raise UsageError(Option(name, value), f": expected some of {', '.join(known)}")

@@ -73,10 +73,15 @@ class LayerNoise:
 
 
 def layer_noise(
-    model: ModelProto, quantized: ModelProto, names: Collection[str], items: Items, rows: tuple[int, int]
+    model: ModelProto,
+    quantized: ModelProto,
+    names: Collection[str],
+    items: Items,
+    rows: tuple[int, int],
+    most: int = ITEMS,
 ) -> list[LayerNoise]:
-    """The noise of tensors [N, C, H, W] that both models have by these names, on a part of the items."""
-    first = Items(items.rows(0, ITEMS), None)
+    """The noise of tensors [N, C, H, W] that both models have by these names, on the first `most` items."""
+    first = Items(items.rows(0, most), None)
     both = [name for name in names if name in _made(model) and name in _made(quantized)]
     expected, actual = (model_outputs(_showing(side, both), first, rows) for side in (model, quantized))
     found = []

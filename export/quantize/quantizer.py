@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from onnx import ModelProto
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import Int8
 from rectexport.exporter.graph.surgeon import open_graph
+from rectexport.exporter.quantize import strips
 from rectexport.exporter.quantize.calibration import Items, Observed, observe
 from rectexport.exporter.quantize.channels import ChannelRanges, ranges_of
 from rectexport.exporter.quantize.insert import Learned, insert
@@ -91,13 +93,18 @@ class Quantizer:
             more = self._float_layers(target, chosen, largest)
             kept.update(more)
             chosen = [layer for layer in chosen if layer.name not in more]
-        placement = place(graph, chosen, target)
+        placement = place(graph, chosen, target, self._least_plane)
         learned = self._learn(placement, layers, largest)
         names = [layer.name for layer in chosen]
         model = insert(self.model, placement, learned, names)
         used: dict[str, Parameters | ChannelRanges] = dict(learned.ranges)
         used.update({name: learned.parameters[name] for name in placement.tensors})
         return Quantized(target, model, placement, used, names, kept, bits, why)
+
+    @property
+    def _least_plane(self) -> int:
+        """Rows times columns from which ONNX Runtime gets strips."""
+        return {"auto": strips.LEAST_PLANE, "both": sys.maxsize, "strips": 1}[self.options.placement]
 
     def _negligible(self, layers: Sequence[Layer]) -> dict[str, str]:
         """Matrix products behind which only outputs come and which are too small to be faster in int8.
@@ -184,7 +191,7 @@ class Quantizer:
             chosen = [layer for layer in every if layer.name in names]
             if not chosen:
                 return float("inf")
-            own = place(graph, chosen, target)
+            own = place(graph, chosen, target, self._least_plane)
             model = insert(self.model, own, self._learn(own, every, largest), names)
             return snr_db(self._expected, model_outputs(model, self._few, self.rows))
 

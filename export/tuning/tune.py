@@ -24,7 +24,7 @@ from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.evaluation.evaluate import Evaluation, evaluate
 from rectexport.runtime.package.folder import TUNING, Package, add_files
 from rectexport.runtime.package.manifest import FILE_NAME
-from rectexport.runtime.tuning.candidate import AS_WRITTEN, CHOSEN, Variant
+from rectexport.runtime.tuning.candidate import AS_WRITTEN, CHOSEN, PLACEMENTS, Variant
 from rectexport.runtime.tuning.document import tuning_document
 from rectexport.runtime.tuning.search import Found, Search, Tick, nothing
 from rectexport.runtime.tuning.state import State, open_state
@@ -124,6 +124,10 @@ class Tuning:
                 made += self._make("fp32 as written", "fp32", form, state, backends)
         for precision in self.options.asked_precisions()[1:]:
             made += self._make(precision, precision, CHOSEN, state, backends)
+        placed = tuple(name for name in backends if _TARGETS.get(name, name) == "onnxruntime")
+        for placement in self.options.placements:
+            if placement != PLACEMENTS[0] and "int8" in self.options.asked_precisions() and placed:
+                made += self._make(f"int8 {placement}", "int8", CHOSEN, state, placed, placement=placement)
         return made
 
     def _make(
@@ -134,10 +138,11 @@ class Tuning:
         state: State,
         backends: tuple[str, ...],
         required: bool = False,
+        placement: str = PLACEMENTS[0],
     ) -> list[Variant]:
         """One package for all backends, else one for each that it can be made for; those made before are kept."""
         try:
-            return [self._exported(name, precision, form, state, backends)]
+            return [self._exported(Variant(name, "", precision, form, backends, placement), state)]
         except RectexportError as error:
             if required:
                 raise
@@ -146,34 +151,39 @@ class Tuning:
                 return []
         found = []
         for backend in backends:
-            found += self._make(f"{name} for {backend}", precision, form, state, (backend,))
+            found += self._make(f"{name} for {backend}", precision, form, state, (backend,), placement=placement)
         return found
 
-    def _exported(self, name: str, precision: str, form: str, state: State, backends: tuple[str, ...]) -> Variant:
+    def _exported(self, asked: Variant, state: State) -> Variant:
+        """The variant with its package."""
         from rectexport.exporter.frontend.load import load_source
         from rectexport.exporter.pipeline import run_export
 
-        targets = ",".join(dict.fromkeys(_TARGETS.get(backend, backend) for backend in backends))
-        options, words = self._asked(precision, form, targets)
-        folder = self.work / name.replace(" ", "-")
-        self._commands[name] = words
-        if name not in state.variants or not folder.is_dir():
+        options, words = self._asked(asked)
+        folder = self.work / asked.name.replace(" ", "-")
+        self._commands[asked.name] = words
+        if asked.name not in state.variants or not folder.is_dir():
             source = load_source(self.model, self.options.load)
             run_export(source, self._shapes(), folder, replace(options, command=words), Log(self.listener))
-            state.variants[name] = {"package": str(folder)}
+            state.variants[asked.name] = {"package": str(folder)}
             state.save()
-        return Variant(name, str(folder), precision, form, backends)
+        return replace(asked, package=str(folder))
 
-    def _asked(self, precision: str, form: str, targets: str) -> tuple[ExportOptions, list[str]]:
+    def _asked(self, variant: Variant) -> tuple[ExportOptions, list[str]]:
         """The export's options, and its command line."""
+        targets = ",".join(dict.fromkeys(_TARGETS.get(backend, backend) for backend in variant.backends))
         words = ["rectexport", *([str(self.model)] if self.model is not None else []), *load_words(self.options.load)]
         words += [*shape_words(self._shapes()), "--target", targets]
         options = ExportOptions(target=targets)
-        if precision == "fp16":
+        if variant.precision == "fp16":
             return replace(options, fp16=True), [*words, "--fp16"]
-        if precision == "int8":
-            return self._quantized(options, words)
-        if form == AS_WRITTEN:
+        if variant.precision == "int8":
+            options, words = self._quantized(options, words)
+            if variant.placement == PLACEMENTS[0] or options.int8 is None:
+                return options, words
+            placed = replace(options.int8, placement=variant.placement)
+            return replace(options, int8=placed), [*words, "--int8-placement", variant.placement]
+        if variant.form == AS_WRITTEN:
             from rectexport.exporter.passes import PassPipeline
 
             return replace(options, passes=PassPipeline.default().without("lower")), []

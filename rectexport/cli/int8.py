@@ -33,6 +33,7 @@ class Int8Flags:
     float_budget: str = "5%"
     portable_int8: bool = Int8.portable
     force: bool = Int8.force
+    int8_placement: str = Int8.placement
 
     def options(self, int8: bool) -> Int8 | None:
         """What they ask for; None without --int8. Raises UsageError for flags that are missing or do not parse.
@@ -66,6 +67,7 @@ class Int8Flags:
             _share(self.float_budget),
             self.portable_int8,
             self.force,
+            self.int8_placement,
         )
 
 

@@ -124,6 +124,7 @@ def _layer(name: str, args: Mapping[str, Any], seconds: float, dispatch: float) 
         inputs=_elements(args.get("input_type_shape")),
         outputs=_elements(args.get("output_type_shape")),
         traffic=sum(moved) if moved else None,
+        stored=int(args["output_size"]) if "output_size" in args else None,
     )
 
 

@@ -72,6 +72,7 @@ def _layer(entry: Any, node: Any, seconds: float) -> EngineLayer:
         inputs=inputs,
         outputs=outputs,
         traffic=_traffic(node, inputs, outputs),
+        stored=_bytes(node.outputs(), outputs) if node is not None else None,
     )
 
 
@@ -96,5 +97,10 @@ def _elements(ports: Sequence[Any]) -> tuple[int, ...] | None:
 def _traffic(node: Any, inputs: Sequence[int] | None, outputs: Sequence[int] | None) -> int | None:
     if node is None or inputs is None or outputs is None:
         return None
-    sizes = [port.get_element_type().size for port in (*node.inputs(), *node.outputs())]
-    return sum(count * size for count, size in zip((*inputs, *outputs), sizes, strict=True))
+    return _bytes([*node.inputs(), *node.outputs()], (*inputs, *outputs))
+
+
+def _bytes(ports: Sequence[Any], elements: Sequence[int] | None) -> int | None:
+    if elements is None:
+        return None
+    return sum(count * int(port.get_element_type().size) for count, port in zip(elements, ports, strict=True))

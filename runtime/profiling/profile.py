@@ -17,6 +17,7 @@ from rectexport.runtime.errors import MissingDependency, UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.profiling.covering import cover, neighbour
 from rectexport.runtime.profiling.origins import Graph, Node, read_graph
+from rectexport.runtime.profiling.planned import planned_activations
 from rectexport.runtime.profiling.process import ask
 from rectexport.runtime.profiling.roofline import UNKNOWN, Peaks, host_peaks
 from rectexport.runtime.profiling.sampled import EngineLayer, Sampled
@@ -93,6 +94,7 @@ class Profile:
     memory    peak of resident bytes by phase, in a process that does not profile; empty where unknown
     arena     bytes held by the engine's allocator; None where it does not say
     weights   bytes of the constants that the nodes read
+    activations  bytes that the layers' outputs need at the same time, by the engine's order; None where it does not say
     """
 
     package: str
@@ -109,6 +111,7 @@ class Profile:
     memory: Mapping[str, int]
     arena: int | None
     weights: int
+    activations: int | None = None
 
     def __repr__(self) -> str:
         wall = f"{self.wall * 1e3:.3g} ms a run"
@@ -157,7 +160,12 @@ class Profile:
             "peaks": None if self.peaks is None else asdict(self.peaks),
             "layers": [_row(layer) for layer in self.layers],
             "modules_ms": {name: seconds * 1e3 for name, seconds in self.by(lambda layer: layer.module).items()},
-            "memory": {"peak_bytes": dict(self.memory), "arena_bytes": self.arena, "weight_bytes": self.weights},
+            "memory": {
+                "peak_bytes": dict(self.memory),
+                "arena_bytes": self.arena,
+                "weight_bytes": self.weights,
+                "activation_bytes": self.activations,
+            },
         }
 
 
@@ -266,7 +274,8 @@ def _profile(
     peaks: Peaks | None,
     memory: Mapping[str, int],
 ) -> Profile:
-    layers = _tied(sampled, graph)
+    covered = cover(graph, sampled.layers)
+    layers = _tied(sampled, graph, covered)
     peaks = raised(peaks, layers)
     if peaks is not None:
         bounds = [peaks.classify(layer.operations, layer.traffic, layer.kernel) for layer in layers]
@@ -287,6 +296,7 @@ def _profile(
         memory=memory,
         arena=sampled.arena,
         weights=sum(node.weights for node in graph.nodes),
+        activations=planned_activations(graph, covered, sampled.layers),
     )
 
 
@@ -300,9 +310,8 @@ def raised(peaks: Peaks | None, layers: Sequence[LayerTime]) -> Peaks | None:
     return Peaks(max(peaks.operations, operations), max(peaks.traffic, traffic))
 
 
-def _tied(sampled: Sampled, graph: Graph) -> tuple[LayerTime, ...]:
+def _tied(sampled: Sampled, graph: Graph, covered: Sequence[Sequence[int]]) -> tuple[LayerTime, ...]:
     """The layers with their nodes; a reorder has the module of the layer that it belongs to, and no nodes."""
-    covered = cover(graph, sampled.layers)
     found = []
     for place, layer in enumerate(sampled.layers):
         beside = neighbour(sampled.layers, place) if layer.reorder else place

@@ -22,6 +22,7 @@ class EngineLayer:
     reorder   NEXT or PREVIOUS for a conversion between layouts, which computes nothing; "" for any other layer
     inputs, outputs  elements of its tensors, constants included; None where the engine does not say
     traffic   bytes that it reads and writes; None where the engine does not say
+    stored    bytes of its outputs; None where the engine does not say
     """
 
     name: str
@@ -33,6 +34,7 @@ class EngineLayer:
     inputs: tuple[int, ...] | None = None
     outputs: tuple[int, ...] | None = None
     traffic: int | None = None
+    stored: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -64,13 +64,13 @@ class Axis:
         return self.low > 0 and self.high / self.low > 10
 
     @classmethod
-    def over(cls, values: Sequence[float]) -> Axis:
-        """From the smallest to the largest value, with a margin."""
+    def over(cls, values: Sequence[float], most: float = math.inf) -> Axis:
+        """From the smallest to the largest value, with a margin that does not go beyond `most`."""
         low, high = min(values), max(values)
         if low > 0 and high / low > 10:
             return cls(low / 1.1, high * 1.1)
         room = (high - low) * 0.04 or high * 0.04 or 1.0
-        return cls(max(low - room, 0.0), high + room)
+        return cls(max(low - room, 0.0), min(high + room, most))
 
     def place(self, value: float) -> float:
         """The place of a time on the axis, 0 to 1."""

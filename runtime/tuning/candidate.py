@@ -11,17 +11,23 @@ from typing import Any
 PRECISIONS = ("fp32", "fp16", "int8")
 CHOSEN, AS_WRITTEN = "chosen", "as written"
 FORMS = (CHOSEN, AS_WRITTEN)
+#: Where Q/DQ nodes stand in int8, the exporter's choice first.
+PLACEMENTS = ("auto", "both", "strips")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A package with the model in one precision and form; name is unique, backends are those that it is for."""
+    """A package with the model in one precision, form and placement of Q/DQ nodes.
+
+    name is unique, backends are those that it is for.
+    """
 
     name: str
     package: str
     precision: str = "fp32"
     form: str = CHOSEN
     backends: tuple[str, ...] = ()
+    placement: str = PLACEMENTS[0]
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ def simplicity(candidate: Candidate, variant: Variant, backends: Sequence[str]) 
     return (
         PRECISIONS.index(variant.precision),
         FORMS.index(variant.form),
+        PLACEMENTS.index(variant.placement),
         candidate.streams,
         candidate.batch,
         backends.index(candidate.backend),

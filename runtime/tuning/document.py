@@ -73,6 +73,7 @@ def _row(candidate: Candidate, search: Search, found: Found) -> dict[str, Any]:
         "name": candidate.key,
         "precision": variant.precision,
         "form": variant.form,
+        "placement": variant.placement,
         "backend": candidate.backend,
         "threads": candidate.threads,
         "streams": candidate.streams,

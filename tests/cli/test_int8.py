@@ -24,6 +24,7 @@ def test_without_int8_there_are_no_options() -> None:
         ({"mean": "0.5"}, "--mean: only with --int8"),
         ({"portable_int8": True}, "--portable-int8: only with --int8"),
         ({"force": True}, "--force: only with --int8"),
+        ({"int8_placement": "both"}, "--int8-placement: only with --int8"),
     ],
 )
 def test_a_flag_without_int8_is_refused(flags: dict[str, Any], said: str) -> None:
@@ -51,6 +52,12 @@ def test_another_share_is_refused(tmp_path: Path, text: str) -> None:
 def test_data_that_is_not_there_is_found_before_the_export(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"absent: no such file or folder \(--calibrate\)"):
         Int8Flags(tmp_path / "absent").options(True)
+
+
+def test_a_placement_is_handed_on_if_it_is_known(tmp_path: Path) -> None:
+    assert Int8Flags(tmp_path, int8_placement="strips").options(True) == Int8(tmp_path, placement="strips")
+    with pytest.raises(UsageError, match="int8_placement='inside': expected one of auto, both, strips"):
+        Int8Flags(tmp_path, int8_placement="inside").options(True)
 
 
 def test_an_unknown_method_is_refused(tmp_path: Path) -> None:

@@ -49,9 +49,8 @@ def test_forms_with_static_sizes(form: str, tmp_path: Path) -> None:
     net = seeded(Small())
     result = exported(source(net, image(2, 2, 8, 9)), tmp_path / "p", rectify=form)
     agrees(result.package, net, (2, 2, 8, 9))
-    assert [entry.name for entry in result.passes if "rectify" in entry.name and entry.fired] == [
-        "rectify_graph" if form == "graph" else "rectify_fold"
-    ]
+    fired = {entry.name for entry in result.passes if entry.fired}
+    assert fired & {"rectify_fold", "rectify_graph"} == {"rectify_graph" if form == "graph" else "rectify_fold"}
     assert result.package.manifest.data["options"]["rectify"] == form
 
 
@@ -232,7 +231,7 @@ def test_an_onnx_file_with_dialect_nodes(tmp_path: Path) -> None:
     model = build("(float[N,2,5,6] x) => (float[N,3,5,6] z)", body, w=normal(3, 2, 3, 3), b=normal(3))
     before = model.SerializeToString()
     given = Source("onnx", model, "ONNX file", None, ["x"], (normal(2, 2, 5, 6),))
-    result = exported(given, tmp_path / "p")
+    result = exported(given, tmp_path / "p", target="portable")
     assert operators(result.package) == ["Conv", "Mul", "Add"]
     assert result.parity.reference == "ONNX Runtime on the source file, as stored"
     assert [layer.tensor for layer in result.parity.cases[0].layers] == ["y", "z"]

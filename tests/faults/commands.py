@@ -95,6 +95,13 @@ LINES: dict[str, Line] = {
         every=1,
         needs="digits",
     ),
+    "eval": Line(
+        ("eval", "{here}/digits", "--data", "{here}/data.npz", "--metric", "top1", "--html", "{out}"),
+        (("report", "{here}/digits", "-o", "{out}"),),
+        every=2,
+        taken=("data.npz", "work", "tmp/nothing"),
+        needs="digits",
+    ),
     "verify": Line(("verify", "{out}"), (_PACKAGE,), inside=True, every=4, taken=_FROM_PACKAGE),
     "parity": Line(
         ("parity", "{out}", "--against", "{here}/tiny.onnx", "--per-layer"), (_PACKAGE,), inside=True, every=8

@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from rectexport.runtime.base.temporary import PARTIAL
 from tests.faults.commands import DIGITS, LINES, Line, Tree, read, same
 from tests.hostile.packages import tiny
@@ -114,6 +116,8 @@ def models(folder: Path) -> None:
     """Write the small input files, also after a fault removed one."""
     tiny(folder / "tiny.onnx")
     tiny(folder / "other.onnx", weight=2.0)
+    images = np.random.default_rng(0).random((8, 1, 8, 8), np.float32)
+    np.savez(folder / "data.npz", x=images, labels=np.arange(8))
 
 
 def interrupt(place: Place, name: str, fault: Fault, new: Tree, existing: bool) -> Iterator[str]:

@@ -19,6 +19,7 @@ from rectexport.exporter.base.processing import parse_answer, parse_image_input
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import RectexportError, UsageError
+from rectexport.runtime.tuning.candidate import PLACEMENTS
 
 if TYPE_CHECKING:
     from rectexport.exporter.pipeline import Exported
@@ -178,6 +179,15 @@ def export(
             panel=INT8,
         ),
     ] = Int8.force,
+    int8_placement: Annotated[
+        str,
+        _option(
+            "--int8-placement",
+            metavar="NAME",
+            help=f"For rectified convolutions on ONNX Runtime: {', '.join(PLACEMENTS)}; see docs/quantization.md.",
+            panel=INT8,
+        ),
+    ] = Int8.placement,
     source: Annotated[
         Path | None,
         _option(
@@ -296,6 +306,7 @@ def export(
             float_budget,
             portable_int8,
             force,
+            int8_placement,
         )
         quantization = flags.options(int8)
         absent = _check_engine(engine_flags, trt, rtx, dry_run, fp16 or bf16 or int8)

@@ -41,7 +41,8 @@ def show_profile(console: Console, profile: Profile, every: bool) -> None:
     if profile.memory:
         phases = ", ".join(f"{phase} {megabytes(value)}" for phase, value in profile.memory.items())
         arena = f"; the engine's allocator holds {megabytes(profile.arena)}" if profile.arena is not None else ""
-        _say(console, f"peak resident memory: {phases}; weights {megabytes(profile.weights)}{arena}")
+        stored = f", activations {megabytes(profile.activations)}" if profile.activations is not None else ""
+        _say(console, f"peak resident memory: {phases}; weights {megabytes(profile.weights)}{stored}{arena}")
 
 
 def _shares(profile: Profile) -> str:

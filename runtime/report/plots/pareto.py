@@ -15,6 +15,8 @@ LEFT, RIGHT, TOP, BOTTOM = 70.0, 20.0, 26.0, 44.0
 SMALLEST, LARGEST = 5.0, 16.0
 #: Most candidates drawn; a search has tens.
 MOST = 500
+#: Metrics that end at 100.
+PERCENTAGES = ("top1", "top5", "miou")
 
 
 def pareto_plot(tuning: Tuning) -> str:
@@ -23,7 +25,8 @@ def pareto_plot(tuning: Tuning) -> str:
     if not shown:
         return ""
     across = Axis.over([entry.p50 for entry in shown if entry.p50 is not None])
-    up = Axis.over([entry.quality for entry in shown if entry.quality is not None])
+    most = 100.0 if tuning.quality in PERCENTAGES else math.inf
+    up = Axis.over([entry.quality for entry in shown if entry.quality is not None], most)
     parts = [*_grid(across, up), *_names(tuning.quality), *_front(shown, across, up)]
     largest = max(entry.size for entry in shown)
     for entry in sorted(shown, key=lambda entry: (entry.name == tuning.chosen, -entry.size)):

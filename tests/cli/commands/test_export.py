@@ -32,7 +32,7 @@ FLAGS = (
     *("--trt", "--profile", "--tf32", "--workspace", "--timing-cache", "--version-compatible"),
     *("--hardware-compatibility", "--strip-plan", "--plugins", "--layers", "--rtx", "--compute-capability"),
     *("--int8", "--calibrate", "--calibration-method", "--calibration-images", "--labels", "--mean", "--std"),
-    *("--keep-float", "--min-snr", "--float-budget", "--portable-int8", "--force", "--source"),
+    *("--keep-float", "--min-snr", "--float-budget", "--portable-int8", "--force", "--int8-placement", "--source"),
     *("--multiple-of", "--image-input", "--output", "--output-names", "--trace-timeout"),
     *("--atol", "--rtol", "--no-guard"),
     *("--dry-run", "--jobs", "--quiet", "--verbose", "--json", "--help"),

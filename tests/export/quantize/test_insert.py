@@ -11,7 +11,7 @@ from onnx import TensorProto, numpy_helper
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import Int8
-from rectexport.exporter.quantize import quantizer, rounding
+from rectexport.exporter.quantize import quantizer
 from rectexport.exporter.quantize.measuring import model_outputs, snr_db
 from rectexport.exporter.quantize.quantizer import Quantized, Quantizer
 from rectexport.exporter.quantize.ran_in_int8 import float_layers, layer_nodes
@@ -95,7 +95,7 @@ def test_an_output_that_a_convolution_makes_keeps_its_name() -> None:
 def test_biases_undo_the_mean_error_of_the_weights(monkeypatch: pytest.MonkeyPatch, target: str, size: int) -> None:
     """With weights of 3 bits, rounded to the nearest, it is most of the error, in each form."""
     monkeypatch.setattr(quantizer, "EIGHT_BIT", 3)
-    monkeypatch.setattr(rounding, "MOST", 0)
+    monkeypatch.setattr(quantizer, "MOST", 0)
     held = items(16, size, seed=5)
     ratios = []
     for means in (True, False):

@@ -65,3 +65,10 @@ def test_both_targets_use_one_calibration() -> None:
     first, second = both.run("openvino"), both.run("tensorrt")
     assert first.parameters["x"].dtype == "uint8" and second.parameters["x"].dtype == "int8"
     assert both._known["x"] is both._known["a.out"]
+
+
+@pytest.mark.parametrize("placement", ["both", "strips"])
+def test_a_placement_is_taken_at_every_size(placement: str) -> None:
+    """The convolution "a" is rectified; its output has 8 by 8 places."""
+    assert quantizer(placement=placement).run("onnxruntime").placement.forms["a"] == placement
+    assert quantizer(placement=placement).run("openvino").placement.forms["a"] == "after"

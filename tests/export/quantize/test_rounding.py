@@ -94,24 +94,25 @@ def test_the_border_counts_as_much_as_r_scales_it() -> None:
     assert sorted(set(np.round(read.sum(axis=2).ravel(), 3))) == [27.0]  # r * values in the window, at every place
 
 
-def test_large_filters_and_automatic_padding_are_rounded_to_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_filters_and_automatic_padding_are_rounded_to_the_nearest() -> None:
     model, data = rectified_net(), items(32)
     layers = find_layers(open_graph(model))[0]
     found = round_weights(model, layers, data, (8, 1), 127, lambda *_: None)
-    monkeypatch.setattr(rounding, "MOST", 30)
-    nearest = round_weights(model, layers, data, (8, 1), 127, lambda *_: None)
+    nearest = round_weights(model, layers, data, (8, 1), 127, lambda *_: None, most=30)
     differ = {name for name in found if (found[name].stored != nearest[name].stored).any()}
     assert differ == {"b"}  # 54 values; a has 27 and the head 6
     layers[0].node.attrs["auto_pad"] = "SAME_UPPER"
-    assert "a" not in rounding._moments(model, layers, data, (8, 1))
+    assert "a" not in rounding._moments(model, layers, data, (8, 1), rounding.MOST)
 
 
 def test_moments_that_do_not_fit_into_memory_are_taken_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = rectified_net(), items(32)
     layers = find_layers(open_graph(model))[0]
-    together = rounding._parts(layers)
+    together = rounding._parts(layers, rounding.MOST)
     monkeypatch.setattr(rounding, "_MEMORY", 1.0)
-    assert [len(part) for part in together] == [3] and [len(part) for part in rounding._parts(layers)] == [1, 1, 1]
+    assert [len(part) for part in together] == [3] and [
+        len(part) for part in rounding._parts(layers, rounding.MOST)
+    ] == [1, 1, 1]
     seen: list[str] = []
     found = round_weights(model, layers, data, (8, 1), 127, lambda done, total, line: seen.append(f"{done}/{total}"))
     assert set(found) == {"a", "b", "head"} and seen == ["0/3", "1/3", "2/3"]

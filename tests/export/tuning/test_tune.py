@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,30 @@ def test_a_form_and_a_precision_are_variants(net: Path, made_up: dict[str, float
     assert found.package is not None and found.package.manifest.data["options"]["precision"] == "fp16"
 
 
+def test_a_placement_is_a_variant_for_onnxruntime_alone(
+    net: Path, made_up: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rectexport.exporter import pipeline
+
+    whole, asked = pipeline.run_export, []
+
+    def in_float(source: Any, shapes: Any, out: Path, options: Any, log: Any) -> Any:
+        if options.int8 is not None:
+            asked.append((options.int8.placement, options.target, options.command[-2:]))
+        return whole(source, shapes, out, replace(options, int8=None), log)
+
+    monkeypatch.setattr(pipeline, "run_export", in_float)
+    made_up["int8 strips"] = 0.5
+    data = {"x": np.zeros((20, 1, 8, 8), np.float32)}
+    options = TuneOptions(calibrate=data, placements=("auto", "strips"), shapes=SHAPES, threads=(1,))
+    found = tune(net, net.with_name("out"), options)
+    assert asked[0][:2] == ("auto", "openvino,onnxruntime")
+    assert asked[1] == ("strips", "onnxruntime", ["--int8-placement", "strips"]) and len(asked) == 2
+    assert found.document["chosen"] == "int8 strips, onnxruntime, 1 thread, batch 1"
+    rows = {row["name"].partition(",")[0]: row["placement"] for row in found.document["candidates"]}
+    assert rows == {"fp32": "auto", "int8": "auto", "int8 strips": "strips"}
+
+
 def test_a_variant_that_cannot_be_made_is_named(
     net: Path, made_up: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +193,7 @@ def test_no_item_both_calibrates_and_judges(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"backends": ("tensorrt",)}, "backends='tensorrt': expected some of openvino, onnxruntime, cuda"),
+        ({"placements": ("inside",)}, "placements='inside': expected some of auto, both, strips"),
         ({"precisions": ("int4",)}, "precisions='int4': expected some of fp32, fp16, int8"),
         ({"forms": ("new",)}, "forms='new': expected some of chosen, as written"),
         ({"goal": "speed"}, "goal='speed': expected latency or throughput"),

@@ -18,7 +18,7 @@ from rectexport.exporter.base.options import LoadOptions, ShapeOptions
 from rectexport.exporter.base.tuning import SEARCHED, TuneOptions, package_path
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.tuning.candidate import FORMS, PRECISIONS
+from rectexport.runtime.tuning.candidate import FORMS, PLACEMENTS, PRECISIONS
 from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT
 
 if TYPE_CHECKING:
@@ -124,6 +124,14 @@ def tune(
             rich_help_panel=SPACE,
         ),
     ] = "chosen",
+    placements: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help=f"Some of {', '.join(PLACEMENTS)}: Q/DQ nodes in int8 on ONNX Runtime.",
+            rich_help_panel=SPACE,
+        ),
+    ] = "auto",
     threads: Annotated[
         str | None,
         typer.Option(
@@ -180,6 +188,7 @@ def tune(
             backends=words(backends),
             precisions=words(precisions),
             forms=words(forms),
+            placements=words(placements),
             threads=counts(threads, "--threads"),
             streams=counts(streams, "--streams"),
             batches=counts(batch, "--batch"),

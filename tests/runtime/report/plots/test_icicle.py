@@ -68,6 +68,14 @@ def test_the_chosen_candidate_is_marked_and_the_front_is_a_staircase() -> None:
     assert pareto_plot(Tuning("", "", "", "", 1.0, (tried("a", float("nan"), 1.0),))) == ""
 
 
+def test_an_axis_of_percentages_ends_at_100() -> None:
+    equal = (tried("a", 1.0, 100.0), tried("b", 2.0, 100.0))
+    for quality, beyond in (("top1", False), ("SNR, dB", True)):
+        root = ElementTree.fromstring(pareto_plot(Tuning("a", "", "latency", quality, 1.0, equal)))
+        ticks = [float(entry.text or "") for entry in root if entry.attrib.get("class") == "tick up"]
+        assert len(ticks) > 1 and (max(ticks) > 100) == beyond
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"layers": 1}', '{"data": null, "candidates": [{}]}', "[" * 9999])
 def test_damaged_documents_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "document.json"
