@@ -12,9 +12,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
-  hostile faults backend-models test-tensorrt rtx-zoo engine-probe differential fuzz test-min test-triton container audit \
-  sbom modules foreign front docs check-site test-docs notebook redraw figures zoo bench costs networks border-goals \
-  quantization \
+  hostile faults backend-models test-tensorrt test-tensorrt-quick rtx-zoo engine-probe differential fuzz test-min \
+  test-triton container audit sbom modules foreign front docs check-site test-docs notebook redraw figures zoo bench costs \
+  networks border-goals quantization \
   yardsticks tuning selftest gpu-kit gpu serve-bench \
   serve-faults clean
 
@@ -43,7 +43,7 @@ demo: .venv/.stamp ## export the digits network in float32 and int8, compare wit
 	$(BIN)/python -m rectexport.models.digits.accuracy $(DIGITS) out/digits out/digits-int8 \
 	  --backend onnxruntime,openvino
 
-test: lint unit test-py310 native ## everything that a change must pass
+test: lint unit test-tensorrt-quick test-py310 native ## everything that a change must pass
 
 lint: ruff clang-format mypy ## style, formatting and types
 
@@ -104,13 +104,20 @@ faults: .venv/.stamp ## interrupt every command at hundreds of moments, fill the
 backend-models: .venv/.stamp ## run every pass on the onnx package's models and on torch layers (10 minutes)
 	$(BIN)/python -m tests.foreign.run
 
-# 0.4 GB. Whoever cannot install it learns why, and nothing fails.
+# 0.4 GB. Whoever cannot install it learns why, and nothing fails. The quick part is of TensorRT for RTX alone.
+NEEDS_TRT = said=$$($(BIN)/python -m pip install -q --timeout 15 --retries 1 -c constraints.txt $(1) 2>&1) || { \
+  echo "$@: skipped, TensorRT for RTX cannot be installed here:"; echo "$$said" | tail -3; exit 0; }
+
 test-tensorrt: .venv/.stamp ## parse and build in NVIDIA's own TensorRT, which needs no GPU (2 minutes)
-	@said=$$($(BIN)/python -m pip install -q -c constraints.txt $(TRT_CHECK) 2>&1) || { \
-	  echo "test-tensorrt: skipped, TensorRT for RTX cannot be installed here:"; echo "$$said" | tail -3; exit 0; }; \
+	@$(call NEEDS_TRT,$(TRT_CHECK)); \
 	OMP_NUM_THREADS=1 $(BIN)/pytest -rs tests/tensorrt_rtx/*.py tests/plugins/rectify/test_library.py
 
-rtx-zoo: .venv/.stamp ## parse and build every network of the zoo in TensorRT for RTX (hours; goes on where it was)
+test-tensorrt-quick: .venv/.stamp ## a part of test-tensorrt, for make test (1 minute with the installation)
+	@$(call NEEDS_TRT,$(firstword $(TRT_CHECK))); \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m quick tests/tensorrt_rtx/building.py tests/tensorrt_rtx/forms.py \
+	  tests/tensorrt_rtx/running.py
+
+rtx-zoo: .venv/.stamp ## parse and build the zoo in TensorRT for RTX; writes docs/rtx.json (hours; goes on where it was)
 	$(BIN)/python -m pip install -q -c constraints.txt $(TRT_CHECK)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rtx
 

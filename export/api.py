@@ -54,6 +54,7 @@ def export(
     rtol: float | None = None,
     guard: bool = ExportOptions.guard,
     trace_timeout: float = ExportOptions.trace_timeout,
+    tensorrt_version: str | None = ExportOptions.tensorrt_version,
     report: bool = ExportOptions.report,
     passes: PassPipeline | None = ExportOptions.passes,
     output_names: Sequence[str] = ExportOptions.output_names,
@@ -83,6 +84,7 @@ def export(
     atol, rtol       elementwise bounds for every output, besides the relative L2 bound
     guard            compare the model's outputs around every pass
     trace_timeout    most seconds that the trace may take
+    tensorrt_version for target "tensorrt": the version that the model is judged for, as in "10.3"; None: 8.6, 10 and 11
     report           also write report.html into the package; needs jinja2
     passes           which passes may run; None: PassPipeline.default()
     output_names     names of the outputs, in order; by default the keys and fields that forward returns them under,
@@ -115,6 +117,7 @@ def export(
         report=report,
         dynamic_shapes=free,
         trace_timeout=trace_timeout,
+        tensorrt_version=tensorrt_version,
         passes=passes or PassPipeline.default(),
         output_names=tuple(output_names),
         image_input=parse_image_input(image_input) if isinstance(image_input, str) else image_input,

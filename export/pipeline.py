@@ -20,6 +20,7 @@ from rectexport.exporter.checking.parity import ParityReport
 from rectexport.exporter.checking.reference import make_reference
 from rectexport.exporter.checking.tolerance import PRECISION_OF, RELATIVE_L2, Tolerance
 from rectexport.exporter.checking.windows import tiling_entries
+from rectexport.exporter.engine_facts.facts import judged_engines
 from rectexport.exporter.frontend.adapt import adapt_source
 from rectexport.exporter.frontend.computable import computable
 from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_inputs
@@ -94,6 +95,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     plan = plan_inputs(source, shapes)
     targets = chosen_targets(options)
     options = replace(options, target=",".join(targets))
+    judged_engines(options.tensorrt_version)  # raises for a version that is none
     with past_kept(), replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"), kept_in(out.with_name(f"{out.name}.failed.log")):
             source, lines = adapt_source(source, [entry.example for entry in plan.inputs])
@@ -119,7 +121,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
                 log.say(f"{path} is {value!r}: no output of the package, but recorded in its manifest")
         with log.step("passes"):
             models = lower_for_targets(traced, targets, options, log)
-            _lint(models, log)
+            _lint(models, options.tensorrt_version, log)
         reference, quantization = make_reference(source, traced), None
         with log.step("parity"), _compared_in(folder, options) as place:
             _write_models(place, models, source, options)
@@ -156,12 +158,18 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     return Exported(Package.open(out), first.results, report, nodes, unproven(targets, report), remarks)
 
 
-def _lint(models: Sequence[TargetModel], log: Log) -> None:
-    """Log what is known against TensorRT, which cannot run here. Raises BadInput where no version takes the model."""
+def _lint(models: Sequence[TargetModel], version: str | None, log: Log) -> None:
+    """Log what is known against TensorRT, which cannot run here. Raises BadInput where no version takes the model.
+
+    version: the only one that matters, None for all.
+    """
     for entry in (entry for entry in models if "tensorrt" in entry.targets):
-        found = lint(entry.model, "tensorrt")
+        found = lint(entry.model, "tensorrt", version)
         for finding in found.findings:
             (log.detail if finding.verdict == "unknown" else log.say)(finding.describe())
+        if found.certain is not None and version is not None:
+            way_out = ". Replace the operator, or export for any version of TensorRT, without "
+            raise BadInput(found.certain.describe() + way_out, Option("tensorrt_version"))
         if found.certain is not None:
             way_out = ". Replace the operator, or export for another engine: "
             raise BadInput(found.certain.describe() + way_out, Option("target", "onnxruntime"))

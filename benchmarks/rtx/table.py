@@ -2,64 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.common import table, write_section
-from benchmarks.rtx.attempt import BUILT
 from benchmarks.rtx.cases import FORMS, PRECISIONS, SHAPES, Case
-from rectexport.runtime.base.environment import version
+from benchmarks.rtx.outcomes import BUILT, PARSED, Outcomes
 
 PAGE, SECTION = "tensorrt.md", "rtx"
+#: Networks that a line names.
+NAMED = 20
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-def write(results: Results) -> None:
+def write(outcomes: Outcomes, names: Sequence[str]) -> None:
     """Replace the section."""
-    write_section(PAGE, SECTION, text(results))
+    write_section(PAGE, SECTION, text(outcomes.found, outcomes.version, names))
 
 
-def text(results: Results) -> str:
-    """Counts for each kind of file, then what was not built, with the message."""
-    tried = {name: found for name, found in results.items() if found}
-    lines = [_summary(results, tried), "", table(_headings(), [_row(tried, kind, form) for kind, form in _rows()]), ""]
-    return "\n".join([*lines, *_failures(tried)])
+def text(found: Results, version: str, names: Sequence[str]) -> str:
+    """Counts for each kind of file, then what was not parsed or not built, with the reason."""
+    rows = [_row(found, kind, form, len(names)) for kind in SHAPES for form in FORMS]
+    lines = [_summary(found, version, names), "", table(_headings(), rows), "", *_failures(found)]
+    return "\n".join([*lines, *_unbuilt(found, names)])
 
 
-def _summary(results: Results, tried: Results) -> str:
-    files = [entry for found in tried.values() for entry in found.values()]
+def _summary(found: Results, version: str, names: Sequence[str]) -> str:
+    files = [entry for results in found.values() for entry in results.values()]
     built = sum(entry["outcome"] == BUILT for entry in files)
-    one_size = sum(any(entry.get("shapes") == "batch" for entry in found.values()) for found in tried.values())
+    parsed = built + sum(entry["outcome"] == PARSED for entry in files)
+    wanted = len(names) * len(SHAPES) * len(FORMS) * len(PRECISIONS)
+    one_size = sum(any(entry.get("shapes") == "batch" for entry in results.values()) for results in found.values())
     return (
-        f"Written by `make rtx-zoo`: TensorRT for RTX {version('tensorrt-rtx-cu13') or '?'}, for compute capability "
-        f"8.6. {built} of {len(files)} files of {len(tried)} of the zoo's {len(results)} networks were parsed and "
-        f"built. *dynamic* is a batch of 1 to 4 and images of up to twice the size; {one_size} networks take one size "
-        "of image, so there only the batch varies."
+        f"Written by `make rtx-zoo` from docs/rtx.json: TensorRT for RTX {version}, for compute capability 8.6, at the "
+        f"builder's least effort. Of {wanted} files of {len(names)} networks, {len(files)} were tried, {parsed} parsed "
+        f"and {built} built. A cell has how many networks were parsed / built. *dynamic* is a batch of 1 to 4 and "
+        f"images of up to twice the size; {one_size} networks take one size of image, so there only the batch varies."
     )
-
-
-def _rows() -> list[tuple[str, str]]:
-    return [(kind, form) for kind in SHAPES for form in FORMS]
 
 
 def _headings() -> list[str]:
     return ["shapes", "`--rectify`", *PRECISIONS]
 
 
-def _row(tried: Results, kind: str, form: str) -> list[str]:
+def _row(found: Results, kind: str, form: str, count: int) -> list[str]:
     cells = []
     for precision in PRECISIONS:
         key = Case(kind, form, precision).key
-        found = [entry[key]["outcome"] for entry in tried.values() if key in entry]
-        cells.append(f"{found.count(BUILT)} of {len(found)}")
+        reached = [results[key]["outcome"] for results in found.values() if key in results]
+        built = reached.count(BUILT)
+        cells.append(f"{built + reached.count(PARSED)} / {built}")
     return [kind, form, *cells]
 
 
-def _failures(tried: Results) -> list[str]:
-    lines = []
-    for name, found in tried.items():
-        for key, entry in found.items():
-            if entry["outcome"] != BUILT:
+def _failures(found: Results) -> Iterator[str]:
+    for name, results in found.items():
+        for key, entry in results.items():
+            if entry["outcome"] not in (BUILT, PARSED) or "build" in entry:
                 message = " ".join(str(entry.get("message", "")).split())[:300]
-                lines.append(f"- {name}, {key}: {entry['outcome']}: {message}")
-    return lines
+                yield f"- {name}, {key}: {entry.get('build', entry['outcome'])}: {message}"
+
+
+def _unbuilt(found: Results, names: Sequence[str]) -> Iterator[str]:
+    """Networks of which no file was tried, or not each one that was parsed was built."""
+    missing = [name for name in names if not found.get(name)]
+    if missing:
+        yield f"\nNot tried yet: {_some(missing)}."
+    waiting = [name for name in names if any(_waits(entry) for entry in found.get(name, {}).values())]
+    if waiting:
+        yield f"\nParsed in part or whole, and not built yet: {_some(waiting)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _waits(entry: Mapping[str, Any]) -> bool:
+    return entry["outcome"] == PARSED and "build" not in entry

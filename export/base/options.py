@@ -100,6 +100,7 @@ class ExportOptions:
     command         the words that export again, for reproduce.sh
     passes          a PassPipeline; None runs the default passes
     int8            how to quantize; None leaves the graph in floating point
+    tensorrt_version  the version of TensorRT that target "tensorrt" is judged for, as in "10.3"; None for all
 
     Raises UsageError that names the parameter.
     """
@@ -123,11 +124,14 @@ class ExportOptions:
     command: Sequence[str] = ()
     passes: Any = None
     int8: Int8 | None = None
+    tensorrt_version: str | None = None
 
     def __post_init__(self) -> None:
         if self.rectify not in RECTIFY_FORMS:
             raise UsageError(Option("rectify", self.rectify), f": expected one of {', '.join(RECTIFY_FORMS)}")
         check_targets(self.target)
+        if self.tensorrt_version is not None and not {"tensorrt", AUTO} & set(self.targets):
+            raise UsageError(Option("tensorrt_version"), ": is for ", Option("target", "tensorrt"))
         if not self.trace_timeout > 0:
             raise UsageError(Option("trace_timeout", self.trace_timeout), ": expected seconds, more than 0")
         if self.fp16 and self.bf16:

@@ -19,8 +19,9 @@ source       how it is known; a version is the one that it was seen with
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,14 @@ from onnx import NodeProto
 
 from rectexport.exporter.engine_facts.conditions import CONDITIONS
 from rectexport.exporter.engine_facts.view import STANDARD, View, attributes
+from rectexport.runtime.errors import Option, UsageError
 
 #: Beside this file, where an editable install reads the checkout's own.
 TABLE = Path(__file__).with_name("facts.json")
 VERDICTS = ("refused", "wrong", "unknown")
+#: JetPack 5's TensorRT: trtexec builds with it.
+OLDEST_TENSORRT = (8, 5)
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}")
 #: Stands for all operators.
 EVERY = "*"
 
@@ -103,6 +108,22 @@ def facts() -> tuple[Fact, ...]:
 def engines() -> tuple[Engine, ...]:
     """The engines of the table; 0 for a newest opset or IR version without a known limit."""
     return tuple(Engine(**row) for row in _table()["engines"])
+
+
+def tensorrt(version: str) -> Engine:
+    """What stands for a version of TensorRT, as in 10.3: the row of its major version. Raises UsageError for others."""
+    rows = {entry.version.partition(".")[0]: entry for entry in engines() if entry.name == "tensorrt"}
+    row = rows.get(version.partition(".")[0])
+    if row is None or not _VERSION.fullmatch(version) or _numbers(version) < OLDEST_TENSORRT:
+        raise UsageError(Option("tensorrt_version", version), ": expected 8.5, 8.6, or one of 10 and 11, as in 10.3")
+    return replace(row, version=version, title=f"TensorRT {version}")
+
+
+def judged_engines(tensorrt_version: str | None = None) -> tuple[Engine, ...]:
+    """The engines to judge a model for: those of the table, or one version of TensorRT instead of its rows."""
+    if tensorrt_version is None:
+        return engines()
+    return (*(entry for entry in engines() if entry.name != "tensorrt"), tensorrt(tensorrt_version))
 
 
 @cache

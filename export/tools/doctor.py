@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 from onnx import ModelProto, checker
 
-from rectexport.exporter.engine_facts.facts import engines
+from rectexport.exporter.engine_facts.facts import judged_engines
 from rectexport.exporter.frontend.onnx_file import read_onnx
 from rectexport.exporter.graph.dialect import BODIES, DOMAIN, default_opset
 from rectexport.exporter.graph.results import Refusal
@@ -104,8 +104,8 @@ def load_model(path: Path) -> ModelProto:
     return model
 
 
-def diagnose(model: ModelProto) -> Diagnosis:
-    """Examine a model; it is not changed."""
+def diagnose(model: ModelProto, tensorrt_version: str | None = None) -> Diagnosis:
+    """Examine a model; it is not changed. tensorrt_version: judge it for this one, as in 10.3, instead of 8.6 to 11."""
     raised, results = raise_model(model)
     ready = prepare(raised)
     graph = open_graph(raised if isinstance(ready, str) else ready)
@@ -121,18 +121,19 @@ def diagnose(model: ModelProto) -> Diagnosis:
         suspicions=tuple(find_folded_factors(scene)),
         faults=_faults(model),
         borders=layer_borders(scene),
-        engines=engine_report(model),
+        engines=engine_report(model, tensorrt_version),
     )
 
 
-def diagnose_package(path: Path) -> PackageDiagnosis:
+def diagnose_package(path: Path, tensorrt_version: str | None = None) -> PackageDiagnosis:
     """Examine every model of a package, each for the engines that run it. Raises BadInput for a damaged package."""
     package = Package.open(path)
     package.verify_files()
     found = {}
     for name in sorted({MODEL, *package.manifest.models.values()} & package.manifest.files.keys()):
-        others = {entry.title for entry in engines() if package.model_for(entry.name).name != name}
-        diagnosis = diagnose(load_model(package.path / name))
+        judged = judged_engines(tensorrt_version)
+        others = {entry.title for entry in judged if package.model_for(entry.name).name != name}
+        diagnosis = diagnose(load_model(package.path / name), tensorrt_version)
         found[name] = replace(diagnosis, engines=tuple(row for row in diagnosis.engines if row.engine not in others))
     return PackageDiagnosis(package.path, found, read_proofs(package.manifest.data))
 

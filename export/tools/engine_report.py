@@ -17,7 +17,7 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto, defs
 
-from rectexport.exporter.engine_facts.facts import Engine, Fact, engines, facts, value_versions
+from rectexport.exporter.engine_facts.facts import Engine, Fact, facts, judged_engines, value_versions
 from rectexport.exporter.engine_facts.view import STANDARD, Place, View, attributes
 
 #: From the worst on.
@@ -42,11 +42,14 @@ class Row:
         return asdict(self)
 
 
-def engine_report(model: ModelProto) -> tuple[Row, ...]:
-    """Findings about every engine of the table, the worst first within an engine; the model is not changed."""
+def engine_report(model: ModelProto, tensorrt_version: str | None = None) -> tuple[Row, ...]:
+    """Findings about every engine of the table, the worst first within an engine; the model is not changed.
+
+    tensorrt_version: judge this version of TensorRT, as in 10.3, instead of those that the table lists.
+    """
     view = View(model)
     rows = [*_invalid(view)]
-    for engine in engines():
+    for engine in judged_engines(tensorrt_version):
         found = [*_whole_model(engine, view), *_nodes(engine, view)]
         found.sort(key=lambda row: VERDICTS.index(row.verdict))
         rows += found or [Row(engine.title, "ok", source=engine.source)]

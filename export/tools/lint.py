@@ -1,7 +1,8 @@
 """Findings about a target's engine in a finished export: warnings for the log, an error where no version takes it.
 
 A finding joins what the table (export/engine_facts/) says about several nodes and versions. It is certain if each
-version of the engine that the table knows refuses one node, and one of these was seen to by its own parser.
+version of the engine that the table knows refuses one node, and one of these was seen to by its own parser; where one
+version was asked for, if that version is known to refuse a node.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
-from rectexport.exporter.engine_facts.facts import engines
+from rectexport.exporter.engine_facts.facts import judged_engines
 from rectexport.exporter.tools.engine_report import Row, engine_report
 
 #: Nodes of a finding that are named.
@@ -41,26 +42,27 @@ class Finding:
 
 @dataclass(frozen=True)
 class Lint:
-    """What is known against each version of an engine, the worst first; certain: none of them takes the model."""
+    """What is known against each version that was judged, the worst first; certain: none of them takes the model."""
 
     findings: Sequence[Finding]
     certain: Finding | None
 
 
-def lint(model: ModelProto, engine: str) -> Lint:
-    """What the table says about a model; it is not changed."""
-    titles = {entry.title for entry in engines() if entry.name == engine}
-    rows = [row for row in engine_report(model) if row.engine in titles and row.verdict != "ok"]
-    return Lint(_joined(rows), _certain(rows, titles))
+def lint(model: ModelProto, engine: str, tensorrt_version: str | None = None) -> Lint:
+    """What the table says about a model; it is not changed. tensorrt_version: about this one alone, as in 10.3."""
+    titles = {entry.title for entry in judged_engines(tensorrt_version) if entry.name == engine}
+    found = engine_report(model, tensorrt_version)
+    rows = [row for row in found if row.engine in titles and row.verdict != "ok"]
+    return Lint(_joined(rows), _certain(rows, titles, seen=tensorrt_version is None))
 
 
-def _certain(rows: Sequence[Row], titles: Collection[str]) -> Finding | None:
+def _certain(rows: Sequence[Row], titles: Collection[str], seen: bool) -> Finding | None:
     refused: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.verdict == "refused" and row.node:
             refused[row.node].append(row)
     for own in refused.values():
-        if {row.engine for row in own} == titles and any(_SEEN in row.source for row in own):
+        if {row.engine for row in own} == titles and (not seen or any(_SEEN in row.source for row in own)):
             return _joined(own)[0]
     return None
 

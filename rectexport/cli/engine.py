@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 
 PANEL = "TensorRT"
 #: Flags that TensorRT for RTX has nothing for.
-_TRT_ALONE = ("version_compatible", "hardware_compatibility", "strip_plan", "plugins", "layers")
+_TRT_ALONE = (
+    "version_compatible",
+    "hardware_compatibility",
+    "strip_plan",
+    "plugins",
+    "layers",
+    "dla_core",
+    "allow_gpu_fallback",
+)
 
 
 def _option(*flags: str, **settings: Any) -> Any:
@@ -91,6 +99,15 @@ StripPlan = Annotated[
         help="Leave the weights out of the plan; they are loaded from model.onnx (TensorRT 10.1 and later).",
     ),
 ]
+DlaCore = Annotated[
+    int | None,
+    _option(
+        "--dla-core", metavar="N", min=0, help="Build for this accelerator (DLA) of a Jetson: float16 and fixed sizes."
+    ),
+]
+GpuFallback = Annotated[
+    bool, _option("--allow-gpu-fallback", help="With --dla-core: layers that the DLA lacks run on the GPU.")
+]
 Plugins = Annotated[
     list[Path] | None, _option("--plugins", metavar="LIB.so", help="Library of TensorRT plugins; repeatable.")
 ]
@@ -114,6 +131,8 @@ class EngineFlags:
     version_compatible: bool = False
     hardware_compatibility: str = "none"
     strip_plan: bool = False
+    dla_core: int | None = None
+    allow_gpu_fallback: bool = False
     plugins: Sequence[Path] = ()
     layers: Path | None = None
     compute_capability: Sequence[str] = ()
@@ -176,6 +195,8 @@ class EngineFlags:
             version_compatible=self.version_compatible,
             hardware_compatibility=self.hardware_compatibility,
             strip_plan=self.strip_plan,
+            dla_core=self.dla_core,
+            allow_gpu_fallback=self.allow_gpu_fallback,
             plugins=tuple(self.plugins),
         )
 
@@ -262,7 +283,10 @@ def show_built(console: Console, built: Built | RtxBuilt) -> None:
     )
     for index, profile in enumerate(built.plan.profiles):
         _say(console, f"  profile {index}: {describe(profile)}")
-    if built.share is not None:
+    if built.plan.dla_core is not None:
+        rest = "; what it lacks runs on the GPU" if entry["options"]["allow_gpu_fallback"] else ""
+        _say(console, f"  on DLA core {built.plan.dla_core}{rest}; --layers FILE lists the engine's layers")
+    elif built.share is not None:
         _say(console, f"  {built.share.describe()}")
     _say(console, f"  {_parity(entry['parity'])}")
     if built.layers is not None and built.package.manifest.data.get("options", {}).get("rectify") == "plugin":

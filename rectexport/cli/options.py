@@ -210,6 +210,16 @@ def against(help: str) -> Any:
 
 # Engines.
 
+TensorRTVersion = Annotated[
+    str | None,
+    _option(
+        "--tensorrt-version",
+        metavar="X.Y",
+        help="Judge the model for this version of TensorRT alone, as in 8.6 or 10.3. [default: 8.6, 10 and 11]",
+        show_default=False,
+        panel=ENGINE,
+    ),
+]
 BACKENDS = ("tensorrt", "cuda", "openvino", "onnxruntime")
 DEFAULT_BACKEND = "auto"
 

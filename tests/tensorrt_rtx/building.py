@@ -18,7 +18,7 @@ from tests.runtime.engines.tensorrt.machines import flexible
 
 __all__ = ["flexible"]
 #: Polygraphy asks for the timing cache, which TensorRT for RTX keeps only in name.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.quick]
 
 
 def test_two_profiles_and_two_kinds_of_gpu(build: Callable[..., bytes], flexible: Path) -> None:

@@ -22,26 +22,34 @@ from tests.export.helper import build as graph
 from tests.export.nets import Chain, Pair, Small, exported, image, seeded, source
 from tests.tensorrt_rtx.conftest import TARGETS
 
-pytestmark = pytest.mark.usefixtures("shared_traces")
+pytestmark = [
+    pytest.mark.usefixtures("shared_traces"),
+    pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning"),
+]
 RANGE = ShapeOptions(min=["x:1x2x4x4"], opt=["x:2x2x6x6"], max=["x:3x2x9x9"])
 BATCH = ShapeOptions(min=["x:1x2x6x6"], opt=["x:2x2x6x6"], max=["x:3x2x6x6"])
 SHAPES = {"static": ShapeOptions(), "batch": BATCH, "dynamic": RANGE}
 PRECISIONS: dict[str, dict[str, Any]] = {"fp32": {}, "fp16": {"fp16": True}, "bf16": {"bf16": True, "opset": 22}}
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize(
-    ("form", "shapes"),
-    [
-        ("fold", "static"),
-        ("fold", "batch"),
-        ("auto", "static"),
-        ("auto", "dynamic"),
-        ("graph", "dynamic"),
-        ("plugin", "static"),
-        ("plugin", "dynamic"),
-    ],
+FORMS = (
+    ("fold", "static"),
+    ("fold", "batch"),
+    ("auto", "static"),
+    ("auto", "dynamic"),
+    ("graph", "dynamic"),
+    ("plugin", "static"),
+    ("plugin", "dynamic"),
 )
+#: Those that every change builds: each form that differs, each precision, each kind of shape.
+QUICK = {("auto", "static", "bf16"), ("graph", "dynamic", "fp32"), ("plugin", "dynamic", "fp16")}
+CASES = [
+    pytest.param(*case, marks=[pytest.mark.quick] * (case in QUICK))
+    for case in ((*form, precision) for form in FORMS for precision in PRECISIONS)
+]
+
+
+@pytest.mark.parametrize(("form", "shapes", "precision"), CASES)
 def test_forms(build: Callable[..., bytes], form: str, shapes: str, precision: str, tmp_path: Path) -> None:
     """The plugin form is built from the nodes' function bodies."""
     net = source(seeded(Small()), image(2, 2, 6, 6))
@@ -96,6 +104,7 @@ def refused(api: Api, body: str, tmp_path: Path, **values: Any) -> str:
     return str(error.value)
 
 
+@pytest.mark.quick
 def test_the_parsers_reason_is_told(api: Api, tmp_path: Path) -> None:
     body = "a = Relu(x)\n wide = Add(shape, shape)\n y = Reshape(a, wide)"  # ONNX's checker does not add
     text = refused(api, body, tmp_path, shape=np.array([1, 2], np.int64))
@@ -103,6 +112,7 @@ def test_the_parsers_reason_is_told(api: Api, tmp_path: Path) -> None:
     assert "Invalid Node" not in text and "cudaError" not in text
 
 
+@pytest.mark.quick
 def test_an_unknown_operator_is_named(api: Api, tmp_path: Path) -> None:
     text = refused(api, "y = Unique<axis=0>(x)", tmp_path)
     assert "(Unique)" in text and "does not support it" in text

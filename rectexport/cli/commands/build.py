@@ -30,6 +30,8 @@ def build(
     version_compatible: engine.VersionCompatible = engine.EngineFlags.version_compatible,
     hardware_compatibility: engine.Hardware = engine.EngineFlags.hardware_compatibility,
     strip_plan: engine.StripPlan = engine.EngineFlags.strip_plan,
+    dla_core: engine.DlaCore = engine.EngineFlags.dla_core,
+    allow_gpu_fallback: engine.GpuFallback = engine.EngineFlags.allow_gpu_fallback,
     plugins: engine.Plugins = None,
     layers: engine.Layers = engine.EngineFlags.layers,
     rebuild: Annotated[
@@ -49,6 +51,7 @@ def build(
     - `rectexport build out/net --trt`
     - `rectexport build out/net --trt --profile x:1x3x224x224 --profile x:8x3x224x224..16x3x224x224..32x3x224x224`
     - `rectexport build out/net --rtx --compute-capability 8.9`
+    - `rectexport build out/net --trt --dla-core 0 --allow-gpu-fallback --profile x:1x3x224x224` — on a Jetson
     """
     run = Run(context, as_json=as_json, quiet=quiet)
     with run.reported():
@@ -63,6 +66,8 @@ def build(
             version_compatible=version_compatible,
             hardware_compatibility=hardware_compatibility,
             strip_plan=strip_plan,
+            dla_core=dla_core,
+            allow_gpu_fallback=allow_gpu_fallback,
             plugins=tuple(plugins or ()),
             layers=layers,
             compute_capability=tuple(compute_capability or ()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +36,7 @@ def doctor(
         Path,
         typer.Argument(metavar="FILE|PACKAGE", help="Any ONNX file, or the folder of a package.", show_default=False),
     ],
+    tensorrt_version: options.TensorRTVersion = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -56,6 +57,7 @@ def doctor(
 
     - `rectexport doctor net.onnx`
     - `rectexport doctor out/net --json` — with every finding and proof
+    - `rectexport doctor net.onnx --tensorrt-version 8.6`
     """
     run = Run(context, as_json=as_json, quiet=quiet)
     with run.reported():
@@ -65,27 +67,36 @@ def doctor(
             check_model_file(model)
         for library in ("onnx", "onnx_graphsurgeon"):
             require(library)
+        from rectexport.exporter.engine_facts.facts import judged_engines
         from rectexport.exporter.tools.doctor import diagnose, diagnose_package, load_model
 
-        found = diagnose_package(model) if model.is_dir() else diagnose(load_model(model))
-    _show(run, model, found)
+        names = {engine.title: engine.name for engine in judged_engines(tensorrt_version)}
+        found: Diagnosis | PackageDiagnosis
+        if model.is_dir():
+            found = diagnose_package(model, tensorrt_version)
+        else:
+            found = diagnose(load_model(model), tensorrt_version)
+    _show(run, model, found, names)
     run.end(found.as_dict(), code=0 if found.healthy else 1)
 
 
-def _show(run: Run, path: Path, found: Diagnosis | PackageDiagnosis) -> None:
+def _show(run: Run, path: Path, found: Diagnosis | PackageDiagnosis, names: Mapping[str, str]) -> None:
+    """names: title of an engine -> the name that proofs have."""
     from rectexport.exporter.tools.doctor import Diagnosis
 
     if isinstance(found, Diagnosis):
-        _show_model(run, path, found, None)
+        _show_model(run, path, found, None, names)
         return
     for name, diagnosis in found.models.items():
-        _show_model(run, path / name, diagnosis, found.proofs)
+        _show_model(run, path / name, diagnosis, found.proofs, names)
     for proof in found.proofs:
         if proof.verdict != AGREES:
             run.say(f"proof: {proof.describe()}")
 
 
-def _show_model(run: Run, path: Path, found: Diagnosis, proofs: Sequence[Proof] | None) -> None:
+def _show_model(
+    run: Run, path: Path, found: Diagnosis, proofs: Sequence[Proof] | None, names: Mapping[str, str]
+) -> None:
     run.say(f"{path}: opset {found.opset}, IR version {found.ir_version}, {found.nodes} nodes")
     for name, shape in found.inputs.items():
         run.say(f"input {name} {'x'.join(map(str, shape))}")
@@ -108,15 +119,13 @@ def _show_model(run: Run, path: Path, found: Diagnosis, proofs: Sequence[Proof] 
             "height or width equals the number of channels): export again and do not simplify, or compare with the "
             "original."
         )
-    _show_engines(run, found.engines, proofs)
+    _show_engines(run, found.engines, proofs, names)
 
 
-def _show_engines(run: Run, rows: Sequence[Row], proofs: Sequence[Proof] | None) -> None:
+def _show_engines(run: Run, rows: Sequence[Row], proofs: Sequence[Proof] | None, names: Mapping[str, str]) -> None:
     """Each engine's verdict, with the package's proofs beside it; then the findings, those of several nodes once."""
-    from rectexport.exporter.engine_facts.facts import engines
     from rectexport.exporter.tools.engine_report import verdicts
 
-    names = {engine.title: engine.name for engine in engines()}
     counts = Counter(row.engine for row in rows if row.verdict != "ok")
     table = Table(
         title="Known faults of engines; nothing was run", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False

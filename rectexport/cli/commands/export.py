@@ -216,6 +216,7 @@ def export(
     target: Annotated[
         str | None, options.targets(" [default: onnxruntime, or tensorrt with --trt, --rtx]", show_default=False)
     ] = None,
+    tensorrt_version: options.TensorRTVersion = None,
     trt: engine.Trt = False,
     rtx: engine.Rtx = False,
     compute_capability: engine.Capabilities = None,
@@ -226,6 +227,8 @@ def export(
     version_compatible: engine.VersionCompatible = engine.EngineFlags.version_compatible,
     hardware_compatibility: engine.Hardware = engine.EngineFlags.hardware_compatibility,
     strip_plan: engine.StripPlan = engine.EngineFlags.strip_plan,
+    dla_core: engine.DlaCore = engine.EngineFlags.dla_core,
+    allow_gpu_fallback: engine.GpuFallback = engine.EngineFlags.allow_gpu_fallback,
     plugins: engine.Plugins = None,
     layers: engine.Layers = engine.EngineFlags.layers,
     atol: Annotated[
@@ -290,6 +293,8 @@ def export(
             version_compatible=version_compatible,
             hardware_compatibility=hardware_compatibility,
             strip_plan=strip_plan,
+            dla_core=dla_core,
+            allow_gpu_fallback=allow_gpu_fallback,
             plugins=tuple(plugins or ()),
             layers=layers,
             compute_capability=tuple(compute_capability or ()),
@@ -322,6 +327,7 @@ def export(
             guard=not no_guard,
             report=report,
             trace_timeout=trace_timeout,
+            tensorrt_version=tensorrt_version,
             output_names=_listed(output_names),
             image_input=None if image_input is None else parse_image_input(image_input),
             answer=None if output is None else parse_answer(output),

@@ -90,6 +90,12 @@ class Plan:
         """The profiles that it was built for."""
         return tuple(from_dict(profile) for profile in self.entry["options"]["profiles"])
 
+    @property
+    def dla_core(self) -> int | None:
+        """The accelerator of a Jetson that it was built for; None for the GPU."""
+        core: int | None = self.entry["options"].get("dla_core")
+        return core
+
     def mismatches(self, package: Package, machine: Machine, plugins: Sequence[Path]) -> list[str]:
         """The reasons why this plan does not fit the machine, the model or the plugins; empty if it fits."""
         entry = self.entry
@@ -127,20 +133,23 @@ class Plan:
 
     def read(self, package: Package) -> bytes:
         """The plan's bytes. Raises BadInput unless their hash is the manifest's: TensorRT would run a changed plan."""
-        path = package.path / self.file
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise BadInput(
-                f"{path}: cannot be read ({error.strerror}); build it again: {build_command(package)}"
-            ) from None
-        actual = hashlib.sha256(data).hexdigest()
-        if actual != self.entry["sha256"] or actual != package.manifest.files.get(self.file):
-            raise BadInput(
-                f"{path}: sha256 {actual[:12]}… where the manifest says {str(self.entry['sha256'])[:12]}…: a plan is "
-                f"code, so it was not loaded; build it again: {build_command(package)} --rebuild"
-            )
-        return data
+        return read_plan(package, self.entry, build_command(package))
+
+
+def read_plan(package: Package, entry: dict[str, Any], command: str) -> bytes:
+    """The bytes of an engine's file. Raises BadInput unless their hash is the manifest's; command builds the file."""
+    path = package.path / entry["file"]
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); build it again: {command}") from None
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != entry["sha256"] or actual != package.manifest.files.get(entry["file"]):
+        raise BadInput(
+            f"{path}: sha256 {actual[:12]}… where the manifest says {str(entry['sha256'])[:12]}…: a plan is "
+            f"code, so it was not loaded; build it again: {command} --rebuild"
+        )
+    return data
 
 
 def plans_of(package: Package) -> list[Plan]:

@@ -16,13 +16,14 @@ assert set(_LEVELS) | {"none"} == set(HARDWARE)
 
 
 def build_command(model: str, plan: str, options: BuildOptions, precision: str, api: Api) -> str:
-    """The command that builds the plan; strongly typed from TensorRT 10 on, as the plan is.
+    """The command that builds the plan; strongly typed from TensorRT 10 on, as the plan is, unless it is for a DLA.
 
     Before 10, trtexec has no option for the layers that must stay in float32.
     """
     words = ["trtexec", f"--onnx={model}", f"--saveEngine={plan}"]
-    if api.version < (11, 0, 0):  # 11 has no weak typing, so no flag
-        words += ["--stronglyTyped"] if api.strongly_typed else [f"--{precision}"] if precision != "fp32" else []
+    typed = options.strongly_typed(api)
+    if not api.only_strongly_typed:  # 11 has no weak typing, so no flag
+        words += ["--stronglyTyped"] if typed else [f"--{precision}"] if precision != "fp32" else []
     if not options.tf32:
         words.append("--noTF32")
     words += _shapes(options.profiles if api.strongly_typed else options.profiles[:1])  # before 10 it takes only one
@@ -34,6 +35,8 @@ def build_command(model: str, plan: str, options: BuildOptions, precision: str, 
         words.append(f"--hardwareCompatibilityLevel={_LEVELS[options.hardware_compatibility]}")
     if options.strip_plan:
         words.append("--stripWeights")
+    if options.dla_core is not None:
+        words += [f"--useDLACore={options.dla_core}", *["--allowGPUFallback"] * options.allow_gpu_fallback]
     if options.timing_cache is not None:
         words.append(f"--timingCacheFile={options.timing_cache}")
     words += [f"--dynamicPlugins={path}" for path in options.plugins]

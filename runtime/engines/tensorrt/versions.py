@@ -1,6 +1,6 @@
 """The installed TensorRT: its version, what it supports, and why it cannot be used.
 
-All differences between 8.6 (JetPack 5, and PyPI without NVIDIA's index), 10.x and 11.x are in this module. From 10 on
+All differences between 8.6 (JetPack 6.0, and PyPI without NVIDIA's index), 10.x and 11.x are in this module. From 10 on
 we build strongly typed networks, whose precision is in the ONNX graph; 11 supports no others. Before 10, precision is
 a builder flag, and TensorRT must be told to obey the layers' types.
 """
@@ -8,6 +8,7 @@ a builder flag, and TensorRT must be told to obey the layers' types.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -28,10 +29,14 @@ RTX_INTERFACE: Version = (11, 0, 0)
 #: function of the same name; from 10.15 it does so only with the parser flag ENABLE_PLUGIN_OVERRIDE.
 LOCAL_FUNCTIONS: Version = (9, 0, 0)
 PLUGIN_FIRST: Version = (10, 7, 0)
+#: The versions [NO_DLA, DLA_AGAIN) are for no DLA ("Working with DLA" in the documentation of 11.4.1).
+NO_DLA: Version = (10, 8, 0)
+DLA_AGAIN: Version = (11, 4, 1)
 #: --hardware-compatibility -> TensorRT's name for it.
 HARDWARE = {"none": "NONE", "ampere+": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
 #: Distribution -> the CUDA major version that it is built for.
 _WHEELS = {f"{name}{major}": major for name in ("tensorrt-cu", "tensorrt-lean-cu") for major in (11, 12, 13)}
+_RTX_WHEELS = {f"tensorrt-rtx-cu{major}": major for major in (12, 13)}
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,16 @@ class Api:
         return self._interface >= (10, 0, 0)
 
     @property
+    def only_strongly_typed(self) -> bool:
+        """Whether it has no builder flags for precision."""
+        return self._interface >= (11, 0, 0)
+
+    @property
+    def dla(self) -> bool:
+        """Whether releases of this version build for a Jetson's DLA; without one, they do not either."""
+        return not self.rtx and (self.version < NO_DLA or self.version >= DLA_AGAIN)
+
+    @property
     def bfloat16(self) -> bool:
         """Whether this version supports bfloat16."""
         return hasattr(self.module, "bfloat16")
@@ -81,10 +96,10 @@ class Api:
         """Whether a build reports its phases and can be cancelled."""
         return hasattr(self.module, "IProgressMonitor")
 
-    def network_flags(self) -> int:
-        """Flags for create_network: strong typing from 10 on, explicit batch before."""
+    def network_flags(self, strongly_typed: bool = True) -> int:
+        """Flags for create_network: strong typing where this version has it, explicit batch otherwise."""
         flag = self.module.NetworkDefinitionCreationFlag
-        return 1 << int(flag.STRONGLY_TYPED if self.strongly_typed else flag.EXPLICIT_BATCH)
+        return 1 << int(flag.STRONGLY_TYPED if self.strongly_typed and strongly_typed else flag.EXPLICIT_BATCH)
 
     def hardware(self, name: str) -> Any:
         """The enumerator of a --hardware-compatibility value; None if this version lacks it."""
@@ -108,14 +123,35 @@ class Api:
 
 def load() -> Api:
     """The installed TensorRT, on a machine with a GPU. Raises MissingDependency that names what is missing."""
-    api = installed()
+    return _with_driver(installed(), _WHEELS)
+
+
+def load_rtx() -> Api:
+    """The installed TensorRT for RTX, on a machine with a GPU. Raises MissingDependency that names what is missing."""
+    return _with_driver(installed_rtx(), _RTX_WHEELS)
+
+
+def load_any() -> Api:
+    """TensorRT; TensorRT for RTX where that alone is installed. Raises MissingDependency as `load` does."""
+    try:
+        return load()
+    except MissingDependency as error:
+        try:
+            installed_rtx()
+        except MissingDependency:
+            raise error from None
+    return load_rtx()
+
+
+def _with_driver(api: Api, wheels: Mapping[str, int]) -> Api:
+    """The API, if the driver is new enough for the wheel that it comes from. Raises MissingDependency."""
     found = cuda.driver()
-    needed = next((major for wheel, major in _WHEELS.items() if version(wheel)), None)
-    if needed is not None and found.version[0] < needed:
+    wheel, needed = next(((name, major) for name, major in wheels.items() if version(name)), ("", 0))
+    if found.version[0] < needed:
         major, minor = found.version
         raise MissingDependency(
             f"the NVIDIA driver is too old: it supports CUDA {major}.{minor}, but TensorRT {api.text} is built for "
-            f"CUDA {needed}; update the driver, or pip install 'tensorrt-cu{major}'"
+            f"CUDA {needed}; update the driver, or pip install '{wheel.removesuffix(str(needed))}{major}'"
         )
     return api
 
@@ -133,7 +169,7 @@ def installed() -> Api:
     if found < OLDEST:
         raise MissingDependency(
             f"TensorRT {module.__version__} is too old: 8.6, 10.x and 11.x are supported; "
-            "upgrade it (a Jetson: JetPack 5.1.3 or newer)"
+            "upgrade it (a Jetson: JetPack 6 or newer)"
         )
     return Api(module, found)
 
@@ -167,9 +203,9 @@ def require_builder() -> None:
 
 
 def absence() -> str | None:
-    """Why TensorRT cannot be used on this machine, None if it can."""
+    """Why neither TensorRT nor TensorRT for RTX can be used on this machine, None if one of them can."""
     try:
-        load()
+        load_any()
     except RectexportError as error:
         return str(error)
     return None

@@ -158,6 +158,16 @@ def test_engines_are_told_with_their_findings(tmp_path, capsys):
     assert {row["source"] for row in document["engines"] if row["verdict"] == "wrong"} != {""}
 
 
+def test_one_version_of_tensorrt_is_judged(tmp_path, capsys):
+    path = tmp_path / "pool.onnx"
+    onnx.save(pool(), path)
+    code, out, _ = run(["doctor", str(path), "--tensorrt-version", "10.3"], capsys)
+    assert code == 0 and lines_of(out, "TensorRT 10.3 ") and lines_of(out, "OpenVINO 2026.4 ")
+    assert not lines_of(out, "TensorRT 8.6") and not lines_of(out, "TensorRT 11")
+    code, _, err = run(["doctor", str(path), "--tensorrt-version", "7.2"], capsys)
+    assert code == 2 and "--tensorrt-version" in err and "expected 8.5, 8.6, or one of 10 and 11" in err
+
+
 def test_nodes_of_one_finding_are_told_together(tmp_path, capsys):
     names = [f"t{index}" for index in range(6)]
     window = "kernel_shape=[3,3], pads=[1,1,1,1], ceil_mode=1, count_include_pad=1"

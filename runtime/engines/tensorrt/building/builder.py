@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt.building.dla import check_dla, put_on_dla
 from rectexport.runtime.engines.tensorrt.building.logger import LogMessages, explain, parser_error
 from rectexport.runtime.engines.tensorrt.building.monitor import Report, interruptible, make_monitor
 from rectexport.runtime.engines.tensorrt.building.registry import load_plugins
@@ -48,11 +49,14 @@ def check_support(model: Model, options: BuildOptions, api: Api, capability: Cap
             Option("rectify", "auto"),
         )
     hardware = options.hardware_compatibility != "none"
-    if api.rtx and (options.plugins or options.version_compatible or hardware or options.strip_plan):
+    dla = options.dla_core is not None
+    if api.rtx and (options.plugins or options.version_compatible or hardware or options.strip_plan or dla):
         raise UsageError(
-            "--plugins, --version-compatible, --hardware-compatibility, --strip-plan: not in TensorRT for RTX; build "
-            "without them"
+            "--plugins, --version-compatible, --hardware-compatibility, --strip-plan, --dla-core: not in TensorRT for "
+            "RTX; build without them"
         )
+    if options.dla_core is not None:
+        check_dla(model.path, model.precision, options, api)
     gpu = f"a GPU of compute capability {capability[0]}.{capability[1]}"
     if model.precision == "bf16" and not api.bfloat16:
         raise BadInput(
@@ -111,17 +115,23 @@ def build_engine(
             raise explain(str(model.path), api, [*said.warnings, str(error), *said.errors]) from None
 
 
+def count_layers(model: Model, options: BuildOptions, api: Api) -> int:
+    """Parse an ONNX file without building: how many layers TensorRT's network has. Raises BadInput if it refuses it."""
+    with LogMessages(api) as said:
+        return int(_parse(model, options, api, said)[1].num_layers)
+
+
 def _parse(model: Model, options: BuildOptions, api: Api, said: LogMessages) -> tuple[Any, Any, Any]:
     trt, logger = api.module, said.logger
     builder = trt.Builder(logger)  # before the plugins: it makes `logger` the registry's, which says what is wrong
     load_plugins(options.plugins, api, said)
-    network = builder.create_network(api.network_flags())
+    network = builder.create_network(api.network_flags(options.strongly_typed(api)))
     parser = trt.OnnxParser(network, logger)
     for flag in _parser_flags(options, api):
         parser.set_flag(flag)
     if not parser.parse_from_file(os.fspath(model.path)):
         raise parser_error(model.path, api, parser, said.errors)
-    if not api.strongly_typed:
+    if not options.strongly_typed(api):
         _keep_float32(network, model.kept, api)
     return builder, network, parser
 
@@ -173,6 +183,8 @@ def _serialize(
                 config.clear_flag(api.module.BuilderFlag.TF32)
             if options.plugins:
                 api.set_preview(config, "ALIASED_PLUGIN_IO_10_03")  # the plugin works in place
+            if options.dla_core is not None:
+                put_on_dla(builder, network, config, model.path, options, api)
             return config
 
         return bytes(EngineBytesFromNetwork(parts, configure, save_timing_cache=cache)())
@@ -181,7 +193,7 @@ def _serialize(
 def _config(model: Model, options: BuildOptions, api: Api, monitor: Any) -> Any:
     from polygraphy.backend.trt import CreateConfig
 
-    weak, level = not api.strongly_typed, options.hardware_compatibility
+    weak, level = not options.strongly_typed(api), options.hardware_compatibility
     return CreateConfig(
         **_common(options, api, monitor),
         tf32=options.tf32,
@@ -209,6 +221,7 @@ def _common(options: BuildOptions, api: Api, monitor: Any) -> dict[str, Any]:
         "load_timing_cache": os.fspath(cache) if cache and cache.exists() else None,
         "memory_pool_limits": None if options.workspace is None else {trt.MemoryPoolType.WORKSPACE: options.workspace},
         "strip_plan": options.strip_plan,
+        "builder_optimization_level": options.optimization_level,
         "progress_monitor": monitor,
         "profiling_verbosity": trt.ProfilingVerbosity.DETAILED,  # lets the inspector show precisions, at no cost
     }

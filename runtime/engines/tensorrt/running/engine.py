@@ -22,26 +22,37 @@ from rectexport.runtime.errors import DeviceError, RectexportError
 class Engine:
     """Loads a plan; `name` is used in messages.
 
-    host_code allows TensorRT to execute the lean runtime inside a version-compatible plan. Raises MissingDependency,
-    DeviceError or BadInput when TensorRT refuses the plan.
+    host_code allows TensorRT to execute the lean runtime inside a version-compatible plan. dla_core is the accelerator
+    of a Jetson that the plan was built for. Raises MissingDependency, DeviceError or BadInput when TensorRT refuses the
+    plan.
     """
 
-    def __init__(self, plan: bytes, api: Api, name: str, plugins: Sequence[Path] = (), host_code: bool = False) -> None:
+    def __init__(
+        self,
+        plan: bytes,
+        api: Api,
+        name: str,
+        plugins: Sequence[Path] = (),
+        host_code: bool = False,
+        dla_core: int | None = None,
+    ) -> None:
         self._api, self._name = api, name
         self._said = LogMessages(api)
         with cuda.driver().active():
-            self._load(plan, plugins, host_code)
+            self._load(plan, plugins, host_code, dla_core)
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         mode = api.module.TensorIOMode
         self.inputs = [self._spec(entry) for entry in names if self._engine.get_tensor_mode(entry) == mode.INPUT]
         self.outputs = [self._spec(entry) for entry in names if self._engine.get_tensor_mode(entry) == mode.OUTPUT]
         self.profiles = [self._profile(index) for index in range(self._engine.num_optimization_profiles)]
 
-    def _load(self, plan: bytes, plugins: Sequence[Path], host_code: bool) -> None:
+    def _load(self, plan: bytes, plugins: Sequence[Path], host_code: bool, dla_core: int | None) -> None:
         try:
             self._runtime: Any = self._api.module.Runtime(self._said.logger)  # before the plugins, as the Builder is
             if host_code:
                 self._runtime.engine_host_code_allowed = True
+            if dla_core is not None:
+                self._runtime.DLA_core = dla_core
             load_plugins(plugins, self._api, self._said)
             self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
         except RectexportError:

@@ -15,11 +15,13 @@ from rectexport.runtime.base.runner import Array, BackendOptions, TensorSpec
 from rectexport.runtime.base.shapes import Shape, format_shape
 from rectexport.runtime.engines.tensorrt import cuda, profiles, versions
 from rectexport.runtime.engines.tensorrt.building.building import default_options, ensure_plan, plugins_of
+from rectexport.runtime.engines.tensorrt.building.rtx import engines_of
 from rectexport.runtime.engines.tensorrt.plans import Plan, find_plan, this_machine
 from rectexport.runtime.engines.tensorrt.running.engine import Engine
 from rectexport.runtime.engines.tensorrt.running.lane import Lane, Shapes
+from rectexport.runtime.engines.tensorrt.running.rtx import open_rtx_engine
 from rectexport.runtime.engines.tensorrt.versions import Api
-from rectexport.runtime.errors import BadInput, UsageError
+from rectexport.runtime.errors import BadInput, MissingDependency, UsageError
 from rectexport.runtime.package.folder import Package
 
 #: How many idle lanes are kept for shapes seen before; each holds its activations and its graph.
@@ -29,27 +31,56 @@ MAX_IDLE = 8
 def open_runner(package: Package, options: BackendOptions | None = None, *, graphs: bool = True) -> TensorRTRunner:
     """Load the package's plan for this machine; with options.rebuild, build one if none fits.
 
-    graphs=False launches kernel by kernel instead of as a CUDA graph.
+    Where TensorRT is not installed, or the package has no plan for it, TensorRT for RTX takes its place if it is
+    installed and the package has an engine for it. graphs=False launches kernel by kernel instead of as a CUDA graph.
 
-    Raises MissingDependency without TensorRT or a GPU, UsageError for a device other than 0, and BadInput that lists
-    all mismatches when no plan fits and none may be built, or when a plan's hash is not the manifest's.
+    Raises MissingDependency where no TensorRT is installed or no GPU is found, UsageError for a device other than 0,
+    and BadInput that lists all mismatches when no plan fits and none may be built, or when a plan's hash is not the
+    manifest's.
     """
     options = options or BackendOptions()
     if options.device:
         raise UsageError(
             f"TensorRT runs on the first visible GPU: set CUDA_VISIBLE_DEVICES={options.device} and use device=0"
         )
-    api = versions.load()
+    api = versions.load_any()
+    if api.rtx:
+        return _open_rtx(package, api, options, graphs)
     plugins = plugins_of(package, tuple(Path(path) for path in options.plugins))
     try:
         plan = find_plan(package, this_machine(api), plugins)
-    except BadInput:
+    except BadInput as error:
         if not options.rebuild:
-            raise
+            return _open_rtx(package, _rtx_instead(package, error), options, graphs)
         wanted = replace(default_options(package), plugins=plugins)
         built = ensure_plan(package.path, wanted, api, report=options.progress)
         package, plan = built.package, built.plan
-    return TensorRTRunner(package, plan, api, plugins, graphs=graphs)
+    engine, core = _load(package, plan, api, plugins), plan.dla_core
+    where = cuda.driver().gpu if core is None else f"DLA core {core}"
+    return TensorRTRunner(package, engine, f"TensorRT {api.text}, {where}", graphs=graphs and core is None)
+
+
+def _load(package: Package, plan: Plan, api: Api, plugins: Sequence[Path]) -> Engine:
+    options, name = plan.entry["options"], f"{package.path / plan.file}"
+    engine = Engine(plan.read(package), api, name, plugins, options["version_compatible"], plan.dla_core)
+    if options["strip_plan"]:
+        engine.refit(package.model_for("tensorrt"))
+    return engine
+
+
+def _rtx_instead(package: Package, error: BadInput) -> Api:
+    """TensorRT for RTX if it works here and the package has an engine for it. Raises the error otherwise."""
+    if not engines_of(package):
+        raise error
+    try:
+        return versions.load_rtx()
+    except MissingDependency:
+        raise error from None
+
+
+def _open_rtx(package: Package, api: Api, options: BackendOptions, graphs: bool) -> TensorRTRunner:
+    engine = open_rtx_engine(package, api, options)
+    return TensorRTRunner(package, engine, f"TensorRT {api.text}, {cuda.driver().gpu}", graphs=graphs)
 
 
 @final
@@ -59,23 +90,16 @@ class TensorRTRunner:
     graphs: launch an inference as one CUDA graph from the second run at a shape on.
     """
 
-    def __init__(
-        self, package: Package, plan: Plan, api: Api, plugins: Sequence[Path] = (), *, graphs: bool = True
-    ) -> None:
-        data = plan.read(package)
-        options = plan.entry["options"]
-        name = f"{package.path / plan.file}"
-        self._engine: Engine | None = Engine(data, api, name, plugins, options["version_compatible"])
-        if options["strip_plan"]:
-            self._engine.refit(package.model_for("tensorrt"))
+    def __init__(self, package: Package, engine: Engine, description: str, *, graphs: bool = True) -> None:
+        self._engine: Engine | None = engine
         self._graphs = graphs
         self._idle: list[Lane] = []
         self._lock = threading.Lock()
-        self._description = f"TensorRT {api.text}, {cuda.driver().gpu}"
+        self._description = description
         manifest = package.manifest
         self._inputs = [TensorSpec(entry.name, entry.dtype, entry.shape) for entry in manifest.inputs]
         self._outputs = [TensorSpec(entry.name, entry.dtype, entry.shape) for entry in manifest.outputs]
-        self._dtypes = {spec.name: np.dtype(spec.dtype) for spec in (*self._engine.inputs, *self._engine.outputs)}
+        self._dtypes = {spec.name: np.dtype(spec.dtype) for spec in (*engine.inputs, *engine.outputs)}
 
     @property
     def description(self) -> str:

@@ -132,6 +132,9 @@ def add_builder(world: World) -> None:
             assert isinstance(feature, trt.PreviewFeature)
             (self.previews.add if enable else self.previews.discard)(feature.name)
 
+        def can_run_on_DLA(self, layer: Layer) -> bool:
+            return layer.name not in state.not_on_dla
+
         def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache:
             return TimingCache(bytes(serialized_timing_cache))
 
@@ -143,6 +146,9 @@ def add_builder(world: World) -> None:
             return self.cache
 
     class Builder:
+        num_DLA_cores = property(lambda self: state.dla_cores)
+        max_DLA_batch_size = 4096
+
         def __init__(self, logger: Any) -> None:
             self.logger = state.logger = logger
             if state.builder_fails:
@@ -188,6 +194,8 @@ def add_builder(world: World) -> None:
                 "hardware": config.hardware_compatibility_level.name,
                 "verbosity": config.profiling_verbosity.name,
                 "profiles": [profile.shapes for profile in config.profiles],
+                "device": config.default_device_type.name,
+                "dla": config.DLA_core,
             }
             state.builds.append(built)
             plan = {"plan": built, "model": base64.b64encode(network.model).decode()}

@@ -121,6 +121,7 @@ def add_runtime(world: World) -> None:
 
     class Runtime:
         engine_host_code_allowed = False
+        DLA_core = -1
 
         def __init__(self, logger: Any) -> None:
             self.logger = state.logger = logger
@@ -133,6 +134,7 @@ def add_runtime(world: World) -> None:
             if foreign and not allowed:
                 complain(self.logger, "The engine plan file is not compatible with this version of TensorRT")
                 return None
+            assert plan["plan"]["dla"] == self.DLA_core, "the engine is for another DLA core"
             return Engine(self.logger, plan)
 
     trt.Runtime = Runtime

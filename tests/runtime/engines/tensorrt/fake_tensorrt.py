@@ -53,6 +53,8 @@ class State:
     refits: int = 0
     deserialized: int = 0
     layers: list[Any] = field(default_factory=list)
+    dla_cores: int = 0
+    not_on_dla: tuple[str, ...] = ()
 
 
 @dataclass

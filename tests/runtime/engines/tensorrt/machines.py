@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.base.files import sha256
-from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt import cuda, versions
 from rectexport.runtime.engines.tensorrt.versions import Api
 from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
 from tests.runtime.engines.tensorrt.fake_tensorrt import VERSIONS, State, make_tensorrt
@@ -30,8 +30,6 @@ class Machine:
 
     def api(self) -> Api:
         """The installed TensorRT."""
-        from rectexport.runtime.engines.tensorrt import versions
-
         return versions.load()
 
 
@@ -41,6 +39,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     fake, state = FakeCuda(), State()
     driver = cuda.Driver(fake)
     monkeypatch.setattr(cuda, "driver", lambda: driver)
+    monkeypatch.setattr(versions, "version", lambda name: None)  # whatever wheels of TensorRT are installed here
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
 
     def install(version: str) -> ModuleType:
         module = make_tensorrt(version, fake, state)
