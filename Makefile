@@ -234,7 +234,7 @@ costs: .venv/.stamp ## the same, and replace the cost tables from which forms ar
 networks: .venv/.stamp ## time whole networks against other ways to run them; writes docs/networks.md (25 minutes at a time, idle machine)
 	$(BIN)/python -m benchmarks.networks
 
-border-goals: .venv/.stamp ## time borders against zero padding, and masks; prints tables (45 minutes, idle machine)
+border-goals: .venv/.stamp ## time borders against zero padding, and masks; writes docs/boundaries.md (25 minutes, idle machine)
 	$(BIN)/python -m benchmarks.borders.goals
 
 quantization: .venv/.stamp ## train a rectified ResNet-20, measure int8; writes docs/quantization.md (10 minutes)

@@ -20,7 +20,7 @@ FLOOR = "floor"
 CHAIN_MULTIPLICATIONS, MOST_LAYERS, LEAST_LAYERS = 2.5e9, 8, 2
 #: Multiplications of one plain 3×3 layer beyond which a shape is left out.
 LARGEST = 4.0e9
-#: Kernels that are measured only at batch 1 and up to 128 channels.
+#: Kernels of which all kinds are reduced.
 REDUCED = (1, 4)
 
 
@@ -30,7 +30,8 @@ class Kind:
 
     floor builds a model whose time, multiplied by floor_factor, is a lower bound for the operator's time. widening is
     the ratio of the convolution's input channels, by which cost tables list a site, to the chain's channels. more are
-    shapes besides those of the grid, as batch, size and channels.
+    shapes besides those of the grid, as batch, size and channels; reduced kinds are measured at batch 1 and up to 128
+    channels alone. variant tells kinds of one operator and kernel apart; no form may be in two of them.
     """
 
     operator: str
@@ -43,6 +44,8 @@ class Kind:
     forms: tuple[str, ...]
     widening: int = 1
     more: tuple[tuple[int, int, int], ...] = ()
+    reduced: bool = False
+    variant: str = ""
 
     def forms_for(self, engine: str) -> tuple[str, ...]:
         """The forms that are meant for an engine."""
@@ -75,11 +78,15 @@ KINDS = (
     ),
     Kind(
         "circular", "Circular padding", 3, chains.bordered, chains.plain, 1.0, "a plain 3×3 convolution",
-        ("chain", "border"),
+        ("pad", "chain", "border"),
     ),
     Kind(
         "boundary", "Replicate padding", 3, partial(chains.bordered, border="replicate"), chains.plain, 1.0,
         "a plain 3×3 convolution", ("strips", "border"),
+    ),
+    Kind(
+        "boundary", "Circular columns, replicate rows", 3, partial(chains.bordered, border=("replicate", "circular")),
+        chains.plain, 1.0, "a plain 3×3 convolution", ("pad",), reduced=True, variant="mixed",
     ),
 )  # fmt: skip
 
@@ -126,7 +133,8 @@ def grid(quick: bool = False) -> list[Case]:
     for kind in KINDS:
         for batch, size, channels in (*kind.more, *shapes):
             work = 9.0 * channels**2 * size**2 * batch
-            if work > LARGEST or (kind.kernel in REDUCED and (batch > 1 or channels > 128)):
+            few = kind.reduced or kind.kernel in REDUCED
+            if work > LARGEST or (few and (batch > 1 or channels > 128)):
                 continue
             layers = min(max(int(CHAIN_MULTIPLICATIONS / work), LEAST_LAYERS), MOST_LAYERS)
             cases.append(Case(kind, Chain(channels, size, batch, layers - layers % 2)))

@@ -17,6 +17,8 @@ from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.models.layers.symmetry import group_pads, group_sizes
 
 OPSET = 18
+#: The first opset whose Pad has mode wrap.
+WRAP_OPSET = 19
 Array = NDArray[np.float32]
 
 
@@ -34,8 +36,8 @@ class Chain:
 class _Builder:
     """Collects nodes and weights."""
 
-    def __init__(self, chain: Chain) -> None:
-        self.chain = chain
+    def __init__(self, chain: Chain, opset: int = OPSET) -> None:
+        self.chain, self.opset = chain, opset
         self.nodes: list[NodeProto] = []
         self.weights: dict[str, Array] = {}
         self.rng = np.random.default_rng(0)
@@ -68,7 +70,7 @@ class _Builder:
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
             [numpy_helper.from_array(value, name) for name, value in self.weights.items()],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
         dialect.attach_functions(model)
         return infer_shapes(model)
 
@@ -109,12 +111,12 @@ def crelu_floor(chain: Chain, kernel: int = 3) -> ModelProto:
     return builder.model()
 
 
-def bordered(chain: Chain, border: str = "circular") -> ModelProto:
-    """3×3 convolutions over a border of one kind, ReLU after each."""
-    builder = _Builder(chain)
+def bordered(chain: Chain, border: str | tuple[str, str] = "circular") -> ModelProto:
+    """3×3 convolutions over a border of one kind, or of one for rows and one for columns, ReLU after each."""
+    builder = _Builder(chain, WRAP_OPSET)
+    modes = [dialect.BORDERS.index(name) for name in ((border, border) if isinstance(border, str) else border)]
     for _ in range(chain.layers):
-        mode = dialect.BORDERS.index(border)
-        builder.add("BoundaryPad", domain=dialect.DOMAIN, modes=[mode] * 2, pads=[1] * 4)
+        builder.add("BoundaryPad", domain=dialect.DOMAIN, modes=modes, pads=[1] * 4)
         builder.conv(chain.channels, chain.channels, 3, 0)
         builder.add("Relu")
     return builder.model()

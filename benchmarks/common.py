@@ -55,18 +55,18 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def write_page(name: str, text: str) -> None:
-    """Write docs/NAME."""
-    DOCS.mkdir(exist_ok=True)
-    (DOCS / name).write_text(text.rstrip() + "\n", encoding="utf-8")
-    print(f"wrote docs/{name}")
+def write_page(name: str, text: str, docs: Path = DOCS) -> None:
+    """Write a page into the folder `docs`."""
+    docs.mkdir(exist_ok=True)
+    (docs / name).write_text(text.rstrip() + "\n", encoding="utf-8")
+    print(f"wrote {docs.name}/{name}")
 
 
-def write_section(name: str, section: str, text: str) -> None:
-    """Replace the text in docs/NAME between <!-- SECTION --> and <!-- /SECTION -->."""
+def write_section(name: str, section: str, text: str, docs: Path = DOCS) -> None:
+    """Replace the text in a page of the folder `docs` between <!-- SECTION --> and <!-- /SECTION -->."""
     opening, closing = f"<!-- {section} -->", f"<!-- /{section} -->"
-    before, _, rest = (DOCS / name).read_text(encoding="utf-8").partition(opening)
+    before, _, rest = (docs / name).read_text(encoding="utf-8").partition(opening)
     _, found, after = rest.partition(closing)
     if not found:
-        raise SystemExit(f"docs/{name} has no section {opening} … {closing}")
-    write_page(name, f"{before}{opening}\n{text.strip()}\n{closing}{after}")
+        raise SystemExit(f"{docs / name} has no section {opening} … {closing}")
+    write_page(name, f"{before}{opening}\n{text.strip()}\n{closing}{after}", docs)

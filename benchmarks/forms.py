@@ -98,26 +98,24 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 def measure_forms(cases: list[Case], engines: list[str], seconds: float, int8: bool = False) -> list[dict[str, Any]]:
     """Milliseconds, ratio to the form as written, and noise of every form in every case."""
     results: list[dict[str, Any]] = []
-    end, left = time.perf_counter() + seconds, len(cases) * len(engines)
-    for case in cases:
-        for engine in engines:
-            written = case.models(engine)
-            models = serialized(
-                {name: quantized(model, engine) for name, model in written.items()} if int8 else written
-            )
-            share = max(end - time.perf_counter(), 0.0) / left
-            times = stopwatch.measure(models, engine, seconds=share)
-            results.append(
-                {
-                    "engine": engine,
-                    **case.key,
-                    "layers": case.chain.layers,
-                    "cost_key": case.cost_key,
-                    "forms": _figures(times),
-                }
-            )
-            left -= 1
-            _progress(1 - left / (len(cases) * len(engines)), f"{case.kind.title} {case.key} {engine}")
+    pairs = [(case, engine) for case in cases for engine in engines if case.kind.forms_for(engine)]
+    end = time.perf_counter() + seconds
+    for done, (case, engine) in enumerate(pairs):
+        written = case.models(engine)
+        models = serialized({name: quantized(model, engine) for name, model in written.items()} if int8 else written)
+        share = max(end - time.perf_counter(), 0.0) / (len(pairs) - done)
+        times = stopwatch.measure(models, engine, seconds=share)
+        results.append(
+            {
+                "engine": engine,
+                **case.key,
+                "layers": case.chain.layers,
+                "cost_key": case.cost_key,
+                "forms": _figures(times),
+                **({"variant": case.kind.variant} if case.kind.variant else {}),
+            }
+        )
+        _progress((done + 1) / len(pairs), f"{case.kind.title} {case.key} {engine}")
     return results
 
 

@@ -52,7 +52,8 @@ def write(document: Mapping[str, Any], costs: Mapping[str, Costs], out: Path) ->
 
 
 def _is_of(row: Mapping[str, Any], kind: Kind, engine: str) -> bool:
-    return (row["engine"], row["operator"], row["kernel"]) == (engine, kind.operator, kind.kernel)
+    own = (engine, kind.operator, kind.kernel, kind.variant)
+    return (row["engine"], row["operator"], row["kernel"], row.get("variant", "")) == own
 
 
 class _Row:
@@ -90,7 +91,8 @@ def _section(kind: Kind, engine: str, rows: Sequence[_Row], out: Path) -> str:
     heading = ["channels", "size", "batch", "layers", "as written, ms", *known, "floor", "chosen"]
     lines = [_line([*heading, "chosen / as written", "chosen / floor"])]
     lines += [_line(["---"] * (len(heading) + 2)), *(_line(row.cells(known)) for row in rows)]
-    plot = f"benchmarks-{kind.operator}-{kind.kernel}-{engine}.svg"
+    name = f"{kind.operator}-{kind.variant}" if kind.variant else kind.operator
+    plot = f"benchmarks-{name}-{kind.kernel}-{engine}.svg"
     _plot(title, rows, known, out / plot)
     floors = [row.ratio / row.floor for row in rows]
     worst = max(row.ratio for row in rows)

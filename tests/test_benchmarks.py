@@ -149,10 +149,38 @@ def test_the_page_of_the_zoo():
     assert "largest of all: 2.0e-07" in text and text.count("| 2.50 |  |") == 1
 
 
+def test_networks_are_added_to_the_page_of_the_zoo_on_its_machine_alone(tmp_path, monkeypatch):
+    row = {
+        "parameters": 1_000_000,
+        "rectified": 3,
+        "nodes": [20, 10],
+        "relative_l2": 2e-7,
+        "seconds": 4.25,
+        "threads": 1,
+    }
+    row |= {"worst": ["corner", 3e-6, "a"], "milliseconds": 2.5, "ratio": [1.25, 0.03]}
+    monkeypatch.setattr(zoo, "DOCS", tmp_path)
+    whole = zoo.page({"digits rectified": row, "digits plain": row})
+    (tmp_path / "zoo.md").write_text(whole, encoding="utf-8")
+    assert zoo.page({}, zoo.kept_page(True)) == whole
+    more = zoo.page({"m5 rectified": {**row, "relative_l2": 4e-7, "threads": 2}}, zoo.kept_page(True))
+    assert (
+        "largest of all: 4.0e-07" in more and "PyTorch: 1 or 2)" in more and more.count("| 2.50 | 1.25 ± 0.03 |") == 3
+    )
+    (tmp_path / "zoo.md").write_text(more.replace("Measured on ", "Measured on another "), encoding="utf-8")
+    with pytest.raises(SystemExit, match="are of another machine"):
+        zoo.kept_page(True)
+    untimed = zoo.page({"r3d_18 rectified": row}, zoo.kept_page(False), timed=False)
+    assert untimed.count("| 2.50 | 1.25 ± 0.03 |") == 3 and "| 4.2 |  |  |" in untimed
+    assert untimed.rstrip().endswith(more.splitlines()[-1].removeprefix("Measured on "))
+
+
 def test_every_network_is_exported_in_every_kind_it_has():
     for name in model_names():
         kinds = zoo.variants(name)
-        assert {"rectified", "plain"} <= kinds.keys()
+        own = "masked" if "masked" in model_entry(name).uses else "rectified"
+        assert {own, "plain"} <= kinds.keys()
+        assert all(choices["conv"] in (own, "plain") for choices in kinds.values())
         assert ("rectified, average" in kinds) == ("rectified" in model_entry(name).uses)
 
 

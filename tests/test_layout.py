@@ -96,6 +96,7 @@ TESTED_THROUGH = {
     "export/passes/masks/": "tests/export/passes/masks/test_masks.py",
     "export/passes/lowering/machinery/rectify_site.py": "tests/export/passes/lowering/test_rectify.py",
     "export/passes/order.py": "tests/export/passes/test_passes.py",
+    "export/passes/raising/behind.py": "tests/export/passes/raising/test_rectification.py",
     "export/passes/raising/together.py": "tests/export/passes/raising/test_own_exports.py",
     "export/passes/selection.py": "tests/export/passes/test_passes.py",
     "export/tools/unrectify.py": "tests/export/tools/test_plain_twin.py",

@@ -158,9 +158,15 @@ def sole_consumer(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
     return tensor.outputs[0] if len(tensor.outputs) == 1 and not is_output(graph, tensor) else None
 
 
+def reads_values(node: gs.Node, tensor: gs.Tensor) -> bool:
+    """Whether a node reads more of the tensor than its shape or its type."""
+    like = is_standard(node, "CastLike") and node.inputs[0] is not tensor
+    return not like and not is_standard(node, "Shape")
+
+
 def sole_reader(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
-    """The same, where nodes that read the tensor's shape alone do not count."""
-    readers = [node for node in tensor.outputs if not is_standard(node, "Shape")]
+    """The same, where nodes that read the tensor's shape or type alone do not count."""
+    readers = [node for node in tensor.outputs if reads_values(node, tensor)]
     return readers[0] if len(readers) == 1 and not is_output(graph, tensor) else None
 
 

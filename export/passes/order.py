@@ -46,6 +46,7 @@ from rectexport.exporter.passes.raising import (
     conv_sum,
     crelu,
     embedded,
+    masked,
     rectification,
     shift,
     symmetric,
@@ -88,6 +89,8 @@ PASSES: tuple[Pass, ...] = (
     # Before crelu: both match Neg, and the sum is the smaller pattern.
     Pass(avr.NAME, avr.run, RAISE),
     Pass(crelu.NAME, crelu.run, RAISE),
+    # Before rectification, which renames the outputs of the convolutions that it reads, too.
+    Pass(masked.NAME, masked.run, RAISE),
     # Last of its stage: it renames the outputs of convolutions.
     Pass(rectification.NAME, rectification.run, RAISE),
     # Before every pass that reads Rectify nodes and follows.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import ModelProto
+from onnx import ModelProto, helper
 
 from rectexport.exporter.graph.dialect import DOMAIN, RECTIFICATION_MAPS
 from rectexport.exporter.graph.results import PassRecord, PassResult
@@ -69,17 +69,18 @@ def _add_map(graph: gs.Graph, node: gs.Node, name: str, dtype: np.dtype[Any]) ->
     graph.nodes.append(gs.Node(RECTIFICATION_MAPS[count], name, attrs, [x, y], [r], domain=DOMAIN))
     if dtype == np.float32:
         return r
-    return _cast_like(graph, r, y, f"{name}.{dtype.name}", dtype)
+    return _cast(graph, r, f"{name}.{dtype.name}", dtype)
 
 
 def _occupied(graph: gs.Graph, node: gs.Node, r: gs.Tensor) -> gs.Tensor:
     name = f"{node.outputs[0].name}.occupied"
     positive = gs.Variable(f"{name}.bool", np.bool_)
     graph.nodes.append(gs.Node("Cast", f"{name}.cast", {"to": 9}, [r], [positive]))
-    return _cast_like(graph, positive, node.inputs[0], name, np.dtype(node.inputs[0].dtype or np.float32))
+    return _cast(graph, positive, name, np.dtype(node.inputs[0].dtype or np.float32))
 
 
-def _cast_like(graph: gs.Graph, tensor: gs.Tensor, like: gs.Tensor, name: str, dtype: np.dtype[Any]) -> gs.Tensor:
+def _cast(graph: gs.Graph, tensor: gs.Tensor, name: str, dtype: np.dtype[Any]) -> gs.Tensor:
+    """Cast, not CastLike, which TensorRT 8.6 lacks and raising does not read."""
     out = gs.Variable(name, dtype, tensor.shape)
-    graph.nodes.append(gs.Node("CastLike", name, inputs=[tensor, like], outputs=[out]))
+    graph.nodes.append(gs.Node("Cast", name, {"to": helper.np_dtype_to_tensor_dtype(dtype)}, [tensor], [out]))
     return out

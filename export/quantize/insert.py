@@ -53,6 +53,8 @@ def insert(model: ModelProto, placement: Placement, learned: Learned, layers: Co
     """The model with these layers, by name, in int8."""
     graph = open_graph(model)
     found = [layer for layer in find_layers(graph)[0] if layer.name in layers]
+    for layer in found:
+        layer.node.name = layer.name  # of a node without one: its outputs, which its label has, get other names
     sources = {layer.name: layer.x.name for layer in found}  # later they read dequantized tensors
     writer = _Writer(graph, placement, learned, sources)
     for layer in found:
@@ -169,9 +171,9 @@ class _Writer:
         y, scale, r = layer.node.outputs[0], layer.scale, factor_of(layer)
         assert scale is not None and r is not None
         ranges, shift = self._learned.ranges[y.name], shift_of(layer)
-        low, width = (values.reshape(1, -1, 1, 1) for values in (ranges.low, ranges.width))
+        low, width = (_column(values, layer) for values in (ranges.low, ranges.width))
         t = np.zeros(len(ranges.low)) if shift is None else shift.astype(np.float64)
-        t = (t if moved is None else t - moved).reshape(1, -1, 1, 1)
+        t = _column(t if moved is None else t - moved, layer)
         factor = gs.Constant(f"{y.name}|factor", (r * width).astype(np.float32))
         added = gs.Constant(f"{y.name}|added", (r * low + t).astype(np.float32))
         u, scaled = gs.Variable(f"{y.name}|unit", y.dtype, y.shape), gs.Variable(f"{y.name}|scaled", y.dtype, y.shape)
@@ -215,7 +217,7 @@ class _Writer:
         if layer.shift is not None:
             shift = shift_of(layer)
             assert shift is not None
-            values = (shift - moved).astype(np.float32).reshape(1, -1, 1, 1)
+            values = _column((shift - moved).astype(np.float32), layer)
             given = gs.Constant(f"{layer.out.name}|shift", values)
             index = next(i for i, tensor in enumerate(layer.shift.inputs) if constant(tensor) is not None)
             layer.shift.inputs[index] = given
@@ -330,3 +332,8 @@ class _Writer:
         self, op: str, name: str, inputs: list[gs.Tensor], y: gs.Tensor, attributes: dict[str, Any] | None = None
     ) -> None:
         self._graph.nodes.append(gs.Node(op, name, attributes or {}, inputs, [y]))
+
+
+def _column(values: NDArray[Any], layer: Layer) -> NDArray[Any]:
+    """Values of the channels of what a convolution makes, [1, C, …]."""
+    return values.reshape(1, -1, *[1] * (layer.weight.ndim - 2))

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from rectexport.exporter.graph.surgeon import constant, is_standard, label, sole_consumer
+from rectexport.exporter.passes.masks.counts import COUNT_PREFIX
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
 
 #: Operators whose output holds values of their input and no others: both have one scale.
@@ -109,7 +110,9 @@ def _layer(node: gs.Node) -> Layer | str:
     if given and bias is None:
         return "its bias is computed by the graph"
     if node.op == "Conv":
-        return Layer(node, weight, bias, 0) if weight.ndim == 4 else "it is no two-dimensional convolution"
+        if node.name.startswith(COUNT_PREFIX):
+            return "it counts known values, which must stay whole numbers"
+        return Layer(node, weight, bias, 0) if 3 <= weight.ndim <= 5 else "its kernel has over three axes"
     if node.op == "Gemm":
         return _gemm(node, weight, bias)
     if node.op == "MatMul":
@@ -143,10 +146,10 @@ def _follow(graph: gs.Graph, layer: Layer) -> None:
 
 
 def _per_channel(node: gs.Node) -> NDArray[Any] | None:
-    """The constant [1, C, 1, 1] that an Add adds, as [C]."""
+    """The constant [1, C, 1, …] that an Add adds, as [C]."""
     for tensor in node.inputs:
         value = constant(tensor)
-        if value is not None and value.ndim == 4 and value.shape[0] == value.shape[2] == value.shape[3] == 1:
+        if value is not None and 3 <= value.ndim <= 5 and value.size == value.shape[1]:
             return value.reshape(-1)
     return None
 

@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.graph.inner import with_outputs
 from rectexport.exporter.quantize.calibration import Items
-from rectexport.runtime.base.metrics import compare_regions
+from rectexport.runtime.base.metrics import compare_regions, has_regions
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.evaluation.examples import padded
@@ -80,13 +80,13 @@ def layer_noise(
     rows: tuple[int, int],
     most: int = ITEMS,
 ) -> list[LayerNoise]:
-    """The noise of tensors [N, C, H, W] that both models have by these names, on the first `most` items."""
+    """The noise of lines, planes and volumes that both models have by these names, on the first `most` items."""
     first = Items(items.rows(0, most), None)
     both = [name for name in names if name in _made(model) and name in _made(quantized)]
     expected, actual = (model_outputs(_showing(side, both), first, rows) for side in (model, quantized))
     found = []
     for name, wanted, got in zip(both, expected, actual, strict=True):
-        if wanted.ndim == 4 and wanted.shape == got.shape:
+        if has_regions(wanted) and wanted.shape == got.shape:
             _, regions = compare_regions(wanted, got)
             found.append(LayerNoise(name, _ratio(wanted, got), {key: value.snr_db for key, value in regions.items()}))
     return found

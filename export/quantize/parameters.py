@@ -103,7 +103,7 @@ def mean_error(weight: NDArray[Any], error: Values, axis: int, groups: int, mean
     Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019.
     """
     rows = np.moveaxis(error, axis, 0)
-    rows = rows.sum(axis=(2, 3)) if weight.ndim == 4 else rows
+    rows = rows.sum(axis=tuple(range(2, weight.ndim)))
     own = mean.reshape(groups, -1)[np.arange(len(rows)) * groups // len(rows)]
     moved: Values = (rows * own).sum(axis=1)
     return moved

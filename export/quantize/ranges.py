@@ -47,8 +47,8 @@ class Distribution:
     def widen(self, values: Values) -> None:
         """Take the ends of these values into the range."""
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-        if values.ndim in (2, 4):
-            axes = (0, 2, 3) if values.ndim == 4 else 0
+        if values.ndim >= 2 and (self.mean is None or len(self.mean) == values.shape[1]):  # tokens vary in number
+            axes = (0, *range(2, values.ndim))
             rows, own = len(values), values.mean(axis=axes)
             lows, highs = values.min(axis=axes), values.max(axis=axes)
             self.lows = lows if self.lows is None else np.minimum(self.lows, lows)

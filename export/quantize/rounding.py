@@ -138,20 +138,23 @@ def _filter_inputs(layer: Layer, x: Array, wanted: int, generator: np.random.Gen
         places = x.reshape(-1, x.shape[-1])
         return places[generator.permutation(len(places))[:wanted]][None].astype(np.float32)
     attributes, kernel = layer.node.attrs, layer.weight.shape[2:]
-    strides, dilations = (attributes.get(name, [1, 1]) for name in ("strides", "dilations"))
-    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
-    padding = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    count = len(kernel)
+    strides, dilations = (attributes.get(name, [1] * count) for name in ("strides", "dilations"))
+    pads = attributes.get("pads", [0] * 2 * count)
+    padding = np.pad(x, ((0, 0), (0, 0), *zip(pads[:count], pads[count:], strict=True)))
     reach = [(size - 1) * dilation for size, dilation in zip(kernel, dilations, strict=True)]
-    height, width = ((padding.shape[2 + axis] - reach[axis] - 1) // strides[axis] + 1 for axis in (0, 1))
-    chosen = generator.permutation(len(x) * height * width)[:wanted]
-    item, row, column = np.unravel_index(chosen, (len(x), height, width))
-    rows = row[:, None] * strides[0] + np.arange(kernel[0]) * dilations[0]
-    columns = column[:, None] * strides[1] + np.arange(kernel[1]) * dilations[1]
-    channels = np.arange(x.shape[1])[None, :, None, None]
-    read = padding[item[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :]]
+    sizes = [(padding.shape[2 + axis] - reach[axis] - 1) // strides[axis] + 1 for axis in range(count)]
+    chosen = generator.permutation(len(x) * int(np.prod(sizes)))[:wanted]
+    item, *outputs = np.unravel_index(chosen, (len(x), *sizes))
+    ones = [1] * count
+    index = [item.reshape(-1, 1, *ones), np.arange(x.shape[1]).reshape(1, -1, *ones)]
+    for axis, output in enumerate(outputs):
+        own = output[:, None] * strides[axis] + np.arange(kernel[axis]) * dilations[axis]
+        index.append(own.reshape(-1, 1, *[kernel[axis] if other == axis else 1 for other in range(count)]))
+    read = padding[tuple(index)]
     r = factor_of(layer)
     if r is not None:
-        read = read * r.mean(axis=(0, 1))[row, column][:, None, None, None]
+        read = read * r.mean(axis=(0, 1))[tuple(outputs)].reshape(-1, 1, *ones)
     groups = _groups(layer)
     grouped: NDArray[np.float32] = read.reshape(len(read), groups, -1).transpose(1, 0, 2).astype(np.float32)
     return grouped

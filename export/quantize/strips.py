@@ -43,6 +43,8 @@ def refusal(layer: Layer, least: int = LEAST_PLANE) -> str | None:
     r, size = factor_of(layer), static_size(layer.x)
     if layer.scale is None:
         return "it is not rectified"
+    if layer.weight.ndim != 4:
+        return "it is no convolution of planes"
     if r is None or size is None:
         return "r is computed from the shapes"
     if r.ndim != 4 or r.shape[0] != 1 or not (r == r[:, :1]).all():

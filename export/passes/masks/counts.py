@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, helper
 
 from rectexport.exporter.graph.results import PassRecord, PassResult
 from rectexport.exporter.graph.surgeon import (
@@ -32,6 +32,8 @@ from rectexport.exporter.graph.surgeon import (
 from rectexport.exporter.passes.lowering.machinery.convolution import detach
 
 NAME = "masked_counts"
+#: Names of the convolutions that count begin with it.
+COUNT_PREFIX = "masked_count"
 _WINDOW = ("kernel_shape", "strides", "pads", "dilations")
 #: Nodes of a mask's branch that are one node where their inputs and attributes are equal.
 _SHARED = ("Add", "Cast", "Clip", "Concat", "Expand", "Identity", "Min", "Mul", "ReduceSum", "Resize", "Slice")
@@ -88,7 +90,7 @@ def _count(graph: gs.Graph, node: gs.Node) -> None:
         known = gs.Variable(f"{u.name}.mask", np.float32, mask.shape)
         graph.nodes.append(gs.Node("Cast", known.name, {"to": TensorProto.FLOAT}, [mask], [known]))
     ones = gs.Constant(f"{u.name}.ones", np.ones((1, 1, *attributes["kernel_shape"]), np.float32))
-    graph.nodes.append(gs.Node("Conv", f"masked_count.{u.name}", attributes, [known, ones], [u]))
+    graph.nodes.append(gs.Node("Conv", f"{COUNT_PREFIX}.{u.name}", attributes, [known, ones], [u]))
 
 
 def _scale(graph: gs.Graph, node: gs.Node, ratios: dict[tuple[str, int], gs.Tensor]) -> None:
@@ -162,5 +164,5 @@ def _like(graph: gs.Graph, tensor: gs.Tensor, like: gs.Tensor, dtype: np.dtype[A
     if dtype == np.float32:
         return tensor
     out = gs.Variable(f"{tensor.name}.{like.name}", dtype, tensor.shape)
-    graph.nodes.append(gs.Node("CastLike", out.name, {}, [tensor, like], [out]))
+    graph.nodes.append(gs.Node("Cast", out.name, {"to": helper.np_dtype_to_tensor_dtype(dtype)}, [tensor], [out]))
     return out

@@ -83,7 +83,7 @@ class _Narrower:
         if node is None:
             return None
         if node.op == "Expand":
-            return self._expanded(node.inputs[0], mask)
+            return self._expanded(node, mask)
         if node.op == "Identity":
             return self.parts(node.inputs[0])
         if node.op == "Concat":
@@ -92,12 +92,17 @@ class _Narrower:
             return [part for entry in found for part in entry or ()] if known else None
         return self._resized(node, self.parts(node.inputs[0]))
 
-    def _expanded(self, one: gs.Tensor, mask: gs.Tensor) -> list[Part] | None:
-        rank = len(mask.shape)
+    def _expanded(self, node: gs.Node, mask: gs.Tensor) -> list[Part] | None:
+        one, rank = node.inputs[0], len(mask.shape)
         if one.shape is None or len(one.shape) != rank or one.shape[1] != 1:
             return None
         kept = all(size(self.values, one, a) == size(self.values, mask, a) for a in range(rank) if a != 1)
-        return [(one, mask.shape[1])] if kept else None
+        return [(one, mask.shape[1])] if kept or self._spreads_channels(node, rank) else None
+
+    def _spreads_channels(self, node: gs.Node, rank: int) -> bool:
+        """Whether an Expand is to a shape of 1 along every axis but the channels."""
+        shape = self.values.of(node.inputs[1])
+        return shape is not None and len(shape) == rank and all(shape[a] == 1 for a in range(rank) if a != 1)
 
     def _resized(self, node: gs.Node, parts: list[Part] | None) -> list[Part] | None:
         scales = self.values.of(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2].name else None

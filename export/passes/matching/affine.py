@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rectexport.exporter.passes.matching.taps import TOLERANCE, Table, TapTables
+from rectexport.exporter.passes.matching.taps import TOLERANCE, Table
+from rectexport.exporter.passes.matching.window import Window
 
 Vector = NDArray[np.float64]
+
+
+class Counted(Protocol):
+    """The counts that tables stand for: taps inside the input, or known values under a window."""
+
+    window: Window
+    reachable: NDArray[np.bool_]
+
+    def counts(self) -> Table:
+        """The count of every class."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,10 @@ class Line:
                 return self.norm(factor.reshape(-1), np.zeros(1))
             return Line(self.scale * factor, self.shift * factor, self.gain)
 
+    def select(self, here: Table, other: Table) -> Line:
+        """Where the table `here` is true; elsewhere the table `other`."""
+        return Line(np.where(here, self.scale, 0.0), np.where(here, self.shift, other), self.gain)
+
     def norm(self, scale: Vector, shift: Vector) -> Line:
         """After a scale and a shift for each channel, as in BatchNorm."""
         return Line(self.scale, self.shift * scale + shift, self.gain * scale)
@@ -56,15 +73,20 @@ class Fit:
     empty_bias: bool
 
 
-def fit(line: Line, tables: TapTables, bias: Vector) -> Fit | str:
-    """The line as a rectification of the convolution, or the reason why not. bias [C] is the convolution's own."""
+def fit(line: Line, tables: Counted, bias: Vector, numerators: Sequence[int] = ()) -> Fit | str:
+    """The line as a rectification of the convolution, or the reason why not.
+
+    bias [C] is the convolution's own; numerators are those of r = numerator / count, by default the taps of the window
+    and 1.
+    """
+    numerators = numerators or (prod(tables.window.kernel), 1)
     counts, covered = tables.counts(), tables.reachable & (tables.counts() > 0)
     if not covered.any():
         return "every window lies in the padding alone"
     scale = np.broadcast_to(line.scale, (*counts.shape, line.scale.shape[-1]))[covered]
-    numerator = _numerator(scale, counts[covered], prod(tables.window.kernel))
+    numerator = _numerator(scale, counts[covered], numerators)
     if numerator is None:
-        return f"the factor is no r of this convolution: {_worst(scale, counts[covered], prod(tables.window.kernel))}"
+        return f"the factor is no r of this convolution: {_worst(scale, counts[covered], numerators[0])}"
     shift = np.broadcast_to(line.shift, (*counts.shape, line.shift.shape[-1]))
     split = _split(shift[covered], numerator / counts[covered], bias * line.gain)
     if split is None:
@@ -82,8 +104,8 @@ def fit(line: Line, tables: TapTables, bias: Vector) -> Fit | str:
     return "where a window lies in the padding alone, the result is neither the bias nor zero"
 
 
-def _numerator(scale: Table, counts: Table, whole: int) -> int | None:
-    for numerator in (whole, 1):
+def _numerator(scale: Table, counts: Table, numerators: Sequence[int]) -> int | None:
+    for numerator in numerators:
         if bool(np.all(np.abs(scale * counts[:, None] - numerator) <= TOLERANCE * numerator)):
             return numerator
     return None

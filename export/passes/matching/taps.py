@@ -33,7 +33,7 @@ Table = NDArray[np.float64]
 #: The relative difference allowed between pixels of one class; float32 rounding is a tenth of it.
 TOLERANCE = 1e-6
 
-_ELEMENTWISE: dict[str, Callable[..., Any]] = {
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Add": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,
@@ -97,8 +97,8 @@ class TapTables:
         if axis is not None:
             standing = [-1 if other == axis else 1 for other in range(self.window.axes)]
             return Operand(np.arange(self.window.kernel[axis] + 1.0).reshape(*standing, 1), plane=True)
-        if producer(tensor, "Identity", "Cast", "Clip", *_ELEMENTWISE) is not None:
-            return self._compute(tensor.inputs[0])
+        if producer(tensor, "Identity", "Cast", "Clip", *ELEMENTWISE) is not None:
+            return compute(tensor.inputs[0], self.read)
         return None
 
     def _look_up(self, value: NDArray[Any]) -> Operand | None:
@@ -149,16 +149,18 @@ class TapTables:
         mine = [size(self._scene.values, self._x, axis) for axis in range(2 + self.window.axes)]
         return sizes[2:] == mine[2:] and sizes[0] in (1, mine[0])
 
-    def _compute(self, node: gs.Node) -> Operand | None:
-        if node.op == "Cast" and int(node.attrs["to"]) not in _FLOATS_AND_BOOL:
-            return None
-        operands = [self.read(entry) if entry.name else None for entry in node.inputs]
-        if any(operand is None and entry.name for operand, entry in zip(operands, node.inputs, strict=True)):
-            return None
-        tables: list[Any] = [None if operand is None else operand.table for operand in operands]
-        with np.errstate(all="ignore"):
-            table = np.asarray(_apply(node, tables), np.float64)
-        return Operand(table, any(operand is not None and operand.plane for operand in operands))
+
+def compute(node: gs.Node, read: Callable[[gs.Tensor], Operand | None]) -> Operand | None:
+    """What an elementwise node, an Identity or a Cast makes of tables; None where an input is none."""
+    if node.op == "Cast" and int(node.attrs["to"]) not in _FLOATS_AND_BOOL:
+        return None
+    operands = [read(entry) if entry.name else None for entry in node.inputs]
+    if any(operand is None and entry.name for operand, entry in zip(operands, node.inputs, strict=True)):
+        return None
+    tables: list[Any] = [None if operand is None else operand.table for operand in operands]
+    with np.errstate(all="ignore"):
+        table = np.asarray(_apply(node, tables), np.float64)
+    return Operand(table, any(operand is not None and operand.plane for operand in operands))
 
 
 def _apply(node: gs.Node, tables: list[Any]) -> Any:
@@ -172,5 +174,5 @@ def _apply(node: gs.Node, tables: list[Any]) -> Any:
     if node.op == "Where":
         return np.where(tables[0] != 0, tables[1], tables[2])
     if node.op in ("Max", "Min"):
-        return reduce(_ELEMENTWISE[node.op], tables)
-    return _ELEMENTWISE[node.op](*tables)
+        return reduce(ELEMENTWISE[node.op], tables)
+    return ELEMENTWISE[node.op](*tables)

@@ -47,6 +47,10 @@ class Values:
 
     def _compute(self, tensor: gs.Tensor) -> NDArray[Any] | None:
         node = tensor.inputs[0]
+        if node.op == "CastLike":  # the value of its second input does not matter
+            value = self.of(node.inputs[0])
+            known = isinstance(tensor.dtype, type | np.dtype)
+            return value.astype(tensor.dtype) if value is not None and known else None
         feeds: dict[str, Any] = {entry.name: self.of(entry) for entry in node.inputs if entry.name}
         if any(value is None for value in feeds.values()):
             return None
@@ -91,7 +95,7 @@ def _fixed_outputs(graph: gs.Graph) -> set[int]:
     fixed: set[int] = set()
     for node in graph.nodes:
         if is_standard(node) and node.op not in _NOT_EVALUATED:
-            inputs = [entry for entry in node.inputs if entry.name]
+            inputs = [entry for entry in (node.inputs[:1] if node.op == "CastLike" else node.inputs) if entry.name]
             if all(isinstance(entry, gs.Constant) or id(entry) in fixed for entry in inputs):
                 fixed.update(id(entry) for entry in node.outputs)
     return fixed

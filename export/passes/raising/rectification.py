@@ -23,9 +23,7 @@ Sources: Rectified Convolution (Zhang), eqs. (4) and (6); NVIDIA/partialconv; zh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
@@ -33,10 +31,11 @@ from rectexport.exporter.graph.dialect import DOMAIN, RECTIFIES
 from rectexport.exporter.graph.results import Code, PassResult
 from rectexport.exporter.graph.surgeon import is_standard, sole_reader
 from rectexport.exporter.passes.batch_norm import affine
-from rectexport.exporter.passes.matching.affine import Fit, Line, Vector, fit
+from rectexport.exporter.passes.matching.affine import Fit, Line, fit
 from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, Scene, Visit, refused, rewrite
 from rectexport.exporter.passes.matching.taps import TapTables
 from rectexport.exporter.passes.matching.window import read_window
+from rectexport.exporter.passes.raising.behind import Match, other_operand, own_bias, take_out, window_attributes
 
 NAME = "raise_rectification"
 _STEPS = ("Mul", "Div", "Add", "Sub", "BatchNormalization")
@@ -45,15 +44,6 @@ _STEPS = ("Mul", "Div", "Add", "Sub", "BatchNormalization")
 def run(model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Raise every rectified convolution."""
     return rewrite(model, NAME, _visit)
-
-
-@dataclass(frozen=True)
-class _Match:
-    """The end of a run that is a rectification."""
-
-    passed: tuple[gs.Tensor, ...]
-    last: gs.Node
-    fit: Fit
 
 
 def _visit(scene: Scene, node: gs.Node) -> Visit:
@@ -73,9 +63,9 @@ def _visit(scene: Scene, node: gs.Node) -> Visit:
     return FIRED
 
 
-def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[_Match | None, Visit]:
+def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[Match | None, Visit]:
     """The longest run that is a rectification, or the refusal of a run that looked like one."""
-    bias = _bias(scene, conv)
+    bias = own_bias(scene, conv)
     if bias is None:
         return None, NOTHING
     line, best, refusal, plane = Line.start(bias, tables.window.axes), None, NOTHING, False
@@ -90,7 +80,7 @@ def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[_Match | No
         line, plane = step[0], plane or step[1]
         found = fit(line, tables, bias) if plane and (fixed_weights or line.gain.size == 1) else ""
         if isinstance(found, Fit):
-            best, refusal = _Match(tuple(passed), node, found), NOTHING
+            best, refusal = Match(tuple(passed), node, found), NOTHING
         elif best is None:
             refusal = refused(found)
     return best, refusal
@@ -101,14 +91,10 @@ def _step(tables: TapTables, line: Line, tensor: gs.Tensor, node: gs.Node) -> tu
     if node.op == "BatchNormalization":
         scale_shift = affine(node)
         return None if scale_shift is None else (line.norm(*scale_shift), False)
-    operand = tables.read(_other(node, tensor))
+    operand = tables.read(other_operand(node, tensor))
     if operand is None or operand.table.shape[-1] not in (1, tables.channels):
         return None  # unknown, or it spreads one channel over several
     return line.step(node.op, operand.table), operand.plane and node.op in ("Mul", "Div")
-
-
-def _other(node: gs.Node, tensor: gs.Tensor) -> gs.Tensor:
-    return node.inputs[1] if node.inputs[0] is tensor else node.inputs[0]
 
 
 def _run(scene: Scene, tensor: gs.Tensor) -> Iterator[tuple[gs.Tensor, gs.Node | None]]:
@@ -135,7 +121,7 @@ def _shared(tensor: gs.Tensor, tables: TapTables, inside: bool) -> Visit:
     """The refusal of a run that ends at a tensor with several readers, one of which would continue it."""
     for reader in tensor.outputs:
         if _is_step(reader, tensor) and reader.op != "BatchNormalization":
-            operand = tables.read(_other(reader, tensor))
+            operand = tables.read(other_operand(reader, tensor))
             if operand is not None and operand.plane and not inside:
                 return refused(f"{tensor.name} is also used elsewhere", Code.USED_ELSEWHERE)
     return NOTHING
@@ -144,7 +130,7 @@ def _shared(tensor: gs.Tensor, tables: TapTables, inside: bool) -> Visit:
 def _unreadable(scene: Scene, tensor: gs.Tensor, node: gs.Node) -> Visit:
     if node.op not in ("Mul", "Div"):
         return NOTHING
-    other = _other(node, tensor)
+    other = other_operand(node, tensor)
     value = scene.values.of(other)
     if value is None or value.ndim < 2 or set(value.shape[-2:]) == {1}:
         return NOTHING
@@ -153,41 +139,13 @@ def _unreadable(scene: Scene, tensor: gs.Tensor, node: gs.Node) -> Visit:
     )
 
 
-def _bias(scene: Scene, conv: gs.Node) -> Vector | None:
-    if len(conv.inputs) < 3 or not conv.inputs[2].name:
-        return np.zeros(1)
-    value = scene.values.of(conv.inputs[2])
-    return None if value is None else value.astype(np.float64)
-
-
-def _replace(scene: Scene, conv: gs.Node, tables: TapTables, match: _Match) -> None:
-    y, z, fitted = conv.outputs[0], match.last.outputs[0], match.fit
-    match.last.outputs.clear()
-    dtype = y.dtype or conv.inputs[1].dtype or np.float32
-    raw = gs.Variable(f"{z.name}.conv", dtype, y.shape)
-    conv.outputs = [raw]
-    for tensor in match.passed:
-        for reader in [node for node in tensor.outputs if is_standard(node, "Shape")]:
-            reader.inputs = [raw]  # as large as every tensor of the run
-    conv.inputs = list(conv.inputs)[:2]
-    channels = (tables.channels,)
-    weight = scene.values.of(conv.inputs[1])
-    if weight is not None and np.any(fitted.gain != 1):
-        scaled = weight * fitted.gain.reshape(-1, *[1] * (weight.ndim - 1))
-        conv.inputs[1] = gs.Constant(f"{z.name}.weight", scaled.astype(dtype))
-    if fitted.inside is not None:
-        conv.inputs.append(gs.Constant(f"{z.name}.inside", np.broadcast_to(fitted.inside, channels).astype(dtype)))
-    after = np.broadcast_to(fitted.after, channels).astype(dtype)
-    window = tables.window
+def _replace(scene: Scene, conv: gs.Node, tables: TapTables, match: Match) -> None:
+    raw, after, z = take_out(scene, conv, match)
     attrs = {
-        "kernel_shape": list(window.kernel),
-        "strides": list(window.strides),
-        "pads": list(window.pads),
-        "dilations": list(window.dilations),
-        "numerator": fitted.numerator,
-        "empty_bias": int(fitted.empty_bias),
+        **window_attributes(tables.window),
+        "numerator": match.fit.numerator,
+        "empty_bias": int(match.fit.empty_bias),
     }
-    inputs = [raw, conv.inputs[0], gs.Constant(f"{z.name}.bias", after)]
-    scene.graph.nodes.append(
-        gs.Node(RECTIFIES[window.axes], f"{conv.name or z.name}.rectify", attrs, inputs, [z], domain=DOMAIN)
-    )
+    inputs = [raw, conv.inputs[0], after]
+    name = f"{conv.name or z.name}.rectify"
+    scene.graph.nodes.append(gs.Node(RECTIFIES[tables.window.axes], name, attrs, inputs, [z], domain=DOMAIN))

@@ -9,18 +9,23 @@ torch refuses a range where it cannot prove that one graph serves all of it. In 
     unbounded   the same without the range's ends, from which torch 2.14 concludes that a size of 64..96 whose 64th part
                 is 1 at the example is 64
     multiples   the same with 32 * n instead of a size in steps of 32: sympy gives up on x // 4 // 2 == x // 8 for any x
+
+torch takes a size of 1, which halving leaves of a small example, for 1 at every size, and the range to end where it
+grows. Then an example of the largest sizes is traced: a graph that is right for two pixels is right for one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch.export import Dim
 
+from rectexport.exporter.frontend.arguments import tensor_inputs
 from rectexport.exporter.frontend.source import in_eval_mode, independent_copy
 from rectexport.exporter.tracing.outputs import register_dataclasses
 from rectexport.exporter.tracing.sizes.axes import AskedAxis
@@ -39,6 +44,10 @@ SIZE_ERRORS = (
     "Specializations",
     "user-specified ranges",
 )
+#: An example is enlarged up to so many elements, and so many times along an axis without an end.
+MOST_ELEMENTS, OPEN_FACTOR = 1 << 24, 16
+#: How far an enlarged example is made smaller again.
+MOST_HALVINGS = 1 << 12
 
 
 @dataclass
@@ -92,13 +101,35 @@ def export_range(request: Request) -> Exported:
     first: Exception | None = None
     for attempt in _attempts(request):
         try:
-            return attempt()
+            found = attempt()
+            return _from_largest(request, found) if _narrower(request, found) else found
         except Exception as error:
             first = first or error
             if not concerns_sizes(error):
                 raise first from first.__cause__
     assert first is not None
     raise first
+
+
+def _narrower(request: Request, found: Exported) -> bool:
+    """Whether torch concluded from a size of 1 in the trace that an axis ends before the range that was asked for."""
+    places = {name: index for index, name in enumerate(tensor_inputs(found.program))}
+    for node in found.program.graph.nodes:
+        for axis, dim in request.asked[places[node.name]].items() if node.name in places else ():
+            size = node.meta["val"].shape[axis]
+            known = found.program.range_constraints.get(getattr(getattr(size, "node", None), "expr", None))
+            if known is not None and known.upper < dim.high:
+                return True
+    return False
+
+
+def _from_largest(request: Request, found: Exported) -> Exported:
+    """The program of an example of the largest sizes, where it takes the whole range; else the one that was found."""
+    try:
+        larger = _deferred(_largest(request), _unnamed(request), strict=False)
+    except Exception:  # the model may not run there: then trials say at which sizes it does
+        return found
+    return found if _narrower(request, larger) else larger
 
 
 def concerns_sizes(error: BaseException) -> bool:
@@ -167,6 +198,23 @@ def _unnamed(request: Request) -> Any:
 def _hint(asked: AskedAxis) -> Any:
     high = None if asked.high == MAX_DIMENSION else asked.high
     return Dim.DYNAMIC(min=asked.low, max=high)
+
+
+def _largest(request: Request) -> Request:
+    """With zeros of the range's largest sizes, or of smaller ones where these have more than MOST_ELEMENTS."""
+    arguments = []
+    for argument, asked in zip(request.arguments, request.asked, strict=True):
+        shape, share = list(argument.shape), 1.0
+        while asked and share > 1 / MOST_HALVINGS:
+            for axis, dim in asked.items():
+                high = min(dim.high, OPEN_FACTOR * argument.shape[axis]) if dim.high == MAX_DIMENSION else dim.high
+                wanted = max(round(high * share), argument.shape[axis])
+                shape[axis] = dim.low + (wanted - dim.low) // dim.step * dim.step
+            if math.prod(shape) <= max(MOST_ELEMENTS, argument.numel()):
+                break
+            share /= 2
+        arguments.append(argument.new_zeros(shape))
+    return replace(request, arguments=tuple(arguments))
 
 
 def _multiples(request: Request) -> Any:

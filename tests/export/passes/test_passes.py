@@ -33,7 +33,7 @@ BODY = f"""
 
 RAISED = (
     "raise_tidy", "raise_symmetric_pad", "raise_boundary_pad", "raise_shift", "raise_embedded_kernel", "raise_conv_sum",
-    "raise_avr", "raise_crelu", "raise_rectification",
+    "raise_avr", "raise_crelu", "raise_masked_conv", "raise_rectification",
 )  # fmt: skip
 TENSORRT = {
     *("global_mean", "wrap_pad", "resize_matrix", "narrow_arithmetic", "dft_matrix", "whole_shape", "rectify_ones"),

@@ -84,3 +84,30 @@ def test_sizes_in_steps_that_sympy_cannot_compare() -> None:
     found = export_range(Request(Paths().eval(), ("x",), (torch.randn(1, 1, 64, 64),), asked))
     shapes = {tuple(found.program.module(check_guards=False)(torch.randn(1, 1, h, 96)).shape) for h in (64, 96)}
     assert shapes == {(1, 1, 8, 12), (1, 1, 12, 12)}
+
+
+class Hourglass(nn.Module):
+    """Halved three times, then resized to the sizes that came before and joined with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(nn.Conv2d(1, 1, 3, stride=2, padding=1) for _ in range(3))
+        self.up = nn.ModuleList(nn.Conv2d(2, 1, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = []
+        for conv in self.down:
+            kept.append(x)
+            x = conv(x)
+        for conv in self.up:
+            x = conv(torch.cat((nn.functional.interpolate(x, kept[-1].shape[2:]), kept.pop()), 1))
+        return x
+
+
+def test_one_pixel_at_the_example_is_not_taken_for_one_at_every_size() -> None:
+    net = Hourglass().eval()
+    asked = [{2: AskedAxis(5, 40, 1, "height"), 3: AskedAxis(5, 40, 1, "width")}]
+    run = export_range(Request(net, ("x",), (torch.randn(1, 1, 8, 8),), asked)).program.module(check_guards=False)
+    for height, width in ((5, 5), (8, 9), (24, 7), (40, 40)):
+        x = torch.randn(1, 1, height, width)
+        torch.testing.assert_close(run(x), net(x))
