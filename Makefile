@@ -13,7 +13,8 @@ TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
 
 .PHONY: help demo test lint ruff clang-format mypy unit test-py310 native \
   hostile faults backend-models test-tensorrt test-tensorrt-quick rtx-zoo engine-probe differential fuzz test-min \
-  test-triton container audit sbom modules foreign front docs check-site test-docs notebook redraw figures zoo bench costs border-goals quantization \
+  test-triton container audit sbom modules foreign front docs check-site test-docs notebook redraw figures zoo bench costs \
+  networks border-goals quantization \
   yardsticks tuning selftest gpu-kit gpu serve-bench \
   serve-faults clean
 
@@ -233,6 +234,9 @@ bench: .venv/.stamp ## time all forms; writes docs/benchmarks.md and plots (15 m
 
 costs: .venv/.stamp ## the same, and replace the cost tables from which forms are chosen
 	$(BIN)/python -m benchmarks.forms --write-costs
+
+networks: .venv/.stamp ## time whole networks against other ways to run them; writes docs/networks.md (25 minutes at a time, idle machine)
+	$(BIN)/python -m benchmarks.networks
 
 border-goals: .venv/.stamp ## time borders against zero padding, and masks; writes docs/boundaries.md (25 minutes, idle machine)
 	$(BIN)/python -m benchmarks.borders.goals

@@ -129,7 +129,7 @@ contestants take turns, and the figures are medians of {rounds} rounds.
 ## Export
 
 RF-ResNet-50 with seeded weights at 1x3x224x224, fp32. The bare export traces and converts. Ours also runs the passes,
-compares the model before and after each pass, compares outputs and inner tensors with PyTorch in float64, and writes
+compares the model before and after the passes, compares outputs and inner tensors with PyTorch in float64, and writes
 the package. Seconds are those of the call. Memory is the peak resident size of the process, with model and libraries.
 
 {table(("export", "seconds", "peak MB"), cost)}

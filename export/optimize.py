@@ -18,6 +18,7 @@ from rectexport.exporter.frontend.onnx_file import numeric_type
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.carried import copy_header
 from rectexport.exporter.graph.guard import MAX_BYTES, ChangedByPreparation, Watch, run_passes
+from rectexport.exporter.graph.light import is_larger
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import (
     Code,
@@ -123,7 +124,7 @@ def run_optimize(
 def _shaped(model: ModelProto) -> ModelProto:
     """The model with the shapes of inner tensors, or as it is where noting them makes it invalid."""
     shaped = infer_shapes(model)
-    if shaped.ByteSize() >= MAX_BYTES:
+    if is_larger(shaped, MAX_BYTES):
         return shaped
     try:
         checker.check_model(shaped)
@@ -147,7 +148,7 @@ def _run(
     refusal, and below RAISED_OPSET the passes that find our operators do not run.
     """
     strict = bool(options.shapes) or options.feeds is not None  # what the user gives must fit
-    watch = Watch(model, feeds, RELATIVE_L2, strict) if options.guard and model.ByteSize() < MAX_BYTES else None
+    watch = Watch(model, feeds, RELATIVE_L2, strict) if options.guard and not is_larger(model, MAX_BYTES) else None
     known = [] if isinstance(feeds, str) else feeds
     passes = _pipeline(options).passes
     if kept and dialect.default_opset(model) < RAISED_OPSET:

@@ -13,6 +13,7 @@ import numpy as np
 from onnx import ModelProto
 
 from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.memory import past_kept
 from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.base.quiet import kept_in
 from rectexport.exporter.checking.parity import ParityReport
@@ -27,7 +28,6 @@ from rectexport.exporter.frontend.outside import without_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
 from rectexport.exporter.graph.guard import coarsest_float
-from rectexport.exporter.int8 import Int8Stage
 from rectexport.exporter.passes import PassResult
 from rectexport.exporter.preprocess.wrap import Processing, prepare
 from rectexport.exporter.targets import (
@@ -55,8 +55,6 @@ from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
 from rectexport.runtime.package.folder import MODEL, ORIGINS, REWRITES, WEIGHTS, Package, add_files
 from rectexport.runtime.package.manifest import DEPENDENT, FILE_NAME
 from rectexport.runtime.package.structure import constants
-from rectexport.runtime.report import FILE_NAME as REPORT
-from rectexport.runtime.report import write_report
 
 
 @dataclass(repr=False)
@@ -98,7 +96,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
     targets = chosen_targets(options)
     options = replace(options, target=",".join(targets))
     judged_engines(options.tensorrt_version)  # raises for a version that is none
-    with replaced_directory(out, FILE_NAME) as folder:
+    with past_kept(), replaced_directory(out, FILE_NAME) as folder:
         with log.step("trace"), kept_in(out.with_name(f"{out.name}.failed.log")):
             source, lines = adapt_source(source, [entry.example for entry in plan.inputs])
             for line in lines:
@@ -138,6 +136,8 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
         if not report.passed:
             raise ParityError(_failure(report, out) + _randomness(traced) + _frozen_size(report, source, traced.steps))
         if options.int8 is not None:
+            from rectexport.exporter.int8 import Int8Stage  # few exports need it, and it takes a while
+
             with log.step("int8"):
                 given = source.example_inputs is not None or shapes.load is not None
                 stage = Int8Stage(folder, reference, traced, options, _notes(source, options), given, log)
@@ -187,9 +187,11 @@ def _write_models(folder: Path, models: Sequence[TargetModel], source: Source, o
 
 
 def _add_report(package: Package, name: str) -> None:
+    from rectexport.runtime import report
+
     with scratch_folder() as folder:
-        write_report(package, folder / REPORT, name)
-        add_files(package.path, {REPORT: folder / REPORT})
+        report.write_report(package, folder / report.FILE_NAME, name)
+        add_files(package.path, {report.FILE_NAME: folder / report.FILE_NAME})
 
 
 def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportOptions) -> list[str]:

@@ -17,7 +17,8 @@ from rectexport.exporter.checking.parity import ParityReport, check_parity, pari
 from rectexport.exporter.checking.reference import Reference, Remembered
 from rectexport.exporter.checking.tolerance import Tolerance
 from rectexport.exporter.engine_facts.known import hidden_fault
-from rectexport.exporter.graph.guard import coarsest_float, run_passes
+from rectexport.exporter.graph.guard import MAX_BYTES, Watch, coarsest_float, run_at_once, run_passes, summary
+from rectexport.exporter.graph.light import is_larger
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
 from rectexport.exporter.passes.order import PRECISION
@@ -36,6 +37,8 @@ from rectexport.runtime.errors import BadInput, Option, ParityError
 from rectexport.runtime.package.folder import MODEL
 from rectexport.runtime.package.manifest import INDEPENDENT
 from rectexport.runtime.package.proofs import AGREES, DIFFERS, Proof
+
+_Feeds = Sequence[Mapping[str, Array]]
 
 #: A target that is no engine: its file is for any of them.
 PORTABLE = "portable"
@@ -70,7 +73,7 @@ def all_passes(options: ExportOptions) -> tuple[Pass, ...]:
     return tuple(select_passes(_context(options, chosen_targets(options)[0]), _pipeline(options).passes))
 
 
-def _context(options: ExportOptions, target: str, feeds: Sequence[Mapping[str, Array]] = ()) -> PassContext:
+def _context(options: ExportOptions, target: str, feeds: _Feeds = ()) -> PassContext:
     return PassContext(target, options.rectify, options.precision, feeds=feeds)
 
 
@@ -86,18 +89,27 @@ def lower_for_targets(
     Raises BadInput where the form of rectification that was asked for does not fit the model.
     """
     found: dict[bytes, TargetModel] = {}
+    cases, shaped = parity_cases(traced.inputs), infer_shapes(traced.model)
+    feeds = [{**cases[label], **traced.stored} for label in ("example", "min", "odd") if label in cases]
     modules = module_paths(traced.program) if traced.program is not None else {}
+    watch = Watch(shaped, feeds) if options.guard and not is_larger(shaped, MAX_BYTES) else None
     for target in targets:
-        changes, origins = Rewrites(), Origins(modules)
-        model, results = _lower(traced, target, options, changes, origins, log)
+        run = _Lowering(traced, shaped, target, options, feeds, modules)
+        done = run.at_once(watch, log) if watch is not None else None
+        if done is None:
+            run = _Lowering(traced, shaped, target, options, feeds, modules)
+            done = run.guarded(watch, log)
+        model, results = done
         where = f" for {target}" if len(targets) > 1 else ""
         nodes = f"{len(traced.model.graph.node)} nodes before, {len(model.graph.node)} after"
         log.say(f"{summarize(results)}{where}; {nodes}")
-        key = identity(model)
+        key = identity(model) if len(targets) > 1 else b""
         if key in found:
             found[key].targets += (target,)
         else:
-            found[key] = TargetModel(file_of(target) if found else MODEL, (target,), model, results, changes, origins)
+            found[key] = TargetModel(
+                file_of(target) if found else MODEL, (target,), model, results, run.changes, run.origins
+            )
     release(circles=True)  # each pass has left a copy of the weights behind
     return tuple(found.values())
 
@@ -116,25 +128,53 @@ def identity(model: ModelProto) -> bytes:
     return content.digest()
 
 
-def _lower(
-    traced: Traced, target: str, options: ExportOptions, changes: Rewrites, origins: Origins, log: Log
-) -> tuple[ModelProto, list[PassResult]]:
-    cases = parity_cases(traced.inputs)
-    feeds = [{**cases[label], **traced.stored} for label in ("example", "min", "odd") if label in cases]
-    context = _context(options, target, feeds[:1])
-    passes = select_passes(context, _pipeline(options).passes)
-    exact, rounding = _split([origins.watched(changes.watched(entry)) for entry in passes])
-    origins.start(traced.model)
-    model, results = run_passes(infer_shapes(traced.model), exact, feeds, log, options.guard)
-    changes.keep(results)
-    origins.keep(results)
-    _check_fold(options, results)
-    check_finished(model, context, results)
-    for entry in rounding:
-        model, result = entry.run(model)
-        results.append(result)
-        log.detail(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
-    return model, results
+class _Lowering:
+    """One run of a target's passes, and what is noted of it: a second run needs notes of its own."""
+
+    def __init__(
+        self,
+        traced: Traced,
+        shaped: ModelProto,
+        target: str,
+        options: ExportOptions,
+        feeds: _Feeds,
+        modules: Mapping[str, str],
+    ) -> None:
+        """shaped is the traced model with the shapes of inner tensors."""
+        self._shaped, self._options, self._feeds = shaped, options, feeds
+        self._context = _context(options, target, feeds[:1])
+        self.changes, self.origins = Rewrites(), Origins(modules)
+        passes = select_passes(self._context, _pipeline(options).passes)
+        self._exact, self._rounding = _split([self.origins.watched(self.changes.watched(entry)) for entry in passes])
+        self.origins.start(traced.model)
+
+    def at_once(self, watch: Watch, log: Log) -> tuple[ModelProto, list[PassResult]] | None:
+        """The lowered model and what its passes did; None where the guard must compare each of them."""
+        watch.restart()
+        done = run_at_once(self._shaped, self._exact, watch)
+        if done is None:
+            return None
+        for result in done[1]:
+            log.detail(summary(result))
+        return self._finished(*done, log)
+
+    def guarded(self, watch: Watch | None, log: Log) -> tuple[ModelProto, list[PassResult]]:
+        """The same, compared around each pass."""
+        if watch is not None:
+            watch.restart()
+        done = run_passes(self._shaped, self._exact, self._feeds, log, self._options.guard, watch=watch)
+        return self._finished(*done, log)
+
+    def _finished(self, model: ModelProto, results: list[PassResult], log: Log) -> tuple[ModelProto, list[PassResult]]:
+        self.changes.keep(results)
+        self.origins.keep(results)
+        _check_fold(self._options, results)
+        check_finished(model, self._context, results)
+        for entry in self._rounding:
+            model, result = entry.run(model)
+            results.append(result)
+            log.detail(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
+        return model, results
 
 
 def _split(passes: Sequence[Pass]) -> tuple[list[Pass], list[Pass]]:

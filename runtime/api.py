@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.base.environment import usable_cores
 from rectexport.runtime.base.logs import logged
 from rectexport.runtime.base.runner import BackendOptions, silent
+from rectexport.runtime.batching.calls import MAX_BATCH, MAX_DELAY, WORKERS, Joining
 from rectexport.runtime.engines.backends import AUTO, choose_backend
 from rectexport.runtime.engines.warm_up import warm_up as run_warm_up
+from rectexport.runtime.errors import UsageError
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.signing import check_signature
 from rectexport.runtime.session import Session
@@ -34,6 +37,8 @@ def load(
     model: Any = None,
     allow_unproven: bool = False,
     require_signature: str | Path | None = None,
+    max_batch: int = MAX_BATCH,
+    max_delay: float = MAX_DELAY,
 ) -> Session:
     """Open a package, check every file against its sha256, and load it into an inference engine.
 
@@ -53,11 +58,15 @@ def load(
     model        for backend="torch": the module to run, in eval mode
     allow_unproven  run an engine although its answers disagree with the source model's
     require_signature  path of a public key: the package must be signed with its private key (rectexport sign)
+    max_batch    most rows of submitted calls that share one run, where rows are independent; 1: no call shares one
+    max_delay    seconds that a submitted call may wait for others to share a run with, while calls keep arriving
 
     Raises BadInput for a folder that is not a complete package, a missing or wrong signature, or a model that the
-    engine refuses; UsageError for an unknown backend; MissingDependency if this machine lacks the backend, or
-    cryptography when a signature is required.
+    engine refuses; UsageError for an unknown backend, a max_batch below 1 or a max_delay below 0; MissingDependency if
+    this machine lacks the backend, or cryptography when a signature is required.
     """
+    if max_batch < 1 or max_delay < 0:
+        raise UsageError(f"max_batch={max_batch}, max_delay={max_delay}: expected at least 1, and at least 0 seconds")
     progress = logged(progress)
     package = Package.open(path)
     if require_signature is not None:
@@ -84,4 +93,12 @@ def load(
     except BaseException:
         runner.close()
         raise
-    return Session(package, runner, choice, check_finite=check_finite)
+    joining = Joining(max_batch, max_delay, _runs_at_once(threads, streams)) if max_batch > 1 else None
+    return Session(package, runner, choice, check_finite=check_finite, joining=joining)
+
+
+def _runs_at_once(threads: int, streams: int) -> int:
+    """How many joined runs an engine should have at the same time: as many as its threads leave cores for."""
+    if streams or not threads:
+        return max(streams, 1)
+    return max(1, min(usable_cores() // threads, WORKERS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from threading import Lock
 from types import TracebackType
 from typing import Any, NoReturn, final
@@ -14,6 +14,7 @@ from rectexport.runtime.arrays.placing import infer
 from rectexport.runtime.arrays.results import ResultCheck
 from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.runner import Runner, silent
+from rectexport.runtime.batching.calls import Joining, SubmittedCalls
 from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
@@ -21,9 +22,6 @@ from rectexport.runtime.package.manifest import TensorEntry, describe_tensors
 from rectexport.runtime.package.structure import rebuild
 from rectexport.runtime.streaming import stream
 from rectexport.runtime.tiling.tiled import run_tiled
-
-#: Threads that serve `submit`. A few suffice: the engine uses threads of its own for each inference.
-WORKERS = 4
 
 
 @final
@@ -38,15 +36,25 @@ class Session:
     """
 
     def __init__(
-        self, package: Package, runner: Runner, backend: Choice | None = None, *, check_finite: bool = False
+        self,
+        package: Package,
+        runner: Runner,
+        backend: Choice | None = None,
+        *,
+        check_finite: bool = False,
+        joining: Joining | None = None,
     ) -> None:
-        """`backend` records how the runner was chosen; with check_finite, NaN and infinite outputs raise NotFinite."""
+        """`backend` records how the runner was chosen; with check_finite, NaN and infinite outputs raise NotFinite.
+
+        `joining` says how submitted calls share runs; None: each has a run of its own.
+        """
         self.package = package
         self.backend = backend or Choice("given", runner.description)
         self._runner: Runner | None = runner
         self._check_finite = check_finite
         self._check_results = ResultCheck(package.manifest.inputs, package.manifest.outputs)
-        self._workers: ThreadPoolExecutor | None = None
+        self._joining = joining
+        self._submitted: SubmittedCalls | None = None
         self._lock = Lock()
         self._closed = False
 
@@ -130,14 +138,21 @@ class Session:
     def submit(self, /, *arrays: Any, **named: Any) -> Future[Any]:
         """Call the session on another thread; the future holds the call's result or error.
 
-        Do not change the arrays until the future is done. Raises BadInput after close().
+        Calls with NumPy arrays of equal shape, but for the batch, may share a run: see docs/runtime.md. Do not change
+        the arrays until the future is done. Raises BadInput after close().
         """
         with self._lock:
             if self._closed:
                 self._refuse()
-            if self._workers is None:
-                self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="rectexport")
-            return self._workers.submit(self, *arrays, **named)
+            if self._submitted is None:
+                self._submitted = SubmittedCalls(self.run, self.package, self._joining)
+            try:
+                feeds = self._feeds(arrays, named)
+            except BadInput as error:
+                failed: Future[Any] = Future()
+                failed.set_exception(error)
+                return failed
+            return self._submitted.submit(feeds, self._returned)
 
     def stream(
         self,
@@ -175,8 +190,8 @@ class Session:
             if self._closed:
                 return
             self._closed = True
-        if self._workers is not None:
-            self._workers.shutdown()
+        if self._submitted is not None:
+            self._submitted.close()
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.close()

@@ -19,6 +19,7 @@ ROOMS = {
         "engines",
         "tiling",
         "streaming",
+        "batching",
         "session",
         "verify",
         "api",

@@ -52,6 +52,7 @@ CONTENTS: dict[str, dict[str, str]] = {
         "Parity": "parity",
         "Cost": "cost",
         "Forms of operators": "benchmarks",
+        "Whole networks": "networks",
         "Networks of others": "models",
         "The zoo": "zoo",
         "Training the ideas": "trainability",

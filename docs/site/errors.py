@@ -50,6 +50,7 @@ AREAS = {
     "models": ("The zoo and checkpoints", "`rectexport models` lists the networks and their arguments."),
     "runtime/engines/tensorrt": ("TensorRT", "[TensorRT](../tensorrt.md) covers versions, profiles and plans."),
     "runtime/engines": ("Opening an engine", "`rectexport verify PACKAGE --backend NAME` says what an engine lacks."),
+    "runtime/api": ("Opening an engine", ""),
     "runtime/package": (
         "Reading a package",
         "Copy the package again, or export it again: packages are not edited by hand. [The package](../package.md)",

@@ -14,6 +14,7 @@ from onnx import ModelProto
 
 from rectexport.exporter.checking.marking import MarkedTensor, comparable
 from rectexport.exporter.graph.inner import with_outputs
+from rectexport.exporter.graph.light import stored_bytes
 from rectexport.runtime.base.runner import Array, Runner
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.base.tolerance import Tolerance
@@ -41,7 +42,7 @@ def compare_inner(
 
     layer gives the module that makes a tensor. Tensors may be off by LAYER_FACTOR times the tolerance.
     """
-    size = model.ByteSize()
+    size = stored_bytes(model)
     if size > MOST_MODEL_BYTES:
         return f"inner tensors were not compared: the model has {size >> 20} MiB, more than {MOST_MODEL_BYTES >> 20}"
     chosen = _spread(comparable(model, feeds, expected.keys()))

@@ -26,13 +26,13 @@ from rectexport.runtime.base.metrics import compare
 from rectexport.runtime.base.notebook import as_html
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import MAX_DIMENSION, Shape
+from rectexport.runtime.batching.rows import RowVerdict
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.proving import judge
 from rectexport.runtime.package.folder import MODEL
 from rectexport.runtime.package.manifest import NOT_SHOWN
 from rectexport.runtime.package.proofs import Proof
 from rectexport.runtime.parity.reports import CaseReport, LayerReport, compare_layer, compare_outputs, judge_layers
-from rectexport.runtime.parity.rows import RowVerdict
 from rectexport.runtime.parity.sweep import MAX_ELEMENTS, UNBOUNDED_FACTOR, odd_size
 
 #: Goldens besides the first case are kept up to this many bytes each.

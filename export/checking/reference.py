@@ -145,7 +145,7 @@ class TorchReference:
         with quiet():
             self._model = independent_copy(model).double()
         self._program = program
-        self._graph = _inner_graph(program, torch.float64, self._model) if program is not None else None
+        self._graph = None if program is None else _inner_graph(program, torch.float64, model, self._model)
         self._layout = program_layout(program) if program is not None else None
         self._layers = _layer_names(program) if program is not None else {}
         self._structure, self._names = structure, list(outputs)
@@ -328,11 +328,11 @@ class ExactOnnxReference:
         return name
 
 
-def _inner_graph(program: Any, dtype: torch.dtype, twin: Any = None) -> Any:
-    """The program's graph in a type; it shares the weights that `twin`, a module of that type, has too."""
+def _inner_graph(program: Any, dtype: torch.dtype, model: Any = None, twin: Any = None) -> Any:
+    """The program's graph in a type; it shares the weights of `twin`, `model` in that type, that equal the model's."""
     with quiet():
         original = program.module(check_guards=False)  # it shares the program's weights
-        module = copy.deepcopy(original, _shared_weights(original, twin))
+        module = copy.deepcopy(original, _shared_weights(original, model, twin))
     if dtype == torch.float32:
         return module
     for node in module.graph.nodes:
@@ -341,14 +341,17 @@ def _inner_graph(program: Any, dtype: torch.dtype, twin: Any = None) -> Any:
     return module.double()
 
 
-def _shared_weights(module: Any, twin: Any) -> dict[int, Tensor]:
-    """The twin's tensors by the identity of equal ones of the module, as a memo for deepcopy."""
-    own = {} if twin is None or not hasattr(twin, "named_parameters") else _tensors_of(twin)
-    found = {}
+def _shared_weights(module: Any, model: Any, twin: Any) -> dict[int, Tensor]:
+    """The twin's tensors by the identity of the module's that equal the model's, as a memo for deepcopy."""
+    if twin is None or not hasattr(twin, "named_parameters"):
+        return {}
+    given, wide, found = _tensors_of(model), _tensors_of(twin), {}
     for name, tensor in _tensors_of(module).items():
-        other = own.get(name)
-        if other is not None and other.shape == tensor.shape and bool(torch.equal(other, tensor.to(other.dtype))):
-            found[id(tensor)] = other
+        other = given.get(name)
+        if other is None or name not in wide or (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
+            continue
+        if bool(torch.equal(other, tensor)):
+            found[id(tensor)] = wide[name]
     return found
 
 

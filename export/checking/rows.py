@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rectexport.exporter.checking.values import value_cases
 from rectexport.exporter.frontend.inputs import InputPlan, fit_example
+from rectexport.runtime.batching.rows import RowVerdict, batch_axis, judge_rows
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.package.manifest import NOT_SHOWN
-from rectexport.runtime.parity.rows import RowVerdict, batch_axis, judge_rows
 
 #: Most rows in one run; servers take no more unless told so.
 MAX_ROWS = 64

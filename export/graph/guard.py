@@ -1,5 +1,8 @@
 """The guard: compare a model's outputs before and after each pass; a pass that changes them is skipped.
 
+Most passes are right: `run_at_once` compares the model once, behind all of them. Only where that differs are the passes
+run again with a comparison around each, which names the one at fault.
+
 The first reference is the model as it was read, before any preparation. Distances are bounded for float32, and in
 proportion to their rounding for other types. A model that ONNX Runtime does not run is run in float64, and the type
 that rounds most among its stored tensors, inputs and outputs counts. Where a distance exceeds its bound, the model
@@ -17,7 +20,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, checker, helper
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.carried import has_default
-from rectexport.exporter.graph.light import with_inputs
+from rectexport.exporter.graph.light import is_larger, with_inputs
 from rectexport.exporter.graph.random_numbers import DrawnInside, Frozen
 from rectexport.exporter.graph.results import Code, Pass, PassResult, Refusal
 from rectexport.exporter.graph.widened import run_in_float64
@@ -66,12 +69,29 @@ def run_passes(
     Raises ChangedByPreparation when `model` differs from the reference of `watch`, and BadInput when that does not run.
     """
     results: list[PassResult] = []
-    if watch is None and guard and model.ByteSize() < MAX_BYTES:
+    if watch is None and guard and not is_larger(model, MAX_BYTES):
         watch = Watch(model, feeds, tolerance)
     for entry in passes:
         model, made = _guarded(entry, model, watch, log)
         results += made
     return model, results
+
+
+def run_at_once(model: ModelProto, passes: Sequence[Pass], watch: Watch) -> tuple[ModelProto, list[PassResult]] | None:
+    """Apply all passes, and compare the outputs once.
+
+    None where they differ, a pass fails or the model does not run: then `run_passes` finds out which pass is at fault.
+    """
+    current, results = model, []
+    try:
+        for entry in passes:
+            current, result = _apply(entry, current)
+            results.append(result)
+        if any(result.skipped for result in results) or (current is not model and watch.fault(model, current)):
+            return None
+    except Exception:  # `run_passes` meets it again, if it is not a consequence of a wrong pass before
+        return None
+    return current, results
 
 
 def _guarded(entry: Pass, model: ModelProto, watch: Watch | None, log: Log) -> tuple[ModelProto, list[PassResult]]:
@@ -88,7 +108,7 @@ def _guarded(entry: Pass, model: ModelProto, watch: Watch | None, log: Log) -> t
             model, made = _guarded(part, model, watch, log)
             results += made
         return model, results
-    log.detail(_summary(result))
+    log.detail(summary(result))
     if result.skipped:
         log.say(f"pass {entry.name} is skipped: {result.refused[-1].reason}")
     return rewritten, [result]
@@ -139,6 +159,12 @@ class Watch:
         self._in_float64 = False
         self._frozen: Frozen | None = None
         self._outputs: list[Outputs] | None = None
+        self._first: tuple[ModelProto, list[Outputs]] | None = None
+
+    def restart(self) -> None:
+        """Make the first reference the reference again; its outputs are not computed twice."""
+        if self._first is not None:
+            self._accepted, self._outputs = self._first
 
     def fault(self, before: ModelProto, after: ModelProto) -> str | None:
         """What is wrong with a pass that made `after`, or None; then `after` becomes the reference.
@@ -165,6 +191,7 @@ class Watch:
     def _start(self) -> None:
         self._frozen = Frozen.of(self._accepted, self._feeds)
         self._outputs = self._run(self._accepted)
+        self._first = self._accepted, self._outputs
 
     def _difference(self, model: ModelProto) -> str | None:
         if _signature(model) != self._signature:
@@ -290,7 +317,8 @@ def _kind(value: ValueInfoProto) -> bytes:
     return f"{value.name}: {value.type.WhichOneof('value')} {value.type.tensor_type.elem_type}".encode()
 
 
-def _summary(result: PassResult) -> str:
+def summary(result: PassResult) -> str:
+    """A line for the log: how often a pass fired, how often it refused, and why."""
     reasons = sorted({entry.reason for entry in result.refused})
     refused = f", refused {len(result.refused)} ({'; '.join(reasons)})" if result.refused else ""
     return f"{result.name}: fired {len(result.fired)}{refused}"

@@ -70,6 +70,21 @@ def outline(model: ModelProto) -> ModelProto:
     return light
 
 
+def stored_bytes(model: ModelProto) -> int:
+    """Bytes of the stored tensors' values, by their shapes: to measure the message, protobuf would write it."""
+    return sum(math.prod(entry.dims) * _item_bytes(entry.data_type) for entry in model.graph.initializer)
+
+
+def is_larger(model: ModelProto, limit: int) -> bool:
+    """Whether the message has more than `limit` bytes. It is measured only where its stored tensors come near that."""
+    return 2 * stored_bytes(model) > limit and model.ByteSize() > limit
+
+
+def _item_bytes(number: int) -> int:
+    known = number in TensorProto.DataType.values() and number not in (TensorProto.UNDEFINED, TensorProto.STRING)
+    return helper.tensor_dtype_to_np_dtype(number).itemsize if known else 1
+
+
 def _without(model: ModelProto, names: Collection[str]) -> ModelProto:
     """A copy of the model without these initializers."""
     light, graph = ModelProto(), model.graph

@@ -124,7 +124,7 @@ def _place(source: Source, thread: int) -> str:
 
 
 def _trace_module(source: Source, inputs: tuple[InputPlan, ...], opset: int, dynamic_shapes: Any) -> Traced:
-    source = replace(source, model=in_eval_mode(independent_copy(source.model)))
+    source = replace(source, model=in_eval_mode(independent_copy(source.model, share_parameters=True)))
     ranged = trace_range(source, inputs, dynamic_shapes)
     return _ranged(_convert(source, ranged.program, ranged.inputs, opset), ranged)
 

@@ -16,6 +16,7 @@ from onnx import ModelProto, helper
 
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.frontend.source import KINDS, Source
+from rectexport.exporter.graph.light import is_larger
 from rectexport.exporter.graph.results import PassResult
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.files import create_executable, sha256
@@ -31,7 +32,7 @@ _LIBRARIES = ("rectexport", "torch", "onnx", "onnxscript", "onnx-graphsurgeon", 
 def write_model(folder: Path, model: ModelProto, notes: Mapping[str, str], limit: int = EXTERNAL_DATA_BYTES) -> Path:
     """Write model.onnx with `notes` in its metadata; weights go beside it when the model exceeds `limit` bytes."""
     note(model, notes)
-    external = model.ByteSize() > limit
+    external = is_larger(model, limit)
     options: dict[str, Any] = {}
     if external:
         options = {"save_as_external_data": True, "location": WEIGHTS, "all_tensors_to_one_file": True}

@@ -112,8 +112,8 @@ def _as_float64(expected: Array, actual: Array) -> tuple[NDArray[np.float64], ND
 class _Sums:
     """Per-pixel sums over batch and channels, [H, W] each in an image; every distance is computed from them.
 
-    largest is the pixel's largest error, infinite if an element is finite in only one of the two; place is its index
-    in the flattened tensor.
+    largest is the pixel's largest error, infinite if an element is finite in only one of the two; pixel its index in
+    the flattened plane. tensors are the errors, expected and actual values, [batch and channels, pixels] each.
     """
 
     error: NDArray[np.float64]
@@ -121,44 +121,41 @@ class _Sums:
     got: NDArray[np.float64]
     product: NDArray[np.float64]
     largest: NDArray[np.float64]
-    place: NDArray[np.int64]
-    expected_there: NDArray[np.float64]
-    actual_there: NDArray[np.float64]
+    pixel: NDArray[np.int64]
+    tensors: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
     shape: tuple[int, ...]
 
     @classmethod
     def of(cls, wanted: NDArray[np.float64], got: NDArray[np.float64], shape: tuple[int, ...]) -> _Sums:
         finite_wanted, finite_got = wanted, got
         with np.errstate(invalid="ignore"):  # inf - inf
-            size = np.abs(got - wanted)
-        finite = np.isfinite(wanted) & np.isfinite(got)
-        if not finite.all():
+            error = got - wanted
+        size, plane = np.abs(error), wanted.shape[2:]
+        depth, pixels = wanted.shape[0] * wanted.shape[1], math.prod(plane)
+        largest = size.reshape(depth, pixels).max(axis=0, initial=0.0)
+        if not np.isfinite(largest).all():
+            finite = np.isfinite(wanted) & np.isfinite(got)
             same = finite | (wanted == got) | (np.isnan(wanted) & np.isnan(got))
             size = np.where(finite, size, np.where(same, 0.0, np.inf))
             finite_wanted, finite_got = np.where(finite, wanted, 0.0), np.where(finite, got, 0.0)
-        error = finite_got - finite_wanted
-        plane = wanted.shape[2:]
-        pixels, depth = math.prod(plane), wanted.shape[0] * wanted.shape[1]
-        maps = [array.reshape(depth, *plane) for array in (size, wanted, got)]
-        if not depth:  # no rows or no channels: nothing there differs
-            maps = [np.zeros((1, *plane))] * 3
-        slot = maps[0].argmax(axis=0)[None]
-        largest, expected_there, actual_there = (np.take_along_axis(array, slot, axis=0)[0] for array in maps)
+            error = finite_got - finite_wanted
+            largest = size.reshape(depth, pixels).max(axis=0, initial=0.0)
+        tensors = (size.reshape(depth, pixels), wanted.reshape(depth, pixels), got.reshape(depth, pixels))
         return cls(
             error=_pixel_sums(error, error),
             wanted=_pixel_sums(finite_wanted, finite_wanted),
             got=_pixel_sums(finite_got, finite_got),
             product=_pixel_sums(finite_wanted, finite_got),
-            largest=largest,
-            place=slot[0] * pixels + np.arange(pixels).reshape(plane),
-            expected_there=expected_there,
-            actual_there=actual_there,
+            largest=largest.reshape(plane),
+            pixel=np.arange(pixels).reshape(plane),
+            tensors=tensors,
             shape=shape,
         )
 
     def within(self, mask: NDArray[np.bool_]) -> _Sums:
         """The sums of some pixels only."""
-        maps = {name: getattr(self, name)[mask] for name in self.__dataclass_fields__ if name != "shape"}
+        names = ("error", "wanted", "got", "product", "largest", "pixel")
+        maps = {name: getattr(self, name)[mask] for name in names}
         return replace(self, **maps)
 
     def difference(self, floor: float = 0.0, top1: float | None = None, top5: float | None = None) -> Difference:
@@ -176,9 +173,11 @@ class _Sums:
     def _worst(self) -> Pixel | None:
         if not self.largest.any():
             return None
-        at = np.unravel_index(self.largest.argmax(), self.largest.shape)
-        index = np.unravel_index(int(self.place[at]), self.shape)
-        return Pixel(tuple(int(i) for i in index), float(self.expected_there[at]), float(self.actual_there[at]))
+        pixel = int(self.pixel.flat[self.largest.argmax()])
+        size, wanted, got = (array[:, pixel] for array in self.tensors)
+        slot = int(size.argmax())
+        index = np.unravel_index(slot * self.tensors[0].shape[1] + pixel, self.shape)
+        return Pixel(tuple(int(i) for i in index), float(wanted[slot]), float(got[slot]))
 
 
 def _pixel_sums(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

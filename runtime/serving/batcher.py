@@ -1,19 +1,18 @@
 """Dynamic batching for one model: requests of equal shape share a run, and each gets its own rows back.
 
-An idle worker takes the waiting requests at once. Only while requests keep arriving does a batch wait for more: until
-it has as many rows as the last batch and the requests queued behind it had together, and never longer than max_delay.
+Which requests share a run, and how long one waits for others, is the rule of rectexport.runtime.batching.queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from rectexport.runtime.base.runner import Array
+from rectexport.runtime.batching.queue import Queue
 from rectexport.runtime.serving.limits import Limits
 from rectexport.runtime.serving.request import InferRequest
 from rectexport.runtime.serving.request_error import RequestError
@@ -40,8 +39,15 @@ class Pending:
     arrived: float
     expiry: asyncio.TimerHandle
     span: Any = None
-    queue: deque[Pending] | None = None
     alone: bool = False
+
+    @property
+    def key(self) -> Key:
+        return self.request.key
+
+    @property
+    def rows(self) -> int:
+        return self.request.rows
 
 
 @final
@@ -50,17 +56,19 @@ class Batcher:
 
     def __init__(self, signature: Signature, pool: Pool, limits: Limits, statistics: Statistics) -> None:
         self._signature, self._pool, self._limits, self._statistics = signature, pool, limits, statistics
-        self._groups: dict[Key, deque[Pending]] = {}
-        self._retries: deque[Pending] = deque()
+        self._queue: Queue[Pending] = Queue(signature.max_batch, limits.max_delay)
         self._running = 0
         self._open: set[Pending] = set()
-        self._expected, self._last_end = 1, 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self.waiting = self._rows = 0
         #: Called at the end of each batch with the spans of its requests, its rows, when it began, and its result.
         self.on_ran: Callable[[Sequence[Any], int, float, BatchResult], None] | None = None
         pool.on_idle = self._pump
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._queue)
 
     def submit(self, request: InferRequest, span: Any = None) -> asyncio.Future[Outputs]:
         """Queue a request. The future holds outputs by name, or a RequestError.
@@ -73,10 +81,7 @@ class Batcher:
         seconds = min(request.timeout or self._limits.deadline, self._limits.deadline)
         expiry = self._loop.call_later(max(seconds, TICK), _expire, answer, seconds)
         pending = Pending(request, answer, time.perf_counter(), expiry, span)
-        group = self._groups.get(request.key)
-        if group is None:
-            group = self._groups[request.key] = deque()
-        self._enqueue(pending, group)
+        self._queue.add(pending)
         self._open.add(pending)
         answer.add_done_callback(lambda answer: self._answered(pending))
         self._pump()
@@ -85,7 +90,7 @@ class Batcher:
     def refuse(self, reason: str, *, running: bool = False) -> None:
         """Answer the requests that wait with 503, because no worker will take them; with running, all."""
         for pending in list(self._open):
-            if (running or pending.queue is not None) and not pending.answer.done():
+            if (running or pending in self._queue) and not pending.answer.done():
                 pending.answer.set_exception(RequestError(503, reason))
 
     async def idle(self) -> None:
@@ -97,37 +102,18 @@ class Batcher:
         """Cancel the deadline's timer, and remove a request that is still queued: nobody waits for it any more."""
         pending.expiry.cancel()
         self._open.discard(pending)
-        if pending.queue is not None:
-            pending.queue.remove(pending)
-            self._dequeued(pending, pending.queue)
-
-    def _enqueue(self, pending: Pending, queue: deque[Pending]) -> None:
-        queue.append(pending)
-        pending.queue = queue
-        self.waiting += 1
-        self._rows += pending.request.rows
-
-    def _dequeued(self, pending: Pending, queue: deque[Pending]) -> None:
-        pending.queue = None
-        self.waiting -= 1
-        self._rows -= pending.request.rows
-        if not queue and queue is not self._retries:
-            self._groups.pop(pending.request.key, None)
+        if pending in self._queue:
+            self._queue.remove(pending)
 
     def _pump(self) -> None:
         """Give batches to idle workers."""
         while self.waiting and self._pool.has_idle and not self._holds_back():
             worker = self._pool.acquire()
-            self._start(worker, self._take())
+            self._start(worker, self._queue.take())
 
     def _holds_back(self) -> bool:
         """Whether to wait for more requests; sets a timer for when the wait must end."""
-        if self._retries or not self._signature.max_batch or self._limits.max_delay <= 0:
-            return False
-        now = time.perf_counter()
-        if now - self._last_end > self._limits.max_delay:  # idle, or waited long enough
-            return False
-        if self._rows >= min(self._expected, self._signature.max_batch):
+        if not self._queue.delay(time.perf_counter()):
             return False
         if self._timer is None:
             self._timer = self._loop.call_later(max(self._limits.max_delay, TICK), self._stop_waiting)
@@ -135,24 +121,8 @@ class Batcher:
 
     def _stop_waiting(self) -> None:
         self._timer = None
-        self._last_end = 0.0
+        self._queue.stop_waiting()
         self._pump()
-
-    def _take(self) -> list[Pending]:
-        """The oldest request, and those of the same shape behind it, up to the largest batch."""
-        if self._retries:
-            pending = self._retries.popleft()
-            self._dequeued(pending, self._retries)
-            return [pending]
-        group = min(self._groups.values(), key=lambda group: group[0].arrived)
-        batch = [group.popleft()]
-        rows = batch[0].request.rows
-        self._dequeued(batch[0], group)
-        while group and rows + group[0].request.rows <= self._signature.max_batch:
-            batch.append(group.popleft())
-            rows += batch[-1].request.rows
-            self._dequeued(batch[-1], group)
-        return batch
 
     def _start(self, worker: Worker, batch: list[Pending]) -> None:
         self._running += 1
@@ -169,8 +139,8 @@ class Batcher:
     ) -> None:
         watch.cancel()
         self._running -= 1
-        rows = sum(pending.request.rows for pending in batch)
-        self._expected, self._last_end = rows + self.waiting, time.perf_counter()
+        rows = sum(pending.rows for pending in batch)
+        self._queue.ended(rows, time.perf_counter())
         if self.on_ran is not None:
             self.on_ran([pending.span for pending in batch], rows, begin, outcome)
         if isinstance(outcome, Ran):
@@ -189,7 +159,7 @@ class Batcher:
                 continue
             if not pending.alone and (len(batch) > 1 or isinstance(error, WorkerDied)):
                 pending.alone = True
-                self._enqueue(pending, self._retries)
+                self._queue.add(pending, alone=True)
             elif isinstance(error, ModelFailed):
                 pending.answer.set_exception(RequestError(500, f"the model failed: {error}"))
             else:
@@ -209,7 +179,7 @@ def _share_out(outputs: Outputs, batch: Sequence[Pending]) -> None:
         return
     start = 0
     for pending in batch:
-        end = start + pending.request.rows
+        end = start + pending.rows
         if not pending.answer.done():
             pending.answer.set_result({name: array[start:end] for name, array in outputs.items()})
         start = end

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rectexport.runtime.batching.rows import UNBOUNDED, batch_range
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.serving.request_error import RequestError
 
@@ -27,7 +28,6 @@ DATATYPES = {
     "FP64": "float64",
 }
 DATATYPE_OF = {np.dtype(dtype): datatype for datatype, dtype in DATATYPES.items()}
-UNBOUNDED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,8 @@ class Signature:
 
         Requests may share a run when axis 0 of every input and output is the same dynamic dimension, of any size.
         """
-        first = {entry.shape[0] if entry.shape else 0 for entry in (*inputs, *outputs)}
-        any_size = all(entry.range is None or not entry.shape or entry.range.step_of(0) == 1 for entry in inputs)
-        batchable = any_size and len(first) == 1 and isinstance(next(iter(first)), str)
-        largest = min(_range(entry, 0, UNBOUNDED)[1] for entry in inputs) if batchable else 0
+        found = batch_range(inputs, outputs)
+        largest = found[1] if found else 0
         return cls(
             {entry.name: ServedTensor.of(entry) for entry in inputs},
             {entry.name: ServedTensor.of(entry) for entry in outputs},

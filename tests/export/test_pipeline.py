@@ -287,13 +287,13 @@ def test_what_the_guard_feeds(
 ) -> None:
     """The example, or where sizes vary the smallest and odd ones."""
     seen = []
-    right = targets.run_passes
+    right = targets.Watch
 
-    def record(model: Any, passes: Any, feeds: Any, *rest: Any) -> Any:
+    def record(model: Any, feeds: Any) -> Any:
         seen.extend(feed["x"].shape for feed in feeds)
-        return right(model, passes, feeds, *rest)
+        return right(model, feeds)
 
-    monkeypatch.setattr(targets, "run_passes", record)
+    monkeypatch.setattr(targets, "Watch", record)
     exported(source(seeded(Small()), image(2, 2, 8, 8)), tmp_path / "p", shapes)
     assert seen == fed
 
@@ -314,7 +314,8 @@ def test_an_export_fails_where_the_guard_leaves_no_model_that_engines_run(tmp_pa
 
 
 def test_no_guard_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rectexport.exporter.graph.guard.Watch", stop(AssertionError))
+    for module in ("graph.guard", "targets"):
+        monkeypatch.setattr(f"rectexport.exporter.{module}.Watch", stop(AssertionError))
     result = exported(source(seeded(Chain()), image(1, 2, 6, 6)), tmp_path / "p", guard=False)
     assert result.package.manifest.data["options"]["guard"] is False
 

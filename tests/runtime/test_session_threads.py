@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.api import load
+from rectexport.runtime.batching.calls import WORKERS
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
-from rectexport.runtime.session import WORKERS, Session
+from rectexport.runtime.session import Session
 from tests.runtime.tiny import dynamic_package
 
 THREADS = 16

@@ -20,8 +20,8 @@ RANGE = {"min": [1, 1, 8, 8], "opt": [2, 1, 8, 8], "max": [4, 1, 16, 16]}
 SHAPE: list[Any] = ["batch", 1, "height", "width"]
 
 
-def dynamic_package(folder: Path) -> Package:
-    """Write it and open it."""
+def dynamic_package(folder: Path, **more: Any) -> Package:
+    """Write it, with `more` in its manifest, and open it."""
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(model())
     x = np.ones((2, 1, 8, 8), np.float32)
@@ -45,6 +45,7 @@ def dynamic_package(folder: Path) -> Package:
         "tolerances": {"relative_l2": 1e-5},
         "versions": {"rectexport": "0"},
         "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()},
+        **more,
     }
     (folder / "manifest.json").write_text(json.dumps(document))
     return Package.open(folder)

@@ -7,9 +7,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.batching.rows import UNBOUNDED
 from rectexport.runtime.serving.repository import ServedModel
 from rectexport.runtime.serving.service import Service
-from rectexport.runtime.serving.signature import UNBOUNDED, ServedTensor
+from rectexport.runtime.serving.signature import ServedTensor
 
 _HERE = Path(__file__).parent
 #: Path -> file and content type. The document of `overview` is at /page.json.

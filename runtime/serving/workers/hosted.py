@@ -11,11 +11,11 @@ import numpy as np
 from rectexport.runtime.api import load
 from rectexport.runtime.base.metrics import compare
 from rectexport.runtime.base.runner import Array
+from rectexport.runtime.batching.rows import RowVerdict, judge_package
 from rectexport.runtime.engines.backends import AUTO
 from rectexport.runtime.errors import BadInput, Option
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import DEPENDENT, INDEPENDENT, NOT_SHOWN
-from rectexport.runtime.parity.rows import GENTLE, SCALES, RowVerdict, judge_rows
 from rectexport.runtime.serving.signature import Signature
 from rectexport.runtime.session import Session
 
@@ -105,20 +105,12 @@ class HostedModel:
         if package.manifest.rows in (DEPENDENT, NOT_SHOWN):
             verdict = RowVerdict(package.manifest.rows, f"the package says: rows {package.manifest.rows}")
         else:
-            verdict = self._judge_rows(package)
+            least = max(tensor.bounds[0][0] for tensor in self.signature.inputs.values())
+            verdict = judge_package(self._session.run, package, least, self.signature.max_batch)
         if verdict.verdict != INDEPENDENT:
             alone = f"{verdict.reason}: requests are run one by one"
             self.remark = "; ".join(filter(None, (self.remark, alone)))
             self.signature = self.signature.unbatched()
-
-    def _judge_rows(self, package: Package) -> RowVerdict:
-        """Run the rows of all goldens that have the shape of the first, and others made from them."""
-        cases = [feeds for feeds, _ in package.golden_cases().values()]
-        alike = [feeds for feeds in cases if _row_shapes(feeds) == _row_shapes(cases[0])]
-        least = max(tensor.bounds[0][0] for tensor in self.signature.inputs.values())
-        tolerance = package.manifest.tolerances.get("relative_l2", 0.0)
-        scales = GENTLE if package.manifest.rows == INDEPENDENT else SCALES
-        return judge_rows(self._session.run, alike, least, self.signature.max_batch, tolerance, scales)
 
     def _warm(self, feeds: Feeds) -> None:
         """Run the goldens, the smallest and the largest batch, so that no client waits for first runs."""
@@ -140,7 +132,3 @@ def _require_identity(spec: ModelSpec, opened: Package) -> None:
             f"{spec.path}: another package is in its place since the model was loaded; "
             "put the first one back, load the model again, or restart the server"
         )
-
-
-def _row_shapes(feeds: Feeds) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape[1:] for name, array in feeds.items()}

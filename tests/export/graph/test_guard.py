@@ -384,3 +384,46 @@ def test_what_is_logged() -> None:
     log = Log()
     run_passes(network(), [Pass("try", run), Pass("graph", rectify_graph.run)], FEEDS, log)
     assert log.lines == ["  try: fired 0, refused 3 (constant; dynamic)", "  rectify_graph: fired 1"]
+
+
+def runs_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many models ONNX Runtime has run, by number of nodes."""
+    seen: list[int] = []
+    right = guard._outputs
+
+    def noted(model: ModelProto, feeds: Any) -> Any:
+        seen.append(len(model.graph.node))
+        return right(model, feeds)
+
+    monkeypatch.setattr(guard, "_outputs", noted)
+    return seen
+
+
+def test_right_passes_are_compared_once_and_the_reference_runs_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, model = runs_of(monkeypatch), network()
+    passes = [*(breaking(lambda _: None, name) for name in "abc"), *passes_after_lowering()]
+    one_by_one, _ = run_passes(model, passes, FEEDS, Log())
+    per_pass, watch = len(seen), Watch(model, FEEDS)
+    for _ in range(2):
+        watch.restart()
+        found = guard.run_at_once(model, passes, watch)
+        assert found is not None and found[0].SerializeToString() == one_by_one.SerializeToString()
+    assert len(seen) - per_pass == 3 < per_pass  # the reference, and the result twice
+
+
+def test_a_wrong_pass_among_right_ones_is_left_to_the_comparison_of_each() -> None:
+    watch = Watch(network(), FEEDS)
+    for bad in (breaking(shift_a_bias), breaking(rename_output), Pass("fails", lambda model: 1 // 0, "prepare")):
+        assert guard.run_at_once(network(), [bad, *passes_after_lowering()], watch) is None
+        watch.restart()
+        _, results = run_passes(network(), [bad, *passes_after_lowering()], FEEDS, Log(), watch=watch)
+        assert [entry.name for entry in results if entry.skipped] == [bad.name]
+        watch.restart()
+    assert guard.run_at_once(network(), passes_after_lowering(), watch) is not None
+
+
+def test_a_model_that_does_not_run_is_reported_by_the_comparison_of_each() -> None:
+    watch = Watch(network(), [{"x": normal(1, 2)}])
+    assert guard.run_at_once(network(), passes_after_lowering(), watch) is None
+    with pytest.raises(BadInput):
+        run_passes(network(), passes_after_lowering(), FEEDS, Log(), watch=watch)

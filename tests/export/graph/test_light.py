@@ -73,3 +73,12 @@ def test_a_damaged_tensor_stays_for_the_engine_to_refuse():
     whole.graph.initializer[0].raw_data = whole.graph.initializer[0].raw_data[:-4]
     found = light.with_inputs(whole)
     assert not found.weights and found.model.graph.initializer[0].name == "w"
+
+
+def test_a_model_is_measured_only_where_its_stored_tensors_come_near_the_limit(monkeypatch):
+    whole = model()
+    assert light.stored_bytes(whole) == WEIGHT.nbytes + 64 * 4 + 3 * 8
+    size = whole.ByteSize()
+    assert light.is_larger(whole, size - 1) and not light.is_larger(whole, size)
+    monkeypatch.setattr(light, "stored_bytes", lambda model: 10)
+    assert not light.is_larger(None, 20)

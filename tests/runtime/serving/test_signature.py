@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rectexport.runtime.base.shapes import ShapeRange
+from rectexport.runtime.batching.rows import UNBOUNDED
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.serving.request_error import RequestError
-from rectexport.runtime.serving.signature import UNBOUNDED, Signature
+from rectexport.runtime.serving.signature import Signature
 
 
 def entry(name: str, *shape: int | str, high: int | None = None) -> TensorEntry:

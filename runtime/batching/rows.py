@@ -15,7 +15,8 @@ import numpy as np
 
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.package.manifest import DEPENDENT, INDEPENDENT, NOT_SHOWN
+from rectexport.runtime.package.folder import Package
+from rectexport.runtime.package.manifest import DEPENDENT, INDEPENDENT, NOT_SHOWN, TensorEntry
 
 #: Factors of floating-point inputs, one for each request that is made up; the first request is the example itself.
 SCALES = (1.0, 1.0, -1.0, 30.0, 0.01, 100.0, -10.0, 3.0)
@@ -33,6 +34,8 @@ FLOOR = 0.01
 #: Share of whole-number outputs that may differ, as where rounding decides between equals in a label map.
 TIES = 1e-3
 SEED = 20
+#: Most rows of a run where the package sets no limit.
+UNBOUNDED = 2**31 - 1
 
 Feeds = Mapping[str, Array]
 Run = Callable[[Feeds], Mapping[str, Array]]
@@ -50,6 +53,36 @@ def batch_axis(shapes: Sequence[Sequence[object]]) -> bool:
     """Whether axis 0 of all these shapes is one dynamic dimension, a name."""
     first = {shape[0] if shape else 0 for shape in shapes}
     return len(first) == 1 and isinstance(next(iter(first)), str)
+
+
+def batch_range(inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry]) -> tuple[int, int] | None:
+    """Fewest and most rows of a run; None unless axis 0 of all is one dynamic dimension, of any size in its range."""
+    ranges = [entry.range for entry in inputs if entry.range is not None]
+    steps = any(entry.min and entry.step_of(0) != 1 for entry in ranges)
+    if steps or not batch_axis([entry.shape for entry in (*inputs, *outputs)]):
+        return None
+    return max((entry.min[0] for entry in ranges), default=1), min(
+        (entry.max[0] for entry in ranges), default=UNBOUNDED
+    )
+
+
+def judge_package(run: Run, package: Package, least: int, most: int) -> RowVerdict:
+    """Ask an engine about a package's rows, with those of all goldens that have the shape of the first.
+
+    run          as for `judge_rows`; least, most: rows of a request and of a run
+
+    Where the package says that its rows are independent, values near the goldens' suffice: only the engine is in
+    question. Raises BadInput for goldens that cannot be read.
+    """
+    cases = [feeds for feeds, _ in package.golden_cases().values()]
+    alike = [feeds for feeds in cases if _row_shapes(feeds) == _row_shapes(cases[0])]
+    tolerance = package.manifest.tolerances.get("relative_l2", 0.0)
+    scales = GENTLE if package.manifest.rows == INDEPENDENT else SCALES
+    return judge_rows(run, alike, least, most, tolerance, scales)
+
+
+def _row_shapes(feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape[1:] for name, array in feeds.items()}
 
 
 def judge_rows(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rectexport.runtime.batching.rows import batch_axis, judge_rows
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.parity.rows import batch_axis, judge_rows
 
 RNG = np.random.default_rng(3)
 IMAGES = RNG.random((2, 3, 6), dtype=np.float32)
