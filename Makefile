@@ -43,7 +43,9 @@ demo: .venv/.stamp ## export the digits network in float32 and int8, compare wit
 	$(BIN)/python -m rectexport.models.digits.accuracy $(DIGITS) out/digits out/digits-int8 \
 	  --backend onnxruntime,openvino
 
-test: lint unit test-tensorrt-quick test-py310 native ## everything that a change must pass
+# What needs one core each runs two at a time behind the tests, which need both.
+test: ruff clang-format unit ## everything that a change must pass
+	$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) mypy native test-py310 test-tensorrt-quick
 
 lint: ruff clang-format mypy ## style, formatting and types
 

@@ -86,7 +86,7 @@ KINDS = (
     ),
     Kind(
         "boundary", "Circular columns, replicate rows", 3, partial(chains.bordered, border=("replicate", "circular")),
-        chains.plain, 1.0, "a plain 3×3 convolution", ("pad",), reduced=True, variant="mixed",
+        chains.plain, 1.0, "a plain 3×3 convolution", ("pad", "strips"), reduced=True, variant="mixed",
     ),
 )  # fmt: skip
 

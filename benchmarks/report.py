@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,18 @@ class _Row:
 
     @property
     def ratio(self) -> float:
-        """The chosen form's time divided by the time as written."""
-        return float(self.forms[self.chosen]["ratio"])
+        """The chosen form's time divided by the time as written; NaN where that form was not measured here.
+
+        Kinds of one operator share its entries in the cost table, but not all of them are measured in each form.
+        """
+        return float(self.forms[self.chosen]["ratio"]) if self.chosen in self.forms else math.nan
 
     def cells(self, known: Sequence[str]) -> list[str]:
         """The row of the table, with a column for each of these forms."""
         row, forms = self.row, self.forms
         head = [str(row[name]) for name in ("channels", "size", "batch", "layers")]
         ratios = [f"{forms[form]['ratio']:.2f} ± {forms[form]['noise']:.2f}" for form in known]
-        tail = [self.chosen, f"{self.ratio:.2f}", f"{self.ratio / self.floor:.2f}"]
+        tail = [self.chosen, *(f"{value:.2f}".replace("nan", "–") for value in (self.ratio, self.ratio / self.floor))]
         return [*head, f"{forms[AS_WRITTEN]['ms']:.2f}", *ratios, f"{self.floor:.2f}", *tail]
 
 
@@ -94,8 +98,9 @@ def _section(kind: Kind, engine: str, rows: Sequence[_Row], out: Path) -> str:
     name = f"{kind.operator}-{kind.variant}" if kind.variant else kind.operator
     plot = f"benchmarks-{name}-{kind.kernel}-{engine}.svg"
     _plot(title, rows, known, out / plot)
-    floors = [row.ratio / row.floor for row in rows]
-    worst = max(row.ratio for row in rows)
+    measured = [row for row in rows if not math.isnan(row.ratio)]
+    floors = [row.ratio / row.floor for row in measured]
+    worst = max(row.ratio for row in measured)
     summary = (
         f"The floor is {kind.floor_text}. Chosen / floor: median {np.median(floors):.2f}, worst {max(floors):.2f}; "
         f"chosen / as written: worst {worst:.2f}."
@@ -141,12 +146,13 @@ def _dots(axes: Any, row: _Row, forms: Sequence[str], place: int) -> None:
         if at < ratio:
             axes.annotate(f"{ratio:.1f}", (at - 0.05, place), ha="right", va="center", fontsize=8, color=COLOURS[index])
     axes.plot(row.floor, place, linestyle="none", **FLOOR_MARK)
-    axes.plot(min(row.ratio, RIGHT - 0.06), place, linestyle="none", **CHOSEN_MARK)
+    if not math.isnan(row.ratio):
+        axes.plot(min(row.ratio, RIGHT - 0.06), place, linestyle="none", **CHOSEN_MARK)
 
 
 def _seen(rows: Sequence[_Row]) -> str:
     """A sentence that says what is to be seen."""
-    faster = [row for row in rows if row.chosen != AS_WRITTEN]
+    faster = [row for row in rows if row.chosen != AS_WRITTEN and not math.isnan(row.ratio)]
     if not faster:
         return "For every shape the graph as written is chosen (the ring on the line at 1)."
     best = min(faster, key=lambda row: row.ratio)

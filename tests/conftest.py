@@ -35,6 +35,11 @@ def _load_hypothesis_profile() -> None:
 _load_hypothesis_profile()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow tests first: at the end one of them would keep one worker busy and leave the other idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _signals_as_at_a_terminal() -> Iterator[None]:
     """Ctrl-C and hang-up are heeded, also where whoever started the tests ignores them: processes inherit that."""

@@ -26,6 +26,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_the_kit(tmp_path: Path) -> None:
     """From the kit alone: the repository is not on the path."""
     kit.write(tmp_path / "kit", offline=True)

@@ -84,6 +84,7 @@ VALUES = (
     "rectexport.runtime.base.runner.TensorSpec",
     "rectexport.runtime.base.shapes.ShapeFlag",
     "rectexport.runtime.base.shapes.ShapeRange",
+    "rectexport.runtime.batching.calls.Joining",
     "rectexport.runtime.engines.backends.Choice",
     "rectexport.runtime.engines.proving.Verdict",
     "rectexport.runtime.evaluation.evaluate.Evaluation",

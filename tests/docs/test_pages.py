@@ -13,6 +13,7 @@ from tests.docs.snippets import commands, steps
 from tests.places import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", ALWAYS)
 def test_a_document_does_what_it_says(document: str, tmp_path: Path) -> None:
     assert to_run(document)

@@ -34,6 +34,7 @@ def timeless(package: Path) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key not in TIMES}
 
 
+@pytest.mark.slow
 def test_path_hash_seed_and_threads_do_not_matter(tmp_path: Path) -> None:
     first = export(tmp_path / "a", "out", PYTHONHASHSEED="1", OMP_NUM_THREADS="1")
     second = export(tmp_path / "another place/b", "deep/net", PYTHONHASHSEED="2", OMP_NUM_THREADS="2", TZ="Asia/Tokyo")

@@ -21,6 +21,7 @@ from tests.warm.client import ROOT, Warm
 SHARE = 8
 
 
+@pytest.mark.slow
 def test_a_part_of_the_corpus(tmp_path: Path) -> None:
     warm = Warm(tmp_path)
     try:

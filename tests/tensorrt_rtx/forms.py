@@ -11,7 +11,10 @@ import onnx
 import pytest
 from torch import Tensor, nn
 
+from rectexport.exporter.base.log import Log
+from rectexport.exporter.base.options import ExportOptions, Int8
 from rectexport.exporter.frontend.inputs import ShapeOptions
+from rectexport.exporter.pipeline import run_export
 from rectexport.models import RectifiedConv2d, create_model
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.engines.tensorrt.building.builder import Model, build_engine
@@ -55,6 +58,17 @@ def test_forms(build: Callable[..., bytes], form: str, shapes: str, precision: s
     net = source(seeded(Small()), image(2, 2, 6, 6))
     options = {"rectify": form, "target": "tensorrt", **PRECISIONS[precision]}
     assert build(exported(net, tmp_path / "net", SHAPES[shapes], **options).package.path)
+
+
+@pytest.mark.parametrize("fp16", [pytest.param(False, id="fp32"), pytest.param(True, id="fp16", marks=pytest.mark.quick)])
+def test_int8(build: Callable[..., bytes], fp16: bool, tmp_path: Path) -> None:
+    """Q/DQ nodes, with float32 or float16 between them."""
+    net = source(seeded(Small()), image(2, 2, 6, 6))
+    data = np.stack([image(2, 6, 6, seed=seed).numpy() for seed in range(24)])
+    options = ExportOptions(target="tensorrt", fp16=fp16, int8=Int8({"x": data}))
+    package = run_export(net, BATCH, tmp_path / "net", options, Log()).package
+    nodes = [node.op_type for node in onnx.load(package.model_for("tensorrt")).graph.node]
+    assert nodes.count("QuantizeLinear") > 1 and build(package.path)
 
 
 @pytest.mark.parametrize("net", [Chain, Pair])

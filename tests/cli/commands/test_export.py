@@ -31,6 +31,7 @@ FLAGS = (
     *("--out", "--opset", "--rectify", "--target", "--fp16", "--bf16", "--report"),
     *("--trt", "--profile", "--tf32", "--workspace", "--timing-cache", "--version-compatible"),
     *("--hardware-compatibility", "--strip-plan", "--plugins", "--layers", "--rtx", "--compute-capability"),
+    *("--dla-core", "--allow-gpu-fallback", "--tensorrt-version"),
     *("--int8", "--calibrate", "--calibration-method", "--calibration-images", "--labels", "--mean", "--std"),
     *("--keep-float", "--min-snr", "--float-budget", "--portable-int8", "--force", "--int8-placement", "--source"),
     *("--multiple-of", "--image-input", "--output", "--output-names", "--trace-timeout"),
@@ -474,10 +475,10 @@ def test_a_package_that_disagrees_is_not_written(
 
     from rectexport.exporter import targets
 
-    lower = targets._lower
+    finished = targets._Lowering._finished
 
     def spoil(*arguments: Any) -> Any:
-        model, results = lower(*arguments)
+        model, results = finished(*arguments)
         model = copy.deepcopy(model)  # it may still be the source itself
         (weight,) = (entry for entry in model.graph.initializer if entry.dims == [4, 1, 3, 3])
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
@@ -486,7 +487,7 @@ def test_a_package_that_disagrees_is_not_written(
     words = [tiny, "-o", "net", "--input", "x:2x1x8x8"]
     assert command(*words).code == 0
     before = {path.name: path.read_bytes() for path in Path("net").iterdir()}
-    monkeypatch.setattr(targets, "_lower", spoil)
+    monkeypatch.setattr(targets._Lowering, "_finished", spoil)
     ran = command(*words, *extra)
     cause = failed(ran, 3, [*words, *extra])
     assert cause.startswith("the package disagrees with ")
