@@ -78,7 +78,7 @@ KINDS = (
     ),
     Kind(
         "circular", "Circular padding", 3, chains.bordered, chains.plain, 1.0, "a plain 3×3 convolution",
-        ("pad", "chain", "border"),
+        ("pad", "chain", "border"), more=((1, 224, 32), (1, 224, 64)),
     ),
     Kind(
         "boundary", "Replicate padding", 3, partial(chains.bordered, border="replicate"), chains.plain, 1.0,

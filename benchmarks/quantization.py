@@ -281,7 +281,7 @@ def main() -> None:
             table(headings, found),
             goals(second, judged_second),
             ablation(model, train),
-            f"The int8 stage of the ResNet-20 for three targets took {seconds:.0f} s on a busy machine. {machine()}",
+            f"The int8 stage of the ResNet-20 for three targets took {seconds:.0f} s. {machine()}",
         ]
     )
     write_section("quantization.md", "figures", text)

@@ -1,6 +1,7 @@
 """Time borders of values against zero padding, and the masked U-Net against its unmasked twin.
 
     python -m benchmarks.borders.goals            about 25 minutes on an idle machine
+    python -m benchmarks.borders.goals --borders circular --seconds 300    these chains alone; the other figures stay
     python -m benchmarks.borders.goals --quick    one small shape, to check that everything works; writes to out/borders
 
 Writes docs/boundaries.json and, from it, the section of docs/boundaries.md; --report writes the section alone.
@@ -64,12 +65,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small shape; writes to out/borders")
     parser.add_argument("--seconds", type=float, help=f"time for the whole run (default {SECONDS:.0f})")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
+    parser.add_argument("--borders", nargs="+", choices=list(goals_page.GOALS), help="chains of these borders alone")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     options = parser.parse_args()
     docs = quick_docs() if options.quick else DOCS
     if not options.report:
         seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-        found = measured(options.quick, options.engines, seconds)
+        if options.borders:
+            found = again(docs / goals_page.JSON, options.borders, options.engines, seconds)
+        else:
+            found = measured(options.quick, options.engines, seconds)
         (docs / goals_page.JSON).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     document = json.loads((docs / goals_page.JSON).read_text(encoding="utf-8"))
     goals_page.write(document, docs)
@@ -94,6 +99,24 @@ def measured(quick: bool, engines: list[str], seconds: float) -> dict[str, Any]:
     took = round(time.perf_counter() - begin)
     head = {"machine": machine(), "date": date.today().isoformat(), "seconds": took}
     return {**head, "chains": rows, "masked": nets, "parity": parity}
+
+
+def again(path: Path, borders: list[str], engines: list[str], seconds: float) -> dict[str, Any]:
+    """The kept figures, with these borders' chains measured anew.
+
+    Raises SystemExit where the others are of another machine.
+    """
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if kept["machine"] != machine():
+        raise SystemExit(f"the other figures are of another machine, {kept['machine']}: measure all borders")
+    cases = [case for case in grid() if case.kind.title in borders]
+    fresh = {_identity(row): row for row in chain_rows(cases, engines, seconds)}
+    rows = [fresh.get(_identity(row), row) for row in kept["chains"]]
+    return {**kept, "date": date.today().isoformat(), "chains": rows}
+
+
+def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (row["border"], row["engine"], row["channels"], tuple(row["plane"]))
 
 
 def grid(quick: bool = False) -> list[Case]:
