@@ -60,7 +60,9 @@ def test_forms(build: Callable[..., bytes], form: str, shapes: str, precision: s
     assert build(exported(net, tmp_path / "net", SHAPES[shapes], **options).package.path)
 
 
-@pytest.mark.parametrize("fp16", [pytest.param(False, id="fp32"), pytest.param(True, id="fp16", marks=pytest.mark.quick)])
+@pytest.mark.parametrize(
+    "fp16", [pytest.param(False, id="fp32"), pytest.param(True, id="fp16", marks=pytest.mark.quick)]
+)
 def test_int8(build: Callable[..., bytes], fp16: bool, tmp_path: Path) -> None:
     """Q/DQ nodes, with float32 or float16 between them."""
     net = source(seeded(Small()), image(2, 2, 6, 6))
