@@ -169,7 +169,7 @@ def row(name: str, options: argparse.Namespace, versions: set[str]) -> list[str]
     calibration, held = Items({"x": images}, None), Items({"x": others}, None)
     found = traced(network(name, images, options.checkpoint), images)
     cells = [ours(found, target, calibration, held) for target in TARGETS]
-    model = lowered(found, "onnxruntime", False)
+    model = lowered(found, "portable", False)  # no form of it looks quantized, as one for ONNX Runtime does
     for tool in TOOLS:
         cell, version = foreign(options.python, tool, model, images, held)
         cells.append(cell)

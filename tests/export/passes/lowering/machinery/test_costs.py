@@ -68,3 +68,10 @@ def test_committed_tables(target):
 def test_an_unknown_target_is_named_with_those_known():
     with pytest.raises(UsageError, match=r"tensorflow.*expected one of onnxruntime, openvino, tensorrt, portable"):
         load_costs("tensorflow")
+
+
+def test_a_form_that_costs_accuracy_is_not_taken_in_int8() -> None:
+    quantized, floats = load_costs("onnxruntime", "int8"), load_costs("onnxruntime")
+    assert quantized.ratio("crelu", "doubled", SHAPE) is not None
+    for form in ("halves", "parted"):
+        assert quantized.ratio("crelu", form, SHAPE) is None and floats.ratio("crelu", form, SHAPE) is not None
