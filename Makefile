@@ -15,7 +15,7 @@ TRT_CHECK := tensorrt-rtx-cu13 tensorrt-lean-cu13
   hostile faults backend-models test-tensorrt test-tensorrt-quick rtx-zoo engine-probe differential fuzz test-min \
   test-triton container audit sbom modules foreign front docs check-site test-docs notebook redraw figures zoo bench costs \
   networks border-goals quantization \
-  yardsticks tuning selftest gpu-kit gpu serve-bench \
+  yardsticks tuning tuning-rivals selftest gpu-kit gpu serve-bench \
   serve-faults clean
 
 help: ## list the targets
@@ -250,6 +250,18 @@ tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes
 	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.tuning_runs
 
+# Olive needs its own torch and transformers. What it writes is timed from .venv, so both have the same ONNX Runtime.
+OLIVE := olive-ai==0.13.0 psutil onnxruntime
+.venv-olive/.stamp: .venv/.stamp
+	@rm -rf .venv-olive; $(PYTHON) -m venv .venv-olive
+	.venv-olive/bin/python -m pip install -q -c constraints.txt torch
+	.venv-olive/bin/python -m pip install -q -c constraints.txt $(OLIVE)
+	@touch $@
+
+tuning-rivals: .venv-olive/.stamp ## time rectexport tune beside Olive and engines' defaults; writes docs/tuning.md (25 minutes, idle machine)
+	$(BIN)/python -m benchmarks.tuning_rivals --python .venv-olive/bin/python
+	$(BIN)/python -m benchmarks.rectified_share
+
 # nvidia-modelopt pins another onnx and brings CUDA's PyTorch, so the tools get no dependencies of their own here: they
 # share the packages of .venv.
 YARDSTICKS := nncf==3.4.0 nvidia-modelopt==0.47.0 lief psutil tabulate pydot networkx natsort onnxconverter-common \
@@ -293,5 +305,5 @@ serve-faults: .venv/.stamp ## long tests of serving: kill -9, malformed requests
 	$(BIN)/pytest tests/runtime/serving/long_faults.py
 
 clean: ## remove build outputs and environments
-	rm -rf .venv .venv310 .venv-min .venv-yardsticks build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv310 .venv-min .venv-yardsticks .venv-olive build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

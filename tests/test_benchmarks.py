@@ -188,7 +188,9 @@ def test_attribution_takes_a_network_of_every_family_and_replaces_its_table(tmp_
     names = attribution.families()
     assert {model_entry(name).builder for name in names} == {model_entry(name).builder for name in model_names()}
     page = tmp_path / "tuning.md"
-    page.write_text(f"before\n{attribution.BEGIN}old\n{attribution.END}after\n")
+    kept = "| digits | openvino | 91.1 % | 0.0 % | 0.0 % | 8.9 % | 91.1 % | 15 | 26 |"
+    gone = "| resnet50 | onnxruntime | 1.0 % | 0.0 % | 0.0 % | 8.9 % | 91.1 % | 15 | 26 |"
+    page.write_text(f"before\n{attribution.BEGIN}old\n{kept}\n{gone}\n{attribution.END}after\n")
     monkeypatch.setattr(attribution, "PAGE", page)
     row = {
         "tied": 0.987,
@@ -203,6 +205,8 @@ def test_attribution_takes_a_network_of_every_family_and_replaces_its_table(tmp_
     text = page.read_text()
     assert "| resnet50 | onnxruntime | 98.7 % | 5.0 % | 2.0 % | 1.3 % | 98.0 % | 7 | 9 |" in text
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
+    assert kept in text and gone not in text
+    assert attribution.size_of("resnet20") == (64, 3, 32, 32) and attribution.size_of("resnet50") == (1, 3, 224, 224)
 
 
 def test_tuning_runs_are_summed_up_in_a_row():

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand
 
-from rectexport.cli.failure import print_failure, reported, show_verdict
+from rectexport.cli.failure import NOTHING, print_failure, reported, show_verdict
 from rectexport.cli.options import RUN, new_spellings
 from rectexport.runtime.base.texts import printable
 
@@ -92,9 +92,12 @@ class Run:
         """Since the run began."""
         return time.perf_counter() - self._begin
 
-    def reported(self) -> AbstractContextManager[None]:
-        """Errors in the block end the command: a line, the verdict, a document with --json, the exit code."""
-        return reported(self.again, self._as_json)
+    def reported(self, left: str = NOTHING) -> AbstractContextManager[None]:
+        """Errors in the block end the command: a line, the verdict, a document with --json, the exit code.
+
+        left says what the block leaves when it is interrupted.
+        """
+        return reported(self.again, self._as_json, left)
 
     def say(self, text: str, style: str = "") -> None:
         """A line for people; names in it may come from a file, so nothing in it acts on the terminal."""

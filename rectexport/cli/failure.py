@@ -30,25 +30,26 @@ def debugging() -> bool:
     return os.environ.get("RECTEXPORT_DEBUG") == "1"
 
 
-def explain(error: BaseException) -> tuple[str, int]:
+#: What an interrupted command leaves, if nothing else is said.
+NOTHING = "nothing was written"
+
+
+def explain(error: BaseException, left: str = NOTHING) -> tuple[str, int]:
     """The line, and the exit code. An error that is neither ours nor the machine's is reported as a bug.
 
-    Parameters that our errors name are written as flags.
+    Parameters that our errors name are written as flags; left says what an interrupted command leaves.
     """
     if isinstance(error, RectexportError):
         return error.spelled(as_flag), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return _interruption(*error.args)
+        number = error.args[0] if error.args else signal.SIGINT
+        how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        return f"{how}; {left}", 128 + number
     text = str(error).strip().splitlines()
     line = f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
     if isinstance(error, OSError | MemoryError):
         return line, 1
     return f"internal error, please report it: {line} (RECTEXPORT_DEBUG=1 shows the traceback)", 1
-
-
-def _interruption(number: int = signal.SIGINT, *_: object) -> tuple[str, int]:
-    how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
-    return f"{how}; nothing was written", 128 + number
 
 
 def shorten(text: str) -> str:
@@ -57,8 +58,11 @@ def shorten(text: str) -> str:
 
 
 @contextmanager
-def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
-    """Turn whatever the block raises into two lines on stderr, a document on stdout if asked, and an exit code."""
+def reported(again: Sequence[str], as_json: bool, left: str = NOTHING) -> Iterator[None]:
+    """Turn whatever the block raises into two lines on stderr, a document on stdout if asked, and an exit code.
+
+    left says what the block leaves when it is interrupted.
+    """
     begin = time.perf_counter()
     try:
         with _remembered_interrupts():
@@ -70,7 +74,7 @@ def reported(again: Sequence[str], as_json: bool) -> Iterator[None]:
             error = KeyboardInterrupt(_received[0])  # a library caught the interrupt, then failed
         if isinstance(error, KeyboardInterrupt):
             _end_by_code()
-        text, code = explain(error)
+        text, code = explain(error, left)
         text = shorten(printable(text))
         console = Console(stderr=True, highlight=False)
         console.print("error: ", style="bold red", end="")

@@ -43,11 +43,11 @@ def replaced_directory(out: Path, owned_marker: str) -> Iterator[Path]:
     its parent cannot be written.
     """
     _recover(out, owned_marker)
-    _refuse_strangers(out, owned_marker)
+    check_replaceable_folder(out, owned_marker)
     with ExitStack() as stack:
         work = _enter(stack, out, temporary_folder(out.parent, out.name))
         yield work
-        _refuse_strangers(out, owned_marker)  # again: another process may have written here meanwhile
+        check_replaceable_folder(out, owned_marker)  # again: another process may have written here meanwhile
         try:
             _swap(work, out)
         except OSError as error:
@@ -98,8 +98,8 @@ def _enter(stack: ExitStack, out: Path, temporary: AbstractContextManager[Path])
         raise BadInput(f"{out}: cannot be written here: {reason}") from None
 
 
-def _refuse_strangers(out: Path, marker: str) -> None:
-    """Raise BadInput unless `out` does not exist, is empty, or is ours."""
+def check_replaceable_folder(out: Path, marker: str) -> None:
+    """Raise BadInput unless `out` does not exist, is empty, or is ours, as `replaced_directory` would."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         kind = "a symbolic link" if out.is_symlink() else "a file"
         raise BadInput(f"{out}: is {kind}, not a folder; choose another output with -o")

@@ -30,6 +30,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from rectexport.runtime.base.parent import end_with_parent
 from rectexport.runtime.base.runner import Array, BackendOptions, Runner, TensorSpec
 from rectexport.runtime.engines.backends import open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
@@ -104,7 +105,8 @@ def burst(calls: Sequence[Call], timer: Timer, seconds: float) -> list[float]:
 
 
 def serve(opened: Callable[[Mapping[str, Any]], Timed]) -> None:
-    """Load the model that the command line specifies, then run bursts until stdin ends."""
+    """Load the model that the command line specifies, then run bursts until stdin ends, or the parent does."""
+    end_with_parent()
     answers = _private_stdout()
     try:
         spec = json.loads(sys.argv[1])

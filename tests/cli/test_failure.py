@@ -42,6 +42,10 @@ def test_an_error_becomes_a_line_and_an_exit_code(error: BaseException, line: st
     assert explain(error) == (line, code)
 
 
+def test_an_interrupted_command_says_what_it_leaves() -> None:
+    assert explain(KeyboardInterrupt(signal.SIGTERM), "a part is kept") == ("ended by SIGTERM; a part is kept", 143)
+
+
 @pytest.mark.parametrize(("value", "wanted"), [("1", True), ("0", False), ("", False), (None, False)])
 def test_debugging_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch, value: str | None, wanted: bool) -> None:
     monkeypatch.delenv("RECTEXPORT_DEBUG", raising=False)

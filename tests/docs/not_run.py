@@ -9,7 +9,6 @@ RAY = "needs Ray, which tests/runtime/serving/ray covers"
 OTHER = "runs on another machine than the one before it"
 OF_ALL = "runs in the clone itself: all tests, or what docs/start.md and the tutorial of int8 do"
 NATIVE = "needs a compiler and TensorRT's headers; make native covers it"
-IDLE = "a measurement of half an hour on an idle machine"
 OF_GPU_KIT = "writes docs/gpu of the clone; tests/test_gpu_kit.py covers it"
 
 #: (document, beginning of the command or program, reason). A test checks that each is found.
@@ -47,10 +46,6 @@ NOT_RUN: tuple[tuple[str, str, str], ...] = (
     ("docs/tensorrt.md", "rectexport net.pt --rtx", GPU),
     ("docs/tensorrt.md", "make gpu", GPU),
     ("docs/tensorrt.md", "GPU_DRY", OF_GPU_KIT),
-    ("docs/tuning.md", "rectexport tune rf50.pt", IDLE),
-    ("docs/tuning.md", "rectexport models save", IDLE),
-    ("docs/tuning.md", "rectexport rf50.pt", IDLE),
-    ("docs/tuning.md", "rectexport bench out/rf50", IDLE),
 )
 
 

@@ -10,13 +10,22 @@ from typing import Any
 
 from rectexport.runtime.base.temporary import PARTIAL
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.package.folder import LOCK, PLAN, SIGNATURE, Package
+from rectexport.runtime.package.folder import LOCK, PLAN, SIGNATURE, TUNING, Package
 from tests.warm.client import ROOT
 
 #: Files by name, or a file under the name "", or nothing.
 Tree = dict[str, bytes] | None
 MANIFEST = "manifest.json"
 DIGITS = str(ROOT / "models/checkpoints/digits.pt")
+
+
+#: What a command must not say when it runs again, from what an interrupted one left beside its output.
+Forbids = Callable[[Path], tuple[str, ...]]
+
+
+def nothing_kept(out: Path) -> tuple[str, ...]:
+    """Each run begins anew."""
+    return ()
 
 
 def neither(out: Path, old: Tree) -> bool:
@@ -61,6 +70,9 @@ class Line:
     every     interrupt at every how many file operations
     taken     the path that another process removes meanwhile
     needs     inputs besides the small models: digits, a package; script, a model; keys
+    goes_on   what the next run must not do again after an interrupted one
+    together  whether two of them may write to one path at the same time
+    keeps     what one that failed leaves beside its output on purpose, so that the next goes on
     """
 
     words: tuple[str, ...]
@@ -71,9 +83,25 @@ class Line:
     every: int = 3
     taken: tuple[str, ...] = ("tiny.onnx", "work", "tmp/nothing")
     needs: str = ""
+    goes_on: Forbids = nothing_kept
+    together: bool = True
+    keeps: tuple[str, ...] = ()
+
+
+def tuned_so_far(out: Path) -> tuple[str, ...]:
+    """The export and the proofs of a search with one candidate, where its folder of work has them."""
+    work = out.with_name(f"{out.name}.tuning")
+    try:
+        state = json.loads((work / "state.json").read_bytes())
+        Package.open(work / "fp32").verify_files()
+    except (OSError, ValueError, RectexportError):
+        return ()
+    proven = [record for record in state["records"].values() if record["state"] == "proven"]
+    return (*(("passes ",) if state["variants"] else ()), *((" prove, ",) if proven else ()))
 
 
 _PACKAGE = ("{here}/tiny.onnx", "-o", "{out}")
+_SEARCH = ("--backends", "onnxruntime", "--threads", "1", "--time", "1s")
 _BUILD = ("build", "{out}", "--trt")
 _FROM_PACKAGE = ("work/out/model.onnx", "work", "work/out/manifest.json")
 LINES: dict[str, Line] = {
@@ -101,6 +129,21 @@ LINES: dict[str, Line] = {
         every=2,
         taken=("data.npz", "work", "tmp/nothing"),
         needs="digits",
+    ),
+    "tune": Line(
+        ("tune", "{here}/tiny.onnx", "-o", "{out}", *_SEARCH),
+        (_PACKAGE,),
+        every=16,
+        taken=("tiny.onnx", "work", "work/out.tuning"),
+        goes_on=tuned_so_far,
+        together=False,
+        keeps=("out.tuning",),
+    ),
+    "profile": Line(
+        ("profile", "{here}/package", "--threads", "1", "--launches", "1", "--duration", "0", "-o", "{out}"),
+        (("report", "{here}/package", "-o", "{out}"),),
+        every=2,
+        taken=("work", "tmp/nothing", "tmp/nothing"),
     ),
     "verify": Line(("verify", "{out}"), (_PACKAGE,), inside=True, every=4, taken=_FROM_PACKAGE),
     "parity": Line(
@@ -137,20 +180,41 @@ def read(out: Path) -> Tree:
 
 
 def same(found: Tree, expected: Tree) -> bool:
-    """Whether two packages differ only in their times, or two files are equal."""
-    if found is None or expected is None or MANIFEST not in expected:
+    """Whether two packages, or two files, differ only in times."""
+    if found is None or expected is None or found.keys() != expected.keys():
         return found == expected
-    return found.keys() == expected.keys() and all(
-        _timeless(content) == _timeless(expected[name]) if name == MANIFEST else content == expected[name]
+    return all(
+        READERS[name](content) == READERS[name](expected[name]) if name in READERS else content == expected[name]
         for name, content in found.items()
         if name != "report.html"  # which shows the times
     )
 
 
+def _profiled(content: bytes) -> Any:
+    """What two profiles of a package have in common; any other file as it is."""
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return content
+    return sorted(document), [layer["name"] for layer in document["layers"]]
+
+
+def _tuned(content: bytes) -> Any:
+    """What two searches of one candidate have in common."""
+    document = json.loads(content)
+    return sorted(document), document["chosen"], [sorted(entry) for entry in document["candidates"]]
+
+
 def _timeless(manifest: bytes) -> Any:
     document = json.loads(manifest)
-    document["files"].pop("report.html", None)
+    for name in ("report.html", TUNING):
+        if name in document["files"]:
+            document["files"][name] = ""
     for entry in (document, *document.get("plans", ())):
         for field in ("created", "seconds"):
             entry.pop(field, None)
     return document
+
+
+#: How files that hold times are compared; "" is an output that is a file.
+READERS: dict[str, Callable[[bytes], Any]] = {MANIFEST: _timeless, TUNING: _tuned, "": _profiled}

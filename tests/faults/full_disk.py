@@ -77,7 +77,7 @@ def try_out(place: Place, name: str, new: Tree, where: Path, room: tuple[int, in
             yield "ended well, and the output is not the new one"
         if ended.code == 1 and ended.err.count("error: ") != 1:
             yield f"no message, or more than one: {ended.err[-500:]!r}"
-        if rests := place.rests():
+        if rests := [name for name in place.rests() if name not in line.keeps]:
             yield f"left {rests}"
         _mount(where, f"remount,{PLENTY}")
         again = place.run(line.words, trt=line.tensorrt)

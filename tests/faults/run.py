@@ -1,7 +1,8 @@
 """Interrupts commands at every kind of moment, and checks the files that they leave.
 
 After each interruption, the output must be the old one, the complete new one, or one that commands.py allows besides;
-once the command has run again, no temporary of ours may be left beside it or in the folder for temporary files.
+once the command has run again, no temporary of ours may be left beside it or in the folder for temporary files, and no
+process that it started.
 
 `python -m tests.faults.run [COMMAND …]` runs all or the named commands and prints the count; `make faults`.
 """
@@ -9,12 +10,15 @@ once the command has run again, no temporary of ours may be left beside it or in
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +34,8 @@ from tests.warm.client import Ended, Warm
 Fault = dict[str, Any]
 #: Time limit of any run, on a machine under other load.
 SECONDS = 120
+#: Seconds in which a process that a killed command started must end.
+LINGERING = 10
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 
@@ -84,10 +90,22 @@ class Place:
             shutil.copyfile(before, self.out)
 
     def rests(self) -> list[str]:
-        """Files that a command left besides its output."""
+        """Files that a command left besides its output, and processes that still work there after LINGERING seconds."""
+        last = time.monotonic() + LINGERING
+        while (running := self._processes()) and time.monotonic() < last:
+            time.sleep(0.1)
         beside = [path.name for path in (self.folder / "work").iterdir() if path.name != "out"]
         within = [path.name for path in self.out.glob(f".*{PARTIAL}")]
-        return [*beside, *within, *(path.name for path in self.temporary.iterdir())]
+        return [*beside, *within, *(path.name for path in self.temporary.iterdir()), *running]
+
+    def _processes(self) -> list[str]:
+        """Processes that were told of a path in the folder of outputs: those that a command started."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it may have ended meanwhile
+                if os.fsencode(self.folder / "work") in path.read_bytes():
+                    found.append(f"process {path.parent.name}")
+        return found
 
 
 def prepare(folder: Path, names: Collection[str]) -> Place:
@@ -143,9 +161,12 @@ def interrupt(place: Place, name: str, fault: Fault, new: Tree, existing: bool) 
         models(place.folder)
         if line.inside:
             place.begin(name)
+    forbidden = line.goes_on(place.out)
     again = place.run(line.words, trt=line.tensorrt)
     if again.code or not same(read(place.out), new):
         yield f"the next run ended with {again.code}: {again.err[-900:]!r}"
+    if said := [words for words in forbidden if words in again.out]:
+        yield f"the next run did {said} again"
     if rests := place.rests():
         yield f"after the next run there is still {rests}"
 
@@ -220,7 +241,7 @@ def main() -> None:
                 for said in interrupt(place, name, fault, new, existing):
                     wrong += 1
                     print(f"{name} {fault}: {said}", flush=True)
-            for said in two_at_once(place, name, new):
+            for said in two_at_once(place, name, new) if LINES[name].together else ():
                 wrong += 1
                 print(f"{name}: {said}", flush=True)
             print(f"{name}: {counts[name]} interruptions", flush=True)

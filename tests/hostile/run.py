@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.hostile import archives, arrays, damage, files, graphs, packages, pickles, plans, words
+from tests.hostile import archives, arrays, damage, files, graphs, measuring, packages, pickles, plans, words
 from tests.hostile.case import Case
 from tests.warm.client import Ended, Warm
 
@@ -43,6 +43,10 @@ def build(folder: Path, warm: Warm, flips: int = 6) -> Iterator[tuple[str, Itera
         assert made.code == 0, made.err
     yield "plans", plans.cases(planned)
     yield "words", words.cases()
+    answers = folder / "digits"
+    made = warm.run([pickles.DIGITS, "-o", answers], folder)
+    assert made.code == 0, made.err
+    yield "measuring", measuring.cases(package, answers)
     yield "damage", damage.cases(honest, package, flips)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.profiling.profile import Profile
@@ -51,10 +52,10 @@ def memory_limit(text: str, compared: bool) -> MemoryLimit:
 def size_of(text: str, flag: str) -> int:
     """500M -> 500,000,000 bytes; 500MiB -> 524,288,000. Raises UsageError."""
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    size = 0.0 if match is None else float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2]]
+    if match is None or not isfinite(size):
         raise UsageError(f"{flag} {text!r}: expected a size, as in 500M, 1.5G or 300MiB")
-    number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** _UNITS[unit])
+    return int(size)
 
 
 def megabytes(value: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 
 from rectexport.cli.bench.plan import numbers
 from rectexport.runtime.errors import UsageError
@@ -15,7 +16,7 @@ MOST = 1 << 16
 def duration(text: str, flag: str) -> float:
     """5ms -> 0.005, 10m -> 600. Raises UsageError."""
     match = _DURATION.fullmatch(text.strip())
-    if match is None or not float(match[1]):
+    if match is None or not 0 < float(match[1]) < inf:
         raise UsageError(f"{flag} {text!r}: expected a time, as in 5ms, 90s or 10m")
     return float(match[1]) * _SECONDS[match[2]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,6 +102,8 @@ def profile_package(
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
     with run.reported(), Progress(run.console) as progress:
+        if isnan(duration):
+            raise UsageError("--duration nan: expected a finite number")
         limit = None if fail_if_more is None else memory_limit(fail_if_more, against is not None)
         for path in (out, trace):
             if path is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,10 @@ from rectexport.cli.tune.view import SearchView, show_tuning
 from rectexport.exporter.base.options import LoadOptions, ShapeOptions
 from rectexport.exporter.base.tuning import SEARCHED, TuneOptions, package_path
 from rectexport.runtime.base.environment import require
+from rectexport.runtime.base.files import check_replaceable_folder
 from rectexport.runtime.errors import UsageError
+from rectexport.runtime.package.folder import check_outside
+from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.tuning.candidate import FORMS, PLACEMENTS, PRECISIONS
 from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT
 
@@ -31,6 +35,8 @@ DATA, BOUNDS, SPACE = "Data", "Bounds", "What is tried"
 LIBRARIES = ("torch", "onnx", "onnx_graphsurgeon", "onnxscript")
 #: Exit code where no candidate keeps the bounds.
 NONE_KEEPS = 4
+#: What an interrupted search leaves: its folder of work.
+LEFT = "no package was written, and the same command goes on"
 
 
 @app.command(cls=Command)
@@ -166,13 +172,15 @@ def tune(
     """
     run = Run(context, as_json=as_json, quiet=quiet, verbose=verbose)
     view = SearchView(run.console)
-    with run.reported(), Progress(run.console, verbose) as progress:
+    with run.reported(LEFT), Progress(run.console, verbose) as progress:
         load = LoadOptions(arch, trust_pickle, rectify_model, own_model, tuple(model_args or ()), weights, rectified)
         shapes = ShapeOptions(
             tuple(input_shapes or ()), tuple(min_shapes or ()), tuple(opt_shapes or ()), tuple(max_shapes or ())
         )
         if model is None and own_model is None:
             raise UsageError("give MODEL or PACKAGE, or --model with a network of your own")
+        if max_drop is not None and not isfinite(max_drop):
+            raise UsageError(f"--max-drop {max_drop}: expected a finite number")
         scaling = options.image_scaling(mean, std)
         asked = TuneOptions(
             data=data,
@@ -232,6 +240,8 @@ def _tuned(model: Path | None, out: Path, asked: TuneOptions, run: Run, progress
             require(library)
     elif package_path(model) is not None and out.resolve() == model.resolve():
         raise UsageError(f"-o {out}: is the package itself; choose another folder")
+    check_outside(out)
+    check_replaceable_folder(out, FILE_NAME)  # before hours of search
     from rectexport.exporter.tuning.tune import Tuning
 
     return Tuning(model, out, asked, run.again, progress, view.tick, view.started).run()

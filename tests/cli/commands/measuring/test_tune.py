@@ -60,6 +60,26 @@ def test_the_document_has_every_candidate(command, tiny, folder, engine):
     assert len(document["candidates"]) == 4 and document["chosen"].endswith("batch 8")
 
 
+def test_an_interrupted_search_goes_on(command, tiny, folder, engine, monkeypatch):
+    asked, fake = [], library.Search
+
+    def interrupting(contestants, how):
+        raise KeyboardInterrupt
+
+    def proving(program, spec):
+        asked.append(spec["threads"])
+        return {"snr": 120.0, "memory": 10_000_000, "description": "an engine"}
+
+    monkeypatch.setattr(library, "Search", partial(fake, asked=proving, stopwatch=interrupting))
+    done = command("tune", tiny, *WORDS, "-o", "tuned")
+    assert done.code == 130 and "error: interrupted; no package was written, and the same command goes on" in done.err
+    assert asked == [1, 2] and [path.name for path in folder.iterdir()] == ["tuned.tuning"]
+    monkeypatch.setattr(library, "Search", partial(fake, asked=proving))
+    done = command("tune", tiny, *WORDS, "-o", "tuned")
+    assert done.code == 0 and asked == [1, 2] and "passes" not in done.out
+    assert [path.name for path in folder.iterdir()] == ["tuned"]
+
+
 def test_bounds_that_nothing_keeps(command, tiny, folder, engine):
     done = command("tune", tiny, *WORDS, "--memory", "5M", "-o", "tuned", "-v")
     assert done.code == 4 and "no candidate keeps the bounds" in done.err + done.out
@@ -72,6 +92,8 @@ def test_bounds_that_nothing_keeps(command, tiny, folder, engine):
     [
         (["--time", "soon"], "--time 'soon': expected a time, as in 5ms, 90s or 10m"),
         (["--threads", "0"], "--threads '0': expected numbers in 1..65536"),
+        (["--max-drop", "nan"], "--max-drop nan: expected a finite number"),
+        (["--memory", "9" * 400], "expected a size, as in 500M, 1.5G or 300MiB"),
         (["--max-drop", "0.2"], "--max-drop 0.2: needs labelled data; give --data"),
         (["--precisions", "int8"], "--precisions int8: needs data to calibrate on; give --calibrate"),
         (["--backends", "tensorrt"], "--backends tensorrt: expected some of openvino, onnxruntime, cuda"),
@@ -81,6 +103,18 @@ def test_wrong_usage(command, tiny, folder, flags, said):
     done = command("tune", tiny, *flags)
     assert done.code == 2 and said in done.err, done.err
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("out", ["/", ".", "..", "kept", "file", "package/inside"])
+def test_an_output_that_cannot_be_replaced_is_refused_before_the_search(command, tiny, folder, out):
+    (folder / "kept").mkdir()
+    (folder / "kept" / "dear").write_text("dear")
+    (folder / "file").write_text("dear")
+    assert command(tiny, "--input", "x:1x1x8x8", "-o", "package").code == 0
+    before = sorted(folder.rglob("*"))
+    done = command("tune", tiny, *WORDS, "-o", out)
+    assert done.code in (1, 2) and f"{out}: " in done.err and "prove" not in done.out
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_a_missing_model(command, folder):
@@ -94,5 +128,6 @@ def test_durations_and_lists():
     assert [duration(text, "--time") for text in ("5ms", "90s", "10m", "1.5h")] == [0.005, 90, 600, 5400]
     assert counts("1,8", "--batch") == (1, 8) and counts(None, "--batch") == ()
     assert words("openvino, onnxruntime") == ("openvino", "onnxruntime")
-    with pytest.raises(UsageError, match="--time '0s'"):
-        duration("0s", "--time")
+    for text in ("0s", "9" * 400 + "s"):
+        with pytest.raises(UsageError, match=f"--time '{text}'"):
+            duration(text, "--time")
