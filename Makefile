@@ -251,7 +251,7 @@ tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes
 	$(BIN)/python -m benchmarks.tuning_runs
 
 # Olive needs its own torch and transformers. What it writes is timed from .venv, so both have the same ONNX Runtime.
-OLIVE := olive-ai==0.13.0 psutil onnxruntime
+OLIVE := olive-ai==0.13.0 psutil requests onnxruntime
 .venv-olive/.stamp: .venv/.stamp
 	@rm -rf .venv-olive; $(PYTHON) -m venv .venv-olive
 	.venv-olive/bin/python -m pip install -q -c constraints.txt torch

@@ -48,7 +48,7 @@ def _manifests() -> dict[str, Callable[[Document], object]]:
 
     return {
         "format": lambda document: document.update(format="webapp"),
-        "version": lambda document: document.update(version=2),
+        "version": lambda document: document.update(version=99),
         "version-list": lambda document: document.update(version=[[1] * 1000] * 1000),
         "no-files": lambda document: document.update(files={}),
         "no-model": lambda document: document["files"].pop("model.onnx"),

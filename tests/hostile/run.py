@@ -44,7 +44,7 @@ def build(folder: Path, warm: Warm, flips: int = 6) -> Iterator[tuple[str, Itera
     yield "plans", plans.cases(planned)
     yield "words", words.cases()
     answers = folder / "digits"
-    made = warm.run([pickles.DIGITS, "-o", answers], folder)
+    made = warm.run([pickles.DIGITS, "-o", answers, "--input", "x:1x1x8x8"], folder)
     assert made.code == 0, made.err
     yield "measuring", measuring.cases(package, answers)
     yield "damage", damage.cases(honest, package, flips)

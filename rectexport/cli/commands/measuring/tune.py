@@ -20,7 +20,7 @@ from rectexport.exporter.base.tuning import SEARCHED, TuneOptions, package_path
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import check_replaceable_folder
 from rectexport.runtime.errors import UsageError
-from rectexport.runtime.package.folder import check_outside
+from rectexport.runtime.package.folder import Package, check_outside
 from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.tuning.candidate import FORMS, PLACEMENTS, PRECISIONS
 from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT
@@ -209,8 +209,8 @@ def tune(
             result = _tuned(model, out or _default_out(model, own_model), asked, run, progress, view)
         finally:
             view.stop()
-    show_tuning(run.console, result.document, verbose)
     passed = result.package is not None
+    show_tuning(run.console, result.document, verbose or not passed)  # else nobody learns why none is left
     if not passed:
         run.fault(result.found.reason)
     document = {
@@ -238,8 +238,10 @@ def _tuned(model: Path | None, out: Path, asked: TuneOptions, run: Run, progress
             check_model_file(model, asked.load.arch)
         for library in LIBRARIES:
             require(library)
-    elif package_path(model) is not None and out.resolve() == model.resolve():
-        raise UsageError(f"-o {out}: is the package itself; choose another folder")
+    else:
+        if out.resolve() == model.resolve():
+            raise UsageError(f"-o {out}: is the package itself; choose another folder")
+        Package.open(model).verify_files()
     check_outside(out)
     check_replaceable_folder(out, FILE_NAME)  # before hours of search
     from rectexport.exporter.tuning.tune import Tuning
