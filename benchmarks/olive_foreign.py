@@ -58,7 +58,7 @@ def passes(precision: str) -> dict[str, Any]:
     return {**found, "tuning": tuning}
 
 
-def config(model: str, data: str, out: Path, precision: str) -> dict[str, Any]:
+def config(model: str, out: Path, precision: str) -> dict[str, Any]:
     """What Olive runs."""
     latency = {"name": "latency", "type": "latency", "sub_types": [{"name": "avg", "priority": 1}]}
     return {
@@ -72,7 +72,7 @@ def config(model: str, data: str, out: Path, precision: str) -> dict[str, Any]:
         "data_configs": [
             {
                 "name": "images",
-                "load_dataset_config": {"type": IMAGES, "path": data},
+                "load_dataset_config": {"type": IMAGES},
                 "dataloader_config": {"batch_size": 1},
             }
         ],
@@ -106,15 +106,15 @@ def register(path_of_data: str) -> None:
             return {name: array[index] for name, array in held.items()}, 0
 
     @Registry.register_dataset(IMAGES)
-    def rows(path: str, **_: Any) -> Rows:
+    def rows(**_: Any) -> Rows:
         return Rows()
 
 
-def optimized(model: str, data: str, out: Path, precision: str) -> dict[str, Any]:
+def optimized(model: str, out: Path, precision: str) -> dict[str, Any]:
     """The model that Olive takes, with the session's options."""
     from olive.workflows import run
 
-    best = run(config(model, data, out, precision)).get_best_candidate()
+    best = run(config(model, out, precision)).get_best_candidate()
     settings = best.get_inference_config() or {}
     return {
         "model": str(Path(best.model_path).resolve()),
@@ -129,7 +129,7 @@ def main(model: str, data: str, out: str) -> None:
     found: dict[str, Any] = {"version": version("olive-ai"), "onnxruntime": version("onnxruntime")}
     for precision in ("float32", "int8"):
         try:
-            found[precision] = optimized(model, data, Path(out), precision)
+            found[precision] = optimized(model, Path(out), precision)
         except Exception as error:
             found[precision] = {"failed": f"{type(error).__name__}: {error}"[:300]}
     print(json.dumps(found))

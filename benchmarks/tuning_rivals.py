@@ -125,7 +125,9 @@ def prepare(network: str, side: str, images: str, folder: str) -> dict[str, Any]
     _export_plain(model, example, f"{folder}/plain.onnx")
     parts = pictures(network, int(side))
     for name, part in zip(("calibrate", "held-out"), parts, strict=True):
-        np.savez(f"{folder}/{name}.npz", x=part[: int(images)].astype(np.float32))
+        chosen = part[: int(images)].astype(np.float32)
+        np.savez(f"{folder}/{name}.npz", x=chosen)
+        np.savez(f"{folder}/{name}-ours.npz", input=chosen)  # as a checkpoint's package names it
     return {"inputs": [["x", "float32", list(shape)]]}
 
 
@@ -150,7 +152,7 @@ def searched(folder: Path, precisions: str, seconds: str) -> dict[str, Any]:
         threads = ",".join(map(str, sorted({1, THREADS})))
         words = ["tune", str(folder / "net.pt"), "-o", str(out), "--precisions", precisions, "--threads", threads]
         words += ["--time", seconds, "--backends", "openvino,onnxruntime"]
-        words += ["--calibrate", str(folder / "calibrate.npz")] if "int8" in precisions else []
+        words += ["--calibrate", str(folder / "calibrate-ours.npz")] if "int8" in precisions else []
         subprocess.run([sys.executable, "-m", "rectexport", *words], cwd=ROOT, check=True)
     found: dict[str, Any] = json.loads((out / "tuning.json").read_text(encoding="utf-8"))
     return {**found, "folder": str(out)}
