@@ -76,7 +76,7 @@ def config(model: str, out: Path, precision: str) -> dict[str, Any]:
                 "dataloader_config": {"batch_size": 1},
             }
         ],
-        "evaluators": {"latency": {"metrics": [{**latency, "data_config": "images"}]}},
+        "evaluators": {"latency": {"type": "OnnxEvaluator", "metrics": [{**latency, "data_config": "images"}]}},
         "passes": passes(precision),
         "search_strategy": {"execution_order": "joint", "sampler": "sequential", "max_iter": MOST_POINTS},
         "evaluator": "latency",
