@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 
 import pytest
@@ -74,13 +75,35 @@ def test_bounds_that_nothing_keeps(command, tiny, folder, engine):
         (["--threads", "0"], "--threads '0': expected numbers in 1..65536"),
         (["--max-drop", "0.2"], "--max-drop 0.2: needs labelled data; give --data"),
         (["--precisions", "int8"], "--precisions int8: needs data to calibrate on; give --calibrate"),
-        (["--backends", "tensorrt"], "--backends tensorrt: expected some of openvino, onnxruntime, cuda"),
+        (["--backends", "torch"], "--backends torch: expected some of openvino, onnxruntime, cuda, tensorrt"),
+        (["--layouts", "nhwc"], "--layouts nhwc: expected some of auto, plain"),
+        (["--cuda-graphs", "yes"], "--cuda-graphs yes: expected some of off, on"),
     ],
 )
 def test_wrong_usage(command, tiny, folder, flags, said):
     done = command("tune", tiny, *flags)
     assert done.code == 2 and said in done.err, done.err
     assert not list(folder.iterdir())
+
+
+def test_the_layouts_are_named_and_in_the_line_that_loads_the_answer(command, tiny, folder, engine):
+    engine["plain layout"] = 0.004
+    done = command("tune", tiny, *WORDS, "--layouts", "auto,plain", "-o", "tuned")
+    assert done.code == 0, done.err
+    assert "4 candidates: fp32; onnxruntime; threads 1,2; streams 1; batch 1; layout auto,plain\n" in done.out
+    assert "rectexport.load('tuned', backend='onnxruntime', threads=1, layout='plain')" in done.out
+
+
+def test_an_engine_that_is_not_here_is_left_out_in_one_line(command, tiny, folder, engine, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    done = command("tune", tiny, "--input", "x:1x1x8x8", "-o", "tuned")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.out.splitlines() if line.startswith("tensorrt is left out: ")]
+    assert "TensorRT cannot be imported here" in line
+    document = json.loads((folder / "tuned" / TUNING).read_text())
+    assert document["left_out"]["tensorrt"] in line
+    done = command("tune", tiny, *WORDS, "--backends", "tensorrt", "-o", "other")
+    assert done.code == 5 and "backend tensorrt: TensorRT cannot be imported here" in done.err
 
 
 def test_a_missing_model(command, folder):
