@@ -35,10 +35,14 @@ class Batch:
 
 
 class Examples(Protocol):
-    """A data set; iterating over it again yields the same items."""
+    """A data set; iterating over it again yields the same items.
+
+    classes   how many folders the labels were numbered by, in alphabetical order; None for labels of another origin
+    """
 
     name: str
     labelled: bool
+    classes: int | None
 
     def __len__(self) -> int:
         """Number of items."""
@@ -66,12 +70,20 @@ def open_examples(
     if path.is_dir():
         from rectexport.runtime.evaluation.folders import open_folder
 
+        if scaling not in (None, ImageScaling()) and entries[0].dtype.startswith(("int", "uint")):
+            raise _scaled_already(f"input {entries[0].name} takes {entries[0].dtype} pixels; leave out both")
         return open_folder(path, entries, None if labels is None else Path(labels), scaling or ImageScaling())
     if not path.exists():
         raise BadInput(f"{path}: no such file or folder of data")
     if labels is not None:
         raise BadInput(Option("labels"), f": for a folder of images; {path} holds its labels as an array `{LABELS}`")
+    if scaling not in (None, ImageScaling()):
+        raise _scaled_already(f"the arrays of {path} are used as stored; scale them before numpy.savez")
     return ArrayExamples(str(path), _read(path, entries), entries)
+
+
+def _scaled_already(why: str) -> BadInput:
+    return BadInput(Option("mean"), ", ", Option("std"), f": for images of a floating-point input; {why}")
 
 
 def _read(path: Path, entries: Sequence[TensorEntry]) -> dict[str, Array]:
@@ -110,7 +122,7 @@ class ArrayExamples:
 
     def __init__(self, name: str, arrays: Mapping[str, Array], entries: Sequence[TensorEntry]) -> None:
         """Raises BadInput for names, dtypes or shapes that the package does not take."""
-        self.name = name
+        self.name, self.classes = name, None
         self._targets = arrays.get(LABELS) if all(entry.name != LABELS for entry in entries) else None
         self._feeds = {entry.name: self._checked(entry, arrays) for entry in entries}
         self.labelled = self._targets is not None
@@ -153,7 +165,7 @@ def free_rows(entry: TensorEntry) -> TensorEntry:
     bounds = entry.range
     if bounds is not None:
         bounds = replace(bounds, min=(1, *bounds.min[1:]), max=(MAX_ELEMENTS, *bounds.max[1:]))
-    return replace(entry, shape=("", *entry.shape[1:]), range=bounds)
+    return replace(entry, shape=("items", *entry.shape[1:]), range=bounds)
 
 
 def batch_rows(entries: Sequence[TensorEntry]) -> tuple[int, int]:

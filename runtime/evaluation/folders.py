@@ -39,10 +39,12 @@ class Item:
 
 
 class ImageExamples:
-    """Images of one input [N, 1 or 3, H, W]."""
+    """Images of one input [N, 1 or 3, H, W]. classes: see Examples."""
 
-    def __init__(self, name: str, items: Sequence[Item], entry: TensorEntry, scaling: ImageScaling) -> None:
-        self.name, self._items, self._entry, self._scaling = name, items, entry, scaling
+    def __init__(
+        self, name: str, items: Sequence[Item], entry: TensorEntry, scaling: ImageScaling, classes: int | None
+    ) -> None:
+        self.name, self._items, self._entry, self._scaling, self.classes = name, items, entry, scaling, classes
         self.labelled = all(item.label is not None for item in items)
 
     def __len__(self) -> int:
@@ -71,17 +73,20 @@ def open_folder(folder: Path, entries: Sequence[TensorEntry], labels: Path | Non
         raise BadInput(
             f"{folder}: images need a single input [N, 1 or 3, H, W], but the package takes {shapes}; give an .npz"
         )
+    classes = None
     if labels is not None and labels.suffix.lower() == ".csv":
         items = list(_table(labels, folder))
+        if not items:
+            raise BadInput(f"{labels}: lists no image")
     else:
         items = _by_class(folder, None if labels is None else _class_names(labels))
+        classes = len({item.label for item in items} - {None}) if labels is None else None
     if not items:
         raise BadInput(f"{folder}: holds no image ({' '.join(SUFFIXES)})")
     # A fixed batch is filled up with other rows, so images are checked one by one.
     entry = entries[0]
-    return ImageExamples(
-        str(folder), items, replace(entry, shape=(1, *entry.shape[1:]), range=_one_row(entry)), scaling
-    )
+    single = replace(entry, shape=(1, *entry.shape[1:]), range=_one_row(entry))
+    return ImageExamples(str(folder), items, single, scaling, classes or None)
 
 
 def _one_row(entry: TensorEntry) -> Any:
@@ -146,11 +151,18 @@ def _table(path: Path, folder: Path) -> Iterator[Item]:
             continue
         where = f"{path}, line {number}"
         if len(row) < 2:
-            raise BadInput(f"{where}: expected an image and its label, got {','.join(row)[:100]!r}")
+            raise BadInput(
+                f"{where}: expected an image and its label, separated by a comma, got {','.join(row)[:100]!r}"
+            )
         image = _found(row[0].strip(), folder, path.parent)
         if image is None:
-            raise BadInput(f"{where}: no image {row[0].strip()[:200]!r} in {folder} or beside the CSV")
+            raise BadInput(f"{where}: no image {row[0].strip()[:200]!r} in {folder} or beside the CSV{_first(number)}")
         yield Item(row[0].strip(), image, _label(row[1].strip(), folder, path.parent, where))
+
+
+def _first(number: int) -> str:
+    """What to do if a first line that is not found was a heading."""
+    return f"; a heading's first cell is one of {', '.join(_HEADINGS)}" if number == 1 else ""
 
 
 def _label(text: str, folder: Path, beside: Path, where: str) -> int | Path:
@@ -158,7 +170,10 @@ def _label(text: str, folder: Path, beside: Path, where: str) -> int | Path:
         return int(text)
     target = _found(text, folder, beside)
     if target is None:
-        raise BadInput(f"{where}: label {text[:200]!r} is neither a class number nor the path of a target")
+        raise BadInput(
+            f"{where}: label {text[:200]!r} is neither a class number nor the path of a target; number classes from 0 "
+            "in the order of the model's outputs"
+        )
     return target
 
 

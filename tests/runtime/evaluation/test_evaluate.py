@@ -155,10 +155,45 @@ def test_nan_and_outputs_without_rows_are_refused() -> None:
         changed[3, 1] = np.nan
         return changed
 
+    with pytest.raises(BadInput, match="input x of item 3 holds NaN; leave the item out"):
+        evaluate(Fake(np.nan_to_num, 50), data={"x": broken(LOGITS), "labels": LABELS})
     with pytest.raises(ParityError, match="of item 3 holds NaN on fake engine"):
         evaluate(Fake(broken, 50))
     with pytest.raises(BadInput, match=r"shape \[4\] for 50 items"):
         evaluate(Fake(lambda x: x.sum(axis=0), 50))
+
+
+def test_labels_that_do_not_fit_are_refused_with_their_place() -> None:
+    labels = np.where(np.arange(50) == 45, 4, LABELS)
+    with pytest.raises(BadInput, match="arrays, item 40 to item 49: labels: class 4 is none of"):
+        evaluate(Fake(batch=20), data={"x": LOGITS, "labels": labels})
+
+
+def test_masks_without_any_class_are_refused() -> None:
+    engine = Fake(batch=12)
+    engine.package.manifest.inputs = (TensorEntry("x", "float32", (12, 2, 6, 6)),)
+    data = {"x": np.ones((12, 2, 6, 6), np.float32), "labels": np.full((12, 6, 6), 255)}
+    with pytest.raises(BadInput, match="miou of fake engine is nan: no label counts"):
+        evaluate(engine, data=data, metric="miou")
+
+
+@pytest.mark.parametrize(("folders", "listed", "refused"), [(4, False, False), (3, False, True), (3, True, False)])
+def test_folders_are_numbered_only_if_each_class_has_one(
+    tmp_path: Path, folders: int, listed: bool, refused: bool
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for name in "abcd"[:folders]:
+        (tmp_path / name).mkdir()
+        image.fromarray(np.zeros((1, 4), np.uint8)).save(tmp_path / name / "0.png")
+    (tmp_path / "names.txt").write_text("a\nb\nc\nd\n")
+    engine = Fake(lambda x: x[:, 0, 0])
+    engine.package.manifest.inputs = (TensorEntry("x", "float32", ("n", 1, 1, 4)),)
+    labels = tmp_path / "names.txt" if listed else None
+    if refused:
+        with pytest.raises(BadInput, match=r"3 folders of images, and the output has 4 classes; list .* for labels"):
+            evaluate(engine, data=tmp_path, labels=labels)
+    else:
+        assert evaluate(engine, data=tmp_path, labels=labels).items == folders
 
 
 def test_packages_on_an_engine_and_against_each_other(tmp_path: Path) -> None:

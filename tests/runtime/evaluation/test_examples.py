@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.evaluation.examples import batch_rows, open_examples, padded
@@ -43,6 +44,7 @@ def test_an_npz_is_read_in_batches(tmp_path: Path, name: str, labelled: bool) ->
         ({"y": IMAGES}, "has no array x, only y"),
         ({"x": IMAGES.astype(np.float64)}, "expected dtype float32, got float64"),
         ({"x": IMAGES[:, :2]}, "axis 1: expected 3, got 2"),
+        ({"x": IMAGES[0]}, "expected shape ['items', 3], got [3]"),
         ({"x": IMAGES, "labels": np.arange(4)}, "different numbers of rows: x 5, labels 4"),
         ({"x": IMAGES[:0]}, "holds no items"),
     ],
@@ -58,6 +60,9 @@ def test_labels_for_an_npz_and_missing_files_are_refused(tmp_path: Path) -> None
     np.savez(tmp_path / "data.npz", x=IMAGES)
     with pytest.raises(BadInput, match="holds its labels as an array"):
         open_examples(tmp_path / "data.npz", [X], "labels.csv")
+    with pytest.raises(BadInput, match=r"mean, std: for images .*the arrays of .*data\.npz are used as stored"):
+        open_examples(tmp_path / "data.npz", [X], scaling=ImageScaling((0.5,)))
+    assert len(open_examples(tmp_path / "data.npz", [X], scaling=ImageScaling())) == 5
     with pytest.raises(BadInput, match="no such file or folder"):
         open_examples(tmp_path / "absent.npz", [X])
 

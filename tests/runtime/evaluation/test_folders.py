@@ -47,6 +47,20 @@ def test_folders_are_classes_in_alphabetical_order(classes: Path) -> None:
     assert items(classes) == {"cat/c.png": (30, 0), "dog/a.png": (10, 1), "dog/more/b.png": (20, 1)}
 
 
+def test_labels_that_are_a_guess_are_known_by_the_number_of_folders(classes: Path) -> None:
+    (classes / "names.txt").write_text("bird\ndog\ncat\n")
+    (classes / "labels.csv").write_text("dog/a.png,7\n")
+    for labels, expected in ((None, 2), ("names.txt", None), ("labels.csv", None)):
+        given = None if labels is None else classes / labels
+        assert open_examples(classes, [X], given).classes == expected
+    assert open_examples(classes / "cat", [X]).classes is None
+
+
+def test_scaling_is_refused_for_an_input_of_pixels(classes: Path) -> None:
+    with pytest.raises(BadInput, match="input x takes uint8 pixels; leave out both"):
+        open_examples(classes, [TensorEntry("x", "uint8", (4, 1, 6, 5))], scaling=ImageScaling((0.5,)))
+
+
 def test_a_text_file_gives_the_order_of_the_classes(classes: Path) -> None:
     names = classes / "names.txt"
     names.write_text("bird\ndog\n\ncat\n")
@@ -98,8 +112,11 @@ def test_colour_targets_keep_their_channels(tmp_path: Path) -> None:
     [
         ("l.csv", "a.png,1\nabsent.png,2\n", "l.csv, line 2: no image 'absent.png'"),
         ("l.csv", "a.png,cat\n", "line 1: label 'cat' is neither a class number nor the path of a target"),
-        ("l.csv", "a.png\n", "line 1: expected an image and its label"),
-        ("l.csv", "image,label\n", "holds no image"),
+        ("l.csv", "a.png,cat\n", "number classes from 0 in the order of the model's outputs"),
+        ("l.csv", "a.png;1\n", "line 1: expected an image and its label, separated by a comma"),
+        ("l.csv", "id,digit\na.png,1\n", "line 1: no image 'id' in"),
+        ("l.csv", "id,digit\na.png,1\n", "; a heading's first cell is one of image, "),
+        ("l.csv", "image,label\n", "l.csv: lists no image"),
         ("l.txt", "cat\ncat\n", "one class name a line, each once"),
         ("l.txt", "cat\ndog\n", "labels lists classes, and the images lie in no folders"),
     ],
