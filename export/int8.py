@@ -42,7 +42,7 @@ from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.batching.rows import RowVerdict
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import Option, ParityError
-from rectexport.runtime.evaluation.examples import Examples, batch_rows, open_examples
+from rectexport.runtime.evaluation.examples import Examples, PixelLayout, batch_rows, open_examples, unused_scaling
 from rectexport.runtime.evaluation.metrics import numbered_alike
 from rectexport.runtime.package.folder import MODEL
 from rectexport.runtime.package.manifest import INDEPENDENT, TensorEntry
@@ -120,7 +120,13 @@ class Int8Stage:
 
     def _examples(self, entries: Sequence[TensorEntry]) -> Examples:
         asked = self._asked
-        return open_examples(asked.calibrate, entries, asked.labels, ImageScaling(tuple(asked.mean), tuple(asked.std)))
+        scaling = ImageScaling(tuple(asked.mean), tuple(asked.std))
+        unused = unused_scaling(asked.calibrate, entries, scaling)
+        if unused:
+            self.log.say(f"mean and std are not used: {unused}")
+        image = self.options.image_input
+        layout = None if image is None else PixelLayout.of(image.recorded())
+        return open_examples(asked.calibrate, entries, asked.labels, scaling, layout)
 
     def _data(self, examples: Examples) -> tuple[Items, Items]:
         calibration, hold_out = split(examples, self._asked.images)

@@ -16,9 +16,17 @@ from rectexport.runtime.base.runner import Array, BackendOptions
 from rectexport.runtime.engines.backends import AUTO, TORCH, choose_backend
 from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
 from rectexport.runtime.evaluation.differences import Differences
-from rectexport.runtime.evaluation.examples import Batch, Examples, batch_rows, open_examples, padded
+from rectexport.runtime.evaluation.examples import (
+    Batch,
+    Examples,
+    PixelLayout,
+    batch_rows,
+    open_examples,
+    padded,
+    unused_scaling,
+)
 from rectexport.runtime.evaluation.intervals import bootstrap_difference, proportion_difference
-from rectexport.runtime.evaluation.metrics import Metric, Values, find_metric, numbered_alike
+from rectexport.runtime.evaluation.metrics import CLASS_METRICS, Metric, Values, find_metric, numbered_alike
 from rectexport.runtime.evaluation.sample import Sample, stored_picture
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import TensorEntry
@@ -199,7 +207,13 @@ def evaluate(
     with ExitStack() as stack:
         folder, engines = _engines(package, backend, stack)
         entries = folder.manifest.inputs
-        examples = open_examples(data, entries, labels, ImageScaling(tuple(mean), tuple(std)))
+        scaling = ImageScaling(tuple(mean), tuple(std))
+        unused = unused_scaling(data, entries, scaling)
+        if unused:
+            raise BadInput(Option("mean"), ", ", Option("std"), f": are for images of a floating-point input; {unused}")
+        layout = PixelLayout.of(folder.manifest.data.get("preprocessing"))
+        _check_answer(folder.manifest.data.get("postprocessing"), found)
+        examples = open_examples(data, entries, labels, scaling, layout)
         _check(examples, against, max_drop)
         reference = None if against is None else _reference(against, folder, backend.split(",")[0], stack)
         own = bar() if progress is None else None
@@ -229,6 +243,17 @@ def _inputs_of(names: set[str], examples: Examples) -> dict[str, Array]:
         if len(found) == len(names):
             break
     return found
+
+
+def _check_answer(postprocessing: Any, metric: Metric) -> None:
+    """Of outputs that are chosen classes, and no score for each class, the class is not the largest one's place."""
+    kind = postprocessing.get("kind") if isinstance(postprocessing, Mapping) else None
+    if metric.name in CLASS_METRICS and kind in ("topk", "argmax"):
+        raise UsageError(
+            Option("metric", metric.name),
+            f": needs a score for each class, and the package answers with {kind}; evaluate the package without it, or "
+            "give module:function",
+        )
 
 
 def _check(examples: Examples, against: Any, max_drop: float | None) -> None:

@@ -34,6 +34,20 @@ class Batch:
     targets: Array | None
 
 
+@dataclass(frozen=True)
+class PixelLayout:
+    """How an input takes images. last: channels behind the plane, [N, H, W, C]. bgr: blue first."""
+
+    last: bool = False
+    bgr: bool = False
+
+    @classmethod
+    def of(cls, preprocessing: Any) -> PixelLayout:
+        """From the entry `preprocessing` of a manifest; the default where there is none."""
+        known = preprocessing if isinstance(preprocessing, Mapping) else {}
+        return cls(known.get("layout") == "nhwc", known.get("channels") == "bgr")
+
+
 class Examples(Protocol):
     """A data set; iterating over it again yields the same items.
 
@@ -56,10 +70,12 @@ def open_examples(
     entries: Sequence[TensorEntry],
     labels: Any = None,
     scaling: ImageScaling | None = None,
+    layout: PixelLayout | None = None,
 ) -> Examples:
     """The examples in a folder, an .npz file, or arrays by input name with `labels` among them.
 
     labels   arrays: the targets. Files: see `folders`; None takes the array `labels`, or the folders' names
+    layout   how the input takes images; None: [N, C, H, W], red first
 
     Raises BadInput for data that cannot be read, is empty, or does not fit the package's inputs.
     """
@@ -70,20 +86,24 @@ def open_examples(
     if path.is_dir():
         from rectexport.runtime.evaluation.folders import open_folder
 
-        if scaling not in (None, ImageScaling()) and entries[0].dtype.startswith(("int", "uint")):
-            raise _scaled_already(f"input {entries[0].name} takes {entries[0].dtype} pixels; leave out both")
-        return open_folder(path, entries, None if labels is None else Path(labels), scaling or ImageScaling())
+        layout = layout or PixelLayout()
+        return open_folder(path, entries, None if labels is None else Path(labels), scaling or ImageScaling(), layout)
     if not path.exists():
         raise BadInput(f"{path}: no such file or folder of data")
     if labels is not None:
         raise BadInput(Option("labels"), f": for a folder of images; {path} holds its labels as an array `{LABELS}`")
-    if scaling not in (None, ImageScaling()):
-        raise _scaled_already(f"the arrays of {path} are used as stored; scale them before numpy.savez")
     return ArrayExamples(str(path), _read(path, entries), entries)
 
 
-def _scaled_already(why: str) -> BadInput:
-    return BadInput(Option("mean"), ", ", Option("std"), f": for images of a floating-point input; {why}")
+def unused_scaling(data: Any, entries: Sequence[TensorEntry], scaling: ImageScaling) -> str:
+    """Why a scaling that was asked for would not be used; empty where it is."""
+    if scaling == ImageScaling():
+        return ""
+    if isinstance(data, Mapping) or Path(data).is_file():
+        return "arrays are used as stored; scale them before they are saved"
+    if not entries[0].dtype.startswith(("float", "bfloat")):
+        return f"input {entries[0].name} takes {entries[0].dtype} pixels, which the package scales itself"
+    return ""
 
 
 def _read(path: Path, entries: Sequence[TensorEntry]) -> dict[str, Array]:

@@ -215,6 +215,8 @@ def _ssim(outputs: Array, targets: Array) -> Values:
 
 #: PSNR of equal pictures is infinite; it counts as this many decibels, more than float32 can show.
 MOST_PSNR = 150.0
+#: Metrics of outputs with a score for each class.
+CLASS_METRICS = ("top1", "top5", "miou")
 METRICS = {
     "top1": Metric("top1", "points", _top(1), _points, binary=True),
     "top5": Metric("top5", "points", _top(5), _points, binary=True),

@@ -30,7 +30,12 @@ class Fake:
     def __init__(self, change: Callable[[np.ndarray], np.ndarray] = lambda x: x, batch: int | str = "n") -> None:
         self.change, self.batch, self.calls = change, batch, list[int]()
         self.backend = Choice("fake", "fake engine")
-        entries = {"inputs": (TensorEntry("x", "float32", (batch, 4)),), "outputs": (TensorEntry("y", "float32", ()),)}
+        data: dict[str, Any] = {}
+        entries = {
+            "data": data,
+            "inputs": (TensorEntry("x", "float32", (batch, 4)),),
+            "outputs": (TensorEntry("y", "float32", ()),),
+        }
         self.package = SimpleNamespace(manifest=SimpleNamespace(**entries))
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +140,15 @@ def test_contradictions_are_refused() -> None:
         evaluate(Fake(), data={"x": LOGITS})
     with pytest.raises(UsageError, match="no metric can drop"):
         evaluate(Fake(), Fake(), {"x": LOGITS}, max_drop=1)
+    with pytest.raises(
+        BadInput, match="mean, std: are for images of a floating-point input; arrays are used as stored"
+    ):
+        evaluate(Fake(), mean=(0.5,))
+    for kind in ("topk", "argmax"):
+        engine = Fake()
+        engine.package.manifest.data["postprocessing"] = {"kind": kind}
+        with pytest.raises(UsageError, match=f"needs a score for each class, and the package answers with {kind}"):
+            evaluate(engine)
     with pytest.raises(UsageError, match="expected a module, a package"):
         evaluate(Fake(), 3)  # type: ignore[arg-type]
 

@@ -11,7 +11,7 @@ import pytest
 from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.evaluation.examples import batch_rows, open_examples, padded
+from rectexport.runtime.evaluation.examples import batch_rows, open_examples, padded, unused_scaling
 from rectexport.runtime.package.manifest import TensorEntry
 
 X = TensorEntry("x", "float32", (2, 3))
@@ -60,11 +60,18 @@ def test_labels_for_an_npz_and_missing_files_are_refused(tmp_path: Path) -> None
     np.savez(tmp_path / "data.npz", x=IMAGES)
     with pytest.raises(BadInput, match="holds its labels as an array"):
         open_examples(tmp_path / "data.npz", [X], "labels.csv")
-    with pytest.raises(BadInput, match=r"mean, std: for images .*the arrays of .*data\.npz are used as stored"):
-        open_examples(tmp_path / "data.npz", [X], scaling=ImageScaling((0.5,)))
-    assert len(open_examples(tmp_path / "data.npz", [X], scaling=ImageScaling())) == 5
     with pytest.raises(BadInput, match="no such file or folder"):
         open_examples(tmp_path / "absent.npz", [X])
+
+
+def test_a_scaling_that_has_no_use_is_known(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=IMAGES)
+    scaling, pixels = ImageScaling((0.5,)), TensorEntry("x", "uint8", (1, 3, 8, 8))
+    for data in ({"x": IMAGES}, tmp_path / "data.npz"):
+        assert "arrays are used as stored" in unused_scaling(data, [X], scaling)
+        assert unused_scaling(data, [X], ImageScaling()) == ""
+    assert "input x takes uint8 pixels" in unused_scaling(tmp_path, [pixels], scaling)
+    assert unused_scaling(tmp_path, [X], scaling) == ""
 
 
 def test_an_input_called_labels_is_an_input() -> None:

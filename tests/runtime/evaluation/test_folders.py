@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.arrays.input_files import ImageScaling
+from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.evaluation.examples import open_examples
+from rectexport.runtime.evaluation.examples import PixelLayout, open_examples
 from rectexport.runtime.package.manifest import TensorEntry
 
 image = pytest.importorskip("PIL.Image")
@@ -56,9 +57,23 @@ def test_labels_that_are_a_guess_are_known_by_the_number_of_folders(classes: Pat
     assert open_examples(classes / "cat", [X]).classes is None
 
 
-def test_scaling_is_refused_for_an_input_of_pixels(classes: Path) -> None:
-    with pytest.raises(BadInput, match="input x takes uint8 pixels; leave out both"):
-        open_examples(classes, [TensorEntry("x", "uint8", (4, 1, 6, 5))], scaling=ImageScaling((0.5,)))
+@pytest.mark.parametrize("bounds", [None, ShapeRange((1, 4, 4, 3), (2, 6, 5, 3), (4, 8, 8, 3), (1, 2, 1, 1))])
+def test_images_are_given_as_the_package_takes_them(tmp_path: Path, bounds: ShapeRange | None) -> None:
+    colour = np.zeros((6, 5, 3), np.uint8)
+    colour[...] = 10, 20, 30
+    colour[0] = 40
+    image.fromarray(colour).save(tmp_path / "a.png")
+    entry = TensorEntry("x", "uint8", ("n", "h", "w", 3) if bounds else (4, 6, 5, 3), bounds)
+    for words, expected in (
+        ({"layout": "nhwc", "channels": "rgb"}, colour),
+        ({"layout": "nhwc", "channels": "bgr"}, colour[..., ::-1]),
+    ):
+        (batch,) = open_examples(tmp_path, [entry], layout=PixelLayout.of(words)).batches(4)
+        assert np.array_equal(batch.feeds["x"], expected[None])
+    first = TensorEntry("x", "uint8", (4, 3, 6, 5))
+    (batch,) = open_examples(tmp_path, [first], layout=PixelLayout.of({"channels": "bgr"})).batches(4)
+    assert np.array_equal(batch.feeds["x"][0], colour[..., ::-1].transpose(2, 0, 1))
+    assert PixelLayout.of(None) == PixelLayout.of({"module": "x"}) == PixelLayout()
 
 
 def test_a_text_file_gives_the_order_of_the_classes(classes: Path) -> None:
