@@ -142,7 +142,8 @@ class ArrayExamples:
 
     def __init__(self, name: str, arrays: Mapping[str, Array], entries: Sequence[TensorEntry]) -> None:
         """Raises BadInput for names, dtypes or shapes that the package does not take."""
-        self.name, self.classes = name, None
+        self.name = name
+        self.classes: int | None = None
         self._targets = arrays.get(LABELS) if all(entry.name != LABELS for entry in entries) else None
         self._feeds = {entry.name: self._checked(entry, arrays) for entry in entries}
         self.labelled = self._targets is not None
