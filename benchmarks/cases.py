@@ -65,11 +65,11 @@ KINDS = (
     ),
     Kind(
         "crelu", "CReLU → 3×3", 3, chains.crelu, chains.crelu_floor, 1.0, "the convolutions alone",
-        ("halves", "parted", "doubled"), 2,
+        ("halves", "parted", "doubled", "grouped"), 2,
     ),
     Kind(
         "crelu", "CReLU → 1×1", 1, partial(chains.crelu, kernel=1), partial(chains.crelu_floor, kernel=1), 1.0,
-        "the convolutions alone", ("halves", "parted", "doubled"), 2,
+        "the convolutions alone", ("halves", "parted", "doubled", "grouped"), 2,
     ),
     Kind(
         "rectify", "Rectified convolution", 3, chains.rectified, chains.plain, 1.0, "a plain 3×3 convolution",

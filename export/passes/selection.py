@@ -13,14 +13,14 @@ from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.results import Pass, PassResult
 from rectexport.exporter.passes.inline import plugin_operators
 from rectexport.exporter.passes.lowering.choice import Costs, Decision, Without
-from rectexport.exporter.passes.lowering.machinery.costs import DEFAULT_TARGET, load_costs
+from rectexport.exporter.passes.lowering.machinery.costs import DEFAULT_TARGET, INEXACT_IN_INT8, INT8, load_costs
 from rectexport.exporter.passes.order import LOWER, PASSES, RAISE
 from rectexport.exporter.passes.raising.together import as_one
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import ParityError, UsageError
 
 #: Forms that gain nothing where the model is rounded to 16 bits after lowering.
-FLOAT32_FORMS = frozenset({"blocked"})
+FLOAT32_FORMS = frozenset({"blocked", "grouped"})
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class PassContext:
     def costs(self) -> Costs:
         """What lowering chooses by. Raises UsageError for an unknown target."""
         costs = self.measured or load_costs(self.target, self.precision)
-        return costs if self.precision in ("fp32", "int8") else Without(costs, FLOAT32_FORMS)
+        if self.precision == "fp32":
+            return costs
+        return Without(costs, INEXACT_IN_INT8 if self.precision == INT8 else FLOAT32_FORMS)
 
     def has(self, entry: Pass) -> bool:
         """Whether a pass applies to this run."""

@@ -8,6 +8,7 @@ magnitude   readers with W_p = W_n read |y|: half the multiplications
 halves      readers get [p, y] with other weights: no Neg, one ReLU
 parted      the same, without the Concat
 doubled     the convolution before makes both signs: no Neg, no Concat, twice the multiplications
+grouped     a grouped 1×1 convolution makes both signs in ONNX Runtime's blocked layout (crelu_grouped.py)
 
 Tensors whose values change get new names.
 
@@ -23,9 +24,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rectexport.exporter.graph.dialect import DOMAIN
-from rectexport.exporter.graph.surgeon import constant, convolution_before, label, replace_reads, sole_consumer
+from rectexport.exporter.graph.surgeon import constant, convolution_before, label, sole_consumer
+from rectexport.exporter.passes.lowering import crelu_grouped
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read
-from rectexport.exporter.passes.lowering.machinery.crelu_site import CReluSite, find, find_unactivated
+from rectexport.exporter.passes.lowering.machinery.crelu_site import CReluSite, find, find_unactivated, redirect
 from rectexport.exporter.passes.lowering.machinery.form import Form, Operator
 from rectexport.exporter.passes.lowering.machinery.readers import Reader, Readers, linear_readers
 
@@ -135,7 +137,7 @@ def _apply_halves(graph: gs.Graph, site: CReluSite) -> None:
     new = gs.Variable(f"{old.name}.halves", old.dtype, old.shape)
     graph.nodes.append(gs.Node("Relu", p.name, {}, [y], [p]))
     graph.nodes.append(gs.Node("Concat", new.name, {"axis": 1}, [p, y], [new]))
-    _redirect(graph, site, old, new, readers)
+    redirect(graph, site, new, readers)
 
 
 def _refuse_parted(graph: gs.Graph, site: CReluSite) -> str | None:
@@ -172,7 +174,7 @@ def _apply_parted(graph: gs.Graph, site: CReluSite) -> None:
             emit(graph, f"{term.name}.conv", replace(conv, weight=weight, bias=bias), x, term)
             terms.append(term)
         graph.nodes.append(gs.Node("Add", f"{out.name}.parts", {}, terms, [out]))
-    _redirect(graph, site, old, y, readers)
+    redirect(graph, site, y, readers)
 
 
 def _halved(reader: Reader, slope: float) -> tuple[Values, Values]:
@@ -210,17 +212,9 @@ def _apply_magnitude(graph: gs.Graph, site: CReluSite) -> None:
     y, old = site.node.inputs[0], site.result
     new = gs.Variable(f"{old.name}.magnitude", y.dtype, y.shape)
     graph.nodes.append(gs.Node("Abs", new.name, {}, [y], [new]))
-    _redirect(graph, site, old, new, readers)
+    redirect(graph, site, new, readers)
     for node in readers.between:
         node.outputs[0].shape = None  # half as many channels now
-
-
-def _redirect(graph: gs.Graph, site: CReluSite, old: gs.Tensor, new: gs.Tensor, readers: Readers) -> None:
-    """Let all readers of `old` read `new`; tensors in between hold other values now, so they get new names."""
-    replace_reads(old, new)
-    for node in readers.between:
-        node.outputs[0].name += ".halves"
-    detach(graph, site.node, *([] if site.act is None else [site.act]))
 
 
 def _half(site: CReluSite) -> float:
@@ -236,6 +230,7 @@ OPERATOR = Operator(
         Form("halves", _refuse_halves, _apply_halves),
         Form("parted", _refuse_parted, _apply_parted),
         _DOUBLED,
+        crelu_grouped.FORM,
     ),
 )
 #: concat(y, −y) without an activation right after it, as in PVANet, which scales and shifts it first.

@@ -32,13 +32,12 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from rectexport.exporter.passes.lowering.machinery.blocked import BLOCK
 from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, Values, detach, emit, read
 from rectexport.exporter.passes.lowering.machinery.form import Form
 from rectexport.exporter.passes.lowering.machinery.rectify_site import RectifySite
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
 
-#: Channels of a block on processors with AVX-512; others have blocks of 8 or 4, which divide it.
-BLOCK = 16
 #: Fewer input channels than in any block are read from the ordinary layout.
 FEW = 4
 #: Denominators of r that a multiplication by their reciprocal divides by exactly.

@@ -29,8 +29,8 @@ __all__ = ["DEFAULT_TARGET", "TABLES", "TARGETS", "CostTable", "load_costs"]
 TABLES = Path(__file__).with_name("costs")
 #: The table of quantized models.
 INT8 = "int8"
-#: Forms that are measured in int8, too, but never taken there: one range for relu(y) and y costs 3 dB.
-INEXACT_IN_INT8 = frozenset({"halves", "parted"})
+#: Forms that are measured in int8, too, but never taken there: a range for both signs of y costs 3 dB.
+INEXACT_IN_INT8 = frozenset({"halves", "parted", "grouped"})
 #: The size assumed where the graph leaves it open.
 _MIDDLE = {"channels": 64, "size": 56, "batch": 1}
 

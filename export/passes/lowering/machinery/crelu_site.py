@@ -1,4 +1,4 @@
-"""The sites of CReLU in a graph."""
+"""The sites of CReLU in a graph, and how a form takes its place."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from rectexport.exporter.graph.surgeon import convolution_before, dialect_nodes, is_standard, sole_consumer
-from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, read, shape_of
+from rectexport.exporter.graph.surgeon import (
+    convolution_before,
+    dialect_nodes,
+    is_standard,
+    replace_reads,
+    sole_consumer,
+)
+from rectexport.exporter.passes.lowering.machinery.convolution import Convolution, detach, read, shape_of
 from rectexport.exporter.passes.lowering.machinery.form import Shape
-from rectexport.exporter.passes.lowering.machinery.readers import linear_readers
+from rectexport.exporter.passes.lowering.machinery.readers import Readers, linear_readers
 
 
 @dataclass(frozen=True)
@@ -88,3 +94,11 @@ def _slope(act: gs.Node | None) -> float | None:
     if act is None or not is_standard(act, "Relu", "LeakyRelu"):
         return None
     return 0.0 if act.op == "Relu" else float(act.attrs.get("alpha", 0.01))
+
+
+def redirect(graph: gs.Graph, site: CReluSite, new: gs.Tensor, readers: Readers) -> None:
+    """Let all readers of the result read `new`; tensors in between hold other values now, so they get new names."""
+    replace_reads(site.result, new)
+    for node in readers.between:
+        node.outputs[0].name += ".halves"
+    detach(graph, site.node, *([] if site.act is None else [site.act]))
