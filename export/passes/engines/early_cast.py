@@ -8,7 +8,8 @@ Result  y = Cast(Cast(x, to float32), to T), and so on
 
 Exact: each of the 256 numbers is a float32, moving does not change it, and a float32 that holds one is cast to it. An
 integer beyond them wraps around when it is cast, so v mod 256 is taken first. TensorRT has uint8 for inputs and outputs
-of the network, and casts it to and from float32 and float16 alone (NvInferRuntimeBase.h).
+of the network, and casts it to and from float32 and float16 alone (NvInferRuntimeBase.h of 11.1; TensorRT for RTX 1.7.1
+builds other casts, too).
 
 Not where the dtype is not noted, nor for operators that compute with uint8: narrow_arithmetic writes sums, differences
 and products otherwise.
