@@ -15,6 +15,7 @@ from rectexport.exporter.base.options import ExportOptions, Int8
 from rectexport.exporter.checking.engines import installed_engines, open_engine
 from rectexport.exporter.checking.parity import ParityReport
 from rectexport.exporter.checking.reference import Reference, Remembered
+from rectexport.exporter.checking.rows import show_rows
 from rectexport.exporter.checking.tolerance import Tolerance
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.passes.precision import half
@@ -38,10 +39,13 @@ from rectexport.exporter.writing.shared_data import write_models
 from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.processor import processor
 from rectexport.runtime.base.runner import Array, TensorSpec
-from rectexport.runtime.errors import BadInput, Option, ParityError
-from rectexport.runtime.evaluation.examples import batch_rows, open_examples
+from rectexport.runtime.batching.rows import RowVerdict
+from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
+from rectexport.runtime.errors import Option, ParityError
+from rectexport.runtime.evaluation.examples import Examples, PixelLayout, batch_rows, open_examples, unused_scaling
+from rectexport.runtime.evaluation.metrics import numbered_alike
 from rectexport.runtime.package.folder import MODEL
-from rectexport.runtime.package.manifest import TensorEntry
+from rectexport.runtime.package.manifest import INDEPENDENT, TensorEntry
 
 #: A package's tolerance is this many times the distance that was measured, and no less than the second.
 _SLACK, _LEAST_TOLERANCE = 2.0, 1e-3
@@ -75,19 +79,28 @@ class Int8Stage:
         assert self.options.int8 is not None
         return self.options.int8
 
-    def run(self, models: Sequence[TargetModel]) -> tuple[tuple[TargetModel, ...], ParityReport, dict[str, Any]]:
+    def run(
+        self, models: Sequence[TargetModel], floating: RowVerdict
+    ) -> tuple[tuple[TargetModel, ...], ParityReport, dict[str, Any]]:
         """The quantized models, written into the folder; their comparison; and the manifest's entry.
 
-        Raises BadInput for calibration data that does not fit and for a model that is quantized already, and
-        ParityError for an engine that does not run int8, or whose answers are too far off.
+        floating   whether rows are independent before quantization
+
+        Raises BadInput for calibration data that does not fit, and ParityError for an engine that does not run int8, or
+        whose answers are too far off.
         """
-        for entry in models:
-            check_unquantized(entry.model)
         entries = [_entry(plan) for plan in self.traced.inputs]
         rows = batch_rows(entries)
-        calibration, hold_out, name = self._data(entries)
+        examples = self._examples(entries)
+        calibration, hold_out = self._data(examples)
         shared = Remembered(self.reference)
         expected = run_items(shared.outputs, hold_out, rows)
+        if hold_out.targets is not None and not numbered_alike(examples.classes, expected[0]):
+            hold_out = replace(hold_out, targets=None)
+            self.log.say(
+                f"accuracy not measured: {examples.classes} folders of images, and the output has "
+                f"{expected[0].shape[1]} classes; give all their names with labels"
+            )
         proven: list[tuple[TargetModel, _Proven]] = []
         for entry in models:
             quantizer = Quantizer(entry.model, calibration, rows, self._asked, self.log)
@@ -102,17 +115,25 @@ class Int8Stage:
                     self._prove(entry, result, expected, hold_out, rows)
                     self._time(entry, result)
         report = self._compare(written, proven, shared, hold_out, rows)
-        return written, report, self._document(written, proven, calibration, hold_out, name)
+        report.rows = self._rows(written, floating, report.tolerance.relative_l2)
+        return written, report, self._document(written, proven, calibration, hold_out, examples.name)
 
-    def _data(self, entries: Sequence[TensorEntry]) -> tuple[Items, Items, str]:
+    def _examples(self, entries: Sequence[TensorEntry]) -> Examples:
         asked = self._asked
         scaling = ImageScaling(tuple(asked.mean), tuple(asked.std))
-        examples = open_examples(asked.calibrate, entries, asked.labels, scaling)
-        calibration, hold_out = split(examples, asked.images)
+        unused = unused_scaling(asked.calibrate, entries, scaling)
+        if unused:
+            self.log.say(f"mean and std are not used: {unused}")
+        image = self.options.image_input
+        layout = None if image is None else PixelLayout.of(image.recorded())
+        return open_examples(asked.calibrate, entries, asked.labels, scaling, layout)
+
+    def _data(self, examples: Examples) -> tuple[Items, Items]:
+        calibration, hold_out = split(examples, self._asked.images)
         check(calibration, self.traced.inputs, self.given, examples.name)
         check(hold_out, self.traced.inputs, False, examples.name)
         self.log.say(f"{len(calibration)} items of {examples.name} calibrate, {len(hold_out)} others check the result")
-        return calibration, hold_out, examples.name
+        return calibration, hold_out
 
     def _rest(self, found: Quantized, entry: TargetModel, feeds: Mapping[str, Array]) -> Quantized:
         """With fp16: what is not int8 in float16. Q/DQ nodes keep float32 scales, and layers in int8 read those."""
@@ -204,6 +225,18 @@ class Int8Stage:
         cases: dict[str, Mapping[str, Array]] = {"hold-out": feeds}
         return compare_models(self.folder, written, reference, self.traced, bound, self.options, cases)
 
+    def _rows(self, written: Sequence[TargetModel], floating: RowVerdict, tolerance: float) -> RowVerdict:
+        """Whether rows are independent: before quantization, and on ONNX Runtime in every quantized model."""
+        found = floating
+        for entry in written:
+            if found.verdict == INDEPENDENT:
+                runner = OnnxRuntimeRunner(self.folder / entry.file)
+                try:
+                    found = show_rows(runner, self.traced.inputs, tolerance)
+                finally:
+                    runner.close()
+        return found
+
     def _document(
         self,
         written: Sequence[TargetModel],
@@ -268,14 +301,3 @@ def _entry(plan: InputPlan) -> TensorEntry:
         f"{plan.name}_{axis}" if axis in bounds.dynamic_axes else size for axis, size in enumerate(bounds.opt)
     )
     return TensorEntry(plan.name, plan.example.dtype.name, shape, bounds if bounds.dynamic_axes else None)
-
-
-def check_unquantized(model: ModelProto) -> None:
-    """Raise BadInput for a model with Q/DQ nodes of its own."""
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "DynamicQuantizeLinear"):
-            raise BadInput(
-                f"{node.op_type} {node.name or node.output[0]}: the model is quantized already; leave out ",
-                Option("int8"),
-                ", and it is exported with its own quantization",
-            )

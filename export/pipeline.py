@@ -17,8 +17,8 @@ from rectexport.exporter.base.memory import past_kept
 from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.base.quiet import kept_in
 from rectexport.exporter.checking.parity import ParityReport
-from rectexport.exporter.checking.reference import make_reference
-from rectexport.exporter.checking.tolerance import PRECISION_OF, RELATIVE_L2, Tolerance
+from rectexport.exporter.checking.reference import Reference, make_reference, spread
+from rectexport.exporter.checking.tolerance import PRECISION_OF, QUANTIZED_L2, RELATIVE_L2, SPREAD_FACTOR, Tolerance
 from rectexport.exporter.checking.windows import tiling_entries
 from rectexport.exporter.engine_facts.facts import judged_engines
 from rectexport.exporter.frontend.adapt import adapt_source
@@ -27,7 +27,7 @@ from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_in
 from rectexport.exporter.frontend.outside import without_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
-from rectexport.exporter.graph.guard import coarsest_float
+from rectexport.exporter.graph.guard import coarsest_float, quantizing_node
 from rectexport.exporter.passes import PassResult
 from rectexport.exporter.preprocess.wrap import Processing, prepare
 from rectexport.exporter.targets import (
@@ -113,6 +113,8 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
                 traced = name_outputs(traced, options.output_names)
             _check_bounds(options, traced.model)
             _check_size(options, traced)
+            if options.int8 is not None:
+                _check_unquantized(traced.model)
             opset = default_opset(traced.model)  # an ONNX file keeps its own, TorchScript ends at 20
             log.say(f"{source.description}: {len(traced.model.graph.node)} nodes, opset {opset}")
             log.say(", ".join(_describe(entry) for entry in traced.inputs))
@@ -127,7 +129,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             _write_models(place, models, source, options)
             if options.bf16:
                 log.say("ONNX Runtime's CPU has no bfloat16 convolution: every rounding to it is emulated in float32")
-            floating, tolerance = _floating(options), _tolerance(source, options)
+            floating, tolerance = _floating(options), _tolerance(source, options, reference, traced)
             report = compare_models(place, models, reference, traced, tolerance, floating)
             for proof in report.proofs:
                 log.say(proof.describe())
@@ -141,7 +143,7 @@ def run_export(source: Source, shapes: ShapeOptions, out: Path, options: ExportO
             with log.step("int8"):
                 given = source.example_inputs is not None or shapes.load is not None
                 stage = Int8Stage(folder, reference, traced, options, _notes(source, options), given, log)
-                models, report, quantization = stage.run(models)
+                models, report, quantization = stage.run(models, report.rows)
             if not report.passed:
                 raise ParityError(_failure(report, out))
         require_targets(targets, report, out)
@@ -206,6 +208,16 @@ def describe_export(source: Source, shapes: ShapeOptions, out: Path, options: Ex
     ]
 
 
+def _check_unquantized(model: ModelProto) -> None:
+    node = quantizing_node(model)
+    if node is not None:
+        raise BadInput(
+            f"{node.op_type} {node.name or node.output[0]}: the model is quantized already; leave out ",
+            Option("int8"),
+            ", and it is exported with its own quantization",
+        )
+
+
 def _check_size(options: ExportOptions, traced: Traced) -> None:
     """Lower precision rewrites every weight, and those beyond 2 GB are not read."""
     if traced.stored and (options.int8 is not None or options.precision != "fp32"):
@@ -244,12 +256,15 @@ def _floating(options: ExportOptions) -> ExportOptions:
     return options if options.int8 is None else replace(options, int8=None, fp16=False)
 
 
-def _tolerance(source: Source, options: ExportOptions) -> Tolerance:
+def _tolerance(source: Source, options: ExportOptions, reference: Reference, traced: Traced) -> Tolerance:
     """Of the floating-point graph; elementwise bounds are for the package, so not for what is quantized afterwards."""
     precision = "fp32" if options.int8 is not None else options.precision
     if precision == "fp32" and source.kind == "onnx":
         precision = PRECISION_OF.get(coarsest_float(source.model), precision)
     default = RELATIVE_L2[precision]
+    if quantizing_node(traced.model) is not None:
+        feeds = {entry.name: entry.example for entry in traced.inputs}
+        default = max(QUANTIZED_L2, SPREAD_FACTOR * spread(reference, feeds))
     asked = source.tolerances.get("relative_l2", default)
     if options.int8 is not None:
         return Tolerance(asked)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rectexport.runtime.base.environment import usable_cores
 from rectexport.runtime.base.logs import logged
-from rectexport.runtime.base.runner import BackendOptions, silent
+from rectexport.runtime.base.runner import AUTO_LAYOUT, BackendOptions, silent
 from rectexport.runtime.batching.calls import MAX_BATCH, MAX_DELAY, WORKERS, Joining
 from rectexport.runtime.engines.backends import AUTO, choose_backend
 from rectexport.runtime.engines.warm_up import warm_up as run_warm_up
@@ -31,7 +31,8 @@ def load(
     warm_up: bool = True,
     progress: Callable[[str], None] = silent,
     prefer_nhwc: bool = False,
-    cuda_graphs: bool = False,
+    cuda_graphs: bool | None = None,
+    layout: str = AUTO_LAYOUT,
     rebuild: bool = False,
     plugins: Sequence[str | Path] = (),
     model: Any = None,
@@ -52,7 +53,9 @@ def load(
     check_finite raise NotFinite when an output holds NaN or infinity
     warm_up      run the usual, the smallest and, if cheap, the largest shape, so that the first call is not slower
     progress     called with a line of text before each step; the logger "rectexport" has the lines at INFO
-    prefer_nhwc, cuda_graphs  for cuda; see docs/runtime.md
+    prefer_nhwc  for cuda; see docs/runtime.md
+    cuda_graphs  for tensorrt and cuda; None: TensorRT has them, cuda does not; see docs/runtime.md
+    layout       for onnxruntime: "plain" keeps tensors in NCHW where ONNX Runtime would take a blocked layout
     rebuild      for tensorrt: build a plan if the package has none that fits this machine; see docs/tensorrt.md
     plugins      for tensorrt: plugin libraries besides the package's own
     model        for backend="torch": the module to run, in eval mode
@@ -62,8 +65,8 @@ def load(
     max_delay    seconds that a submitted call may wait for others to share a run with, while calls keep arriving
 
     Raises BadInput for a folder that is not a complete package, a missing or wrong signature, or a model that the
-    engine refuses; UsageError for an unknown backend, a max_batch below 1 or a max_delay below 0; MissingDependency if
-    this machine lacks the backend, or cryptography when a signature is required.
+    engine refuses; UsageError for an unknown backend or layout, a max_batch below 1 or a max_delay below 0;
+    MissingDependency if this machine lacks the backend, or cryptography when a signature is required.
     """
     if max_batch < 1 or max_delay < 0:
         raise UsageError(f"max_batch={max_batch}, max_delay={max_delay}: expected at least 1, and at least 0 seconds")
@@ -79,6 +82,7 @@ def load(
         streams=streams,
         prefer_nhwc=prefer_nhwc,
         cuda_graphs=cuda_graphs,
+        layout=layout,
         rebuild=rebuild,
         plugins=plugins,
         model=model,

@@ -98,10 +98,10 @@ VALUES = (
     "rectexport.runtime.profiling.roofline.Peaks",
     "rectexport.runtime.tuning.candidate.Candidate",
     "rectexport.runtime.tuning.candidate.Record",
+    "rectexport.runtime.tuning.candidate.Space",
     "rectexport.runtime.tuning.choice.Bounds",
     "rectexport.runtime.tuning.search.Found",
     "rectexport.runtime.tuning.search.Goal",
-    "rectexport.runtime.tuning.search.Space",
 )
 ERRORS = (
     "rectexport.runtime.errors.BadInput",

@@ -9,16 +9,27 @@ from typing import Any
 
 from rectexport.exporter.base.options import LoadOptions, ShapeOptions
 from rectexport.runtime.base.environment import usable_cores
+from rectexport.runtime.base.runner import AUTO_LAYOUT, LAYOUTS
 from rectexport.runtime.engines.backends import BACKENDS
+from rectexport.runtime.engines.tensorrt.versions import no_plans
 from rectexport.runtime.errors import MissingDependency, Option, UsageError
 from rectexport.runtime.evaluation.evaluate import DEFAULT_METRIC
-from rectexport.runtime.tuning.candidate import CHOSEN, FORMS, PLACEMENTS, PRECISIONS
+from rectexport.runtime.tuning.candidate import CHOSEN, FORMS, GRAPHS, PLACEMENTS, PRECISIONS, TENSORRT, Space
 from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT, Bounds
-from rectexport.runtime.tuning.search import Goal, Space
+from rectexport.runtime.tuning.search import Goal
 
 #: Backends that are searched; each reads the package's file for its engine.
-SEARCHED = ("openvino", "onnxruntime", "cuda")
+SEARCHED = ("openvino", "onnxruntime", "cuda", TENSORRT)
 DEFAULT_SECONDS = 600.0
+#: What each list of words takes.
+_KNOWN = {
+    "backends": SEARCHED,
+    "precisions": PRECISIONS,
+    "forms": FORMS,
+    "placements": PLACEMENTS,
+    "layouts": LAYOUTS,
+    "cuda_graphs": GRAPHS,
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,9 @@ class TuneOptions:
     precisions   of PRECISIONS; empty: fp32, and int8 where there is data to calibrate on
     forms        of FORMS
     placements   of PLACEMENTS, for int8 on ONNX Runtime
-    threads, streams, batches  numbers to combine; threads empty: every usable core
+    layouts      of LAYOUTS, for float32 on ONNX Runtime on the CPU
+    cuda_graphs  of GRAPHS, for cuda and tensorrt
+    threads, streams, batches  numbers to combine; threads, of a CPU engine, empty: every usable core
     seconds      how long to search, exports not counted in
     seed         of the split of data, and of the order in the races
     shapes, load how the model is loaded and which shapes it takes, as for an export
@@ -56,6 +69,8 @@ class TuneOptions:
     precisions: tuple[str, ...] = ()
     forms: tuple[str, ...] = (CHOSEN,)
     placements: tuple[str, ...] = PLACEMENTS[:1]
+    layouts: tuple[str, ...] = (AUTO_LAYOUT,)
+    cuda_graphs: tuple[str, ...] = GRAPHS
     threads: tuple[int, ...] = ()
     streams: tuple[int, ...] = (1,)
     batches: tuple[int, ...] = (1,)
@@ -66,8 +81,7 @@ class TuneOptions:
 
     def __post_init__(self) -> None:
         """Raises UsageError that names the parameter."""
-        lists = ("backends", SEARCHED), ("precisions", PRECISIONS), ("forms", FORMS), ("placements", PLACEMENTS)
-        for name, known in lists:
+        for name, known in _KNOWN.items():
             for value in getattr(self, name):
                 if value not in known:
                     raise UsageError(Option(name, value), f": expected some of {', '.join(known)}")
@@ -91,14 +105,16 @@ class TuneOptions:
 
     def space(self) -> Space:
         """What is combined. Raises MissingDependency for a backend that is not here."""
-        absent = {backend.name: backend.absent for backend in BACKENDS}
+        absent = {backend.name: backend.absent for backend in BACKENDS} | {TENSORRT: no_plans}
+        reasons = {name: reason for name in self.backends or SEARCHED if (reason := absent[name]())}
         for name in self.backends:
-            if reason := absent[name]():
-                raise MissingDependency(f"backend {name}: {reason}")
-        found = self.backends or tuple(name for name in SEARCHED if absent[name]() is None)
+            if name in reasons:
+                raise MissingDependency(f"backend {name}: {reasons[name]}")
+        found = tuple(name for name in self.backends or SEARCHED if name not in reasons)
         if not found:
-            raise MissingDependency(f"no engine is installed: {'; '.join(absent[name]() or '' for name in SEARCHED)}")
-        return Space(found, self.threads or (usable_cores(),), self.streams, self.batches)
+            raise MissingDependency(f"no engine is installed: {'; '.join(reasons.values())}")
+        threads = self.threads or (usable_cores(),)
+        return Space(found, threads, self.streams, self.batches, self.layouts, self.cuda_graphs, reasons)
 
     def wanted(self) -> Goal:
         """Measure and bounds."""

@@ -229,6 +229,16 @@ class TorchReference:
         self._model.float()
 
 
+def spread(reference: Reference, feeds: Mapping[str, Array]) -> float:
+    """How far inputs that differ by rounding move the outputs, as relative L2; 0 where that is not known."""
+    moved = nudged(feeds)
+    answers = None if moved is None else reference.trial(moved)
+    if answers is None:
+        return 0.0
+    pairs = zip(reference.outputs(feeds), answers, strict=True)
+    return max((compare(wanted, found).relative_l2 for wanted, found in pairs), default=0.0)
+
+
 def _finite(outputs: Collection[Array]) -> bool:
     return all(bool(np.isfinite(array).all()) for array in outputs if array.dtype.kind == "f")
 

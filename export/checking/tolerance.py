@@ -7,10 +7,16 @@ from collections.abc import Iterable
 from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import UsageError
 
-__all__ = ["PRECISION_OF", "RELATIVE_L2", "Tolerance", "parse_bounds"]
+__all__ = ["PRECISION_OF", "QUANTIZED_L2", "RELATIVE_L2", "SPREAD_FACTOR", "Tolerance", "parse_bounds"]
 
 #: Bound on the relative L2 distance to float64, by precision of the package.
 RELATIVE_L2 = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 2e-2}
+#: The same for a file with quantization of its own: a value between two steps is rounded otherwise by another engine,
+#: and 8 bits alone cost more than this.
+QUANTIZED_L2 = 1e-2
+#: How much farther an engine may be from the file as stored than inputs that differ by rounding move its answers: two
+#: answers of one spread differ by 1.4 times as much.
+SPREAD_FACTOR = 2.0
 #: Of an ONNX file's own float type; float64 is compared as float32, which engines may compute it in.
 PRECISION_OF = {"float32": "fp32", "float64": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 

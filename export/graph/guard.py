@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, ValueInfoProto, checker, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.carried import has_default
@@ -40,6 +40,13 @@ FURTHER = 4.0
 LARGEST_ROUNDING = 1e-2
 #: Rounding of each type in units of float32's.
 _ROUNDING = {"float32": 1.0, "float16": 2.0**13, "bfloat16": 2.0**16, "float64": 2.0**-29}
+#: Operators of a quantized model.
+QUANTIZING = frozenset(
+    (
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+        *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
+    )
+)
 #: Long sums round more often than once.
 _LEAST_BOUND = 1e-12
 
@@ -285,6 +292,12 @@ def coarsest_float(model: ModelProto) -> str:
     numbers |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     known = {name: _ROUNDING[name] for number in numbers if (name := _type_name(number)) in _ROUNDING}
     return max(known, key=lambda name: known[name], default="float32")
+
+
+def quantizing_node(model: ModelProto) -> NodeProto | None:
+    """The first node that makes or takes quantized integers; None in a model that is not quantized."""
+    found = (node for node in model.graph.node if node.op_type in QUANTIZING)
+    return next(found, None)
 
 
 def _type_name(number: int) -> str:

@@ -23,6 +23,7 @@ from rectexport.exporter.passes import (
 from rectexport.exporter.passes.engines import (
     ceil_pool,
     dft_matrix,
+    early_cast,
     global_mean,
     lrn_bias,
     narrow_arithmetic,
@@ -109,6 +110,8 @@ PASSES: tuple[Pass, ...] = (
     Pass(resize_matrix.NAME, resize_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
     Pass(ceil_pool.NAME, ceil_pool.run, PREPARE, targets=("openvino",)),
     Pass(narrow_arithmetic.NAME, narrow_arithmetic.run, PREPARE, targets=("openvino", "tensorrt")),
+    # After narrow_arithmetic, which writes casts between uint8 and int32.
+    Pass(early_cast.NAME, early_cast.run, PREPARE, targets=("tensorrt",)),
     Pass(lrn_bias.NAME, lrn_bias.run, PREPARE, targets=("openvino",)),
     Pass(dft_matrix.NAME, dft_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
     Pass(softplus_tail.NAME, softplus_tail.run, PREPARE, targets=("openvino", "portable")),

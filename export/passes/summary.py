@@ -33,6 +33,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "resize_matrix": ("resizing as matrices", "resizings as matrices"),
     "ceil_pool": ("ceil-mode pool", "ceil-mode pools"),
     "narrow_arithmetic": ("8-bit operation", "8-bit operations"),
+    "early_cast": ("early cast of uint8", "early casts of uint8"),
     "lrn_bias": ("broken bias of local normalization", "broken biases of local normalization"),
     "softplus_tail": ("softplus with its small results", "softplus with their small results"),
     "dft_matrix": ("Fourier transform", "Fourier transforms"),

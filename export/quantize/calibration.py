@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto
 
+from rectexport.exporter.base.options import LEAST_IMAGES
 from rectexport.exporter.frontend.inputs import InputPlan
 from rectexport.exporter.graph.inner import with_outputs
 from rectexport.exporter.quantize.ranges import Distribution
@@ -17,8 +18,6 @@ from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput, Option
 from rectexport.runtime.evaluation.examples import Examples, padded
 
-#: Fewer images than this find ranges that are too narrow: 4 cost 11 dB, 16 cost 2 dB, 64 none.
-LEAST_IMAGES = 16
 #: Most items of the hold-out; a quarter of the data where there are fewer.
 MOST_HELD_OUT = 256
 #: How far the inputs' largest magnitude may be from the example's; halved pixels cost 16 dB.
@@ -27,13 +26,18 @@ _RATIO = 1.6
 
 @dataclass(frozen=True)
 class Items:
-    """Inputs by name, one row an item, and their targets [N, ...] if there are labels."""
+    """Inputs by name, one row an item; their targets [N, ...] if there are labels; and what the items are called."""
 
     feeds: Mapping[str, Array]
     targets: Array | None
+    names: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.feeds.values())))
+
+    def name_of(self, row: int) -> str:
+        """What the data calls an item."""
+        return self.names[row] if self.names else f"item {row}"
 
     def rows(self, start: int, stop: int) -> dict[str, Array]:
         """Some items' inputs."""
@@ -61,7 +65,7 @@ def split(examples: Examples, images: int, seed: int = 0) -> tuple[Items, Items]
     if taken < LEAST_IMAGES:
         raise BadInput(
             f"{examples.name}: {count} items, of which {held} are held out to check the result; calibration needs "
-            f"at least {LEAST_IMAGES} others: give {LEAST_IMAGES * 4 // 3 + 1} items or more"
+            f"at least {LEAST_IMAGES} others: give {LEAST_IMAGES * 4 // 3} items or more"
         )
     order = np.random.default_rng(seed).permutation(count)
     chosen = {int(index): place for place, index in enumerate(order[: taken + held])}
@@ -70,7 +74,8 @@ def split(examples: Examples, images: int, seed: int = 0) -> tuple[Items, Items]
     return calibration, _without(hold_out, calibration, examples.name)
 
 
-_Row = tuple[Mapping[str, Array], Array | None]
+#: Name, inputs and target of an item.
+_Row = tuple[str, Mapping[str, Array], Array | None]
 
 
 def _rows(examples: Examples, chosen: Mapping[int, int]) -> list[_Row]:
@@ -80,32 +85,39 @@ def _rows(examples: Examples, chosen: Mapping[int, int]) -> list[_Row]:
         for row in range(len(batch.names)):
             if index in chosen:
                 feeds = {name: array[row] for name, array in batch.feeds.items()}
-                found[chosen[index]] = (feeds, None if batch.targets is None else batch.targets[row])
+                target = None if batch.targets is None else batch.targets[row]
+                found[chosen[index]] = (batch.names[row], feeds, target)
             index += 1
     return [row for row in found if row is not None]
 
 
 def _stack(examples: Examples, rows: Sequence[_Row]) -> Items:
-    names = list(rows[0][0])
-    for name in names:
-        shapes = {row[0][name].shape for row in rows}
+    inputs = list(rows[0][1])
+    for name in inputs:
+        shapes = {row[1][name].shape for row in rows}
         if len(shapes) > 1:
             shown = " and ".join(str(list(shape)) for shape in sorted(shapes)[:2])
             raise BadInput(f"{examples.name}: input {name} has items of shape {shown}; calibrate on one size")
-    feeds = {name: np.stack([row[0][name] for row in rows]) for name in names}
-    targets = [row[1] for row in rows if row[1] is not None]
-    return Items(feeds, np.stack(targets) if len(targets) == len(rows) else None)
+    feeds = {name: np.stack([row[1][name] for row in rows]) for name in inputs}
+    targets = [row[2] for row in rows if row[2] is not None]
+    return Items(feeds, np.stack(targets) if len(targets) == len(rows) else None, [row[0] for row in rows])
 
 
 def _without(hold_out: Items, calibration: Items, name: str) -> Items:
     """The hold-out without items that the calibration data has too."""
     known = {_digest(calibration, row) for row in range(len(calibration))}
+    if len(known) < LEAST_IMAGES:
+        raise BadInput(
+            f"{name}: {len(known)} different items among {len(calibration)}; calibration needs {LEAST_IMAGES}"
+        )
     kept = [row for row in range(len(hold_out)) if _digest(hold_out, row) not in known]
     if not kept:
         raise BadInput(f"{name}: every item of the hold-out is in the calibration data too; give different items")
     targets = hold_out.targets
     return Items(
-        {key: array[kept] for key, array in hold_out.feeds.items()}, None if targets is None else targets[kept]
+        {key: array[kept] for key, array in hold_out.feeds.items()},
+        None if targets is None else targets[kept],
+        [hold_out.name_of(row) for row in kept],
     )
 
 
@@ -124,18 +136,20 @@ def check(items: Items, inputs: Sequence[InputPlan], given: bool, name: str) -> 
     """
     for entry in inputs:
         array = items.feeds[entry.name]
-        if array.dtype.kind != "f":
-            continue
-        if not np.isfinite(array).all():
+        floating = array.dtype.kind == "f"
+        if floating and not np.isfinite(array).all():
             bad = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-            raise BadInput(f"{name}: input {entry.name} of calibration item {bad} holds NaN or infinity")
+            raise BadInput(
+                f"{name}: input {entry.name} of {items.name_of(bad)} holds NaN or infinity, and no range holds these; "
+                "leave the item out"
+            )
         flat = np.moveaxis(array, 1, 0).reshape(array.shape[1], -1) if array.ndim > 1 else array.reshape(1, -1)
         for channel in np.flatnonzero(np.ptp(flat, axis=1) == 0) if array.ndim == 4 else ():
             raise BadInput(
                 f"{name}: channel {channel} of input {entry.name} is {flat[channel, 0]:g} in every item, so it has no "
                 "range; give data as the network sees it in use"
             )
-        if given:
+        if floating and given:
             _check_magnitude(entry, array, name)
 
 

@@ -12,7 +12,7 @@ from rectexport.exporter.quantize.measuring import Outputs, snr_db
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.evaluation.differences import Differences
-from rectexport.runtime.evaluation.intervals import proportion_difference
+from rectexport.runtime.evaluation.evaluate import difference
 from rectexport.runtime.evaluation.metrics import find_metric
 
 #: From this ratio on an engine computes what the Q/DQ nodes say; the rest is rounding in float32.
@@ -30,7 +30,8 @@ class EngineResult:
     snr, own_snr  in dB, against the float reference and against the Q/DQ nodes' own semantics
     differences   changed classes, with margins
     in_float      layers that it computes in float although they are quantized
-    accuracy      of (reference, engine) in percent, with the interval of the difference; None without labels
+    accuracy      of (reference, engine) in percent, with the interval of the difference; None without labels. metric
+                  is its name; unmeasured says why labels that were given have none
     """
 
     engine: str
@@ -40,6 +41,8 @@ class EngineResult:
     in_float: Sequence[str] = ()
     accuracy: tuple[float, float] | None = None
     interval: tuple[float, float] | None = None
+    metric: str = "accuracy"
+    unmeasured: str = ""
 
     def describe(self) -> str:
         """One line for people."""
@@ -49,9 +52,10 @@ class EngineResult:
         if self.accuracy is not None and self.interval is not None:
             low, high = self.interval
             parts.append(
-                f"accuracy {self.accuracy[0]:.2f} % in float, {self.accuracy[1]:.2f} % in int8 "
+                f"{self.metric} {self.accuracy[0]:.2f} % in float, {self.accuracy[1]:.2f} % in int8 "
                 f"(difference {low:+.2f} to {high:+.2f} with 95 % confidence)"
             )
+        parts += [f"accuracy not measured: {self.unmeasured}"] if self.unmeasured else []
         return ", ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,14 +86,20 @@ def judge(
 
 
 def _add_accuracy(result: EngineResult, expected: Array, actual: Array, targets: Array) -> None:
-    metric = find_metric("top1")
+    dense = expected.ndim == 4
+    metric = find_metric("miou" if dense else "top1")
     try:
-        first, second = metric.of_items(expected, targets)[:, 0] > 0, metric.of_items(actual, targets)[:, 0] > 0
-    except BadInput:  # the labels are no classes of this output
+        first, second = (metric.of_items(answers, targets) for answers in (expected, actual))
+    except BadInput as error:  # the labels are no classes of this output
+        result.unmeasured = str(error)
         return
-    low, high = proportion_difference(first, second)
-    result.accuracy = (100 * float(np.mean(first)), 100 * float(np.mean(second)))
-    result.interval = (100 * low, 100 * high)
+    found = difference(metric, first, second)
+    if found.low is None or found.high is None or not np.isfinite(found.value):
+        result.unmeasured = "too few labelled items of the hold-out"
+        return
+    result.metric = "mean IoU" if dense else "accuracy"
+    result.accuracy = (float(metric.value(first.mean(axis=0))), float(metric.value(second.mean(axis=0))))
+    result.interval = (found.low, found.high)
 
 
 def faults(result: EngineResult, meant_snr: float, min_snr: float | None) -> list[str]:

@@ -93,6 +93,12 @@ class Quantizer:
             more = self._float_layers(target, chosen, largest)
             kept.update(more)
             chosen = [layer for layer in chosen if layer.name not in more]
+            if not chosen:
+                raise BadInput(
+                    Option("min_snr", self.options.min_snr),
+                    ": is reached with every layer in float alone; ask for less, or leave out ",
+                    Option("int8"),
+                )
         placement = place(graph, chosen, target, self._least_plane)
         learned = self._learn(placement, layers, largest)
         names = [layer.name for layer in chosen]

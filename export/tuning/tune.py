@@ -22,14 +22,17 @@ from rectexport.runtime.base.notebook import as_html, bar
 from rectexport.runtime.base.shapes import Shape, format_shape
 from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.evaluation.evaluate import Evaluation, evaluate
-from rectexport.runtime.package.folder import TUNING, Package, add_files
+from rectexport.runtime.package.folder import LOCK, TUNING, Package, add_files
 from rectexport.runtime.package.manifest import FILE_NAME
-from rectexport.runtime.tuning.candidate import AS_WRITTEN, CHOSEN, PLACEMENTS, Variant
+from rectexport.runtime.profiling.process import ask
+from rectexport.runtime.tuning.candidate import AS_WRITTEN, CHOSEN, PLACEMENTS, TENSORRT, Space, Variant
 from rectexport.runtime.tuning.document import tuning_document
 from rectexport.runtime.tuning.search import Found, Search, Tick, nothing
 from rectexport.runtime.tuning.state import State, open_state
 
 STATE = "state.json"
+#: The program that builds TensorRT plans.
+PLAN = "rectexport.runtime.tuning.plan"
 #: Export target of a backend; cuda reads ONNX Runtime's file.
 _TARGETS = {"cuda": "onnxruntime"}
 
@@ -81,7 +84,7 @@ class Tuning:
         self.work.mkdir(parents=True, exist_ok=True)
         state = open_state(self.work / STATE, self._task())
         try:
-            variants = self._variants(state, space.backends)
+            variants = self._variants(state, space)
         except RectexportError:
             shutil.rmtree(self.work)  # nothing was made that could be used again
             raise
@@ -94,7 +97,8 @@ class Tuning:
         if chosen is None:
             shutil.rmtree(self.work)
             return Tuned(None, document, found)
-        document["variant_command"] = self._commands.get(chosen.name, [])
+        assert found.chosen is not None
+        document["variant_command"] = self._command(chosen, found.chosen.backend, state)
         self._write(chosen, document)
         if "calibrate.npz" not in " ".join(document["variant_command"]):
             shutil.rmtree(self.work)
@@ -109,16 +113,13 @@ class Tuning:
             content = sha256(self.model) if self.model is not None and self.model.is_file() else str(self.model)
         return hashlib.sha256("\n".join([content, *self.options.identity()]).encode()).hexdigest()
 
-    def _variants(self, state: State, backends: tuple[str, ...]) -> list[Variant]:
+    def _variants(self, state: State, space: Space) -> list[Variant]:
         """The packages to search among, the reference in float32 first. Raises where that cannot be made."""
         path = None if self.model is None else package_path(self.model)
         if path is not None:
-            package = Package.open(path)
-            package.verify_files()
-            options = package.manifest.data.get("options")
-            precision = str(options.get("precision", "fp32")) if isinstance(options, dict) else "fp32"
-            return [Variant(path.resolve().name, str(path.resolve()), precision, CHOSEN, backends)]
-        made = [*self._make("fp32", "fp32", CHOSEN, state, backends, required=True)]
+            return [self._as_it_is(path.resolve(), state, space.backends)]
+        made = [self._reference(state, space.backends)]
+        backends = made[0].backends  # an engine that cannot run float32 has nothing to compare others with
         for form in self.options.forms:
             if form == AS_WRITTEN:
                 made += self._make("fp32 as written", "fp32", form, state, backends)
@@ -130,6 +131,67 @@ class Tuning:
                 made += self._make(f"int8 {placement}", "int8", CHOSEN, state, placed, placement=placement)
         return made
 
+    def _as_it_is(self, path: Path, state: State, backends: tuple[str, ...]) -> Variant:
+        """A package; for TensorRT a copy, which gets a plan."""
+        package = Package.open(path)
+        package.verify_files()
+        options = package.manifest.data.get("options")
+        precision = str(options.get("precision", "fp32")) if isinstance(options, dict) else "fp32"
+        variant = Variant(path.name, str(path), precision, CHOSEN, backends)
+        if TENSORRT not in backends:
+            return variant
+        folder = self.work / path.name
+        if path.name not in state.variants or not folder.is_dir():
+            with replaced_directory(folder, FILE_NAME) as copy:
+                _copy_files(path, copy)
+            state.variants[path.name] = {"package": str(folder)}
+        planned = self._planned(replace(variant, package=str(folder)), state)
+        return planned if planned.plan else replace(planned, package=str(path))
+
+    def _reference(self, state: State, backends: tuple[str, ...]) -> Variant:
+        """The variant in float32. TensorRT is left out where it alone does not take the model; else raises."""
+        asked, key = Variant("fp32", "", "fp32", CHOSEN, backends), f"fp32 on {TENSORRT}"
+        others = _without_tensorrt(backends)
+        if key not in state.variants:
+            try:
+                return self._planned(self._exported(asked, state), state)
+            except RectexportError as error:
+                if others in (backends, ()):
+                    raise
+                state.variants[key] = {"reason": str(error)[:300]}
+        self.refused[key] = state.variants[key]["reason"]
+        return self._exported(replace(asked, backends=others), state)
+
+    def _planned(self, variant: Variant, state: State) -> Variant:
+        """The variant with a plan where it is for TensorRT, or without TensorRT where that builds none.
+
+        Raises what the build did where there is no other engine.
+        """
+        if TENSORRT not in variant.backends:
+            return variant
+        kept = state.variants[variant.name]
+        if "plan" not in kept and "no_plan" not in kept:
+            Log(self.listener).say(f"building a plan of {variant.name} for TensorRT")
+            try:
+                kept["plan"] = ask(PLAN, {"package": variant.package, "batches": list(self.options.batches)})
+            except RectexportError as error:
+                if variant.backends == (TENSORRT,):
+                    raise
+                kept["no_plan"] = str(error)[:300]
+            state.save()
+        if "plan" in kept:
+            return replace(variant, plan=str(kept["plan"]["file"]))
+        self.refused[f"{variant.name} on {TENSORRT}"] = kept["no_plan"]
+        return replace(variant, backends=_without_tensorrt(variant.backends))
+
+    def _command(self, chosen: Variant, backend: str, state: State) -> list[str]:
+        """The export of the variant alone, with the plan if TensorRT was chosen; empty for a package as it was."""
+        words = self._commands.get(chosen.name, [])
+        if backend != TENSORRT or not words:
+            return words
+        profiles = state.variants[chosen.name]["plan"]["profiles"]
+        return [*words, "--trt", *(word for text in profiles for word in ("--profile", text))]
+
     def _make(
         self,
         name: str,
@@ -137,15 +199,13 @@ class Tuning:
         form: str,
         state: State,
         backends: tuple[str, ...],
-        required: bool = False,
         placement: str = PLACEMENTS[0],
     ) -> list[Variant]:
         """One package for all backends, else one for each that it can be made for; those made before are kept."""
         try:
-            return [self._exported(Variant(name, "", precision, form, backends, placement), state)]
+            made = self._exported(Variant(name, "", precision, form, backends, placement), state)
+            return [self._planned(made, state)]
         except RectexportError as error:
-            if required:
-                raise
             if len(backends) == 1:
                 self.refused[name] = str(error)[:300]
                 return []
@@ -262,10 +322,18 @@ class Tuning:
 
         content = json.dumps(strict(document), indent=1, sort_keys=True, allow_nan=False) + "\n"
         with replaced_directory(self.out, FILE_NAME) as folder:
-            for path in Path(chosen.package).iterdir():
-                if path.is_file() and path.name != ".lock":
-                    shutil.copy2(path, folder / path.name)
+            _copy_files(Path(chosen.package), folder)
             add_files(folder, {TUNING: content.encode()})
+
+
+def _without_tensorrt(backends: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in backends if name != TENSORRT)
+
+
+def _copy_files(package: Path, folder: Path) -> None:
+    for path in package.iterdir():
+        if path.is_file() and path.name != LOCK:
+            shutil.copy2(path, folder / path.name)
 
 
 def _with_batch(shapes: Mapping[str, Shape], batch: int) -> tuple[str, ...]:

@@ -105,9 +105,12 @@ struct Window {
     RECTEXPORT_BOTH constexpr bool keeps_interior() const { return numerator == rows.kernel * columns.kernel; }
 
     // r = numerator / v, eqs. (4) and (6), and 0 where v = 0. In float, like the dialect's function body.
-    RECTEXPORT_BOTH constexpr float factor(Pixel pixel) const {
-        const std::int64_t taps = valid_taps(rows, pixel.row) * valid_taps(columns, pixel.column);
+    RECTEXPORT_BOTH constexpr float factor_of(std::int64_t taps) const {
         return taps == 0 ? 0.0F : static_cast<float>(numerator) / static_cast<float>(taps);
+    }
+
+    RECTEXPORT_BOTH constexpr float factor(Pixel pixel) const {
+        return factor_of(valid_taps(rows, pixel.row) * valid_taps(columns, pixel.column));
     }
 
     RECTEXPORT_BOTH constexpr Region plane() const {

@@ -1,20 +1,18 @@
 #include "host.h"
 
-#include <type_traits>
-
 #include "plan.h"
 #include "walk.h"
 
 namespace rectexport {
 namespace {
 
-template <class Vector>
+template <class Way>
 void walk_grid(const RectifyParams& params, const Plan& plan) {
     const Extent threads{plan.grid.x * plan.block.x, plan.grid.y * plan.block.y, plan.grid.z * plan.block.z};
     for (std::int64_t z = 0; z < threads.z; ++z) {
         for (std::int64_t y = 0; y < threads.y; ++y) {
             for (std::int64_t x = 0; x < threads.x; ++x) {
-                walk<Vector>(params, plan, {{x, y, z}, threads});
+                Way::walk(params, plan, {{x, y, z}, threads});
             }
         }
     }
@@ -27,7 +25,7 @@ const char* rectify_on_host(const RectifyParams& params) noexcept {
         return fault;
     }
     const Plan plan = rectify_plan(params);
-    with_vector(params, plan, [&](auto* vector) { walk_grid<std::remove_pointer_t<decltype(vector)>>(params, plan); });
+    with_walk(params, plan, [&](auto way) { walk_grid<decltype(way)>(params, plan); });
     return nullptr;
 }
 

@@ -1,7 +1,5 @@
 #include <cuda_runtime_api.h>
 
-#include <type_traits>
-
 #include "kernel.h"
 #include "plan.h"
 #include "walk.h"
@@ -9,7 +7,7 @@
 namespace rectexport {
 namespace {
 
-template <class Vector>
+template <class Way>
 __global__ void rectify_kernel(RectifyParams params, Plan plan) {
     const auto index = [](unsigned block, unsigned size, unsigned thread) {
         return static_cast<std::int64_t>(block) * size + thread;
@@ -18,7 +16,7 @@ __global__ void rectify_kernel(RectifyParams params, Plan plan) {
     const Walk path{
         {index(blockIdx.x, blockDim.x, threadIdx.x), index(blockIdx.y, blockDim.y, threadIdx.y), blockIdx.z},
         {stride(gridDim.x, blockDim.x), stride(gridDim.y, blockDim.y), gridDim.z}};
-    walk<Vector>(params, plan, path);
+    Way::walk(params, plan, path);
 }
 
 dim3 as_dim3(const Extent& extent) {
@@ -37,8 +35,8 @@ int rectify_launch(const RectifyParams& params, Stream stream) noexcept {
     }
     RectifyParams copied = params;
     void* arguments[] = {&copied, &plan};
-    return with_vector(params, plan, [&](auto* vector) -> int {
-        const auto kernel = &rectify_kernel<std::remove_pointer_t<decltype(vector)>>;
+    return with_walk(params, plan, [&](auto way) -> int {
+        const auto kernel = &rectify_kernel<decltype(way)>;
         return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), as_dim3(plan.grid), as_dim3(plan.block),
                                 arguments, 0, stream);
     });

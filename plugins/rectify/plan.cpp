@@ -5,7 +5,6 @@
 namespace rectexport {
 namespace {
 
-constexpr std::int64_t kVectorBytes = 16;
 constexpr std::int64_t kThreads = 256;
 // So many blocks occupy every GPU; with more images, each thread reuses its factor for several of them.
 constexpr std::int64_t kBlocks = 4096;
@@ -57,11 +56,28 @@ const char* grow(std::int64_t& total, std::int64_t size) {
     return nullptr;
 }
 
+bool is_aligned(const void* address, std::int64_t bytes) {
+    return reinterpret_cast<std::uintptr_t>(address) % static_cast<std::uintptr_t>(bytes) == 0;
+}
+
+// The longest vector of which whole ones make up a row; in layouts with channels last 16 bytes, or single elements.
 std::int64_t lanes_for(const RectifyParams& params) {
-    const std::int64_t lanes = kVectorBytes / element_bytes(params.type);
-    const bool aligned = reinterpret_cast<std::uintptr_t>(params.y) % kVectorBytes == 0;
-    const bool whole = params.layout != Layout::kNchw && channel_pitch(params) % lanes == 0;
-    return aligned && whole ? lanes : 1;
+    const std::int64_t bytes = element_bytes(params.type);
+    const bool in_rows = params.layout == Layout::kNchw;
+    const std::int64_t length = in_rows ? params.window.columns.out : channel_pitch(params);
+    std::int64_t lanes = kVectorBytes / bytes;
+    while (lanes > 1 && (length % lanes != 0 || !is_aligned(params.y, lanes * bytes))) {
+        lanes = in_rows ? lanes / 2 : 1;
+    }
+    return lanes;
+}
+
+// The same region, with vectors of `lanes` pixels in place of pixels. A vector that is in it in part is in it.
+Region in_vectors(const Region& region, std::int64_t lanes) {
+    const std::int64_t width = quotient(region.width, lanes);
+    const Span columns{quotient_up(region.columns.begin, lanes), quotient(region.columns.end, lanes)};
+    return columns.size() > 0 ? Region{region.height, width, region.rows, columns}
+                              : Region{region.height, width, {region.height, region.height}, {width, width}};
 }
 
 void deal(Plan& plan, std::int64_t batch) {
@@ -109,15 +125,18 @@ Plan rectify_plan(const RectifyParams& params) noexcept {
     plan.region = border_only ? params.window.border() : params.window.plane();
     plan.lanes = lanes_for(params);
     plan.image_pitch = pitch * pixels(params);
+    plan.whole_columns = interior(params.window.columns);
+    plan.vector_bias = is_aligned(params.bias, plan.lanes * element_bytes(params.type));
     if (params.layout == Layout::kNchw) {
+        plan.region = in_vectors(plan.region, plan.lanes);
         plan.vectors = 1;
         plan.planes = params.channels;
-        plan.pixel_pitch = 1;
+        plan.place_pitch = plan.lanes;
         plan.plane_pitch = pixels(params);
     } else {
         plan.vectors = pitch / plan.lanes;
         plan.planes = 1;
-        plan.pixel_pitch = pitch;
+        plan.place_pitch = pitch;
         plan.plane_pitch = 0;
     }
     deal(plan, params.batch);

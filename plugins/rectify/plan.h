@@ -7,22 +7,31 @@
 
 namespace rectexport {
 
+// The longest load and store of a thread.
+constexpr int kVectorBytes = 16;
+
 struct Extent {
     std::int64_t x;
     std::int64_t y;
     std::int64_t z;
 };
 
-// The x axis runs over the pixels of a region and, in layouts with channels last, over the vectors of channels of each
-// pixel. The y axis runs over the planes of an image in NCHW, the z axis over images. Pitches are in elements.
+// A vector is what a thread loads and stores at once: in NCHW consecutive pixels of a row, in the other layouts
+// consecutive channels of a pixel.
+//
+// The x axis runs over the places of a region and the vectors of each place: in NCHW a place is a vector, in the other
+// layouts a pixel. The y axis runs over the planes of an image in NCHW, the z axis over images. Pitches are in
+// elements.
 struct Plan {
     Region region;
-    std::int64_t lanes;    // channels in a vector
-    std::int64_t vectors;  // vectors in a pixel
+    std::int64_t lanes;    // elements of a vector
+    std::int64_t vectors;  // vectors at a place
     std::int64_t planes;   // planes in an image
-    std::int64_t pixel_pitch;
+    std::int64_t place_pitch;
     std::int64_t plane_pitch;
     std::int64_t image_pitch;
+    Span whole_columns;  // pixels whose windows do not overhang the input on the left or right
+    bool vector_bias;    // the bias can be read in vectors
     Extent block;
     Extent grid;
 

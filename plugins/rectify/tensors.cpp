@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "plan.h"
+
 namespace rectexport {
 namespace {
 
@@ -11,6 +13,8 @@ using nvinfer1::Dims;
 using nvinfer1::DynamicPluginTensorDesc;
 using nvinfer1::PluginTensorDesc;
 using nvinfer1::TensorFormat;
+
+constexpr std::int64_t kFloatsInVector = kVectorBytes / sizeof(float);
 
 [[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument("Rectify: " + why); }
 
@@ -30,6 +34,9 @@ void check_rank(const char* name, const Dims& dims, std::int32_t rank) {
 
 bool may_equal(std::int64_t a, std::int64_t b) { return a < 0 || b < 0 || a == b; }
 
+// HWC alone loses where the channels do not fill the kernel's vectors: what is not offered, TensorRT need not time.
+bool fills_vectors(const Dims& y) { return y.nbDims != 4 || y.d[1] < 0 || y.d[1] % kFloatsInVector == 0; }
+
 bool may_be_y(const PluginTensorDesc& tensor) {
     const bool full = tensor.type == DataType::kFLOAT;
     const bool half = tensor.type == DataType::kHALF || tensor.type == DataType::kBF16;
@@ -37,7 +44,7 @@ bool may_be_y(const PluginTensorDesc& tensor) {
         case TensorFormat::kLINEAR:
             return full || half;
         case TensorFormat::kHWC:
-            return full;
+            return full && fills_vectors(tensor.dims);
         case TensorFormat::kHWC8:
             return half;
         default:

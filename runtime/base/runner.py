@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rectexport.runtime.base.shapes import Shape
+from rectexport.runtime.errors import Option, UsageError
 
 Array = NDArray[np.generic]
+#: Layouts of tensors in ONNX Runtime on the CPU: the one that it takes by itself, or NCHW throughout.
+LAYOUTS = AUTO_LAYOUT, PLAIN = ("auto", "plain")
 
 
 @dataclass(frozen=True)
@@ -65,24 +68,33 @@ class BackendOptions:
     threads      number of threads of a CPU engine; 0 lets the engine choose
     streams      OpenVINO: how many calls run at the same time, each with its share of the threads; 0 for one
     prefer_nhwc  ONNX Runtime CUDA: run convolutions in NHWC; ONNX Runtime inserts the transposes
-    cuda_graphs  ONNX Runtime CUDA: record a CUDA graph for each input shape and replay it
+    cuda_graphs  TensorRT, ONNX Runtime CUDA: record a CUDA graph for each input shape and replay it; None for the
+                 engine's default: TensorRT does, ONNX Runtime does not
     rebuild      TensorRT: build a plan for this machine if the package has none that fits
     plugins      TensorRT: plugin libraries to load besides the package's own
     model        torch: the module to run
     allow_unproven  run an engine although its answers disagree with the source model's
+    layout       ONNX Runtime on the CPU: one of LAYOUTS; "plain" keeps tensors in NCHW
     progress     called with one line of text before each step that takes time
+
+    Raises UsageError for an unknown layout.
     """
 
     device: int = 0
     threads: int = 0
     prefer_nhwc: bool = False
-    cuda_graphs: bool = False
+    cuda_graphs: bool | None = None
     rebuild: bool = False
     plugins: Sequence[str | Path] = ()
     model: Any = None
     allow_unproven: bool = False
     streams: int = 0
+    layout: str = AUTO_LAYOUT
     progress: Callable[[str], None] = silent
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise UsageError(Option("layout", self.layout), f": expected {' or '.join(LAYOUTS)}")
 
 
 class Runner(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from rectexport.runtime.base.environment import missing, require
-from rectexport.runtime.base.runner import BackendOptions, Runner
+from rectexport.runtime.base.runner import PLAIN, BackendOptions, Runner
 from rectexport.runtime.engines.cuda import libraries as cuda_libraries
 from rectexport.runtime.engines.proving import Verdict, engine_version, verdict_on
 from rectexport.runtime.errors import MissingDependency, Option, ParityError, RectexportError, UsageError
@@ -94,7 +94,9 @@ def choose_backend(
 def _verdict(backend: Backend, package: Package, runner: Runner, options: BackendOptions) -> Verdict | None:
     if backend.version is None:
         return None
-    return verdict_on(package, backend.name, backend.version(), runner, options.progress)
+    plain = backend.name == "onnxruntime" and options.layout == PLAIN  # proofs are made in the engine's own layout
+    engine = f"{backend.name} (layout {PLAIN})" if plain else backend.name
+    return verdict_on(package, engine, backend.version(), runner, options.progress)
 
 
 def _first(package: Package, options: BackendOptions) -> tuple[Runner, Choice]:
@@ -166,7 +168,8 @@ def _open_openvino(package: Package, options: BackendOptions) -> Runner:
 def _open_onnxruntime(package: Package, options: BackendOptions) -> Runner:
     from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 
-    return OnnxRuntimeRunner(package.model_for("onnxruntime"), threads=options.threads)
+    model = package.model_for("onnxruntime")
+    return OnnxRuntimeRunner(model, threads=options.threads, layout=options.layout)
 
 
 def _open_torch(package: Package, options: BackendOptions) -> Runner:

@@ -11,7 +11,7 @@ from typing import Any, final
 
 from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import onnxruntime_conflict, require
-from rectexport.runtime.base.runner import Array, TensorSpec
+from rectexport.runtime.base.runner import AUTO_LAYOUT, PLAIN, Array, TensorSpec
 from rectexport.runtime.errors import BadInput
 
 _DTYPES = {
@@ -21,6 +21,8 @@ _DTYPES = {
     "tensor(bool)": "bool",
     **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
+#: ONNX Runtime's optimizer that takes convolutions into the blocked layout NCHWc.
+_BLOCKED = ["NchwcTransformer"]
 
 
 @final
@@ -28,9 +30,10 @@ class OnnxRuntimeRunner:
     """Runs a model file, or its bytes, on ONNX Runtime's CPU provider.
 
     threads 0 lets ONNX Runtime choose the number of intra-op threads. optimize=False runs the graph unchanged, for
-    comparing graphs. profile is the beginning of the path of ONNX Runtime's own profile, which `end_profiling`
-    finishes. weights are the values of stored tensors that the bytes name as external data. Raises BadInput when ONNX
-    Runtime refuses the model, MissingDependency when it is not installed.
+    comparing graphs. layout is one of LAYOUTS: "plain" turns the blocked layout off and no other optimization. profile
+    is the beginning of the path of ONNX Runtime's own profile, which `end_profiling` finishes. weights are the values
+    of stored tensors that the bytes name as external data. Raises BadInput when ONNX Runtime refuses the model,
+    MissingDependency when it is not installed.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class OnnxRuntimeRunner:
         *,
         threads: int = 0,
         optimize: bool = True,
+        layout: str = AUTO_LAYOUT,
         profile: Path | None = None,
         weights: Mapping[str, Array] = MappingProxyType({}),
     ) -> None:
@@ -61,10 +65,15 @@ class OnnxRuntimeRunner:
         source = model if isinstance(model, bytes) else os.fspath(model)
         name = "model" if isinstance(model, bytes) else str(model)
         try:
-            self._session: Any = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session: Any = ort.InferenceSession(
+                source,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_BLOCKED if layout == PLAIN else None,
+            )
         except Exception as error:
             raise BadInput(f"{name}: ONNX Runtime {ort.__version__} refuses it: {first_line(error)}") from None
-        self._description = f"ONNX Runtime {ort.__version__}, CPU"
+        self._description = f"ONNX Runtime {ort.__version__}, CPU{', plain layout' if layout == PLAIN else ''}"
         self._inputs = [spec_of(value) for value in self._session.get_inputs()]
         self._outputs = [spec_of(value) for value in self._session.get_outputs()]
         self._names = [spec.name for spec in self._outputs]

@@ -69,6 +69,17 @@ class Differences:
         """The reference's usual margin, to judge those of the flips by."""
         return float(np.median(self.margins)) if self.margins else None
 
+    def worst(self) -> dict[str, str]:
+        """What is wrong with each changed or farthest item, by its name: largest margins first, then the regions."""
+        told: dict[str, list[str]] = {}
+        for flip in sorted(self.flips, key=lambda flip: -flip.margin):
+            label = "" if flip.target is None else f", label {flip.target}"
+            text = f"{flip.expected} becomes {flip.actual}, margin {flip.margin:.3g}{label}"
+            told.setdefault(flip.item, []).append(text)
+        for region, found in self.regions.items():
+            told.setdefault(found.item, []).append(f"worst {region}, {found.difference.snr_db:.1f} dB")
+        return {item: "; ".join(lines) for item, lines in told.items()}
+
     def add(self, names: Sequence[str], expected: Array, actual: Array, targets: Array | None) -> None:
         """Compare a batch of outputs [N, ...] of the reference and the engine."""
         if expected.ndim == 2 and expected.shape[1] > 1:

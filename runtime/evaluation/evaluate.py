@@ -16,15 +16,26 @@ from rectexport.runtime.base.runner import Array, BackendOptions
 from rectexport.runtime.engines.backends import AUTO, TORCH, choose_backend
 from rectexport.runtime.errors import BadInput, Option, ParityError, UsageError
 from rectexport.runtime.evaluation.differences import Differences
-from rectexport.runtime.evaluation.examples import Batch, Examples, batch_rows, open_examples, padded
+from rectexport.runtime.evaluation.examples import (
+    Batch,
+    Examples,
+    PixelLayout,
+    batch_rows,
+    open_examples,
+    padded,
+    unused_scaling,
+)
 from rectexport.runtime.evaluation.intervals import bootstrap_difference, proportion_difference
-from rectexport.runtime.evaluation.metrics import Metric, Values, find_metric
-from rectexport.runtime.evaluation.sample import Sample
+from rectexport.runtime.evaluation.metrics import CLASS_METRICS, Metric, Values, find_metric, numbered_alike
+from rectexport.runtime.evaluation.sample import Sample, stored_picture
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.session import Session
 
 DEFAULT_METRIC = "top1"
+
+#: Worst items of an engine that the document of an evaluation shows.
+WORST_LISTED = 8
 
 #: (items done, items in all, what is running).
 Advance = Callable[[int, int, str], None]
@@ -130,6 +141,16 @@ class Evaluation:
             if entry.dropped and entry.difference is not None
         ]
 
+    def _worst_of(self, entry: Answers) -> dict[str, Any]:
+        """The worst items of an engine that have pictures."""
+        told = {} if entry.against is None else entry.against.worst()
+        items = [
+            {"item": item, "told": text, "picture": stored_picture(self.pictures[item])}
+            for item, text in told.items()
+            if item in self.pictures
+        ]
+        return {"worst": items[:WORST_LISTED]} if items else {}
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
@@ -141,7 +162,7 @@ class Evaluation:
             "unit": self.unit,
             "max_drop": self.max_drop,
             "reference": None if self.reference is None else self.reference.as_dict(),
-            "engines": [entry.as_dict() for entry in self.engines],
+            "engines": [{**entry.as_dict(), **self._worst_of(entry)} for entry in self.engines],
             "sample": None if self.sample is None else self.sample.as_dict(),
         }
 
@@ -186,7 +207,13 @@ def evaluate(
     with ExitStack() as stack:
         folder, engines = _engines(package, backend, stack)
         entries = folder.manifest.inputs
-        examples = open_examples(data, entries, labels, ImageScaling(tuple(mean), tuple(std)))
+        scaling = ImageScaling(tuple(mean), tuple(std))
+        unused = unused_scaling(data, entries, scaling)
+        if unused:
+            raise BadInput(Option("mean"), ", ", Option("std"), f": are for images of a floating-point input; {unused}")
+        layout = PixelLayout.of(folder.manifest.data.get("preprocessing"))
+        _check_answer(folder.manifest.data.get("postprocessing"), found)
+        examples = open_examples(data, entries, labels, scaling, layout)
         _check(examples, against, max_drop)
         reference = None if against is None else _reference(against, folder, backend.split(",")[0], stack)
         own = bar() if progress is None else None
@@ -203,9 +230,7 @@ def _worst(result: Evaluation, most: int) -> set[str]:
     names: set[str] = set()
     for entry in result.engines:
         if entry.against is not None:
-            flips = sorted(entry.against.flips, key=lambda flip: -flip.margin)
-            own = dict.fromkeys([*(flip.item for flip in flips), *(w.item for w in entry.against.regions.values())])
-            names.update(list(own)[:most])
+            names.update(list(entry.against.worst())[:most])
     return names
 
 
@@ -218,6 +243,17 @@ def _inputs_of(names: set[str], examples: Examples) -> dict[str, Array]:
         if len(found) == len(names):
             break
     return found
+
+
+def _check_answer(postprocessing: Any, metric: Metric) -> None:
+    """Of outputs that are chosen classes, and no score for each class, the class is not the largest one's place."""
+    kind = postprocessing.get("kind") if isinstance(postprocessing, Mapping) else None
+    if metric.name in CLASS_METRICS and kind in ("topk", "argmax"):
+        raise UsageError(
+            Option("metric", metric.name),
+            f": needs a score for each class, and the package answers with {kind}; evaluate the package without it, or "
+            "give module:function",
+        )
 
 
 def _check(examples: Examples, against: Any, max_drop: float | None) -> None:
@@ -331,16 +367,35 @@ class _Evaluator:
         return self._result(done)
 
     def _add(self, batch: Batch, least: int) -> None:
+        _check_numbers(batch)
         feeds = padded(batch.feeds, least)
         outputs = [self._answer(model, feeds, batch) for model in self._models]
         if self._sample is None:
             self._sample = self._first(batch, outputs)
         if batch.targets is not None:
+            self._check_classes(outputs[0])
             for statistics, values in zip(self._statistics, outputs, strict=True):
-                statistics.append(self._metric.of_items(values, batch.targets))
+                statistics.append(self._scores(values, batch))
         if self._compared:
             for differences, actual in zip(self._differences, outputs[1:], strict=True):
                 differences.add(batch.names, outputs[0], actual, batch.targets)
+
+    def _check_classes(self, outputs: Array) -> None:
+        """Folders are numbered by their names, which is a guess unless each of the output's classes has one."""
+        folders = self._examples.classes
+        if self._metric.binary and not numbered_alike(folders, outputs):
+            raise BadInput(
+                f"{self._examples.name}: {folders} folders of images, and the output has {outputs.shape[1]} classes; "
+                "list the names of all classes, one a line in the order of the outputs, in a text file for ",
+                Option("labels"),
+            )
+
+    def _scores(self, values: Array, batch: Batch) -> Values:
+        assert batch.targets is not None
+        try:
+            return self._metric.of_items(values, batch.targets)
+        except BadInput as error:
+            raise BadInput(f"{self._examples.name}, {batch.names[0]} to {batch.names[-1]}: ", *error.args) from None
 
     def _first(self, batch: Batch, outputs: Sequence[Array]) -> Sample:
         target = None if batch.targets is None else np.asarray(batch.targets[0])
@@ -371,11 +426,15 @@ class _Evaluator:
             statistics = [np.concatenate(entries) for entries in self._statistics]
             for entry, own in zip(answers, statistics, strict=True):
                 entry.value = float(metric.value(own.mean(axis=0)))
+                if not np.isfinite(entry.value):
+                    raise BadInput(
+                        f"{examples.name}: {metric.name} of {entry.description} is {entry.value}: no label counts"
+                    )
         reference = answers.pop(0) if self._compared else None
         for index, entry in enumerate(answers if self._compared else ()):
             entry.against = self._differences[index]
             if examples.labelled:
-                entry.difference = _difference(metric, statistics[0], statistics[index + 1])
+                entry.difference = difference(metric, statistics[0], statistics[index + 1])
                 entry.dropped = self._has_dropped(entry.difference)
         shown = metric if examples.labelled else None
         return Evaluation(
@@ -402,7 +461,15 @@ class _Evaluator:
         return difference.high < -self._max_drop
 
 
-def _difference(metric: Metric, first: Values, second: Values) -> Interval:
+def _check_numbers(batch: Batch) -> None:
+    """Raise BadInput for NaN in the inputs: an engine may turn it into a number, and the metric would look right."""
+    for name, array in batch.feeds.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            bad = int(np.flatnonzero(np.isnan(array).reshape(len(array), -1).any(axis=1))[0])
+            raise BadInput(f"input {name} of {batch.names[bad]} holds NaN; leave the item out, or give its values")
+
+
+def difference(metric: Metric, first: Values, second: Values) -> Interval:
     """second's metric minus first's, from statistics of the same items [N, K]."""
     value = float(metric.value(second.mean(axis=0)) - metric.value(first.mean(axis=0)))
     if metric.binary:

@@ -34,11 +34,29 @@ class Batch:
     targets: Array | None
 
 
+@dataclass(frozen=True)
+class PixelLayout:
+    """How an input takes images. last: channels behind the plane, [N, H, W, C]. bgr: blue first."""
+
+    last: bool = False
+    bgr: bool = False
+
+    @classmethod
+    def of(cls, preprocessing: Any) -> PixelLayout:
+        """From the entry `preprocessing` of a manifest; the default where there is none."""
+        known = preprocessing if isinstance(preprocessing, Mapping) else {}
+        return cls(known.get("layout") == "nhwc", known.get("channels") == "bgr")
+
+
 class Examples(Protocol):
-    """A data set; iterating over it again yields the same items."""
+    """A data set; iterating over it again yields the same items.
+
+    classes   how many folders the labels were numbered by, in alphabetical order; None for labels of another origin
+    """
 
     name: str
     labelled: bool
+    classes: int | None
 
     def __len__(self) -> int:
         """Number of items."""
@@ -52,10 +70,12 @@ def open_examples(
     entries: Sequence[TensorEntry],
     labels: Any = None,
     scaling: ImageScaling | None = None,
+    layout: PixelLayout | None = None,
 ) -> Examples:
     """The examples in a folder, an .npz file, or arrays by input name with `labels` among them.
 
     labels   arrays: the targets. Files: see `folders`; None takes the array `labels`, or the folders' names
+    layout   how the input takes images; None: [N, C, H, W], red first
 
     Raises BadInput for data that cannot be read, is empty, or does not fit the package's inputs.
     """
@@ -66,12 +86,24 @@ def open_examples(
     if path.is_dir():
         from rectexport.runtime.evaluation.folders import open_folder
 
-        return open_folder(path, entries, None if labels is None else Path(labels), scaling or ImageScaling())
+        layout = layout or PixelLayout()
+        return open_folder(path, entries, None if labels is None else Path(labels), scaling or ImageScaling(), layout)
     if not path.exists():
         raise BadInput(f"{path}: no such file or folder of data")
     if labels is not None:
         raise BadInput(Option("labels"), f": for a folder of images; {path} holds its labels as an array `{LABELS}`")
     return ArrayExamples(str(path), _read(path, entries), entries)
+
+
+def unused_scaling(data: Any, entries: Sequence[TensorEntry], scaling: ImageScaling) -> str:
+    """Why a scaling that was asked for would not be used; empty where it is."""
+    if scaling == ImageScaling():
+        return ""
+    if isinstance(data, Mapping) or Path(data).is_file():
+        return "arrays are used as stored; scale them before they are saved"
+    if not entries[0].dtype.startswith(("float", "bfloat")):
+        return f"input {entries[0].name} takes {entries[0].dtype} pixels, which the package scales itself"
+    return ""
 
 
 def _read(path: Path, entries: Sequence[TensorEntry]) -> dict[str, Array]:
@@ -111,6 +143,7 @@ class ArrayExamples:
     def __init__(self, name: str, arrays: Mapping[str, Array], entries: Sequence[TensorEntry]) -> None:
         """Raises BadInput for names, dtypes or shapes that the package does not take."""
         self.name = name
+        self.classes: int | None = None
         self._targets = arrays.get(LABELS) if all(entry.name != LABELS for entry in entries) else None
         self._feeds = {entry.name: self._checked(entry, arrays) for entry in entries}
         self.labelled = self._targets is not None
@@ -153,7 +186,7 @@ def free_rows(entry: TensorEntry) -> TensorEntry:
     bounds = entry.range
     if bounds is not None:
         bounds = replace(bounds, min=(1, *bounds.min[1:]), max=(MAX_ELEMENTS, *bounds.max[1:]))
-    return replace(entry, shape=("", *entry.shape[1:]), range=bounds)
+    return replace(entry, shape=("items", *entry.shape[1:]), range=bounds)
 
 
 def batch_rows(entries: Sequence[TensorEntry]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rectexport.runtime.arrays.input_files import MAX_PIXELS, SUFFIXES, ImageScaling, read_image, read_label_image
 from rectexport.runtime.base.reading import open_regular
 from rectexport.runtime.errors import BadInput, Option
-from rectexport.runtime.evaluation.examples import Batch, Examples, stacked
+from rectexport.runtime.evaluation.examples import Batch, Examples, PixelLayout, stacked
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.package.numpy_files import SUFFIX, TotalBound, read_npy
 
@@ -39,10 +39,19 @@ class Item:
 
 
 class ImageExamples:
-    """Images of one input [N, 1 or 3, H, W]."""
+    """Images of one input [N, 1 or 3, H, W]. classes: see Examples."""
 
-    def __init__(self, name: str, items: Sequence[Item], entry: TensorEntry, scaling: ImageScaling) -> None:
-        self.name, self._items, self._entry, self._scaling = name, items, entry, scaling
+    def __init__(
+        self,
+        name: str,
+        items: Sequence[Item],
+        entry: TensorEntry,
+        scaling: ImageScaling,
+        layout: PixelLayout,
+        classes: int | None,
+    ) -> None:
+        self.name, self._items, self._entry, self._scaling, self.classes = name, items, entry, scaling, classes
+        self._layout = layout
         self.labelled = all(item.label is not None for item in items)
 
     def __len__(self) -> int:
@@ -51,12 +60,17 @@ class ImageExamples:
     def batches(self, rows: int) -> Iterator[Batch]:
         pending: list[tuple[Item, NDArray[Any]]] = []
         for item in self._items:
-            image = read_image(item.image, self._entry, self._scaling)
+            image = self._arranged(read_image(item.image, self._entry, self._scaling))
             if pending and (len(pending) == rows or pending[-1][1].shape != image.shape):
                 yield self._batch(pending)
                 pending = []
             pending.append((item, image))
         yield self._batch(pending)
+
+    def _arranged(self, image: NDArray[Any]) -> NDArray[Any]:
+        """[C, H, W], red first, as the package takes it."""
+        image = image[::-1] if self._layout.bgr else image
+        return np.ascontiguousarray(image.transpose(1, 2, 0) if self._layout.last else image)
 
     def _batch(self, pending: Sequence[tuple[Item, NDArray[Any]]]) -> Batch:
         targets = stacked([_target(item) for item, _ in pending]) if self.labelled else None
@@ -64,24 +78,38 @@ class ImageExamples:
         return Batch([item.name for item, _ in pending], {self._entry.name: images}, targets)
 
 
-def open_folder(folder: Path, entries: Sequence[TensorEntry], labels: Path | None, scaling: ImageScaling) -> Examples:
+def open_folder(
+    folder: Path, entries: Sequence[TensorEntry], labels: Path | None, scaling: ImageScaling, layout: PixelLayout
+) -> Examples:
     """The images of a folder with their labels. Raises BadInput where they cannot be told, naming the file."""
-    if len(entries) != 1 or len(entries[0].shape) != 4 or entries[0].shape[1] not in (1, 3):
+    axis = 3 if layout.last else 1
+    if len(entries) != 1 or len(entries[0].shape) != 4 or entries[0].shape[axis] not in (1, 3):
         shapes = ", ".join(f"{entry.name} {list(entry.shape)}" for entry in entries)
         raise BadInput(
             f"{folder}: images need a single input [N, 1 or 3, H, W], but the package takes {shapes}; give an .npz"
         )
+    classes = None
     if labels is not None and labels.suffix.lower() == ".csv":
         items = list(_table(labels, folder))
+        if not items:
+            raise BadInput(f"{labels}: lists no image")
     else:
         items = _by_class(folder, None if labels is None else _class_names(labels))
+        classes = len({item.label for item in items} - {None}) if labels is None else None
     if not items:
         raise BadInput(f"{folder}: holds no image ({' '.join(SUFFIXES)})")
     # A fixed batch is filled up with other rows, so images are checked one by one.
-    entry = entries[0]
-    return ImageExamples(
-        str(folder), items, replace(entry, shape=(1, *entry.shape[1:]), range=_one_row(entry)), scaling
-    )
+    entry = _channels_first(entries[0]) if layout.last else entries[0]
+    single = replace(entry, shape=(1, *entry.shape[1:]), range=_one_row(entry))
+    return ImageExamples(str(folder), items, single, scaling, layout, classes or None)
+
+
+def _channels_first(entry: TensorEntry) -> TensorEntry:
+    """An input [N, H, W, C] as [N, C, H, W], which images are read as."""
+    order, bounds = (0, 3, 1, 2), entry.range
+    sides = ("min", "opt", "max", *(("step",) if bounds and bounds.step else ()))
+    turned = {side: tuple(getattr(bounds, side)[axis] for axis in order) for side in sides if bounds}
+    return replace(entry, shape=tuple(entry.shape[axis] for axis in order), range=bounds and replace(bounds, **turned))
 
 
 def _one_row(entry: TensorEntry) -> Any:
@@ -146,11 +174,18 @@ def _table(path: Path, folder: Path) -> Iterator[Item]:
             continue
         where = f"{path}, line {number}"
         if len(row) < 2:
-            raise BadInput(f"{where}: expected an image and its label, got {','.join(row)[:100]!r}")
+            raise BadInput(
+                f"{where}: expected an image and its label, separated by a comma, got {','.join(row)[:100]!r}"
+            )
         image = _found(row[0].strip(), folder, path.parent)
         if image is None:
-            raise BadInput(f"{where}: no image {row[0].strip()[:200]!r} in {folder} or beside the CSV")
+            raise BadInput(f"{where}: no image {row[0].strip()[:200]!r} in {folder} or beside the CSV{_first(number)}")
         yield Item(row[0].strip(), image, _label(row[1].strip(), folder, path.parent, where))
+
+
+def _first(number: int) -> str:
+    """What to do if a first line that is not found was a heading."""
+    return f"; a heading's first cell is one of {', '.join(_HEADINGS)}" if number == 1 else ""
 
 
 def _label(text: str, folder: Path, beside: Path, where: str) -> int | Path:
@@ -158,7 +193,10 @@ def _label(text: str, folder: Path, beside: Path, where: str) -> int | Path:
         return int(text)
     target = _found(text, folder, beside)
     if target is None:
-        raise BadInput(f"{where}: label {text[:200]!r} is neither a class number nor the path of a target")
+        raise BadInput(
+            f"{where}: label {text[:200]!r} is neither a class number nor the path of a target; number classes from 0 "
+            "in the order of the model's outputs"
+        )
     return target
 
 

@@ -77,7 +77,7 @@ def _imported(name: str) -> Callable[..., Any]:
 def _called(name: str, function: Callable[..., Any], outputs: Array, targets: Array) -> Values:
     try:
         scores = np.asarray(function(outputs, targets), np.float64)
-    except Exception as error:  # the user's code
+    except (Exception, SystemExit) as error:  # the user's code
         shapes = f"outputs {list(outputs.shape)} and targets {list(targets.shape)}"
         raise BadInput(Option("metric", name), f": failed with {shapes}: {summary(error)}") from error
     if scores.shape != (len(outputs),):
@@ -85,6 +85,12 @@ def _called(name: str, function: Callable[..., Any], outputs: Array, targets: Ar
             Option("metric", name),
             f": returned shape {list(scores.shape)} for {len(outputs)} items; "
             "return one number for each item, so that a confidence interval can be computed",
+        )
+    if not np.isfinite(scores).all():
+        place = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise BadInput(
+            Option("metric", name),
+            f": returned {scores[place]} for item {place} of {len(scores)}; return finite numbers",
         )
     return scores[:, None]
 
@@ -133,11 +139,11 @@ def _intersections(outputs: Array, targets: Array) -> Values:
 
 
 def _mean_iou(statistics: Values) -> Values:
-    """The mean over the classes that occur, in points."""
+    """The mean over the classes that occur, in points; NaN where none does."""
     both, union = np.split(statistics, 2, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = np.where(union > 0, both / union, np.nan)
-    return np.asarray(100 * np.nanmean(ratios, axis=-1))
+        ratios = np.where(union > 0, both / union, 0)
+        return np.asarray(100 * ratios.sum(axis=-1) / (union > 0).sum(axis=-1))
 
 
 def _classes(outputs: Array, targets: Array, rank: int) -> int:
@@ -149,7 +155,9 @@ def _classes(outputs: Array, targets: Array, rank: int) -> int:
         )
     if targets.dtype.kind not in "iu" or targets.ndim != rank - 1:
         shape = "[N]" if rank == 2 else "[N, H, W]"
-        raise BadInput(f"labels: expected integers {shape}, got {targets.dtype} {list(targets.shape)}")
+        raise BadInput(
+            f"labels: expected integers {shape}, got {targets.dtype} {list(targets.shape)}{_way_out(outputs, targets)}"
+        )
     classes = outputs.shape[1]
     wrong = (targets < 0) | (targets >= classes)
     if rank == 4:
@@ -157,6 +165,20 @@ def _classes(outputs: Array, targets: Array, rank: int) -> int:
     if wrong.any():
         raise BadInput(f"labels: class {targets[wrong][0]} is none of the output's {classes} classes, 0..{classes - 1}")
     return int(classes)
+
+
+def numbered_alike(folders: int | None, outputs: Array) -> bool:
+    """Whether class numbers given to so many folders can be those of outputs [N, classes]."""
+    return folders is None or outputs.ndim != 2 or folders == outputs.shape[1]
+
+
+def _way_out(outputs: Array, targets: Array) -> str:
+    """How labels of another form become class numbers; empty where that is not known."""
+    if targets.shape == outputs.shape:
+        return "; one number for each class becomes its index by .argmax(axis=1)"
+    if targets.ndim == outputs.ndim and targets.shape[1] == 1:
+        return "; take [:, 0] of them"
+    return "; cast them by .astype(numpy.int64)" if targets.ndim == outputs.ndim - 1 else ""
 
 
 def _pictures(outputs: Array, targets: Array) -> tuple[Values, Values]:
@@ -193,6 +215,8 @@ def _ssim(outputs: Array, targets: Array) -> Values:
 
 #: PSNR of equal pictures is infinite; it counts as this many decibels, more than float32 can show.
 MOST_PSNR = 150.0
+#: Metrics of outputs with a score for each class.
+CLASS_METRICS = ("top1", "top5", "miou")
 METRICS = {
     "top1": Metric("top1", "points", _top(1), _points, binary=True),
     "top5": Metric("top5", "points", _top(5), _points, binary=True),

@@ -31,7 +31,7 @@ class Sample:
         return {
             "item": self.item,
             "target": self.target,
-            "picture": _stored(self.given),
+            "picture": stored_picture(self.given),
             "answers": [{"description": model, **_answer(values)} for model, values in self.answers],
         }
 
@@ -45,10 +45,10 @@ def _answer(values: Array) -> dict[str, Any]:
         return {"shape": shape, "largest": [[int(place), float(flat[place])] for place in order], "picture": None}
     classes = values.ndim == 3 and values.shape[0] not in (1, 3)
     plane = values.argmax(axis=0)[None] if classes else values
-    return {"shape": shape, "largest": [], "picture": _stored(plane)}
+    return {"shape": shape, "largest": [], "picture": stored_picture(plane)}
 
 
-def _stored(array: Array) -> dict[str, Any] | None:
+def stored_picture(array: Array) -> dict[str, Any] | None:
     """8-bit pixels as text; None where the array is no image."""
     image = pixels(array, SIDE)
     if image is None:

@@ -229,6 +229,15 @@ class Item:
 
 
 @dataclass(frozen=True)
+class WorstItem:
+    """An item that differs most: what is wrong with it, and its picture as a data address, "" where there is none."""
+
+    name: str
+    told: str
+    picture: str
+
+
+@dataclass(frozen=True)
 class Measured:
     """A model's accuracy; difference: (value, low, high) from the reference's; agreement with it, 0..1."""
 
@@ -236,6 +245,7 @@ class Measured:
     value: float | None
     difference: tuple[float, float | None, float | None] | None
     agreement: float | None
+    worst: tuple[WorstItem, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -46,16 +46,8 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
 
 def worst_items(answers: Answers, pictures: Mapping[str, Array]) -> list[Worst]:
     """The items of an engine that have pictures, the worst first."""
-    found = answers.against
-    if found is None:
-        return []
-    told: dict[str, list[str]] = {}
-    for flip in sorted(found.flips, key=lambda flip: -flip.margin):
-        label = "" if flip.target is None else f", label {flip.target}"
-        told.setdefault(flip.item, []).append(f"{flip.expected} becomes {flip.actual}, margin {flip.margin:.3g}{label}")
-    for region, worst in found.regions.items():
-        told.setdefault(worst.item, []).append(f"worst {region}, {worst.difference.snr_db:.1f} dB")
-    return [Worst(item, "; ".join(lines), picture(pictures[item])) for item, lines in told.items() if item in pictures]
+    told = {} if answers.against is None else answers.against.worst()
+    return [Worst(item, text, picture(pictures[item])) for item, text in told.items() if item in pictures]
 
 
 def picture(array: Array) -> str:

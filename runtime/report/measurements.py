@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rectexport.runtime.base.pictures import png_address
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.report.documents import (
     Answer,
@@ -21,6 +22,7 @@ from rectexport.runtime.report.documents import (
     ProfiledLayer,
     Tried,
     Tuning,
+    WorstItem,
 )
 from rectexport.runtime.report.reading import optional, read_document
 from rectexport.runtime.report.text import sizes
@@ -170,8 +172,17 @@ def _measured(entry: Any) -> Measured:
     if found is not None:
         difference = float(found["value"]), optional(found["low"]), optional(found["high"])
     return Measured(
-        str(entry["description"]), optional(entry.get("value")), difference, optional(entry.get("agreement"))
+        str(entry["description"]),
+        optional(entry.get("value")),
+        difference,
+        optional(entry.get("agreement")),
+        tuple(_worst(item) for item in entry.get("worst", ())),
     )
+
+
+def _worst(entry: Any) -> WorstItem:
+    picture = _picture(entry["picture"])
+    return WorstItem(str(entry["item"]), str(entry["told"]), "" if picture is None else png_address(picture))
 
 
 def _item(entry: Any) -> Item:

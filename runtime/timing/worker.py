@@ -8,6 +8,8 @@ Started as `python -m rectexport.runtime.timing.worker SPEC`, SPEC a JSON object
     threads   how many threads the engine may use
     streams   calls that run at the same time, 1 by default; what is timed is a wave of so many calls
     device    index of the GPU, 0 by default
+    layout    of tensors in ONNX Runtime, as BackendOptions has it
+    cuda_graphs  as BackendOptions has it
     allow_unproven  whether an engine may disagree with the source model, false by default
     transfers whether copies to and from a GPU are timed, true by default
     inputs    [[name, dtype, shape], ...]; the model's own where they are static, by default
@@ -31,7 +33,7 @@ from typing import IO, Any
 import numpy as np
 
 from rectexport.runtime.base.parent import end_with_parent
-from rectexport.runtime.base.runner import Array, BackendOptions, Runner, TensorSpec
+from rectexport.runtime.base.runner import AUTO_LAYOUT, Array, BackendOptions, Runner, TensorSpec
 from rectexport.runtime.engines.backends import open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
@@ -51,10 +53,20 @@ def _open_file(spec: Mapping[str, Any]) -> Runner:
 
 
 def _open_package(spec: Mapping[str, Any]) -> Runner:
-    unproven = spec.get("allow_unproven", False)
+    return open_backend(Package.open(spec["package"]), spec["engine"], backend_options(spec))
+
+
+def backend_options(spec: Mapping[str, Any]) -> BackendOptions:
+    """How a spec's package is opened."""
     threads, streams = shared_threads(spec)
-    options = BackendOptions(device=spec.get("device", 0), threads=threads, streams=streams, allow_unproven=unproven)
-    return open_backend(Package.open(spec["package"]), spec["engine"], options)
+    return BackendOptions(
+        device=spec.get("device", 0),
+        threads=threads,
+        streams=streams,
+        allow_unproven=spec.get("allow_unproven", False),
+        layout=spec.get("layout", AUTO_LAYOUT),
+        cuda_graphs=spec.get("cuda_graphs"),
+    )
 
 
 def shared_threads(spec: Mapping[str, Any]) -> tuple[int, int]:

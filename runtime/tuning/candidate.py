@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
+
+from rectexport.runtime.base.environment import usable_cores
+from rectexport.runtime.base.runner import AUTO_LAYOUT, LAYOUTS, PLAIN
 
 #: Precisions and forms, the simplest first.
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -13,13 +16,17 @@ CHOSEN, AS_WRITTEN = "chosen", "as written"
 FORMS = (CHOSEN, AS_WRITTEN)
 #: Where Q/DQ nodes stand in int8, the exporter's choice first.
 PLACEMENTS = ("auto", "both", "strips")
+#: Backends of a GPU: the host's threads are no choice, CUDA graphs are.
+GPU = CUDA, TENSORRT = ("cuda", "tensorrt")
+#: Whether calls are launched as CUDA graphs, the simpler first.
+GRAPHS = OFF, ON = ("off", "on")
 
 
 @dataclass(frozen=True)
 class Variant:
     """A package with the model in one precision, form and placement of Q/DQ nodes.
 
-    name is unique, backends are those that it is for.
+    name is unique, backends are those that it is for; plan is TensorRT's file in the package.
     """
 
     name: str
@@ -28,24 +35,36 @@ class Variant:
     form: str = CHOSEN
     backends: tuple[str, ...] = ()
     placement: str = PLACEMENTS[0]
+    plan: str = ""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant on a backend, with so many threads, calls at the same time, and rows in a batch."""
+    """A variant on a backend, with so many threads, calls at the same time, and rows in a batch.
+
+    threads      0 on a GPU
+    layout       of tensors in ONNX Runtime on the CPU
+    cuda_graphs  whether calls are launched as CUDA graphs; None on the CPU
+    """
 
     variant: str
     backend: str
     threads: int
     streams: int
     batch: int
+    layout: str = AUTO_LAYOUT
+    cuda_graphs: bool | None = None
 
     @property
     def key(self) -> str:
         """For people and for the state; unique."""
-        several = f", {self.streams} streams" if self.streams > 1 else ""
-        plural = "s" if self.threads > 1 else ""
-        return f"{self.variant}, {self.backend}, {self.threads} thread{plural}{several}, batch {self.batch}"
+        parts = [self.variant, self.backend]
+        parts += [f"{self.threads} thread{'s' * (self.threads > 1)}"] if self.threads else []
+        parts += [f"{self.streams} streams"] if self.streams > 1 else []
+        parts += [f"batch {self.batch}"]
+        parts += ["plain layout"] if self.layout == PLAIN else []
+        parts += ["CUDA graphs"] if self.cuda_graphs else []
+        return ", ".join(parts)
 
     @property
     def items(self) -> int:
@@ -95,25 +114,57 @@ class Record:
 WAITING, PROVEN, REFUSED, SLOWER = "waiting", "proven", "refused", "slower"
 
 
-def candidates(
-    variants: Sequence[Variant], threads: Sequence[int], streams: Sequence[int], batches: Sequence[int]
-) -> list[Candidate]:
-    """Every combination; no more streams than threads, which divide among them."""
+@dataclass(frozen=True)
+class Space:
+    """What is combined, besides the variants.
+
+    threads      of a CPU engine; 0 is not allowed: the answer must say how many
+    layouts      for float32 on ONNX Runtime on the CPU
+    cuda_graphs  of GRAPHS, for backends of a GPU
+    left_out     backends that were not asked for by name and cannot be searched here, with the reason
+    """
+
+    backends: tuple[str, ...]
+    threads: tuple[int, ...] = field(default_factory=lambda: (usable_cores(),))
+    streams: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = (1,)
+    layouts: tuple[str, ...] = (AUTO_LAYOUT,)
+    cuda_graphs: tuple[str, ...] = GRAPHS
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def candidates(variants: Sequence[Variant], space: Space) -> list[Candidate]:
+    """Every combination; on a CPU no more streams than threads, which divide among them."""
     return [
         Candidate(variant.name, backend, *how)
         for variant in variants
         for backend in variant.backends
-        for how in product(threads, streams, batches)
-        if how[1] <= how[0]
+        for how in (_on_gpu(space) if backend in GPU else _on_cpu(space, has_layouts(variant, backend)))
     ]
 
 
+def has_layouts(variant: Variant, backend: str) -> bool:
+    """Whether the layout is a choice: only for float32 on ONNX Runtime; int8 and other engines have their own."""
+    return backend == "onnxruntime" and variant.precision == "fp32"
+
+
+def _on_gpu(space: Space) -> Iterable[tuple[Any, ...]]:
+    return product((0,), space.streams, space.batches, (AUTO_LAYOUT,), [graphs == ON for graphs in space.cuda_graphs])
+
+
+def _on_cpu(space: Space, with_layouts: bool) -> Iterable[tuple[Any, ...]]:
+    layouts = space.layouts if with_layouts else (AUTO_LAYOUT,)
+    return (how for how in product(space.threads, space.streams, space.batches, layouts) if how[1] <= how[0])
+
+
 def simplicity(candidate: Candidate, variant: Variant, backends: Sequence[str]) -> tuple[int, ...]:
-    """Smaller is simpler: full precision, the exporter's form, one call at a time, the engine named first."""
+    """Smaller is simpler: full precision, the exporter's form, no options, one call at a time, the first engine."""
     return (
         PRECISIONS.index(variant.precision),
         FORMS.index(variant.form),
         PLACEMENTS.index(variant.placement),
+        LAYOUTS.index(candidate.layout),
+        bool(candidate.cuda_graphs),
         candidate.streams,
         candidate.batch,
         backends.index(candidate.backend),

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.base.documents import strict
+from rectexport.runtime.base.runner import AUTO_LAYOUT
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.timing.bench import thinned
 from rectexport.runtime.timing.machine import clocks, machine
 from rectexport.runtime.timing.worker import shared_threads
-from rectexport.runtime.tuning.candidate import Candidate, Variant
+from rectexport.runtime.tuning.candidate import GPU, TENSORRT, Candidate, Variant
 from rectexport.runtime.tuning.choice import figures, front
 from rectexport.runtime.tuning.search import Found, Search
 
@@ -43,6 +44,7 @@ def tuning_document(
         "separated": found.separated,
         "candidates": [{**row, "front": key in best} for key, row in rows.items()],
         "refused_variants": dict(refused),
+        "left_out": dict(search.space.left_out),
         "chosen": None if found.chosen is None else found.chosen.key,
         "reason": found.reason,
         "load": None if found.chosen is None else load_options(found.chosen),
@@ -54,9 +56,12 @@ def tuning_document(
 
 def load_options(chosen: Candidate) -> dict[str, Any]:
     """Arguments of rectexport.load that realise the choice, with `streams` calls at the same time."""
+    if chosen.backend in GPU:
+        return {"backend": chosen.backend, "cuda_graphs": chosen.cuda_graphs}
     threads, streams = shared_threads({"engine": chosen.backend, "threads": chosen.threads, "streams": chosen.streams})
     options: dict[str, Any] = {"backend": chosen.backend, "threads": threads}
-    return {**options, "streams": streams} if streams else options
+    options |= {"streams": streams} if streams else {}
+    return options | ({"layout": chosen.layout} if chosen.layout != AUTO_LAYOUT else {})
 
 
 def _row(candidate: Candidate, search: Search, found: Found) -> dict[str, Any]:
@@ -75,9 +80,11 @@ def _row(candidate: Candidate, search: Search, found: Found) -> dict[str, Any]:
         "form": variant.form,
         "placement": variant.placement,
         "backend": candidate.backend,
-        "threads": candidate.threads,
+        "threads": candidate.threads or None,
         "streams": candidate.streams,
         "batch": candidate.batch,
+        "layout": candidate.layout,
+        "cuda_graphs": candidate.cuda_graphs,
         "state": record.state,
         "reason": record.reason,
         **times,
@@ -91,8 +98,10 @@ def _row(candidate: Candidate, search: Search, found: Found) -> dict[str, Any]:
 
 
 def size_of(variant: Variant, backend: str) -> int:
-    """Bytes of the model's files that a backend loads."""
+    """Bytes of the files that a backend loads."""
     package = Package.open(variant.package)
+    if backend == TENSORRT:
+        return (package.path / variant.plan).stat().st_size
     names = [package.model_name(backend), *(name for name in package.manifest.files if name.endswith(".onnx.data"))]
     return sum((Path(variant.package) / name).stat().st_size for name in names)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rectexport.runtime.base.environment import usable_cores
 from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.evaluation.evaluate import Evaluation
 from rectexport.runtime.package.folder import Package
@@ -22,6 +21,7 @@ from rectexport.runtime.tuning.candidate import (
     WAITING,
     Candidate,
     Record,
+    Space,
     Variant,
     candidates,
     simplicity,
@@ -37,16 +37,6 @@ Ask = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 Evaluate = Callable[[Variant, str], Evaluation | None]
 #: (step, done, total): told after every candidate that was tried and every round.
 Tick = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Space:
-    """What is combined, besides the variants. threads 0 is not allowed: the answer must say how many."""
-
-    backends: tuple[str, ...]
-    threads: tuple[int, ...] = field(default_factory=lambda: (usable_cores(),))
-    streams: tuple[int, ...] = (1,)
-    batches: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,7 @@ class Search:
     def entries(self) -> list[Candidate]:
         """Every candidate, in a fixed order; with a goal of latency, only the smallest batch."""
         batches = self.space.batches if self.goal.measure != LATENCY else (min(self.space.batches),)
-        return candidates(self.variants, self.space.threads, self.space.streams, batches)
+        return candidates(self.variants, replace(self.space, batches=batches))
 
     def variant(self, candidate: Candidate) -> Variant:
         """The candidate's variant."""
@@ -175,6 +165,8 @@ class Search:
             "engine": candidate.backend,
             "threads": candidate.threads,
             "streams": candidate.streams,
+            "layout": candidate.layout,
+            "cuda_graphs": candidate.cuda_graphs,
             "inputs": [[spec.name, spec.dtype, list(spec.shape)] for spec in inputs],
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ import rectexport
 from rectexport.exporter import int8 as int8_stage
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions, Int8, LoadOptions, ShapeOptions
+from rectexport.exporter.checking.reference import spread
 from rectexport.exporter.frontend.load import load_source
 from rectexport.exporter.pipeline import Exported, run_export
 from rectexport.exporter.quantize.speed import Speed
+from rectexport.runtime.batching.rows import RowVerdict
 from rectexport.runtime.errors import BadInput, ParityError, UsageError
 from rectexport.runtime.package.schema import manifest_faults
 from tests.export.quantize.nets import items, rectified_net
@@ -106,6 +109,14 @@ def test_the_package_runs_agrees_and_is_verified(exported: Exported) -> None:
         assert session(x).shape == (3, 5)
 
 
+def test_rows_are_shown_to_be_independent_so_that_calls_share_runs(exported: Exported, tmp_path: Path) -> None:
+    assert exported.package.manifest.rows == "independent"
+    stage = int8_stage.Int8Stage(exported.package.path, *[None] * 6)  # type: ignore[arg-type]
+    models = [SimpleNamespace(file="model.onnx")]
+    dependent = RowVerdict("dependent", "batch statistics")
+    assert stage._rows(models, dependent, 0.01) is dependent  # type: ignore[arg-type]
+
+
 class Wrong:
     """An engine that answers something else."""
 
@@ -158,8 +169,9 @@ def test_data_scaled_unlike_the_models_own_example_is_refused(file: Path, tmp_pa
 
 
 def test_a_quantized_model_is_not_quantized_again(exported: Exported, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="the model is quantized already; leave out int8"):
-        export(exported.package.model_for("openvino"), tmp_path / "out")
+    for target in ("onnxruntime", "openvino"):
+        with pytest.raises(BadInput, match="the model is quantized already; leave out int8"):
+            export(exported.package.model_for(target), tmp_path / "out")
 
 
 def test_a_quantized_file_passes_through_with_its_own_meaning(exported: Exported, tmp_path: Path) -> None:
@@ -171,6 +183,42 @@ def test_a_quantized_file_passes_through_with_its_own_meaning(exported: Exported
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 3
 
 
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_a_file_of_another_quantizer_has_a_verdict_for_each_engine(file: Path, tmp_path: Path, form: str) -> None:
+    """onnxruntime's own tool: optimized, its answers differ from the file's as stored by a step here and there."""
+    quantization = pytest.importorskip("onnxruntime.quantization")
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.items = iter(DATA["x"][:32])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            item = next(self.items, None)
+            return None if item is None else {"x": item[None]}
+
+    path = tmp_path / "quantized.onnx"
+    quantization.quantize_static(file, path, Reader(), quant_format=quantization.QuantFormat[form], per_channel=True)
+    asked = ExportOptions(target="onnxruntime,openvino")
+    done = run_export(load_source(path, LoadOptions()), SHAPES, tmp_path / "out", asked, Log())
+    assert done.parity.reference == "ONNX Runtime on the source file, as stored"
+    verdicts = {proof.engine: proof.verdict for proof in done.parity.proofs}
+    assert "onnxruntime" in verdicts and set(verdicts.values()) == {"agrees"}
+    assert 1e-2 <= done.package.manifest.tolerances["relative_l2"] < 0.1
+
+
+def test_the_bound_of_a_quantized_file_is_what_rounding_does_to_it() -> None:
+    class Steps:
+        """Outputs that move by a step where the inputs move at all."""
+
+        def outputs(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+            return [np.where(feeds["x"] == DATA["x"][:2], 1.0, 1.05)]
+
+        trial = outputs
+
+    assert 0.04 < spread(Steps(), {"x": DATA["x"][:2]}) <= 0.05  # type: ignore[arg-type]
+    assert spread(Steps(), {"x": np.arange(4)}) == 0  # type: ignore[arg-type]
+
+
 def test_contradictions_are_refused() -> None:
     with pytest.raises(UsageError, match="int8 and bf16=True: what is not int8 is float32, or float16"):
         ExportOptions(int8=Int8(DATA), bf16=True)
@@ -180,6 +228,10 @@ def test_contradictions_are_refused() -> None:
         ExportOptions(int8=Int8(DATA), target="portable")
     with pytest.raises(UsageError, match="expected a share from 0 to 1"):
         Int8(DATA, float_budget=5)
+    with pytest.raises(UsageError, match="calibration_images=15: expected 16 or more"):
+        Int8(DATA, images=15)
+    with pytest.raises(UsageError, match="min_snr=nan: expected a number of dB"):
+        Int8(DATA, min_snr=float("nan"))
 
 
 def test_int8_that_is_not_faster_is_written_only_by_force(

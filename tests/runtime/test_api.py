@@ -12,7 +12,7 @@ from rectexport.runtime import api
 from rectexport.runtime.base.runner import BackendOptions, silent
 from rectexport.runtime.engines.backends import Choice
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
-from rectexport.runtime.errors import BadInput
+from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.folder import Package
 
 
@@ -37,14 +37,38 @@ def test_options_reach_the_backend(exported: Path, monkeypatch: pytest.MonkeyPat
     said: list[str] = []
     api.load(exported, warm_up=False)
     session = api.load(
-        exported, "cuda", device=1, threads=2, prefer_nhwc=True, cuda_graphs=True, model=3, progress=said.append
+        exported,
+        "cuda",
+        device=1,
+        threads=2,
+        prefer_nhwc=True,
+        cuda_graphs=True,
+        layout="plain",
+        model=3,
+        progress=said.append,
     )
     assert [entry[:2] for entry in seen] == [(exported, "auto"), (exported, "cuda")]
     default, chosen = (replace(options, progress=silent) for _, _, options in seen)
     assert default == BackendOptions(progress=silent)
-    assert chosen == BackendOptions(1, 2, True, True, model=3, progress=silent)
+    assert chosen == BackendOptions(1, 2, True, True, model=3, layout="plain", progress=silent)
     assert session.backend.name == "recorded"
     assert said[0].startswith("checking ") and said[1] == "opened on here" and said[2].startswith("warming up at x 4x1")
+
+
+def test_an_unknown_layout_is_refused(exported: Path) -> None:
+    with pytest.raises(UsageError, match=r"^layout='nhwc': expected auto or plain$"):
+        api.load(exported, "onnxruntime", layout="nhwc")
+
+
+def test_the_plain_layout_is_compared_anew(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export proved the engine in its own layout."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = []
+    for layout in ("auto", "plain", "plain"):
+        with api.load(exported, "onnxruntime", threads=1, layout=layout) as session:
+            assert session.backend.verdict is not None and session.backend.verdict.agrees
+            found.append(session.backend.verdict.basis)
+    assert found[1:] == ["goldens", "cache"]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "goldens.npz", "parity.json"])

@@ -33,7 +33,7 @@ app = command_app()
 DATA = "Data"
 #: Flips that are printed; --verbose and --json have all.
 SHOWN = 5
-#: Items of each engine that --html shows with their pictures.
+#: Items of each engine that --html shows with their pictures; the document of --json has fewer.
 PICTURES = 24
 
 
@@ -138,7 +138,7 @@ def evaluate_package(
                 mean=scaling.mean,
                 std=scaling.std,
                 max_drop=max_drop,
-                pictures=PICTURES if html is not None else 0,
+                pictures=PICTURES if html is not None or as_json else 0,
                 progress=log.advance,
             )
         if html is not None:

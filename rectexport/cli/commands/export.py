@@ -118,7 +118,7 @@ def export(
         _option(
             "--calibrate",
             metavar="DIR|FILE.npz",
-            help="Data as the network sees it in use, as `rectexport eval --data` takes it: at least 22 items, better "
+            help="Data as the network sees it in use, as `rectexport eval --data` takes it: at least 21 items, better "
             "300. A quarter, at most 256, is held out to check the result; labels give its accuracy.",
             show_default=False,
             panel=INT8,

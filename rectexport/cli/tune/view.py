@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rectexport.cli.failure import check_interrupted
+from rectexport.runtime.base.runner import PLAIN
 from rectexport.runtime.base.texts import printable
-from rectexport.runtime.tuning.candidate import PROVEN, REFUSED, SLOWER, WAITING, Candidate, Record
+from rectexport.runtime.tuning.candidate import GPU, PROVEN, REFUSED, SLOWER, WAITING, Candidate, Record
 from rectexport.runtime.tuning.choice import figures
 from rectexport.runtime.tuning.search import Search
 
@@ -39,13 +40,20 @@ class SearchView:
     def started(self, search: Search) -> None:
         """Say what will be tried and how long it takes."""
         self._search = search
-        count, variants = len(search.entries()), ", ".join(variant.name for variant in search.variants)
-        space = search.space
-        _say(
-            self._console,
-            f"{count} candidates: {variants}; {', '.join(space.backends)}; threads {_listed(space.threads)}; "
-            f"streams {_listed(space.streams)}; batch {_listed(space.batches)}",
-        )
+        entries, space = search.entries(), search.space
+        count = len(entries)
+        parts = [
+            f"{count} candidates: {', '.join(variant.name for variant in search.variants)}",
+            ", ".join(space.backends),
+            f"threads {_listed(space.threads)}",
+            f"streams {_listed(space.streams)}",
+            f"batch {_listed(space.batches)}",
+            *([f"layout {_listed(space.layouts)}"] if any(entry.layout == PLAIN for entry in entries) else []),
+            *([f"CUDA graphs {_listed(space.cuda_graphs)}"] if any(entry.backend in GPU for entry in entries) else []),
+        ]
+        _say(self._console, "; ".join(parts))
+        for name, reason in space.left_out.items():
+            _say(self._console, f"{name} is left out: {reason}")
         _say(
             self._console,
             f"proofs about {count * TRIAL_SECONDS:.0f} s, the search at most about {search.seconds:.0f} s and one "
@@ -91,7 +99,7 @@ def _time(candidate: Candidate, record: Record) -> float:
     return float("inf") if timed is None else timed.p50
 
 
-def _listed(values: Sequence[int]) -> str:
+def _listed(values: Sequence[object]) -> str:
     return ",".join(map(str, values))
 
 

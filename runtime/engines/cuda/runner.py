@@ -151,7 +151,7 @@ def _provider_options(package: Package, options: BackendOptions) -> dict[str, st
         "device_id": str(options.device),
         "use_tf32": "0",
         "prefer_nhwc": str(int(options.prefer_nhwc)),
-        "enable_cuda_graph": str(int(options.cuda_graphs)),
+        "enable_cuda_graph": str(int(bool(options.cuda_graphs))),
         "cudnn_conv_algo_search": "HEURISTIC" if dynamic else "EXHAUSTIVE",
         "arena_extend_strategy": "kSameAsRequested" if dynamic else "kNextPowerOfTwo",
     }

@@ -109,6 +109,47 @@ def _within(entry: TensorEntry, asked: ShapeRange) -> ShapeRange:
     return asked
 
 
+def batch_profiles(inputs: Sequence[TensorEntry], batches: Iterable[int]) -> tuple[Profile, ...]:
+    """A profile for each of these batches, which is its most common shape; together they cover the package's range.
+
+    With 1 and 8, in a package of 1 to 32 rows: 1..1 with 1, and 2..32 with 8. Batches that the package does not take
+    are left out; a package with one batch has one profile. Raises UsageError for a size without an upper bound, which
+    only the batch may be: then the largest of these batches is.
+    """
+    whole = {entry.name: _whole(entry) for entry in inputs}
+    batch = inputs[0].shape[0] if inputs[0].shape else None
+    batched = [entry.name for entry in inputs if entry.shape and entry.shape[0] == batch]
+    first = whole[inputs[0].name]
+    sizes = sorted({size for size in batches if batch is not None and first.fits(0, size)})
+    if not isinstance(batch, str) or not sizes:
+        return ({entry.name: _within(entry, whole[entry.name]) for entry in inputs},)
+    last = sizes[-1] if first.max[0] == MAX_DIMENSION else first.max[0]
+    lows, highs = [first.min[0], *(size + first.step_of(0) for size in sizes[:-1])], [*sizes[:-1], last]
+    return tuple(
+        {
+            entry.name: _within(entry, _with_rows(whole[entry.name], *rows))
+            if entry.name in batched
+            else _within(entry, whole[entry.name])
+            for entry in inputs
+        }
+        for rows in zip(lows, sizes, highs, strict=True)
+    )
+
+
+def _with_rows(bounds: ShapeRange, low: int, usual: int, high: int) -> ShapeRange:
+    sides = ((low, bounds.min), (usual, bounds.opt), (high, bounds.max))
+    return ShapeRange(*((rows, *side[1:]) for rows, side in sides))
+
+
+def flag_of(profile: Profile) -> str:
+    """The profile as --profile takes it."""
+    parts = []
+    for name, bounds in profile.items():
+        sides = [bounds.opt] if bounds.min == bounds.max else [bounds.min, bounds.opt, bounds.max]
+        parts.append(f"{name}:{'..'.join(map(format_shape, sides))}")
+    return ",".join(parts)
+
+
 def _text(bounds: ShapeRange) -> str:
     return f"{format_shape(bounds.min)} .. {format_shape(bounds.max)}"
 

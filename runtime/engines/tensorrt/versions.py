@@ -202,6 +202,16 @@ def require_builder() -> None:
     require("polygraphy")
 
 
+def no_plans() -> str | None:
+    """Why this machine cannot build plans and run them, None if it can; TensorRT for RTX has no plans."""
+    try:
+        load()
+        require_builder()
+    except RectexportError as error:
+        return str(error)
+    return None
+
+
 def absence() -> str | None:
     """Why neither TensorRT nor TensorRT for RTX can be used on this machine, None if one of them can."""
     try:

@@ -29,6 +29,7 @@ PURPOSES = {
     "resize_matrix": "resizing that the engine computes otherwise becomes products with constant matrices",
     "ceil_pool": "pools that round their size up are written so that the engine counts the right windows",
     "narrow_arithmetic": "8-bit arithmetic that wraps around is computed in 32 bits",
+    "early_cast": "uint8 is cast before anything else is done with it",
     "dft_matrix": "a Fourier transform becomes a product with a constant matrix",
     "shared_weights": "a weight that convolutions of different kinds read is stored once for each kind",
     "rectify_fold": "height and width are fixed: the rectification r becomes a constant",

@@ -24,6 +24,7 @@ QUOTES = {
     "export/frontend/load.py": "another of our messages",
     "export/optimize.py": "another of our messages",
     "rectexport/cli/commands/models.py": "a reason",
+    "runtime/evaluation/evaluate.py": "another of our messages",
     "runtime/evaluation/examples.py": "another of our messages",
     "runtime/package/numpy_files.py": "another of our messages",
     "runtime/parity/run.py": "another of our messages",

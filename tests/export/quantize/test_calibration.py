@@ -31,18 +31,39 @@ def test_the_parts_are_disjoint_and_the_same_every_time() -> None:
 
 
 def test_too_few_items_are_refused() -> None:
-    assert len(parts(items(22).feeds["x"])[0]) >= 16
-    with pytest.raises(BadInput, match="needs at least 16 others: give 22 items or more"):
+    assert len(parts(items(21).feeds["x"])[0]) == 16
+    with pytest.raises(BadInput, match="needs at least 16 others: give 21 items or more"):
         parts(items(20).feeds["x"])
+    with pytest.raises(BadInput, match=r"arrays: \d different items among 30; calibration needs 16"):
+        parts(np.tile(items(8).feeds["x"], (5, 1, 1, 1)))
 
 
 def test_repeated_items_leave_the_hold_out() -> None:
-    array = items(24).feeds["x"]
-    array[12:] = array[0]
+    array = items(60).feeds["x"]
+    array[30:] = array[0]
     first, second = parts(array)
+    assert 0 < len(second) < 15
     assert not {*map(bytes, first.feeds["x"])} & {*map(bytes, second.feeds["x"])}
     with pytest.raises(BadInput, match="every item of the hold-out is in the calibration data"):
-        parts(np.repeat(array[:1], 40, axis=0))
+        parts(np.tile(items(20).feeds["x"], (20, 1, 1, 1)))
+
+
+def test_an_unusable_item_is_named_as_the_data_names_it() -> None:
+    array = items(60).feeds["x"]
+    array[37, 0, 0, 0] = np.inf
+    both = parts(array)
+    part = next(part for part in both if not np.isfinite(part.feeds["x"]).all())
+    with pytest.raises(BadInput, match="data: input x of item 37 holds NaN or infinity"):
+        check(part, [PLAN], True, "data")
+
+
+def test_a_constant_channel_of_pixels_is_refused() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 3, 8, 8), np.uint8)
+    plan = InputPlan("x", pixels[:2], ShapeRange(*[(2, 3, 8, 8)] * 3))
+    check(Items({"x": pixels}, None), [plan], True, "data")
+    pixels[:, 2] = 7
+    with pytest.raises(BadInput, match="channel 2 of input x is 7 in every item"):
+        check(Items({"x": pixels}, None), [plan], True, "data")
 
 
 PLAN = InputPlan("x", np.clip(items(2).feeds["x"], 0, 1), ShapeRange(*[(2, 3, 8, 8)] * 3))
@@ -51,7 +72,7 @@ PLAN = InputPlan("x", np.clip(items(2).feeds["x"], 0, 1), ShapeRange(*[(2, 3, 8,
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda x: np.where(np.arange(24)[:, None, None, None] == 5, np.nan, x), "of calibration item 5 holds NaN"),
+        (lambda x: np.where(np.arange(24)[:, None, None, None] == 5, np.nan, x), "of item 5 holds NaN"),
         (lambda x: x * np.array([1, 0, 1]).reshape(3, 1, 1), "channel 1 of input x is 0 in every item"),
         (lambda x: x * 0.5, "reaches 0.5, and the model's own example 1: they are scaled differently"),
         (lambda x: x * 255, "they are scaled differently"),

@@ -50,5 +50,20 @@ def test_a_flip_of_a_sure_class_is_named() -> None:
 def test_accuracy_and_agreement_are_described() -> None:
     text = judge("openvino", [EXPECTED], [MEANT], [MEANT], LABELS, ()).describe()
     assert "openvino in int8: " in text and "accuracy 100.00 % in float" in text and "% of the hold-out" in text
+    wrong = judge("openvino", [EXPECTED], [MEANT], [MEANT], LABELS + 1, ())
+    assert wrong.accuracy is None and "accuracy not measured: labels: class 4 is none of" in wrong.describe()
     unlabelled = judge("openvino", [EXPECTED], [MEANT], [MEANT], None, ())
     assert unlabelled.accuracy is None and "accuracy" not in unlabelled.describe()
+
+
+def test_masks_are_judged_by_their_mean_iou() -> None:
+    expected = RNG.normal(size=(12, 3, 6, 6)) * 3
+    actual, masks = expected.copy(), expected.argmax(axis=1)
+    actual[:, :, 0] = np.roll(actual[:, :, 0], 1, axis=1)
+    result = judge("openvino", [expected], [actual], [actual], masks, ())
+    assert result.accuracy is not None and result.interval is not None
+    assert result.accuracy[0] == 100 and 60 < result.accuracy[1] < 90
+    low, high = result.interval
+    assert low <= result.accuracy[1] - 100 <= high < 0 and "mean IoU 100.00 % in float" in result.describe()
+    few = judge("openvino", [expected[:4]], [actual[:4]], [actual[:4]], masks[:4], ())
+    assert few.accuracy is None and "too few labelled items" in few.describe()

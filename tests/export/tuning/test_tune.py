@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,19 +14,25 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+import rectexport
 from rectexport.exporter.base.options import LoadOptions, ShapeOptions
 from rectexport.exporter.base.tuning import TuneOptions
 from rectexport.exporter.tuning import tune as module
 from rectexport.exporter.tuning.data import split_data
 from rectexport.exporter.tuning.tune import Tuned, Tuning, load_words, shape_words, tune
 from rectexport.runtime.arrays.input_files import ImageScaling
-from rectexport.runtime.errors import BadInput, ParityError, UsageError
+from rectexport.runtime.errors import BadInput, MissingDependency, ParityError, UsageError
 from rectexport.runtime.package.folder import TUNING, Package
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.timing.stopwatch import Timing
 from rectexport.runtime.tuning.candidate import AS_WRITTEN, CHOSEN
 from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT
+from rectexport.runtime.tuning.plan import work as make_plan
 from rectexport.runtime.tuning.search import Search
+from rectexport.runtime.tuning.trial import work
+from tests.runtime.engines.tensorrt.machines import Machine, machine
+
+__all__ = ["machine"]
 
 SHAPES = ShapeOptions(input=("x:2x1x8x8",))
 
@@ -122,6 +130,134 @@ def test_a_placement_is_a_variant_for_onnxruntime_alone(
     assert rows == {"fp32": "auto", "int8": "auto", "int8 strips": "strips"}
 
 
+def test_the_layout_is_among_the_arguments_of_load(net: Path, made_up: dict[str, float]) -> None:
+    made_up["plain layout"] = 0.5
+    found = run(net, net.with_name("out"), layouts=("auto", "plain"))
+    assert found.document["load"] == {"backend": "onnxruntime", "threads": 1, "layout": "plain"}
+    rows = found.document["candidates"]
+    assert [(row["threads"], row["layout"]) for row in rows] == [(1, "auto"), (1, "plain"), (2, "auto"), (2, "plain")]
+    assert found.package is not None
+    with rectexport.load(found.package.path, **found.document["load"]) as session:
+        assert session.backend.description.endswith("plain layout")
+
+
+@pytest.fixture
+def gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch, made_up: dict[str, float]) -> Machine:
+    """A made-up GPU with TensorRT; proofs run on it, in this process, and plans are built on it."""
+    pytest.importorskip("polygraphy")
+    made_up["tensorrt"] = 0.5
+    stopwatch = module.Search.keywords["stopwatch"]  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "Search", partial(Search, asked=lambda program, spec: trial(spec), stopwatch=stopwatch))
+    monkeypatch.setattr(module, "ask", lambda program, spec: dict(make_plan(spec)))
+    return machine
+
+
+def trial(spec: Any) -> dict[str, Any]:
+    return dict(work(spec))
+
+
+def on_gpu(net: Path, out: Path, **options: Any) -> Tuned:
+    return tune(net, out, TuneOptions(backends=("onnxruntime", "tensorrt"), threads=(1,), shapes=SHAPES, **options))
+
+
+def test_tensorrt_is_searched_with_a_plan_of_every_variant(net: Path, gpu: Machine, made_up: dict[str, float]) -> None:
+    made_up.clear()
+    made_up.update({"CUDA graphs": 0.25, "tensorrt": 0.5})
+    gpu.trt.inspector = json.dumps({"Layers": ["conv"], "Bindings": []})  # names alone: no precision to judge
+    found = on_gpu(net, net.with_name("out"), precisions=("fp16",), batches=(1, 8), goal=THROUGHPUT)
+    rows = {row["name"]: row for row in found.document["candidates"] if row["backend"] == "tensorrt"}
+    assert not found.document["refused_variants"]
+    assert len(rows) == 2 * 2 * 2 and {row["state"] for row in rows.values()} == {"proven", "slower"}
+    assert len(gpu.trt.builds) == 2  # nothing that is timed builds
+    assert found.document["chosen"] == "fp32, tensorrt, batch 8, CUDA graphs"
+    chosen = rows[found.document["chosen"]]
+    assert (chosen["threads"], chosen["cuda_graphs"], chosen["batch"]) == (None, True, 8)
+    assert found.document["load"] == {"backend": "tensorrt", "cuda_graphs": True}
+    assert found.document["variant_command"][-5:] == [
+        *("--trt", "--profile", "x:1x1x8x8", "--profile", "x:2x1x8x8..8x1x8x8..8x1x8x8"),
+    ]
+    assert found.package is not None
+    found.package.verify_files()
+    (plan,) = found.package.path.glob("*.plan")
+    assert chosen["size_bytes"] == plan.stat().st_size
+    with rectexport.load(found.package.path, **found.document["load"]) as session:
+        assert session(np.zeros((8, 1, 8, 8), np.float32)).shape == (8, 4)
+    assert len(gpu.trt.builds) == 2
+
+
+def test_a_package_as_it_is_gets_its_plan_in_a_copy(net: Path, gpu: Machine) -> None:
+    first = run(net, net.with_name("first"))
+    assert first.package is not None
+    before = first.package.identity
+    found = on_gpu(first.package.path, net.with_name("second"))
+    assert found.document["chosen"] == "first, tensorrt, batch 1" and found.document["variant_command"] == []
+    assert found.package is not None and len(list(found.package.path.glob("*.plan"))) == 1
+    assert Package.open(first.package.path).identity == before and not list(first.package.path.glob("*.plan"))
+
+
+def test_a_variant_without_a_plan_is_searched_on_the_other_engines(net: Path, gpu: Machine) -> None:
+    gpu.trt.refused_operator = "GlobalAveragePool"
+    found = on_gpu(net, net.with_name("out"))
+    assert found.document["chosen"] == "fp32, onnxruntime, 1 thread, batch 1"
+    refused = found.document["refused_variants"]["fp32 on tensorrt"]
+    assert "(GlobalAveragePool): TensorRT 10.13.3 does not support it" in refused
+    assert {row["backend"] for row in found.document["candidates"]} == {"onnxruntime"}
+    with pytest.raises(BadInput, match=r"TensorRT 10\.13\.3 does not support it"):
+        tune(net, net.with_name("other"), TuneOptions(backends=("tensorrt",), shapes=SHAPES))
+    assert not net.with_name("other.tuning").exists()
+
+
+def test_a_model_that_tensorrt_cannot_be_exported_for_is_searched_without_it(
+    net: Path, gpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rectexport.exporter import pipeline
+
+    whole, asked = pipeline.run_export, []
+
+    def refused(source: Any, shapes: Any, out: Path, options: Any, log: Any) -> Any:
+        asked.append(options.target)
+        if "tensorrt" in options.target:
+            raise BadInput("no version of TensorRT takes it")
+        return whole(source, shapes, out, options, log)
+
+    def stopped(search: Search) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run_export", refused)
+    options = TuneOptions(backends=("onnxruntime", "tensorrt"), threads=(1,), shapes=SHAPES, forms=(CHOSEN, AS_WRITTEN))
+    with pytest.raises(KeyboardInterrupt):
+        Tuning(net, net.with_name("out"), options, started=stopped).run()
+    found = Tuning(net, net.with_name("out"), options).run()
+    assert asked == ["onnxruntime,tensorrt", "onnxruntime", "onnxruntime"]
+    assert found.document["refused_variants"] == {"fp32 on tensorrt": "no version of TensorRT takes it"}
+    assert found.document["chosen"] == "fp32, onnxruntime, 1 thread, batch 1"
+
+
+def test_a_plan_is_built_once_although_the_search_is_interrupted(net: Path, gpu: Machine) -> None:
+    def stopped(search: Search) -> None:
+        raise KeyboardInterrupt
+
+    options = TuneOptions(backends=("onnxruntime", "tensorrt"), threads=(1,), shapes=SHAPES)
+    with pytest.raises(KeyboardInterrupt):
+        Tuning(net, net.with_name("out"), options, started=stopped).run()
+    found = Tuning(net, net.with_name("out"), options).run()
+    assert found.document["chosen"].startswith("fp32, tensorrt") and len(gpu.trt.builds) == 1
+
+
+def test_tensorrt_is_searched_by_default_where_plans_can_be_built(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("polygraphy")
+    space = TuneOptions().space()
+    assert "tensorrt" in space.backends and "tensorrt" not in space.left_out
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    space = TuneOptions().space()
+    assert "tensorrt" not in space.backends and space.left_out["tensorrt"].startswith("TensorRT cannot be imported")
+    assert not TuneOptions(backends=("onnxruntime",)).space().left_out
+    with pytest.raises(MissingDependency, match=r"^backend tensorrt: TensorRT cannot be imported here"):
+        TuneOptions(backends=("tensorrt",)).space()
+
+
 def test_a_variant_that_cannot_be_made_is_named(
     net: Path, made_up: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +328,9 @@ def test_no_item_both_calibrates_and_judges(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"backends": ("tensorrt",)}, "backends='tensorrt': expected some of openvino, onnxruntime, cuda"),
+        ({"backends": ("torch",)}, "backends='torch': expected some of openvino, onnxruntime, cuda, tensorrt"),
+        ({"layouts": ("nhwc",)}, "layouts='nhwc': expected some of auto, plain"),
+        ({"cuda_graphs": ("yes",)}, "cuda_graphs='yes': expected some of off, on"),
         ({"placements": ("inside",)}, "placements='inside': expected some of auto, both, strips"),
         ({"precisions": ("int4",)}, "precisions='int4': expected some of fp32, fp16, int8"),
         ({"forms": ("new",)}, "forms='new': expected some of chosen, as written"),

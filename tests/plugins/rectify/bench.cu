@@ -4,7 +4,6 @@
 // no launch waits for the host. One tab-separated line per shape; the first line names the columns. GB/s counts each
 // processed pixel as read and written; the last column compares that with the copy of the whole tensor.
 #include <algorithm>
-#include <type_traits>
 #include <vector>
 
 #include "device_buffer.h"
@@ -40,7 +39,7 @@ __global__ void copy_region(RectifyParams params, Plan plan, Vector* packed) {
         const std::int64_t index = quotient(item, plan.vectors);
         const std::int64_t channel = (item - index * plan.vectors) * Vector::kCount;
         const Pixel pixel = plan.region.at(index);
-        const auto* const at_pixel = y + (pixel.row * plan.region.width + pixel.column) * plan.pixel_pitch + channel;
+        const auto* const at_pixel = y + (pixel.row * plan.region.width + pixel.column) * plan.place_pitch + channel;
         for (std::int64_t plane = static_cast<std::int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; plane < plan.planes;
              plane += static_cast<std::int64_t>(gridDim.y) * blockDim.y) {
             for (std::int64_t image = blockIdx.z; image < params.batch; image += gridDim.z) {
@@ -163,8 +162,8 @@ void measure(const Shape& shape, std::int64_t batch, ElementType type, Layout la
         own.y = y.at(launch);
         must(rectify_launch(own, stream), "starting the kernel");
     });
-    const double border = with_vector(params, plan, [&](auto* vector) {
-        using Vector = std::remove_pointer_t<decltype(vector)>;
+    const double border = with_walk(params, plan, [&](auto way) {
+        using Vector = typename decltype(way)::Vector;
         return microseconds(y.launches(), [&](std::int64_t launch, cudaStream_t stream) {
             RectifyParams own = params;
             own.y = y.at(launch);
@@ -176,7 +175,8 @@ void measure(const Shape& shape, std::int64_t batch, ElementType type, Layout la
         must(rectify_copy(packed.at(launch), y.at(launch), bytes, stream), "copying y");
     });
     must(cudaDeviceSynchronize(), "measuring");
-    const double share = static_cast<double>(plan.region.size()) / static_cast<double>(axis.out * axis.out);
+    const Region changed = average ? params.window.plane() : params.window.border();
+    const double share = static_cast<double>(changed.size()) / static_cast<double>(axis.out * axis.out);
     std::printf("%s\t%s\t%lldx%lldx%lldx%lld\t%lldx%lld s%lld\t%.3f\t%.2f\t%.2f\t%.2f\t%.0f\t%.0f\n", names,
                 average ? "average" : "sum", static_cast<long long>(batch), static_cast<long long>(shape.channels),
                 static_cast<long long>(axis.out), static_cast<long long>(axis.out),

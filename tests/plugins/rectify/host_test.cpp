@@ -1,18 +1,26 @@
 // Compares the kernel's code on the CPU with the reference: all types and layouts, odd sizes, guard bytes.
 #include "host.h"
 
+#include <array>
+#include <map>
+
 #include "guarded_buffer.h"
 #include "plan.h"
 
 namespace rectexport::testing {
 namespace {
 
-void check_run(Tally& tally, const TensorCase& c, std::size_t shift) {
+// Vectors of each length that the cases met, in NCHW.
+using Lengths = std::map<std::int64_t, int>;
+
+void check_run(Tally& tally, const TensorCase& c, std::size_t shift, Lengths& lengths) {
     GuardedBuffer buffer(packed(c), shift);
-    const Bytes bias = packed_bias(c);
+    GuardedBuffer shifted_bias(packed_bias(c), shift);
+    const Bytes bias = packed_bias(c);  // of exactly its size, so that the sanitizer sees a load beyond it
     RectifyParams params = c.params;
     params.y = buffer.data();
-    params.bias = c.bias.empty() ? nullptr : bias.data();
+    params.bias = c.bias.empty() ? nullptr : shift == 0 ? bias.data() : shifted_bias.data();
+    lengths[params.layout == Layout::kNchw ? rectify_plan(params).lanes : 0] += 1;
     const char* fault = rectify_on_host(params);
     tally.check(fault == nullptr, std::string(fault == nullptr ? "" : fault) + ": " + text_of(c));
     compare(tally, c, buffer.data());
@@ -21,10 +29,15 @@ void check_run(Tally& tally, const TensorCase& c, std::size_t shift) {
 
 int check_tensors(const std::string& path) {
     Tally tally;
+    Lengths lengths;
     for (CaseFile file(path); !file.at_end();) {
         const TensorCase c = read_tensor(file);
-        check_run(tally, c, 0);
-        check_run(tally, c, element_size(c.params.type));  // too little alignment for vectors
+        for (const std::size_t elements : {0, 1, 2}) {  // with 1 and 2, too little alignment for vectors
+            check_run(tally, c, elements * element_size(c.params.type), lengths);
+        }
+    }
+    for (const std::int64_t lanes : {1, 2, 4, 8}) {
+        tally.check(lengths[lanes] >= 5, "fewer than 5 cases with " + std::to_string(lanes) + " pixels in a vector");
     }
     return tally.close("tensors on the CPU");
 }
@@ -51,8 +64,41 @@ void check_sharing(Tally& tally) {
     tally.check(good, "a batch of 9000");
 }
 
+// A row of 56 numbers of 2 bytes is 7 vectors, of which the outer two have pixels at the border.
+void check_vectors(Tally& tally) {
+    alignas(16) std::array<Half, 56 * 56 * 2> y{};
+    const Axis axis{56, 56, 3, 1, 1, 1, 1};
+    const Window window{axis, axis, 9};
+    RectifyParams params{y.data(), nullptr, 1, 2, window, true, false, ElementType::kFloat16, Layout::kNchw};
+    const Plan plan = rectify_plan(params);
+    tally.check(plan.lanes == 8 && plan.items() == 2 * 7 + 54 * 2, "a vector of 8 pixels at each end of a row");
+    // NaN with a payload, and -0: what arithmetic would change.
+    for (std::size_t index = 0; index < y.size(); ++index) {
+        y.at(index).bits = index % 2 == 0 ? 0x7D23 : 0x8000;
+    }
+    const auto before = y;
+    rectify_on_host(params);
+    bool kept = true;
+    for (std::size_t index = 0; index < y.size(); ++index) {
+        const auto pixel = static_cast<std::int64_t>(index % (56 * 56));
+        const bool inside = window.factor({pixel / 56, pixel % 56}) == 1.0F;
+        kept = kept && (!inside || y.at(index).bits == before.at(index).bits);
+    }
+    tally.check(kept, "a pixel off the border in a vector at the border keeps its bits");
+    for (const std::int64_t width : {112, 28, 14, 7}) {
+        params.window.columns = {width, width, 3, 1, 1, 1, 1};
+        const std::int64_t lanes = width == 112 ? 8 : width == 28 ? 4 : width == 14 ? 2 : 1;
+        tally.check(rectify_plan(params).lanes == lanes, "the vectors of a row of " + std::to_string(width));
+    }
+    params.layout = Layout::kNhwc;
+    params.channels = 12;
+    tally.check(rectify_plan(params).lanes == 1, "12 channels of 2 bytes are no vectors of 16 bytes");
+}
+
 void check_cost(Tally& tally) {
-    float y = 0;
+    float storage[2] = {};
+    float* const odd = reinterpret_cast<std::uintptr_t>(storage) % 8 == 0 ? storage + 1 : storage;
+    float& y = *odd;  // at such an address each pixel is a vector
     RectifyParams params = small(&y);
     tally.check(rectify_plan(params).items() == 28, "sum mode without bias covers only the border");
     params.window.numerator = 1;
@@ -90,6 +136,7 @@ void check_refusals(Tally& tally) {
 int check_parameters() {
     Tally tally;
     check_sharing(tally);
+    check_vectors(tally);
     check_cost(tally);
     check_refusals(tally);
     return tally.close("parameters");

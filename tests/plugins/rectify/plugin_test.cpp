@@ -341,6 +341,19 @@ TEST_F(BuildTest, OnlyTheKernelsFormatsAreSupported) {
     }
 }
 
+TEST_F(BuildTest, HwcIsOfferedOnlyWhereChannelsFillTheVectors) {
+    const Plugin plugin = create();
+    const std::vector<std::pair<std::int64_t, bool>> channels{
+        {4, true}, {6, false}, {7, false}, {64, true}, {-1, true}};
+    for (const auto& [count, good] : channels) {
+        DynamicPluginTensorDesc y{};
+        y.desc = tensor({-1, count, -1, -1}, DataType::kFLOAT, TensorFormat::kHWC);
+        EXPECT_EQ(build(*plugin).supportsFormatCombination(0, &y, 2, 1), good) << count << " channels";
+        y.desc.format = TensorFormat::kLINEAR;
+        EXPECT_TRUE(build(*plugin).supportsFormatCombination(0, &y, 2, 1)) << count << " channels";
+    }
+}
+
 TEST_F(BuildTest, OutputMatchesYBiasMatchesItsTypeAndXMayBeAnything) {
     const Plugin plugin = create();
     std::vector<DynamicPluginTensorDesc> all(4);

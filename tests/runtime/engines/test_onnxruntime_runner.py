@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rectexport.runtime.base.runner import TensorSpec
+from rectexport.runtime.base.runner import LAYOUTS, TensorSpec
 from rectexport.runtime.engines import onnxruntime_runner
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput, MissingDependency
@@ -45,9 +47,9 @@ def test_options_reach_the_engine(exported: Path, monkeypatch: pytest.MonkeyPatc
     seen = []
     session = onnxruntime.InferenceSession
 
-    def record(model: object, options: object, providers: object) -> object:
+    def record(model: object, options: object, providers: object, disabled_optimizers: object) -> object:
         seen.append((options.intra_op_num_threads, options.graph_optimization_level, providers))
-        return session(model, options, providers=providers)
+        return session(model, options, providers=providers, disabled_optimizers=disabled_optimizers)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", record)
     OnnxRuntimeRunner(exported / "model.onnx", threads=3)
@@ -57,6 +59,21 @@ def test_options_reach_the_engine(exported: Path, monkeypatch: pytest.MonkeyPatc
         (3, level.ORT_ENABLE_ALL, ["CPUExecutionProvider"]),
         (0, level.ORT_DISABLE_ALL, ["CPUExecutionProvider"]),
     ]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the blocked layout is for x86-64")
+def test_the_plain_layout_has_no_reorders_and_the_same_answers(exported: Path, tmp_path: Path) -> None:
+    inputs, expected = Package.open(exported).goldens()
+    operators = {}
+    for layout in LAYOUTS:
+        runner = OnnxRuntimeRunner(exported / "model.onnx", threads=1, layout=layout, profile=tmp_path / layout)
+        for name, array in runner.run(inputs).items():
+            np.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-5)
+        events = json.loads(runner.end_profiling().read_text())
+        operators[layout] = {event.get("args", {}).get("op_name") for event in events}
+        assert runner.description.endswith({"auto": ", CPU", "plain": ", CPU, plain layout"}[layout])
+    assert "ReorderInput" in operators["auto"] or "ReorderOutput" in operators["auto"]
+    assert not {"ReorderInput", "ReorderOutput"} & operators["plain"]
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x08\x07" * 50])

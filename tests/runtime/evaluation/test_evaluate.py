@@ -30,7 +30,12 @@ class Fake:
     def __init__(self, change: Callable[[np.ndarray], np.ndarray] = lambda x: x, batch: int | str = "n") -> None:
         self.change, self.batch, self.calls = change, batch, list[int]()
         self.backend = Choice("fake", "fake engine")
-        entries = {"inputs": (TensorEntry("x", "float32", (batch, 4)),), "outputs": (TensorEntry("y", "float32", ()),)}
+        data: dict[str, Any] = {}
+        entries = {
+            "data": data,
+            "inputs": (TensorEntry("x", "float32", (batch, 4)),),
+            "outputs": (TensorEntry("y", "float32", ()),),
+        }
         self.package = SimpleNamespace(manifest=SimpleNamespace(**entries))
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +140,15 @@ def test_contradictions_are_refused() -> None:
         evaluate(Fake(), data={"x": LOGITS})
     with pytest.raises(UsageError, match="no metric can drop"):
         evaluate(Fake(), Fake(), {"x": LOGITS}, max_drop=1)
+    with pytest.raises(
+        BadInput, match="mean, std: are for images of a floating-point input; arrays are used as stored"
+    ):
+        evaluate(Fake(), mean=(0.5,))
+    for kind in ("topk", "argmax"):
+        engine = Fake()
+        engine.package.manifest.data["postprocessing"] = {"kind": kind}
+        with pytest.raises(UsageError, match=f"needs a score for each class, and the package answers with {kind}"):
+            evaluate(engine)
     with pytest.raises(UsageError, match="expected a module, a package"):
         evaluate(Fake(), 3)  # type: ignore[arg-type]
 
@@ -155,10 +169,45 @@ def test_nan_and_outputs_without_rows_are_refused() -> None:
         changed[3, 1] = np.nan
         return changed
 
+    with pytest.raises(BadInput, match="input x of item 3 holds NaN; leave the item out"):
+        evaluate(Fake(np.nan_to_num, 50), data={"x": broken(LOGITS), "labels": LABELS})
     with pytest.raises(ParityError, match="of item 3 holds NaN on fake engine"):
         evaluate(Fake(broken, 50))
     with pytest.raises(BadInput, match=r"shape \[4\] for 50 items"):
         evaluate(Fake(lambda x: x.sum(axis=0), 50))
+
+
+def test_labels_that_do_not_fit_are_refused_with_their_place() -> None:
+    labels = np.where(np.arange(50) == 45, 4, LABELS)
+    with pytest.raises(BadInput, match="arrays, item 40 to item 49: labels: class 4 is none of"):
+        evaluate(Fake(batch=20), data={"x": LOGITS, "labels": labels})
+
+
+def test_masks_without_any_class_are_refused() -> None:
+    engine = Fake(batch=12)
+    engine.package.manifest.inputs = (TensorEntry("x", "float32", (12, 2, 6, 6)),)
+    data = {"x": np.ones((12, 2, 6, 6), np.float32), "labels": np.full((12, 6, 6), 255)}
+    with pytest.raises(BadInput, match="miou of fake engine is nan: no label counts"):
+        evaluate(engine, data=data, metric="miou")
+
+
+@pytest.mark.parametrize(("folders", "listed", "refused"), [(4, False, False), (3, False, True), (3, True, False)])
+def test_folders_are_numbered_only_if_each_class_has_one(
+    tmp_path: Path, folders: int, listed: bool, refused: bool
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for name in "abcd"[:folders]:
+        (tmp_path / name).mkdir()
+        image.fromarray(np.zeros((1, 4), np.uint8)).save(tmp_path / name / "0.png")
+    (tmp_path / "names.txt").write_text("a\nb\nc\nd\n")
+    engine = Fake(lambda x: x[:, 0, 0])
+    engine.package.manifest.inputs = (TensorEntry("x", "float32", ("n", 1, 1, 4)),)
+    labels = tmp_path / "names.txt" if listed else None
+    if refused:
+        with pytest.raises(BadInput, match=r"3 folders of images, and the output has 4 classes; list .* for labels"):
+            evaluate(engine, data=tmp_path, labels=labels)
+    else:
+        assert evaluate(engine, data=tmp_path, labels=labels).items == folders
 
 
 def test_packages_on_an_engine_and_against_each_other(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.evaluation.examples import batch_rows, open_examples, padded
+from rectexport.runtime.evaluation.examples import batch_rows, open_examples, padded, unused_scaling
 from rectexport.runtime.package.manifest import TensorEntry
 
 X = TensorEntry("x", "float32", (2, 3))
@@ -43,6 +44,7 @@ def test_an_npz_is_read_in_batches(tmp_path: Path, name: str, labelled: bool) ->
         ({"y": IMAGES}, "has no array x, only y"),
         ({"x": IMAGES.astype(np.float64)}, "expected dtype float32, got float64"),
         ({"x": IMAGES[:, :2]}, "axis 1: expected 3, got 2"),
+        ({"x": IMAGES[0]}, "expected shape ['items', 3], got [3]"),
         ({"x": IMAGES, "labels": np.arange(4)}, "different numbers of rows: x 5, labels 4"),
         ({"x": IMAGES[:0]}, "holds no items"),
     ],
@@ -60,6 +62,16 @@ def test_labels_for_an_npz_and_missing_files_are_refused(tmp_path: Path) -> None
         open_examples(tmp_path / "data.npz", [X], "labels.csv")
     with pytest.raises(BadInput, match="no such file or folder"):
         open_examples(tmp_path / "absent.npz", [X])
+
+
+def test_a_scaling_that_has_no_use_is_known(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=IMAGES)
+    scaling, pixels = ImageScaling((0.5,)), TensorEntry("x", "uint8", (1, 3, 8, 8))
+    for data in ({"x": IMAGES}, tmp_path / "data.npz"):
+        assert "arrays are used as stored" in unused_scaling(data, [X], scaling)
+        assert unused_scaling(data, [X], ImageScaling()) == ""
+    assert "input x takes uint8 pixels" in unused_scaling(tmp_path, [pixels], scaling)
+    assert unused_scaling(tmp_path, [X], scaling) == ""
 
 
 def test_an_input_called_labels_is_an_input() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rectexport.runtime.arrays.input_files import ImageScaling
+from rectexport.runtime.base.shapes import ShapeRange
 from rectexport.runtime.errors import BadInput
-from rectexport.runtime.evaluation.examples import open_examples
+from rectexport.runtime.evaluation.examples import PixelLayout, open_examples
 from rectexport.runtime.package.manifest import TensorEntry
 
 image = pytest.importorskip("PIL.Image")
@@ -45,6 +46,34 @@ def items(folder: Path, labels: Path | None = None) -> dict[str, tuple[float, ob
 
 def test_folders_are_classes_in_alphabetical_order(classes: Path) -> None:
     assert items(classes) == {"cat/c.png": (30, 0), "dog/a.png": (10, 1), "dog/more/b.png": (20, 1)}
+
+
+def test_labels_that_are_a_guess_are_known_by_the_number_of_folders(classes: Path) -> None:
+    (classes / "names.txt").write_text("bird\ndog\ncat\n")
+    (classes / "labels.csv").write_text("dog/a.png,7\n")
+    for labels, expected in ((None, 2), ("names.txt", None), ("labels.csv", None)):
+        given = None if labels is None else classes / labels
+        assert open_examples(classes, [X], given).classes == expected
+    assert open_examples(classes / "cat", [X]).classes is None
+
+
+@pytest.mark.parametrize("bounds", [None, ShapeRange((1, 4, 4, 3), (2, 6, 5, 3), (4, 8, 8, 3), (1, 2, 1, 1))])
+def test_images_are_given_as_the_package_takes_them(tmp_path: Path, bounds: ShapeRange | None) -> None:
+    colour = np.zeros((6, 5, 3), np.uint8)
+    colour[...] = 10, 20, 30
+    colour[0] = 40
+    image.fromarray(colour).save(tmp_path / "a.png")
+    entry = TensorEntry("x", "uint8", ("n", "h", "w", 3) if bounds else (4, 6, 5, 3), bounds)
+    for words, expected in (
+        ({"layout": "nhwc", "channels": "rgb"}, colour),
+        ({"layout": "nhwc", "channels": "bgr"}, colour[..., ::-1]),
+    ):
+        (batch,) = open_examples(tmp_path, [entry], layout=PixelLayout.of(words)).batches(4)
+        assert np.array_equal(batch.feeds["x"], expected[None])
+    first = TensorEntry("x", "uint8", (4, 3, 6, 5))
+    (batch,) = open_examples(tmp_path, [first], layout=PixelLayout.of({"channels": "bgr"})).batches(4)
+    assert np.array_equal(batch.feeds["x"][0], colour[..., ::-1].transpose(2, 0, 1))
+    assert PixelLayout.of(None) == PixelLayout.of({"module": "x"}) == PixelLayout()
 
 
 def test_a_text_file_gives_the_order_of_the_classes(classes: Path) -> None:
@@ -98,8 +127,11 @@ def test_colour_targets_keep_their_channels(tmp_path: Path) -> None:
     [
         ("l.csv", "a.png,1\nabsent.png,2\n", "l.csv, line 2: no image 'absent.png'"),
         ("l.csv", "a.png,cat\n", "line 1: label 'cat' is neither a class number nor the path of a target"),
-        ("l.csv", "a.png\n", "line 1: expected an image and its label"),
-        ("l.csv", "image,label\n", "holds no image"),
+        ("l.csv", "a.png,cat\n", "number classes from 0 in the order of the model's outputs"),
+        ("l.csv", "a.png;1\n", "line 1: expected an image and its label, separated by a comma"),
+        ("l.csv", "id,digit\na.png,1\n", "line 1: no image 'id' in"),
+        ("l.csv", "id,digit\na.png,1\n", "; a heading's first cell is one of image, "),
+        ("l.csv", "image,label\n", "l.csv: lists no image"),
         ("l.txt", "cat\ncat\n", "one class name a line, each once"),
         ("l.txt", "cat\ndog\n", "labels lists classes, and the images lie in no folders"),
     ],

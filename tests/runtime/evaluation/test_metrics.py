@@ -67,7 +67,9 @@ def test_ssim_takes_bytes_and_planes_without_channels() -> None:
     ("name", "outputs", "targets", "said"),
     [
         ("top1", np.zeros((1, 4)), np.array([4]), "class 4 is none of the output's 4 classes, 0..3"),
-        ("top1", np.zeros((1, 4)), np.array([0.0]), "expected integers [N], got float64 [1]"),
+        ("top1", np.zeros((1, 4)), np.array([0.0]), "expected integers [N], got float64 [1]; cast them by .astype"),
+        ("top1", np.zeros((3, 4)), np.eye(4)[:3], "got float64 [3, 4]; one number for each class becomes its index by"),
+        ("top1", np.zeros((3, 4)), np.zeros((3, 1), int), "got int64 [3, 1]; take [:, 0] of them"),
         ("top1", np.zeros((1, 4, 2, 2)), np.array([0]), "needs [N, classes]"),
         ("top5", np.zeros((1, 5)), np.array([0]), "needs more than 5 classes"),
         ("miou", np.zeros((1, 4, 2, 3)), np.zeros((1, 3, 2), int), "labels are [3, 2], and the output's plane [2, 3]"),
@@ -88,6 +90,8 @@ def test_a_function_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "def good(outputs, targets):\n    return -abs(outputs[:, 0] - targets)\n"
         "def whole(outputs, targets):\n    return 1.0\n"
         "def broken(outputs, targets):\n    return outputs[:, 99]\n"
+        "def empty(outputs, targets):\n    return [0.5, float('nan')]\n"
+        "def leaves(outputs, targets):\n    raise SystemExit(0)\n"
         "number = 3\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -96,6 +100,8 @@ def test_a_function_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name, said in (
         ("own_metric:whole", "return one number for each item"),
         ("own_metric:broken", "failed with outputs [2, 1] and targets [2]: IndexError"),
+        ("own_metric:empty", "returned nan for item 1 of 2; return finite numbers"),
+        ("own_metric:leaves", "failed with outputs [2, 1] and targets [2]: SystemExit"),
         ("own_metric:number", "is a int, expected a function"),
         ("own_metric:absent", "has no attribute 'absent'"),
         ("no_such_module:f", "No module named 'no_such_module'"),

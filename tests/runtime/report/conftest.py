@@ -198,6 +198,7 @@ def evaluation_document() -> Document:
         "value": 98.5,
         "difference": {"value": -0.25, "low": -0.75, "high": 0.25},
         "agreement": 0.995,
+        "worst": [{"item": "item 9", "told": "1 becomes 2, margin 0.5", "picture": picture}],
     }
     return {
         "data": "held-out.npz",

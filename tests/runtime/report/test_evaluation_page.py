@@ -13,6 +13,7 @@ from rectexport.runtime.errors import UsageError
 from rectexport.runtime.evaluation.differences import Differences, Flip
 from rectexport.runtime.evaluation.evaluate import Answers, Evaluation, Interval
 from rectexport.runtime.report.evaluation_page import picture, worst_items, write_evaluation
+from rectexport.runtime.report.measurements import evaluated_of
 from tests.runtime.report.page_reader import read_page
 
 pytest.importorskip("jinja2")
@@ -46,6 +47,19 @@ def test_worst_items_come_with_what_is_wrong() -> None:
     assert listed[0].told == "1 becomes 2, margin 0.5" and listed[1].told == "3 becomes 5, margin 0.25, label 3"
     assert "c.png" not in {entry.item for entry in listed}  # there is no picture of it
     assert worst_items(found.engines[0], {}) == [] and worst_items(Answers("alone"), found.pictures) == []
+
+
+def test_the_document_has_the_worst_items_that_have_pictures() -> None:
+    found = evaluation()
+    (engine,) = found.as_dict()["engines"]
+    assert [entry["item"] for entry in engine["worst"]] == ["<b>.png", "a.png", "d.png"]
+    assert engine["worst"][0]["told"] == "1 becomes 2, margin 0.5"
+    assert engine["worst"][0]["picture"]["height"] == 4
+    (read,) = evaluated_of(found.as_dict() | {"reference": None}).engines
+    assert [entry.name for entry in read.worst] == ["<b>.png", "a.png", "d.png"]
+    assert pixels(read.worst[0].picture).shape == (4, 4)
+    found.pictures = {}
+    assert "worst" not in found.as_dict()["engines"][0]
 
 
 def test_the_page(tmp_path: Path) -> None:

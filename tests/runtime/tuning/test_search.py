@@ -11,10 +11,21 @@ import pytest
 
 from rectexport.runtime.errors import ParityError
 from rectexport.runtime.evaluation.evaluate import Answers, Evaluation, Interval
-from rectexport.runtime.tuning.candidate import PROVEN, REFUSED, SLOWER, Candidate, Record, Variant, candidates
+from rectexport.runtime.tuning.candidate import (
+    GRAPHS,
+    PROVEN,
+    REFUSED,
+    SLOWER,
+    Candidate,
+    Record,
+    Space,
+    Variant,
+    candidates,
+    simplicity,
+)
 from rectexport.runtime.tuning.choice import THROUGHPUT, Bounds, breach, figures, front
 from rectexport.runtime.tuning.document import load_options, tuning_document
-from rectexport.runtime.tuning.search import Goal, Search, Space
+from rectexport.runtime.tuning.search import Goal, Search
 from rectexport.runtime.tuning.state import State, open_state
 from tests.runtime.tuning.test_racing import World
 
@@ -153,10 +164,39 @@ def test_the_document_is_strict_and_names_the_front(search: Search) -> None:
 
 def test_combinations_have_no_more_streams_than_threads() -> None:
     variants = [Variant("fp32", "x", backends=("openvino", "onnxruntime"))]
-    found = candidates(variants, (1, 2), (1, 2), (1, 8))
+    found = candidates(variants, Space((), (1, 2), (1, 2), (1, 8)))
     assert len(found) == 2 * (1 + 2) * 2
     assert {(entry.threads, entry.streams) for entry in found} == {(1, 1), (2, 1), (2, 2)}
     assert found[0].items == 1 and max(entry.items for entry in found) == 16
+
+
+def test_the_layout_is_a_choice_for_float32_on_onnxruntime_alone() -> None:
+    variants = [Variant(name, "x", name, backends=("openvino", "onnxruntime")) for name in ("fp32", "int8")]
+    found = candidates(variants, Space((), (1,), layouts=("auto", "plain")))
+    assert [entry for entry in found if entry.layout == "plain"] == [
+        Candidate("fp32", "onnxruntime", 1, 1, 1, "plain"),
+    ]
+    assert len(found) == 5
+
+
+def test_a_gpu_has_graphs_and_no_threads() -> None:
+    variants = [Variant("fp16", "x", "fp16", backends=("onnxruntime", "cuda", "tensorrt"))]
+    found = candidates(variants, Space((), (1, 2), (1, 2), (8,), ("auto", "plain"), GRAPHS))
+    assert [(entry.threads, entry.cuda_graphs) for entry in found if entry.backend == "onnxruntime"] == [
+        *((1, None), (2, None), (2, None)),
+    ]
+    assert [(entry.threads, entry.streams, entry.cuda_graphs) for entry in found if entry.backend == "tensorrt"] == [
+        *((0, 1, False), (0, 1, True), (0, 2, False), (0, 2, True)),
+    ]
+    assert len({entry for entry in found if entry.backend == "cuda"}) == 4
+
+
+def test_the_default_layout_and_no_graphs_are_simpler() -> None:
+    variant = Variant("fp32", "x")
+    plain, auto = (Candidate("fp32", "onnxruntime", 2, 1, 1, layout) for layout in ("plain", "auto"))
+    assert simplicity(auto, variant, ("onnxruntime",)) < simplicity(plain, variant, ("onnxruntime",))
+    graphs, none = (Candidate("fp32", "tensorrt", 0, 1, 1, cuda_graphs=value) for value in (True, False))
+    assert simplicity(none, variant, ("tensorrt",)) < simplicity(graphs, variant, ("tensorrt",))
 
 
 def test_the_front_has_what_nobody_beats() -> None:
@@ -168,6 +208,15 @@ def test_threads_are_shared_by_streams_as_each_engine_does_it() -> None:
     assert load_options(Candidate("fp32", "openvino", 4, 2, 1)) == {"backend": "openvino", "threads": 4, "streams": 2}
     assert load_options(Candidate("fp32", "onnxruntime", 4, 2, 1)) == {"backend": "onnxruntime", "threads": 2}
     assert load_options(Candidate("fp32", "openvino", 4, 1, 1)) == {"backend": "openvino", "threads": 4}
+
+
+def test_layout_and_graphs_are_among_the_arguments_of_load() -> None:
+    plain, graphs = (
+        Candidate("fp32", "onnxruntime", 2, 1, 1, "plain"),
+        Candidate("x", "tensorrt", 0, 2, 1, "auto", True),
+    )
+    assert load_options(plain) == {"backend": "onnxruntime", "threads": 2, "layout": "plain"}
+    assert load_options(graphs) == {"backend": "tensorrt", "cuda_graphs": True}
 
 
 def test_figures_and_breaches() -> None:

@@ -19,10 +19,11 @@ from rectexport.exporter.base.options import LoadOptions, ShapeOptions
 from rectexport.exporter.base.tuning import SEARCHED, TuneOptions, package_path
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import check_replaceable_folder
+from rectexport.runtime.base.runner import LAYOUTS
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.package.folder import Package, check_outside
 from rectexport.runtime.package.manifest import FILE_NAME
-from rectexport.runtime.tuning.candidate import FORMS, PLACEMENTS, PRECISIONS
+from rectexport.runtime.tuning.candidate import FORMS, GRAPHS, PLACEMENTS, PRECISIONS
 from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT
 
 if TYPE_CHECKING:
@@ -138,6 +139,22 @@ def tune(
             rich_help_panel=SPACE,
         ),
     ] = "auto",
+    layouts: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help=f"Some of {', '.join(LAYOUTS)}: of tensors in float32 on ONNX Runtime; plain is NCHW throughout.",
+            rich_help_panel=SPACE,
+        ),
+    ] = ",".join(TuneOptions.layouts),
+    cuda_graphs: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help=f"Some of {', '.join(GRAPHS)}: whether cuda and tensorrt launch CUDA graphs.",
+            rich_help_panel=SPACE,
+        ),
+    ] = ",".join(TuneOptions.cuda_graphs),
     threads: Annotated[
         str | None,
         typer.Option(
@@ -160,9 +177,10 @@ def tune(
 ) -> None:
     """Find the fastest deployment within bounds, and write its package.
 
-    Engines, precisions, threads, streams and batch sizes are combined. Every candidate is proven against PyTorch before
-    it is timed, in a process of its own; then candidates race until their 95 % intervals separate or the time is up. Of
-    those that are not told apart, the simplest is taken. What was measured is kept in tuning.json of the package.
+    Engines, precisions, threads, streams and batch sizes are combined; on a GPU also CUDA graphs, and TensorRT gets a
+    plan of every variant. Every candidate is proven against PyTorch before it is timed, in a process of its own; then
+    candidates race until their 95 % intervals separate or the time is up. Of those that are not told apart, the
+    simplest is taken. What was measured is kept in tuning.json of the package.
 
     **Examples**
 
@@ -197,6 +215,8 @@ def tune(
             precisions=words(precisions),
             forms=words(forms),
             placements=words(placements),
+            layouts=words(layouts),
+            cuda_graphs=words(cuda_graphs),
             threads=counts(threads, "--threads"),
             streams=counts(streams, "--streams"),
             batches=counts(batch, "--batch"),

@@ -32,13 +32,15 @@ def open_runner(package: Package, options: BackendOptions | None = None, *, grap
     """Load the package's plan for this machine; with options.rebuild, build one if none fits.
 
     Where TensorRT is not installed, or the package has no plan for it, TensorRT for RTX takes its place if it is
-    installed and the package has an engine for it. graphs=False launches kernel by kernel instead of as a CUDA graph.
+    installed and the package has an engine for it. graphs=False, or cuda_graphs=False in the options, launches kernel
+    by kernel instead of as a CUDA graph.
 
     Raises MissingDependency where no TensorRT is installed or no GPU is found, UsageError for a device other than 0,
     and BadInput that lists all mismatches when no plan fits and none may be built, or when a plan's hash is not the
     manifest's.
     """
     options = options or BackendOptions()
+    graphs = graphs and options.cuda_graphs is not False
     if options.device:
         raise UsageError(
             f"TensorRT runs on the first visible GPU: set CUDA_VISIBLE_DEVICES={options.device} and use device=0"

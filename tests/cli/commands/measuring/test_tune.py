@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 
 import pytest
@@ -96,7 +97,9 @@ def test_bounds_that_nothing_keeps(command, tiny, folder, engine):
         (["--memory", "9" * 400], "expected a size, as in 500M, 1.5G or 300MiB"),
         (["--max-drop", "0.2"], "--max-drop 0.2: needs labelled data; give --data"),
         (["--precisions", "int8"], "--precisions int8: needs data to calibrate on; give --calibrate"),
-        (["--backends", "tensorrt"], "--backends tensorrt: expected some of openvino, onnxruntime, cuda"),
+        (["--backends", "torch"], "--backends torch: expected some of openvino, onnxruntime, cuda, tensorrt"),
+        (["--layouts", "nhwc"], "--layouts nhwc: expected some of auto, plain"),
+        (["--cuda-graphs", "yes"], "--cuda-graphs yes: expected some of off, on"),
     ],
 )
 def test_wrong_usage(command, tiny, folder, flags, said):
@@ -115,6 +118,26 @@ def test_an_output_that_cannot_be_replaced_is_refused_before_the_search(command,
     done = command("tune", tiny, *WORDS, "-o", out)
     assert done.code in (1, 2) and f"{out}: " in done.err and "prove" not in done.out
     assert sorted(folder.rglob("*")) == before
+
+
+def test_the_layouts_are_named_and_in_the_line_that_loads_the_answer(command, tiny, folder, engine):
+    engine["plain layout"] = 0.004
+    done = command("tune", tiny, *WORDS, "--layouts", "auto,plain", "-o", "tuned")
+    assert done.code == 0, done.err
+    assert "4 candidates: fp32; onnxruntime; threads 1,2; streams 1; batch 1; layout auto,plain\n" in done.out
+    assert "rectexport.load('tuned', backend='onnxruntime', threads=1, layout='plain')" in done.out
+
+
+def test_an_engine_that_is_not_here_is_left_out_in_one_line(command, tiny, folder, engine, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    done = command("tune", tiny, "--input", "x:1x1x8x8", "-o", "tuned")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.out.splitlines() if line.startswith("tensorrt is left out: ")]
+    assert "TensorRT cannot be imported here" in line
+    document = json.loads((folder / "tuned" / TUNING).read_text())
+    assert document["left_out"]["tensorrt"] in line
+    done = command("tune", tiny, *WORDS, "--backends", "tensorrt", "-o", "other")
+    assert done.code == 5 and "backend tensorrt: TensorRT cannot be imported here" in done.err
 
 
 def test_a_missing_model(command, folder):

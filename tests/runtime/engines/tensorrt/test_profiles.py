@@ -6,7 +6,15 @@ import pytest
 
 from rectexport.runtime.base.shapes import MAX_DIMENSION, ShapeRange
 from rectexport.runtime.engines.tensorrt.options import parse_size
-from rectexport.runtime.engines.tensorrt.profiles import as_dict, choose, describe, from_dict, make_profiles
+from rectexport.runtime.engines.tensorrt.profiles import (
+    as_dict,
+    batch_profiles,
+    choose,
+    describe,
+    flag_of,
+    from_dict,
+    make_profiles,
+)
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.package.manifest import TensorEntry
 
@@ -27,6 +35,32 @@ def test_several_profiles() -> None:
     first, second = make_profiles([X, Y], texts)
     assert first["x"] == ShapeRange(*[(1, 3, 64, 64)] * 3)
     assert second["x"] == ShapeRange((2, 3, 32, 32), (4, 3, 64, 64), (8, 3, 64, 64))
+
+
+def test_profiles_of_batches_cover_the_range() -> None:
+    one, eight = batch_profiles([X, Y], (8, 1, 99))
+    assert one["x"] == ShapeRange((1, 3, 32, 32), (1, 3, 64, 64), (1, 3, 128, 128))
+    assert eight["x"] == ShapeRange((2, 3, 32, 32), (8, 3, 64, 64), (16, 3, 128, 128))
+    assert one["y"] == eight["y"] == ShapeRange((2, 5), (2, 5), (2, 5))
+    assert batch_profiles([Y], (1, 8)) == make_profiles([Y])
+    assert batch_profiles([X], (99,)) == make_profiles([X])
+
+
+def test_profiles_of_batches_in_steps_and_without_an_end() -> None:
+    stepped = TensorEntry("x", "float32", ("n", 3), ShapeRange((4, 3), (8, 3), (16, 3), (4, 1)))
+    assert [profile["x"].min[0] for profile in batch_profiles([stepped], (4, 5, 12))] == [4, 8]
+    endless = TensorEntry("x", "float32", ("n", 3), ShapeRange((1, 3), (2, 3), (MAX_DIMENSION, 3)))
+    assert [profile["x"].max[0] for profile in batch_profiles([endless], (1, 8))] == [1, 8]
+    wide = TensorEntry("x", "float32", ("n", "w"), ShapeRange((1, 3), (2, 3), (8, MAX_DIMENSION)))
+    with pytest.raises(UsageError, match="an axis has no upper bound, and an engine needs one"):
+        batch_profiles([wide], (1, 8))
+
+
+def test_a_profile_as_a_flag_is_read_back() -> None:
+    profiles = batch_profiles([X, Y], (1, 8))
+    texts = [flag_of(profile) for profile in profiles]
+    assert texts[1] == "x:2x3x32x32..8x3x64x64..16x3x128x128,y:2x5"
+    assert make_profiles([X, Y], texts) == profiles
 
 
 def test_min_opt_and_max_shapes_narrow_the_range() -> None:

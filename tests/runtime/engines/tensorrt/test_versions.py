@@ -18,6 +18,23 @@ def test_a_complete_machine_lacks_nothing(every_version: Machine) -> None:
     assert versions.absence() is None
 
 
+def test_plans_need_tensorrt_itself_and_polygraphy(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("polygraphy")
+    assert versions.no_plans() is None
+    with monkeypatch.context() as change:
+        change.setitem(sys.modules, "polygraphy", None)
+        assert "polygraphy" in str(versions.no_plans())
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", rtx())
+    assert versions.absence() is None and str(versions.no_plans()).startswith("TensorRT cannot be imported here (")
+
+
+def rtx() -> ModuleType:
+    module = ModuleType("tensorrt_rtx")
+    module.__version__ = "1.7.1"  # type: ignore[attr-defined]
+    return module
+
+
 def test_a_missing_tensorrt_is_reported(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     reason = versions.absence()

@@ -357,6 +357,18 @@ def test_a_plan_that_does_not_fit_is_rebuilt_when_allowed(
     assert len(list(flexible.glob("*.plan"))) == 2
 
 
+@pytest.mark.parametrize(("asked", "launches"), [(None, 2), (True, 2), (False, 0)])
+def test_graphs_are_an_option(
+    machine: Machine, opened: Callable[..., TensorRTRunner], flexible: Path, asked: bool | None, launches: int
+) -> None:
+    opened().close()
+    found = open_runner(Package.open(flexible), BackendOptions(cuda_graphs=asked))
+    for _ in range(3):
+        found.run({"x": image(2, 1, 8, 8)})
+    assert machine.gpu.launches == launches
+    found.close()
+
+
 def test_a_device_other_than_0_is_refused(opened: Callable[..., TensorRTRunner], flexible: Path) -> None:
     opened().close()
     with pytest.raises(UsageError, match="set CUDA_VISIBLE_DEVICES=2 and use device=0"):
