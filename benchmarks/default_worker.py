@@ -28,7 +28,7 @@ class DefaultRunner:
         self.description, self._run = open_file(spec["model"], spec.get("session") or {})
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        return self._run(feeds)  # type: ignore[no-any-return]
+        return self._run(feeds)
 
     def close(self) -> None:
         self._run = None

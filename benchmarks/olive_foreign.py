@@ -96,7 +96,7 @@ def register(path_of_data: str) -> None:
     with np.load(path_of_data) as arrays:
         held = {name: arrays[name] for name in arrays.files}
 
-    class Rows(Dataset):  # type: ignore[type-arg,misc]
+    class Rows(Dataset):
         def __len__(self) -> int:
             return len(next(iter(held.values())))
 

@@ -117,7 +117,7 @@ def prepare(network: str, side: str, images: str, folder: str) -> dict[str, Any]
     from rectexport.models.checkpoint import save_checkpoint
     from rectexport.models.tools.seeded import seeded_model
 
-    options = {"conv": "rectified"}
+    options: dict[str, Any] = {"conv": "rectified"}
     model = seeded_model(network, **options)
     shape = (1, 3, int(side), int(side))
     example = torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.base.environment import usable_cores
+from rectexport.runtime.base.layouts import AUTO_LAYOUT
 from rectexport.runtime.base.logs import logged
-from rectexport.runtime.base.runner import AUTO_LAYOUT, BackendOptions, silent
+from rectexport.runtime.base.runner import BackendOptions, silent
 from rectexport.runtime.batching.calls import MAX_BATCH, MAX_DELAY, WORKERS, Joining
 from rectexport.runtime.engines.backends import AUTO, choose_backend
 from rectexport.runtime.engines.warm_up import warm_up as run_warm_up

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rectexport.exporter.base.fingerprint import fingerprint
 from rectexport.exporter.base.options import LoadOptions, ShapeOptions
 from rectexport.runtime.base.environment import usable_cores
-from rectexport.runtime.base.runner import AUTO_LAYOUT, LAYOUTS
+from rectexport.runtime.base.layouts import AUTO_LAYOUT, LAYOUTS
 from rectexport.runtime.engines.backends import BACKENDS
 from rectexport.runtime.engines.tensorrt.versions import no_plans
 from rectexport.runtime.errors import MissingDependency, Option, UsageError
@@ -30,6 +31,8 @@ _KNOWN = {
     "layouts": LAYOUTS,
     "cuda_graphs": GRAPHS,
 }
+#: Options whose content matters, not their names alone.
+_CONTENT = ("data", "calibrate", "labels")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class TuneOptions:
     placements   of PLACEMENTS, for int8 on ONNX Runtime
     layouts      of LAYOUTS, for float32 on ONNX Runtime on the CPU
     cuda_graphs  of GRAPHS, for cuda and tensorrt
-    threads, streams, batches  numbers to combine; threads, of a CPU engine, empty: every usable core
+    threads, streams, batches  numbers to combine; threads, of a CPU engine, empty: every usable core; batches, empty:
+                 the smallest that a package takes, 1 for a model
     seconds      how long to search, exports not counted in
     seed         of the split of data, and of the order in the races
     shapes, load how the model is loaded and which shapes it takes, as for an export
@@ -73,7 +77,7 @@ class TuneOptions:
     cuda_graphs: tuple[str, ...] = GRAPHS
     threads: tuple[int, ...] = ()
     streams: tuple[int, ...] = (1,)
-    batches: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = ()
     seconds: float = DEFAULT_SECONDS
     seed: int = 0
     shapes: ShapeOptions = field(default_factory=ShapeOptions)
@@ -114,7 +118,7 @@ class TuneOptions:
         if not found:
             raise MissingDependency(f"no engine is installed: {'; '.join(reasons.values())}")
         threads = self.threads or (usable_cores(),)
-        return Space(found, threads, self.streams, self.batches, self.layouts, self.cuda_graphs, reasons)
+        return Space(found, threads, self.streams, self.batches or (1,), self.layouts, self.cuda_graphs, reasons)
 
     def wanted(self) -> Goal:
         """Measure and bounds."""
@@ -122,8 +126,12 @@ class TuneOptions:
         return Goal(measure, Bounds(self.max_latency, self.memory), self.max_drop)
 
     def identity(self) -> list[str]:
-        """What a search with these options depends on, time aside."""
-        return [f"{name}={value!r}" for name, value in vars(self).items() if name != "seconds"]
+        """What a search with these options depends on, time aside; data by its content.
+
+        Raises BadInput for data that is neither a file nor a folder nor arrays.
+        """
+        options = [f"{name}={value!r}" for name, value in vars(self).items() if name not in ("seconds", *_CONTENT)]
+        return [*options, *(f"{name}={fingerprint(getattr(self, name))}" for name in _CONTENT)]
 
 
 def package_path(model: Any) -> Path | None:

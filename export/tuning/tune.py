@@ -15,6 +15,7 @@ from rectexport.exporter.base.options import ExportOptions, Int8, LoadOptions
 from rectexport.exporter.base.tuning import TuneOptions, package_path
 from rectexport.exporter.frontend.inputs import ShapeOptions
 from rectexport.exporter.tuning.data import split_data
+from rectexport.exporter.tuning.folder import working_folder
 from rectexport.runtime.arrays.input_files import ImageScaling
 from rectexport.runtime.base.documents import strict
 from rectexport.runtime.base.files import replaced_directory, sha256
@@ -25,12 +26,12 @@ from rectexport.runtime.evaluation.evaluate import Evaluation, evaluate
 from rectexport.runtime.package.folder import LOCK, TUNING, Package, add_files
 from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.profiling.process import ask
+from rectexport.runtime.timing.inputs import smallest_batch
 from rectexport.runtime.tuning.candidate import AS_WRITTEN, CHOSEN, PLACEMENTS, TENSORRT, Space, Variant
 from rectexport.runtime.tuning.document import tuning_document
-from rectexport.runtime.tuning.search import Found, Search, Tick, nothing
-from rectexport.runtime.tuning.state import State, open_state
+from rectexport.runtime.tuning.search import Found, Goal, Search, Tick, nothing
+from rectexport.runtime.tuning.state import State
 
-STATE = "state.json"
 #: The program that builds TensorRT plans.
 PLAN = "rectexport.runtime.tuning.plan"
 #: Export target of a backend; cuda reads ONNX Runtime's file.
@@ -80,13 +81,18 @@ class Tuning:
 
     def run(self) -> Tuned:
         """Make the variants, search, write the package. Raises as an export and an evaluation do."""
+        if not self.options.batches:
+            self.options = replace(self.options, batches=(self._smallest_batch(),))
         space, goal = self.options.space(), self.options.wanted()
-        self.work.mkdir(parents=True, exist_ok=True)
-        state = open_state(self.work / STATE, self._task())
+        with working_folder(self.work, self._task()) as state:
+            return self._searched(state, space, goal)
+
+    def _searched(self, state: State, space: Space, goal: Goal) -> Tuned:
         try:
             variants = self._variants(state, space)
         except RectexportError:
-            shutil.rmtree(self.work)  # nothing was made that could be used again
+            if not state.found:
+                shutil.rmtree(self.work)  # nothing was made that could be used again
             raise
         search = Search(variants, space, goal, state, self.options.seconds, self.options.seed, tick=self.tick)
         search.evaluate = self._evaluator(variants[0])
@@ -103,6 +109,10 @@ class Tuning:
         if "calibrate.npz" not in " ".join(document["variant_command"]):
             shutil.rmtree(self.work)
         return Tuned(Package.open(self.out), document, found)
+
+    def _smallest_batch(self) -> int:
+        path = None if self.model is None else package_path(self.model)
+        return 1 if path is None else smallest_batch(Package.open(path).manifest)
 
     def _task(self) -> str:
         """What the state of a search belongs to."""

@@ -118,11 +118,12 @@ def _is_ours(marker: Path) -> bool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path` while the block runs; waits for other processes of this machine.
+def locked(path: Path, busy: str = "") -> Iterator[None]:
+    """Hold an exclusive lock on the file `path` while the block runs.
 
-    The operating system releases the lock when the process ends, also when it is killed; the empty file stays. Raises
-    BadInput when the file cannot be created.
+    While another process of this machine holds it, this one waits; with `busy` it raises BadInput of that text
+    instead. The operating system releases the lock when the process ends, also when it is killed; the empty file stays.
+    Raises BadInput when the file cannot be created.
     """
     import fcntl  # missing on Windows, where nothing takes a lock
 
@@ -131,7 +132,10 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise BadInput(f"{path.parent}: cannot be written here: {error.strerror}") from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            raise BadInput(busy) from None
         yield
     finally:
         os.close(handle)

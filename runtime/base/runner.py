@@ -10,12 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from rectexport.runtime.base.layouts import AUTO_LAYOUT, LAYOUTS
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import Option, UsageError
 
 Array = NDArray[np.generic]
-#: Layouts of tensors in ONNX Runtime on the CPU: the one that it takes by itself, or NCHW throughout.
-LAYOUTS = AUTO_LAYOUT, PLAIN = ("auto", "plain")
 
 
 @dataclass(frozen=True)

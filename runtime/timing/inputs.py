@@ -47,6 +47,13 @@ def batch_of(specs: Sequence[TensorSpec]) -> int:
     return size
 
 
+def smallest_batch(manifest: Manifest) -> int:
+    """The smallest axis 0 that the first input takes, 1 for a scalar."""
+    entry = manifest.inputs[0]
+    size = entry.shape[0] if entry.shape else 1
+    return size if isinstance(size, int) else _bounds(entry.range, 0)[0]
+
+
 def check_shape(entry: TensorEntry, shape: Shape) -> None:
     """Raise BadInput that names the axis when the package does not take this shape."""
     if len(shape) != len(entry.shape):

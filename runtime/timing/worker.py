@@ -32,8 +32,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from rectexport.runtime.base.layouts import AUTO_LAYOUT
 from rectexport.runtime.base.parent import end_with_parent
-from rectexport.runtime.base.runner import AUTO_LAYOUT, Array, BackendOptions, Runner, TensorSpec
+from rectexport.runtime.base.runner import Array, BackendOptions, Runner, TensorSpec
 from rectexport.runtime.engines.backends import open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.openvino_runner import OpenVinoRunner

@@ -24,6 +24,7 @@ class State:
     records  by candidate
     variants the packages that were made, and why others could not be: name -> {"package"} or {"reason"}
     spent    seconds of searching so far
+    found    whether it was read from the file
     """
 
     path: Path
@@ -32,6 +33,7 @@ class State:
     standing: Standing = field(default_factory=Standing)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     spent: float = 0.0
+    found: bool = False
 
     def save(self) -> None:
         """Write the state; the file is replaced whole."""
@@ -66,4 +68,5 @@ def _read(path: Path, document: Mapping[str, Any]) -> State:
         Standing(**document["standing"]),
         {str(name): dict(entry) for name, entry in document["variants"].items()},
         float(document["spent"]),
+        found=True,
     )

@@ -36,6 +36,8 @@ Fault = dict[str, Any]
 SECONDS = 120
 #: Seconds in which a process that a killed command started must end.
 LINGERING = 10
+#: What ONNX Runtime writes into the folder for temporary files when it is loaded: an identifier of its telemetry.
+FOREIGN = (".ses",)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 
@@ -96,7 +98,8 @@ class Place:
             time.sleep(0.1)
         beside = [path.name for path in (self.folder / "work").iterdir() if path.name != "out"]
         within = [path.name for path in self.out.glob(f".*{PARTIAL}")]
-        return [*beside, *within, *(path.name for path in self.temporary.iterdir()), *running]
+        left = [path.name for path in self.temporary.iterdir() if path.name not in FOREIGN]
+        return [*beside, *within, *left, *running]
 
     def _processes(self) -> list[str]:
         """Processes that were told of a path in the folder of outputs: those that a command started."""

@@ -1,6 +1,7 @@
 """Runs the corpus: every case in a fork, with a canary, under limits of time and memory.
 
-`python -m tests.hostile.run [FLIPS]` builds it in a temporary folder, prints every fault and a count; `make hostile`.
+`python -m tests.hostile.run [FLIPS] [GROUP …]` builds it in a temporary folder, runs all or the named groups, prints
+every fault and a count; `make hostile`.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ def _tree(folder: Path) -> dict[str, int]:
 
 def main() -> None:
     """Build the corpus, run it, report."""
-    flips = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+    flips = next((int(word) for word in sys.argv[1:] if word.isdecimal()), 60)
+    named = [word for word in sys.argv[1:] if not word.isdecimal()]
     with TemporaryDirectory() as name:
         folder = Path(name)
         packages.tiny(folder / "warm.onnx")
@@ -138,7 +140,7 @@ def main() -> None:
         counts: Counter[str] = Counter()
         faults = 0
         for group, members in build(folder, warm, flips):
-            for case in members:
+            for case in members if not named or group in named else ():
                 counts[group] += 1
                 for fault in check(case, warm, folder):
                     faults += 1

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rectexport.runtime.engines.tensorrt import cuda
+from rectexport.runtime.engines.tensorrt import cuda, versions
 from tests.runtime.engines.tensorrt import fake_builder, fake_runtime
 from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
 from tests.runtime.engines.tensorrt.fake_tensorrt import State, make_tensorrt
@@ -32,4 +32,6 @@ def install() -> None:
 
     module.Runtime = Runtime
     cuda.driver = lambda: driver
+    versions.version = lambda name: None  # whatever wheels of TensorRT are installed here
+    sys.modules["tensorrt_rtx"] = None  # type: ignore[assignment]
     sys.modules["tensorrt"] = module

@@ -25,7 +25,7 @@ from rectexport.runtime.errors import BadInput, MissingDependency, ParityError, 
 from rectexport.runtime.package.folder import TUNING, Package
 from rectexport.runtime.package.manifest import TensorEntry
 from rectexport.runtime.timing.stopwatch import Timing
-from rectexport.runtime.tuning.candidate import AS_WRITTEN, CHOSEN
+from rectexport.runtime.tuning.candidate import AS_WRITTEN, CHOSEN, Record
 from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT
 from rectexport.runtime.tuning.plan import work as make_plan
 from rectexport.runtime.tuning.search import Search
@@ -310,6 +310,51 @@ def test_a_package_is_searched_as_it_is(net: Path, made_up: dict[str, float]) ->
     found = run(first.package.path, net.with_name("second"))
     assert found.document["chosen"] == "first, onnxruntime, 1 thread, batch 1"
     assert {row["precision"] for row in found.document["candidates"]} == {"fp32"}
+
+
+def test_a_package_of_one_batch_is_searched_at_it(net: Path, made_up: dict[str, float]) -> None:
+    model = onnx.load(net)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, net)
+    first = run(net, net.with_name("first"), batches=(4,))
+    assert first.package is not None and first.package.manifest.inputs[0].shape[0] == 4
+    found = run(first.package.path, net.with_name("second"))
+    assert found.document["chosen"].endswith("batch 4")
+    refused = run(first.package.path, net.with_name("third"), batches=(1,))
+    assert refused.package is None and not net.with_name("third.tuning").exists()
+    assert all("the package takes only 4, not 1" in row["reason"] for row in refused.document["candidates"])
+
+
+def test_a_package_that_cannot_be_opened_leaves_nothing(net: Path, made_up: dict[str, float]) -> None:
+    (net.parent / "package").mkdir()
+    (net.parent / "package" / "manifest.json").write_text("{")
+    with pytest.raises(BadInput):
+        run(net.parent / "package", net.with_name("out"))
+    assert not net.with_name("out.tuning").exists()
+
+
+def test_changed_data_begins_a_new_search(net: Path, made_up: dict[str, float]) -> None:
+    def stopped(search: Search) -> None:
+        search.state.records["a candidate"] = Record()
+        search.state.save()
+        raise KeyboardInterrupt
+
+    def continued(search: Search) -> None:
+        found.append("a candidate" in search.state.records)
+        raise KeyboardInterrupt
+
+    found: list[bool] = []
+    data = net.with_name("data.npz")
+    np.savez(data, x=np.zeros((4, 1, 8, 8), np.float32), labels=np.arange(4))
+    options = TuneOptions(backends=("onnxruntime",), shapes=SHAPES, precisions=("fp32",), data=data)
+    for started in (stopped, continued):
+        with pytest.raises(KeyboardInterrupt):
+            Tuning(net, net.with_name("out"), options, started=started).run()
+    np.savez(data, x=np.ones((4, 1, 8, 8), np.float32), labels=np.arange(4))
+    with pytest.raises(KeyboardInterrupt):
+        Tuning(net, net.with_name("out"), options, started=continued).run()
+    assert found == [True, False]
 
 
 def test_no_item_both_calibrates_and_judges(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -289,6 +290,25 @@ def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path, umask: int,
     expected = {"a": folder, "a/out": folder, "a/out/plain": file, "a/out/program": folder}
     expected |= {"new": file, "old": file, "lock": file, "program": 0o755}
     assert modes == {Path(name): mode for name, mode in expected.items()}
+
+
+def test_a_lock_that_another_process_holds_is_refused_on_request(tmp_path: Path) -> None:
+    script = """
+import subprocess
+import sys
+from pathlib import Path
+from rectexport.runtime.base.files import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    words = [sys.executable, "-c", script, str(tmp_path / "lock")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "locked\n"
+        with pytest.raises(BadInput, match=r"^somebody is here$"), locked(tmp_path / "lock", "somebody is here"):
+            pytest.fail("the block must not run")
+    with locked(tmp_path / "lock", "somebody is here"):
+        pass
 
 
 def test_a_pipe_in_place_of_the_marker_is_not_ours(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rectexport.runtime.base.shapes import ShapeRange, parse_shape_flags
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.package.manifest import Manifest, TensorEntry
-from rectexport.runtime.timing.inputs import batch_of, check_same_inputs, timed_inputs
+from rectexport.runtime.timing.inputs import batch_of, check_same_inputs, smallest_batch, timed_inputs
 
 IMAGE = TensorEntry("x", "float32", ("batch", 3, "height", 8), ShapeRange((1, 3, 8, 8), (2, 3, 16, 8), (4, 3, 32, 8)))
 SCALE = TensorEntry("scale", "float32", ("batch",), ShapeRange((1,), (2,), (4,)))
@@ -30,6 +30,13 @@ def test_usual_shapes_another_batch_and_flags():
     assert shapes(every, 3, "x:3x3x9x8") == [(3, 3, 9, 8), (3,), (5,)]
     assert batch_of(timed_inputs(manifest(IMAGE), 3)) == 3
     assert [spec.dtype for spec in timed_inputs(manifest(*every), None)] == ["float32", "float32", "int64"]
+
+
+def test_the_smallest_batch():
+    narrow = TensorEntry("x", "float32", ("n", 3), ShapeRange((2, 3), (4, 3), (8, 3)))
+    loose, scalar = TensorEntry("x", "float32", ("n", 3)), TensorEntry("x", "float32", ())
+    entries = (IMAGE, TABLE, narrow, loose, scalar)
+    assert [smallest_batch(manifest(entry)) for entry in entries] == [1, 5, 2, 1, 1]
 
 
 @pytest.mark.parametrize(

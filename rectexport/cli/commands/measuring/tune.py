@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +19,7 @@ from rectexport.exporter.base.options import LoadOptions, ShapeOptions
 from rectexport.exporter.base.tuning import SEARCHED, TuneOptions, package_path
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import check_replaceable_folder
-from rectexport.runtime.base.runner import LAYOUTS
+from rectexport.runtime.base.layouts import LAYOUTS
 from rectexport.runtime.errors import UsageError
 from rectexport.runtime.package.folder import Package, check_outside
 from rectexport.runtime.package.manifest import FILE_NAME
@@ -83,7 +83,6 @@ def tune(
         float | None,
         typer.Option(
             metavar="VALUE",
-            min=0,
             help="How much lower the metric may be than float32's, in points or dB; the whole 95 % interval must "
             "keep it.",
             show_default=False,
@@ -162,7 +161,14 @@ def tune(
         ),
     ] = None,
     streams: Annotated[str, typer.Option(metavar="N[,N]", help="Calls at the same time.", rich_help_panel=SPACE)] = "1",
-    batch: Annotated[str, typer.Option(metavar="N[,N]", help="Batch sizes.", rich_help_panel=options.INPUTS)] = "1",
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[,N]",
+            help="Batch sizes. [default: 1, or the smallest that a package takes]",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
     search_time: Annotated[
         str,
         typer.Option("--time", metavar="TIME", help="How long to search, after the exports.", rich_help_panel=SPACE),
@@ -197,8 +203,8 @@ def tune(
         )
         if model is None and own_model is None:
             raise UsageError("give MODEL or PACKAGE, or --model with a network of your own")
-        if max_drop is not None and not isfinite(max_drop):
-            raise UsageError(f"--max-drop {max_drop}: expected a finite number")
+        if max_drop is not None and not 0 <= max_drop < inf:
+            raise UsageError(f"--max-drop {max_drop}: expected a finite number, 0 or more")
         scaling = options.image_scaling(mean, std)
         asked = TuneOptions(
             data=data,

@@ -93,7 +93,7 @@ def test_bounds_that_nothing_keeps(command, tiny, folder, engine):
     [
         (["--time", "soon"], "--time 'soon': expected a time, as in 5ms, 90s or 10m"),
         (["--threads", "0"], "--threads '0': expected numbers in 1..65536"),
-        (["--max-drop", "nan"], "--max-drop nan: expected a finite number"),
+        (["--max-drop", "nan"], "--max-drop nan: expected a finite number, 0 or more"),
         (["--memory", "9" * 400], "expected a size, as in 500M, 1.5G or 300MiB"),
         (["--max-drop", "0.2"], "--max-drop 0.2: needs labelled data; give --data"),
         (["--precisions", "int8"], "--precisions int8: needs data to calibrate on; give --calibrate"),
