@@ -85,15 +85,15 @@ class Tuning:
             self.options = replace(self.options, batches=(self._smallest_batch(),))
         space, goal = self.options.space(), self.options.wanted()
         with working_folder(self.work, self._task()) as state:
-            return self._searched(state, space, goal)
+            try:
+                return self._searched(state, space, goal)
+            except RectexportError:
+                if not state.standing.rounds:
+                    shutil.rmtree(self.work)  # nothing was timed, and the same would fail again
+                raise
 
     def _searched(self, state: State, space: Space, goal: Goal) -> Tuned:
-        try:
-            variants = self._variants(state, space)
-        except RectexportError:
-            if not state.found:
-                shutil.rmtree(self.work)  # nothing was made that could be used again
-            raise
+        variants = self._variants(state, space)
         search = Search(variants, space, goal, state, self.options.seconds, self.options.seed, tick=self.tick)
         search.evaluate = self._evaluator(variants[0])
         self.started(search)

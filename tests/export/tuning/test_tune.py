@@ -334,6 +334,12 @@ def test_a_package_that_cannot_be_opened_leaves_nothing(net: Path, made_up: dict
     assert not net.with_name("out.tuning").exists()
 
 
+def test_data_that_cannot_be_judged_leaves_nothing(net: Path, made_up: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match="x: expected"):
+        run(net, net.with_name("out"), data={"x": np.zeros((4, 1, 9, 9), np.float32), "labels": np.arange(4)})
+    assert not net.with_name("out.tuning").exists()
+
+
 def test_changed_data_begins_a_new_search(net: Path, made_up: dict[str, float]) -> None:
     def stopped(search: Search) -> None:
         search.state.records["a candidate"] = Record()
