@@ -96,7 +96,7 @@ native: .venv/.stamp ## build and test the TensorRT plugin, as far as compilers 
 	cmake --build build/native --parallel 2; \
 	ctest --test-dir build/native --output-on-failure
 
-hostile: .venv/.stamp ## all hostile inputs, and more damaged files than in the tests (2 minutes)
+hostile: .venv/.stamp ## all hostile inputs, and more damaged files than in the tests (6 minutes)
 	$(BIN)/python -m tests.hostile.run
 
 faults: .venv/.stamp ## interrupt every command at hundreds of moments, fill the disk (20 minutes)

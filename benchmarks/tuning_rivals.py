@@ -57,7 +57,7 @@ class Plan:
 
 
 FULL = Plan("resnet50", 224, 32, "2m", 30.0, ROOT / "out" / "rivals")
-QUICK = Plan("resnet20", 32, 16, "3s", 0.5, ROOT / "out" / "rivals-quick")
+QUICK = Plan("resnet20", 32, 32, "3s", 0.5, ROOT / "out" / "rivals-quick")
 
 
 def main() -> None:
@@ -92,6 +92,7 @@ def measured(plan: Plan, python: str) -> dict[str, Any]:
     inputs = json.loads((folder / "shape.json").read_text())
     olive = optimized(folder, python)
     tuned = {name: searched(folder, precisions, plan.tune) for precisions, name in OURS.items()}
+    noises = child("tuning_rivals", "--child", "noise", str(folder))
     entries = contestants(folder, inputs, olive, tuned)
     times = race(entries, Race(plan.race, launches=LAUNCHES), lambda launch: print(f"launch {launch}", flush=True))
     failed = {f"Olive, {name}": olive[name]["failed"] for name in ("float32", "int8") if "failed" in olive[name]}
@@ -102,7 +103,7 @@ def measured(plan: Plan, python: str) -> dict[str, Any]:
         "machine": machine(),
         "olive": f"Olive {olive['version']} with ONNX Runtime {olive['onnxruntime']}",
         "chosen": {name: entry["chosen"] for name, entry in tuned.items()},
-        "noise": child("tuning_rivals", "--child", "noise", str(folder)),
+        "noise": noises,
         "failed": failed,
         **figures(times),
     }
@@ -200,7 +201,7 @@ def noise(folder: str) -> dict[str, float]:
     for precisions, name in OURS.items():
         tuned = searched(place, precisions, "")
         with rectexport.load(tuned["folder"], **tuned["load"]) as session:
-            answers = [next(iter(session({session.inputs[0].name: image[None]}).values())) for image in images]
+            answers = [next(iter(session.run({session.inputs[0].name: image[None]}).values())) for image in images]
         found[name] = decibels(wanted, answers)
     return found
 
