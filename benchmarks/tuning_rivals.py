@@ -96,6 +96,8 @@ def measured(plan: Plan, python: str) -> dict[str, Any]:
     entries = contestants(folder, inputs, olive, tuned)
     times = race(entries, Race(plan.race, launches=LAUNCHES), lambda launch: print(f"launch {launch}", flush=True))
     failed = {f"Olive, {name}": olive[name]["failed"] for name in ("float32", "int8") if "failed" in olive[name]}
+    for name, entry in tuned.items():
+        failed |= {f"{name}, {variant}": reason for variant, reason in entry["refused_variants"].items()}
     return {
         "network": plan.network,
         "side": plan.side,
@@ -120,16 +122,15 @@ def prepare(network: str, side: str, images: str, folder: str) -> dict[str, Any]
 
     options: dict[str, Any] = {"conv": "rectified"}
     model = seeded_model(network, **options)
-    shape = (1, 3, int(side), int(side))
-    example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    parts = pictures(network, int(side))
+    example = torch.from_numpy(parts[0][:1].astype(np.float32))  # calibration compares its range with the images'
     save_checkpoint(f"{folder}/net.pt", network, options, model, example)
     _export_plain(model, example, f"{folder}/plain.onnx")
-    parts = pictures(network, int(side))
     for name, part in zip(("calibrate", "held-out"), parts, strict=True):
         chosen = part[: int(images)].astype(np.float32)
         np.savez(f"{folder}/{name}.npz", x=chosen)
         np.savez(f"{folder}/{name}-ours.npz", input=chosen)  # as a checkpoint's package names it
-    return {"inputs": [["x", "float32", list(shape)]]}
+    return {"inputs": [["x", "float32", list(example.shape)]]}
 
 
 def optimized(folder: Path, python: str) -> dict[str, Any]:

@@ -404,7 +404,8 @@ def tune(
     listener, tick  told of exports and of the search; a notebook shows a bar by itself
 
     A search that was interrupted goes on when it is started again with the same arguments. Raises UsageError for
-    options that contradict each other, BadInput and ParityError where the model cannot be exported in float32.
+    options that contradict each other, BadInput and ParityError where the model cannot be exported in float32, BadInput
+    while another search uses OUT.tuning.
     """
     own = bar() if listener is None and tick is None else None
     told = nothing if own is None else own.told

@@ -335,7 +335,7 @@ def test_a_package_that_cannot_be_opened_leaves_nothing(net: Path, made_up: dict
 
 
 def test_data_that_cannot_be_judged_leaves_nothing(net: Path, made_up: dict[str, float]) -> None:
-    with pytest.raises(BadInput, match="x: expected"):
+    with pytest.raises(BadInput, match="input x, axis 2: expected 8, got 9"):
         run(net, net.with_name("out"), data={"x": np.zeros((4, 1, 9, 9), np.float32), "labels": np.arange(4)})
     assert not net.with_name("out.tuning").exists()
 
