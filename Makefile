@@ -99,7 +99,7 @@ native: .venv/.stamp ## build and test the TensorRT plugin, as far as compilers 
 hostile: .venv/.stamp ## all hostile inputs, and more damaged files than in the tests (6 minutes)
 	$(BIN)/python -m tests.hostile.run
 
-faults: .venv/.stamp ## interrupt every command at hundreds of moments, fill the disk (20 minutes)
+faults: .venv/.stamp ## interrupt every command at hundreds of moments, fill the disk (35 minutes)
 	$(BIN)/python -m tests.faults.run
 	$(BIN)/python -m tests.faults.full_disk
 

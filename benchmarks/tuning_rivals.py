@@ -97,7 +97,8 @@ def measured(plan: Plan, python: str) -> dict[str, Any]:
     times = race(entries, Race(plan.race, launches=LAUNCHES), lambda launch: print(f"launch {launch}", flush=True))
     failed = {f"Olive, {name}": olive[name]["failed"] for name in ("float32", "int8") if "failed" in olive[name]}
     for name, entry in tuned.items():
-        failed |= {f"{name}, {variant}": reason for variant, reason in entry["refused_variants"].items()}
+        for variant, reason in entry["refused_variants"].items():
+            failed[f"{name}, {variant}"] = reason.replace(f"{folder}/", "")
     return {
         "network": plan.network,
         "side": plan.side,
