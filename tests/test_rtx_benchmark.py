@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.rtx import __main__ as rtx
 from benchmarks.rtx import building, child, table
-from benchmarks.rtx.attempt import Network
-from benchmarks.rtx.cases import Case, cases, shape_options
+from benchmarks.rtx.attempt import Network, shape_options
+from benchmarks.rtx.cases import Case, cases
 from benchmarks.rtx.outcomes import Outcomes
 from rectexport.models.registry import model_entry, model_names
 from rectexport.runtime.base.shapes import ShapeRange
@@ -153,6 +153,12 @@ class Builder:
 
 PARSER = {"outcome": "parsed", "layers": 3, "parse_s": 0.1}
 BUILDER = {**PARSER, "outcome": "built", "bytes": 8, "build_s": 2.0, "peak_bytes": 2**30}
+
+
+def test_the_process_that_builds_holds_no_exporter() -> None:
+    source = "import sys, benchmarks.rtx.building; print({'torch', 'onnx'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, stdout=-1, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.fixture(scope="module")

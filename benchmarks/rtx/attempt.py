@@ -21,17 +21,18 @@ import onnx
 import torch
 
 from benchmarks.rtx.building import job
-from benchmarks.rtx.cases import INPUT, PRECISIONS, Case, shape_options
+from benchmarks.rtx.cases import INPUT, PRECISIONS, Case
 from benchmarks.rtx.child import Child, end_with_parent, say
 from benchmarks.rtx.outcomes import BEGUN, CRASHED, FAILED, PARSED, UNTRACED
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
-from rectexport.exporter.frontend.inputs import plan_inputs
+from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import RECTIFICATION_MAPS, RECTIFIES, used_operators
 from rectexport.exporter.targets import identity, lower_for_targets
 from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.models.registry import create_model, model_entry
+from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.errors import RectexportError
 
 #: Operators of the dialect that --rectify is about; a network without them is one file in all forms.
@@ -124,6 +125,16 @@ class Network:
 
     def _kind(self, traced: Traced) -> str:
         return "dynamic" if len(traced.inputs[0].range.dynamic_axes) > 1 else "batch"
+
+
+def shape_options(kind: str, image: tuple[int, ...]) -> ShapeOptions:
+    """Shapes for [C, …]: "static", "batch" (1 to 4 of them) or "dynamic" (also up to twice the size)."""
+    if kind == "static":
+        return ShapeOptions()
+    channels, *sizes = image
+    most = image if kind == "batch" else (channels, *(2 * size for size in sizes))
+    least, usual, largest = (f"{INPUT}:{format_shape(shape)}" for shape in ((1, *image), (2, *image), (4, *most)))
+    return ShapeOptions(min=[least], opt=[usual], max=[largest])
 
 
 def main() -> None:

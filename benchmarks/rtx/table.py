@@ -54,7 +54,7 @@ def _costs(found: Results) -> Iterator[str]:
         memory, largest = max((peak, case) for _, peak, case in costs)
         yield (
             f"Seconds and memory are known of {len(costs)} builds: at most {seconds:.0f} s ({slowest}) and "
-            f"{memory / 2**30:.1f} GiB ({largest}), each in a process of its own, with other work on the machine."
+            f"{memory / 2**30:.1f} GiB ({largest}), each in a process of its own. The machine had other work, too."
         )
 
 
