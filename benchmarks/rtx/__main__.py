@@ -23,6 +23,7 @@ from rectexport.models.registry import model_entry, model_names
 from rectexport.runtime.base.environment import version
 
 STAGES = ("parse", "build")
+#: The process that exports.
 ATTEMPT = partial(Child, "benchmarks.rtx.attempt")
 #: Weights from which on an export takes gigabytes: VGG-16, with dynamic sizes in float16, took 6, and its build 1.2.
 LARGE = 100_000_000

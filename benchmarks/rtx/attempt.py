@@ -37,7 +37,7 @@ from rectexport.runtime.errors import RectexportError
 
 #: Operators of the dialect that --rectify is about; a network without them is one file in all forms.
 RECTIFIED = {*RECTIFIES.values(), *RECTIFICATION_MAPS.values(), "MaskedCount", "MaskedRectify"}
-
+#: The process that gets nothing but the file.
 BUILDING = partial(Child, "benchmarks.rtx.building")
 
 
@@ -82,7 +82,7 @@ class Network:
         }
         path = self.folder / "model.onnx"
         onnx.save(target.model, path)
-        del target  # the builder is short of memory
+        del target  # gigabytes, while the builder works
         found = self._build(path, traced, case, found)
         if not RECTIFIED & set(used_operators(traced.model)):
             self.one_file[known] = found
