@@ -63,6 +63,7 @@ AREAS = {
     "runtime/verify": ("Reading a package", ""),
     "runtime/timing": ("Measuring", "[Latency](../latency.md) describes the method."),
     "runtime/profiling": ("Measuring", ""),
+    "runtime/tuning": ("Measuring", ""),
     "runtime/tiling": ("Tiling", "[Tiling](../tiling.md) says which networks can be tiled."),
     "runtime/report": ("The report", "`pip install 'rectexport[report]'`; a package is all that it needs."),
     "runtime/serving": ("Serving", "[Serving](../serving.md) lists statuses, limits and repositories."),
