@@ -178,7 +178,8 @@ class Int8Stage:
         finally:
             runner.close()
         in_float = float_layers(target, path, layer_nodes(entry.model))
-        found = judge(target, expected, meant, actual, hold_out.targets, in_float)
+        answer = self.options.answer.kind if self.options.answer is not None else ""
+        found = judge(target, expected, meant, actual, hold_out.targets, in_float, answer)
         result.engines.append(found)
         self.log.say(found.describe())
         bad = faults(found, result.meant_snr, self._asked.min_snr)

@@ -74,11 +74,26 @@ class EngineResult:
 
 
 def judge(
-    engine: str, expected: Outputs, meant: Outputs, actual: Outputs, targets: Array | None, in_float: Sequence[str]
+    engine: str,
+    expected: Outputs,
+    meant: Outputs,
+    actual: Outputs,
+    targets: Array | None,
+    in_float: Sequence[str],
+    answer: str = "",
 ) -> EngineResult:
-    """Compare an engine's outputs with the float reference's, and with those that the Q/DQ nodes mean."""
+    """Compare an engine's outputs with the float reference's, and with those that the Q/DQ nodes mean.
+
+    answer  "topk" or "argmax" where the package answers with indices of classes, which are compared then
+    """
     result = EngineResult(engine, snr_db(expected, actual), snr_db(meant, actual), in_float=in_float)
     names = [f"item {index}" for index in range(len(expected[0]))]
+    if answer in ("topk", "argmax"):
+        place = next(place for place, values in enumerate(expected) if values.dtype.kind == "i")
+        first = (slice(None), slice(1)) if answer == "topk" else slice(None)
+        result.differences.add_indices(expected[place][first], actual[place][first])
+        result.unmeasured = "" if targets is None else "the answers are classes, not one number for each class"
+        return result
     result.differences.add(names, expected[0], actual[0], targets)
     if targets is not None:
         _add_accuracy(result, expected[0], actual[0], targets)

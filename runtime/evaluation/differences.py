@@ -87,6 +87,11 @@ class Differences:
         elif expected.ndim == 4:
             self._planes(names, expected, actual)
 
+    def add_indices(self, expected: Array, actual: Array) -> None:
+        """Compare a batch of classes, integers of any equal shape; they have no margins."""
+        self.compared += expected.size
+        self.agreed += int((expected == actual).sum())
+
     def _classes(self, names: Sequence[str], expected: Array, actual: Array, targets: Array | None) -> None:
         wanted, got = expected.argmax(axis=1), actual.argmax(axis=1)
         margins = margins_of(expected)

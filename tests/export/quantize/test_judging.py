@@ -67,3 +67,17 @@ def test_masks_are_judged_by_their_mean_iou() -> None:
     assert low <= result.accuracy[1] - 100 <= high < 0 and "mean IoU 100.00 % in float" in result.describe()
     few = judge("openvino", [expected[:4]], [actual[:4]], [actual[:4]], masks[:4], ())
     assert few.accuracy is None and "too few labelled items" in few.describe()
+
+
+@pytest.mark.parametrize("answer", ["topk", "argmax"])
+def test_answers_that_are_classes_are_compared_as_such(answer: str) -> None:
+    best = np.argsort(-EXPECTED, axis=1)[:, :2]
+    classes = best if answer == "topk" else best[:, 0]
+    changed = classes.copy()
+    changed[:50] = classes[:50] + 1
+    scores = -np.sort(-EXPECTED, axis=1)[:, :2]
+    before, after = ([scores, classes], [scores, changed]) if answer == "topk" else ([classes], [changed])
+    result = judge("openvino", before, before, after, LABELS, (), answer)
+    assert result.differences.agreement == 0.75
+    assert result.accuracy is None and "not one number for each class" in result.unmeasured
+    assert judge("openvino", before, before, before, LABELS, (), answer).differences.agreement == 1.0

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rectexport.runtime.errors import DeviceError
+from rectexport.runtime.errors import DeviceError, ParityError
 
 #: Pattern in a tensor's "Format/Datatype" -> precision. The order matters: BFLOAT16 contains FLOAT.
 _DATATYPES = (
@@ -29,6 +29,8 @@ _TF32 = re.compile(r"tf32", re.I)
 #: A convolution by the layer's name, as ONNX nodes are named by exporters: conv2d, /layer1/conv, Conv_12, node_conv2d.
 _CONV_NODE = re.compile(r"(?<![a-z])conv", re.I)
 _MYELIN = ("conv", "gemm", "fusion", "kgen")
+#: Layers that an error names.
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Share:
-    """How many of the convolutions run in the requested precision, and which precisions the others run in."""
+    """How many of the convolutions run in the requested precision, which precisions the others run in, their names."""
 
     precision: str
     at: int
     of: int
     others: tuple[tuple[str, int], ...] = ()
+    names: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """The share as text: 20 of 21 convolutions run in fp16 (95 %), 1 in fp32."""
@@ -105,20 +108,25 @@ def _is_convolution(entry: dict[str, Any], kind: str, name: str) -> bool:
 
 def measure_share(layers: Sequence[Layer], precision: str) -> Share:
     """The share of convolutions that run in `precision` (fp32, tf32, fp16 or bf16), unknown ones not counted in."""
-    ran = [("tf32" if layer.tf32 else layer.precision or "unknown") for layer in layers if layer.convolution]
-    counted = Counter(ran)
+    ran = [
+        (layer.name, "tf32" if layer.tf32 else layer.precision or "unknown") for layer in layers if layer.convolution
+    ]
+    counted = Counter(found for _, found in ran)
     at = counted.pop(precision, 0)
-    return Share(precision, at, len(ran), tuple(sorted(counted.items())))
+    names = tuple(name for name, found in ran if found != precision)
+    return Share(precision, at, len(ran), tuple(sorted(counted.items())), names)
 
 
 def check_share(share: Share, name: str) -> None:
-    """Raise DeviceError when there are convolutions and none runs in the graph's precision.
+    """Raise ParityError when there are convolutions and none runs in the graph's precision.
 
     TF32 is not checked: TensorRT uses it only where it is faster, and not every kernel's name shows it.
     """
     if share.precision not in ("fp32", "tf32") and share.of and not share.at:
         rest = ", ".join(f"{count} in {other}" for other, count in share.others)
-        raise DeviceError(
+        some = ", ".join(share.names[:MOST_NAMED])
+        raise ParityError(
             f"{name}: {share.precision} was asked for, but none of the engine's {share.of} convolutions runs in it "
-            f"({rest}); build in the precision that this GPU supports, or report this with the layer list (--layers)"
+            f"({rest}): {some}; build in the precision that this GPU supports, or report this with the layer list "
+            "(--layers)"
         )

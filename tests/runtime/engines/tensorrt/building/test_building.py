@@ -17,7 +17,7 @@ from rectexport.runtime.engines.tensorrt.building.building import default_option
 from rectexport.runtime.engines.tensorrt.options import BuildOptions
 from rectexport.runtime.engines.tensorrt.plans import plans_of
 from rectexport.runtime.engines.tensorrt.profiles import make_profiles
-from rectexport.runtime.errors import BadInput, DeviceError
+from rectexport.runtime.errors import BadInput, ParityError
 from rectexport.runtime.package.folder import LOCK, Package, changing
 from tests.places import ROOT
 from tests.runtime.engines.tensorrt.machines import Machine, edit_manifest
@@ -127,7 +127,7 @@ def test_a_plan_without_the_requested_precision_is_not_stored(
     machine: Machine, flexible: Path, counted: Path, tmp_path: Path
 ) -> None:
     edit_manifest(flexible, lambda document: document.update(options={"precision": "fp16"}))
-    with pytest.raises(DeviceError, match=r"fp16 was asked for, but none of .* 1 convolutions"):
+    with pytest.raises(ParityError, match=r"fp16 was asked for, but none of .* 1 convolutions"):
         build(machine, flexible, layers_file=tmp_path / "layers.json")
     assert json.loads((tmp_path / "layers.json").read_text()) == LAYERS
     assert not plans_of(Package.open(flexible)) and not list(flexible.glob("*.plan"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rectexport.runtime.engines.tensorrt.building.inspector import Share, check_share, measure_share, read_layers
-from rectexport.runtime.errors import DeviceError
+from rectexport.runtime.errors import DeviceError, ParityError
 
 XMMA = "sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc_tilesize256x64x32_stage3_warpsize4x1x1"
 XMMA_TF32 = "sm80_xmma_fprop_implicit_gemm_f32f32_tf32f32_f32_nhwckrsc_nhwc_tilesize256x64x32_stage3"
@@ -88,7 +88,8 @@ def test_int8() -> None:
 def test_an_unused_precision_is_an_error() -> None:
     share = measure_share(read_layers(text(cask("Float", "Float"), cask("Float", "Float"))), "bf16")
     with pytest.raises(
-        DeviceError, match=r"out/net: bf16 was asked for, but none of .* 2 convolutions .* \(2 in fp32\)"
+        ParityError,
+        match=r"out/net: bf16 was asked for, but none of .* 2 convolutions .* \(2 in fp32\): \S+, \S+; build",
     ):
         check_share(share, "out/net")
 
