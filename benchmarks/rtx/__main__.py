@@ -25,7 +25,7 @@ from rectexport.runtime.base.environment import version
 STAGES = ("parse", "build")
 #: The process that exports.
 ATTEMPT = partial(Child, "benchmarks.rtx.attempt")
-#: Weights from which on an export takes gigabytes: VGG-16, with dynamic sizes in float16, took 6, and its build 1.2.
+#: Weights from which on an export takes gigabytes: that of VGG-16 (dynamic, float16) took 5 to 6, its build 1.1.
 LARGE = 100_000_000
 
 
