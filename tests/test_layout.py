@@ -94,6 +94,7 @@ TESTED_THROUGH = {
     "export/writing/work.py": "tests/export/writing/test_origins.py",
     "export/quantize/ran_in_int8.py": "tests/export/quantize/test_insert.py",
     "export/passes/masks/": "tests/export/passes/masks/test_masks.py",
+    "export/passes/lowering/machinery/blocked.py": "tests/export/passes/lowering/test_rectify_blocked.py",
     "export/passes/lowering/machinery/rectify_site.py": "tests/export/passes/lowering/test_rectify.py",
     "export/passes/order.py": "tests/export/passes/test_passes.py",
     "export/passes/raising/behind.py": "tests/export/passes/raising/test_rectification.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,10 +12,14 @@ from typing import Any
 import pytest
 
 from benchmarks.rtx import __main__ as rtx
-from benchmarks.rtx import table
-from benchmarks.rtx.cases import Case, cases, shape_options
+from benchmarks.rtx import building, child, table
+from benchmarks.rtx.attempt import Network, shape_options
+from benchmarks.rtx.cases import Case, cases
 from benchmarks.rtx.outcomes import Outcomes
 from rectexport.models.registry import model_entry, model_names
+from rectexport.runtime.base.shapes import ShapeRange
+from rectexport.runtime.errors import BadInput
+from tests.places import ROOT
 
 KEYS = [case.key for case in cases()]
 Script = Callable[[Sequence[str]], Iterator[dict[str, Any]]]
@@ -44,6 +49,12 @@ def good(outcome: str) -> Script:
             yield from ({"key": key, "outcome": "begun"}, {"key": key, "outcome": outcome})
 
     return script
+
+
+def ending_in_the_build(keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for key in keys:
+        yield from ({"key": key, "outcome": "begun"}, {"key": key, "outcome": "parsed"})
+        yield {"key": key, "outcome": "parsed", "build": "crashed", "message": "exit -9"}
 
 
 def crashing(keys: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -80,6 +91,13 @@ def test_what_was_parsed_stays_so_where_the_build_takes_too_long(tmp_path: Path)
     assert outcomes.open("net", "build") == [] and outcomes.open("net", "build", retry=True) == KEYS[:1]
 
 
+def test_a_build_that_ends_its_process_leaves_the_others(tmp_path: Path) -> None:
+    outcomes, start = Outcomes(tmp_path / "rtx.json"), Processes(ending_in_the_build)
+    rtx.run("net", "build", outcomes, 10, start=start)
+    assert outcomes.open("net", "build") == []
+    assert outcomes.found["net"][KEYS[0]] == {"outcome": "parsed", "build": "crashed", "message": "exit -9"}
+
+
 def test_a_process_that_does_not_begin_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="ended before its first case: Segmentation fault"):
         rtx.run("net", "parse", Outcomes(tmp_path / "rtx.json"), 10, start=Processes(lambda keys: iter(())))
@@ -87,20 +105,115 @@ def test_a_process_that_does_not_begin_is_no_result(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "limit", "said"),
-    [("print('{\"key\": 1}'); print('noise')", 20, [{"key": 1}]), ("import time; time.sleep(9)", 0.2, None)],
+    [
+        ("print('{\"key\": 1}'); print('noise')", 20, [{"key": 1}]),
+        ("print('{\"key\": 1}')", None, [{"key": 1}]),
+        ("import time; time.sleep(9)", 0.2, None),
+    ],
 )
-def test_a_child(monkeypatch: pytest.MonkeyPatch, source: str, limit: float, said: Any) -> None:
-    popen = rtx.subprocess.Popen
-    monkeypatch.setattr(rtx.subprocess, "Popen", lambda _, **how: popen([sys.executable, "-Sc", source], **how))
-    child = rtx.Child(["net"])
+def test_a_child(monkeypatch: pytest.MonkeyPatch, source: str, limit: float | None, said: Any) -> None:
+    popen = subprocess.Popen
+    monkeypatch.setattr(child.subprocess, "Popen", lambda _, **how: popen([sys.executable, "-Sc", source], **how))
+    started = child.Child("module", ["net"])
     try:
         if said is None:
             with pytest.raises(TimeoutError):
-                list(child.lines(limit))
+                list(started.lines(limit))
         else:
-            assert list(child.lines(limit)) == said
+            assert list(started.lines(limit)) == said
     finally:
-        assert child.end()
+        assert started.end()
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    source = "import time; from benchmarks.rtx.child import *; end_with_parent(); say({'on': 1}); time.sleep(60)"
+    started = subprocess.Popen([sys.executable, "-c", source], cwd=ROOT, stdin=-1, stdout=-1, text=True)
+    assert started.stdin and started.stdout and json.loads(started.stdout.readline()) == {"on": 1}
+    started.stdin.close()  # as it is when the parent ends
+    assert started.wait(20) == 1
+
+
+class Builder:
+    """Stands for the process that builds: says its lines, then its last message."""
+
+    def __init__(self, *lines: dict[str, Any]) -> None:
+        self.said, self.jobs = lines, []
+
+    def __call__(self, arguments: Sequence[str]) -> Builder:
+        self.jobs.append(json.loads(arguments[0]))
+        assert Path(self.jobs[-1][0]).is_file()
+        return self
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        return iter([dict(line) for line in self.said])
+
+    def end(self) -> str:
+        return "exit -9"
+
+
+PARSER = {"outcome": "parsed", "layers": 3, "parse_s": 0.1}
+BUILDER = {**PARSER, "outcome": "built", "bytes": 8, "build_s": 2.0, "peak_bytes": 2**30}
+
+
+def test_the_process_that_builds_holds_no_exporter() -> None:
+    source = "import sys, benchmarks.rtx.building; print({'torch', 'onnx'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, stdout=-1, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    return Network("digits", tmp_path_factory.mktemp("digits"))
+
+
+@pytest.mark.parametrize(
+    ("said", "build", "expected"),
+    [
+        ((PARSER, BUILDER), True, BUILDER),
+        ((PARSER,), False, PARSER),
+        ((PARSER,), True, {**PARSER, "build": "crashed", "message": "exit -9"}),
+        ((), True, {"outcome": "crashed", "message": "exit -9"}),
+        (({"outcome": "refused", "message": "no"},), True, {"outcome": "refused", "message": "no"}),
+    ],
+)
+def test_an_attempt_keeps_what_the_builder_says(digits: Network, said: Any, build: bool, expected: Any) -> None:
+    builder, parsed = Builder(*said), []
+    digits.start, digits.build, digits.parsed = builder, build, parsed.append
+    result = digits.attempt(Case("dynamic", "plugin", "fp16"))
+    graph = {key: result.pop(key) for key in ("shapes", "model", "nodes")}
+    assert result == expected and graph["shapes"] == "dynamic"
+    assert parsed == [{**graph, **PARSER}] * (build and PARSER in said)
+    ((_, *job),) = builder.jobs
+    assert job == ["fp16", True, {"input": [[1, 1, 8, 8], [2, 1, 8, 8], [4, 1, 16, 16]]}, build]
+
+
+@pytest.mark.parametrize("build", [False, True])
+def test_the_steps_of_a_build(monkeypatch: pytest.MonkeyPatch, build: bool) -> None:
+    """The profile arrives as it was, and both steps are timed."""
+    profile = {"x": ShapeRange((1, 2), (2, 2), (4, 2))}
+    given = []
+    monkeypatch.setattr(building.versions, "installed_rtx", lambda: None)
+    monkeypatch.setattr(building, "count_layers", lambda model, options, api: given.append((model, options)) or 3)
+    monkeypatch.setattr(building, "build_engine", lambda *_, targets: b"engine")
+    found = list(building.steps(building.job(Path("a.onnx"), "bf16", True, profile, build)))
+    ((model, options),) = given
+    assert model == building.Model(Path("a.onnx"), "bf16", functions=True) and options.profiles == (profile,)
+    assert [step["outcome"] for step in found] == ["parsed", "built"][: 1 + build]
+    assert found[0]["layers"] == 3 and found[0]["parse_s"] >= 0
+    if build:
+        assert found[1]["bytes"] == 6 and found[1]["build_s"] >= 0 and found[1]["peak_bytes"] > 2**20
+
+
+@pytest.mark.parametrize("stage", ["count_layers", "build_engine"])
+def test_a_refusal_ends_the_steps(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BadInput("a.onnx: no")
+
+    monkeypatch.setattr(building.versions, "installed_rtx", lambda: None)
+    monkeypatch.setattr(building, "count_layers", lambda *_: 3)
+    monkeypatch.setattr(building, stage, refuse)
+    *before, last = building.steps(building.job(Path("a.onnx"), "fp32", False, {}, True))
+    assert len(before) == (stage == "build_engine") and last == {"outcome": "refused", "message": "a.onnx: no"}
 
 
 def test_one_of_each_family_first() -> None:
@@ -114,12 +227,17 @@ def test_one_of_each_family_first() -> None:
 def test_the_table() -> None:
     keys = [Case("dynamic", "plugin", precision).key for precision in ("fp32", "fp16")]
     late = {"outcome": "parsed", "build": "took too long", "message": "not finished after 10 s", "shapes": "batch"}
+    costs = {"build_s": 9.6, "peak_bytes": 3 * 2**29}
     results = {
         "a": {key: {"outcome": "built", "shapes": "dynamic"} for key in keys},
         "b": {keys[0]: late, keys[1]: {"outcome": "refused", "message": "no\n way"}},
         "c": {keys[0]: {"outcome": "parsed"}},
     }
     text = table.text(results, "1.7", ["a", "b", "c", "d"])
+    assert "Seconds" not in text
+    results["a"][keys[1]] |= costs
+    text = table.text(results, "1.7", ["a", "b", "c", "d"])
+    assert f"known of 1 builds: at most 10 s (a, {keys[1]}) and 1.5 GiB (a, {keys[1]})" in text
     assert "72 files of 4 networks, 5 were tried, 4 parsed and 2 built" in text and "1 networks take one size" in text
     assert "| dynamic | plugin | 3 / 1 | 1 / 1 | 0 / 0 |" in text
     assert f"- b, {keys[1]}: refused: no way" in text

@@ -10,22 +10,22 @@ goes on where it was.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.rtx import table
+from benchmarks.rtx.child import Child
 from benchmarks.rtx.outcomes import BEGUN, CRASHED, LATE, PARSED, Outcomes
 from rectexport.models.registry import model_entry, model_names
 from rectexport.runtime.base.environment import version
 
 STAGES = ("parse", "build")
-#: Weights from which on a build takes gigabytes: VGG-16's was once killed for memory, in float16 with dynamic sizes.
+#: The process that exports.
+ATTEMPT = partial(Child, "benchmarks.rtx.attempt")
+#: Weights from which on an export takes gigabytes: that of VGG-16 (dynamic, float16) took 5 to 6, its build 1.1.
 LARGE = 100_000_000
 
 
@@ -41,51 +41,7 @@ def in_order(names: Sequence[str]) -> list[str]:
     return [*first, *(name for name in ranked if name not in first)]
 
 
-class Child:
-    """benchmarks.rtx.attempt in a process of its own."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        command = [sys.executable, "-m", "benchmarks.rtx.attempt", *arguments]
-        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self._errors: list[str] = []
-        self._reader = threading.Thread(target=self._read_errors, daemon=True)
-        self._reader.start()
-        self._late = False
-
-    def _read_errors(self) -> None:
-        for line in self._child.stderr or ():
-            self._errors[:] = [*self._errors[-20:], line.strip()]
-
-    def lines(self, limit: float) -> Iterator[dict[str, Any]]:
-        """What it says. Raises TimeoutError, and ends it, if it says nothing for `limit` seconds."""
-        while True:
-            clock = threading.Timer(limit, self._stop)
-            clock.start()
-            try:
-                line = self._child.stdout.readline() if self._child.stdout else ""
-            finally:
-                clock.cancel()
-            if self._late:
-                raise TimeoutError
-            if not line:
-                return
-            if line.startswith('{"key"'):  # whatever else libraries print
-                yield json.loads(line)
-
-    def _stop(self) -> None:
-        self._late = True
-        self._child.kill()
-
-    def end(self) -> str:
-        """End it if it still runs; returns the last line of its messages."""
-        self._child.kill()
-        code = self._child.wait()
-        self._reader.join(timeout=5)
-        said = [line for line in self._errors if line]
-        return said[-1] if said else f"exit {code}"
-
-
-def run(name: str, stage: str, outcomes: Outcomes, limit: float, retry: bool = False, start: Any = Child) -> None:
+def run(name: str, stage: str, outcomes: Outcomes, limit: float, retry: bool = False, start: Any = ATTEMPT) -> None:
     """Try what is open of one network; a process that ends or takes too long costs the case that it is in."""
     wanted = outcomes.open(name, stage, retry)
     while wanted:
@@ -93,7 +49,7 @@ def run(name: str, stage: str, outcomes: Outcomes, limit: float, retry: bool = F
         try:
             for line in child.lines(limit):
                 key, outcome = line.pop("key"), line["outcome"]
-                goes_on = outcome == BEGUN or (stage == "build" and outcome == PARSED)
+                goes_on = outcome == BEGUN or (stage == "build" and outcome == PARSED and "build" not in line)
                 begun = key if goes_on else ""
                 if outcome != BEGUN:
                     outcomes.put(name, key, line)

@@ -1,17 +1,17 @@
-"""Export one network in every form for TensorRT, and parse and build each file; a process of its own.
+"""Export one network in every form for TensorRT, and have each file parsed and built; a process of its own.
 
     python -m benchmarks.rtx.attempt NETWORK parse|build KEY [KEY ...]
 
 Before each case it prints a line of JSON with the outcome "begun", the result behind it, and before a build what was
-parsed: whoever reads them knows in which case a process ended or takes too long.
+parsed: whoever reads them knows in which case a process ended or takes too long. The builder gets processes of its own
+(building.py), so that it shares no memory with the network, and may end its process.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,27 +20,25 @@ from typing import Any
 import onnx
 import torch
 
-from benchmarks.rtx.cases import INPUT, PRECISIONS, Case, shape_options
-from benchmarks.rtx.outcomes import BEGUN, BUILT, FAILED, PARSED, REFUSED, UNTRACED
+from benchmarks.rtx.building import job
+from benchmarks.rtx.cases import INPUT, PRECISIONS, Case
+from benchmarks.rtx.child import Child, end_with_parent, say
+from benchmarks.rtx.outcomes import BEGUN, CRASHED, FAILED, PARSED, UNTRACED
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.base.options import ExportOptions
-from rectexport.exporter.frontend.inputs import plan_inputs
+from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import RECTIFICATION_MAPS, RECTIFIES, used_operators
 from rectexport.exporter.targets import identity, lower_for_targets
 from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.models.registry import create_model, model_entry
-from rectexport.runtime.engines.tensorrt import versions
-from rectexport.runtime.engines.tensorrt.building.builder import Model, build_engine, count_layers
-from rectexport.runtime.engines.tensorrt.options import BuildOptions
+from rectexport.runtime.base.shapes import format_shape
 from rectexport.runtime.errors import RectexportError
 
-#: Ampere (RTX 30) has every precision that is tried; parsing does not depend on it.
-TARGETS = ((8, 6),)
-#: Of the builder: the engines are not run, so how fast they would be does not matter.
-LEAST_EFFORT = 0
 #: Operators of the dialect that --rectify is about; a network without them is one file in all forms.
 RECTIFIED = {*RECTIFIES.values(), *RECTIFICATION_MAPS.values(), "MaskedCount", "MaskedRectify"}
+#: The process that gets nothing but the file.
+BUILDING = partial(Child, "benchmarks.rtx.building")
 
 
 @dataclass
@@ -48,6 +46,7 @@ class Network:
     """One network of the zoo, traced once for each kind of shapes and each opset.
 
     parsed: called with the result of the parser before a build, which may take long.
+    start: starts benchmarks.rtx.building with its argument.
     one_file: kind of shapes and precision -> the result of all forms, where they are one file.
     """
 
@@ -55,6 +54,7 @@ class Network:
     folder: Path
     build: bool = True
     parsed: Callable[[dict[str, Any]], None] = lambda result: None
+    start: Callable[[Sequence[str]], Any] = BUILDING
     traces: dict[tuple[str, int], Traced | str] = field(default_factory=dict)
     one_file: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
@@ -80,26 +80,32 @@ class Network:
             "model": identity(target.model).hex()[:12],
             "nodes": len(target.model.graph.node),
         }
-        found |= self._try(target.model, traced, case, found)
+        path = self.folder / "model.onnx"
+        onnx.save(target.model, path)
+        del target  # gigabytes, while the builder works
+        found = self._build(path, traced, case, found)
         if not RECTIFIED & set(used_operators(traced.model)):
             self.one_file[known] = found
         return found
 
-    def _try(self, model: onnx.ModelProto, traced: Traced, case: Case, found: dict[str, Any]) -> dict[str, Any]:
-        path, api = self.folder / "model.onnx", versions.installed_rtx()
-        onnx.save(model, path)
+    def _build(self, path: Path, traced: Traced, case: Case, found: dict[str, Any]) -> dict[str, Any]:
+        """What a process of its own says of the file. It was parsed also where the build then ended the process."""
         profile = {entry.name: entry.range for entry in traced.inputs}
-        wanted = Model(path, case.precision, functions=case.form == "plugin")
-        options = BuildOptions((profile,), optimization_level=LEAST_EFFORT)
+        child = self.start([job(path, case.precision, case.form == "plugin", profile, self.build)])
+        said: dict[str, Any] = {}
         try:
-            parsed = {"outcome": PARSED, "layers": count_layers(wanted, options, api)}
-            if not self.build:
-                return parsed
-            self.parsed({**found, **parsed})
-            data = build_engine(wanted, options, api, targets=TARGETS)
-        except RectexportError as error:
-            return {"outcome": REFUSED, "message": str(error).replace(str(path), self.name)}
-        return {**parsed, "outcome": BUILT, "bytes": len(data)}
+            for said in child.lines():
+                if self.build and said["outcome"] == PARSED:
+                    self.parsed({**found, **said})
+        finally:
+            message = child.end()
+        if not said:
+            said = {"outcome": CRASHED, "message": message}
+        elif self.build and said["outcome"] == PARSED:
+            said |= {"build": CRASHED, "message": message}
+        if "message" in said:
+            said["message"] = said["message"].replace(str(path), self.name)
+        return {**found, **said}
 
     def _traced(self, shapes: str, opset: int) -> Traced | str:
         if (shapes, opset) not in self.traces:
@@ -121,6 +127,16 @@ class Network:
         return "dynamic" if len(traced.inputs[0].range.dynamic_axes) > 1 else "batch"
 
 
+def shape_options(kind: str, image: tuple[int, ...]) -> ShapeOptions:
+    """Shapes for [C, …]: "static", "batch" (1 to 4 of them) or "dynamic" (also up to twice the size)."""
+    if kind == "static":
+        return ShapeOptions()
+    channels, *sizes = image
+    most = image if kind == "batch" else (channels, *(2 * size for size in sizes))
+    least, usual, largest = (f"{INPUT}:{format_shape(shape)}" for shape in ((1, *image), (2, *image), (4, *most)))
+    return ShapeOptions(min=[least], opt=[usual], max=[largest])
+
+
 def main() -> None:
     """Try the cases, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,24 +144,21 @@ def main() -> None:
     parser.add_argument("stage", choices=("parse", "build"))
     parser.add_argument("keys", nargs="+")
     asked = parser.parse_args()
+    end_with_parent()
     with tempfile.TemporaryDirectory(prefix="rectexport-rtx-") as folder:
         network = Network(asked.network, Path(folder), build=asked.stage == "build")
         for key in asked.keys:
-            _say({"key": key, "outcome": BEGUN})
+            say({"key": key, "outcome": BEGUN})
             network.parsed = partial(_parsed, key)
             try:
                 result = network.attempt(Case(*key.split()))
             except Exception as error:
                 result = {"outcome": FAILED, "message": f"{type(error).__name__}: {error}"}
-            _say({"key": key, **result})
+            say({"key": key, **result})
 
 
 def _parsed(key: str, result: dict[str, Any]) -> None:
-    _say({"key": key, **result})
-
-
-def _say(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)
+    say({"key": key, **result})
 
 
 if __name__ == "__main__":

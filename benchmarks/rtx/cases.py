@@ -6,9 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rectexport.exporter.frontend.inputs import ShapeOptions
-from rectexport.runtime.base.shapes import format_shape
-
 #: "dynamic" frees batch, height and width; "batch" stands in for it where the network takes one size of image.
 SHAPES = ("static", "dynamic")
 #: "auto" folds the map where the size is fixed and computes it elsewhere, so "fold" is what it gives.
@@ -37,13 +34,3 @@ def cases(shapes: Sequence[str] = SHAPES, forms: Sequence[str] = FORMS) -> Itera
     for kind in shapes:
         for precision in PRECISIONS:
             yield from (Case(kind, form, precision) for form in forms)
-
-
-def shape_options(kind: str, image: tuple[int, ...]) -> ShapeOptions:
-    """Shapes for [C, …]: "static", "batch" (1 to 4 of them) or "dynamic" (also up to twice the size)."""
-    if kind == "static":
-        return ShapeOptions()
-    channels, *sizes = image
-    most = image if kind == "batch" else (channels, *(2 * size for size in sizes))
-    least, usual, largest = (f"{INPUT}:{format_shape(shape)}" for shape in ((1, *image), (2, *image), (4, *most)))
-    return ShapeOptions(min=[least], opt=[usual], max=[largest])

@@ -23,7 +23,7 @@ def write(outcomes: Outcomes, names: Sequence[str]) -> None:
 def text(found: Results, version: str, names: Sequence[str]) -> str:
     """Counts for each kind of file, then what was not parsed or not built, with the reason."""
     rows = [_row(found, kind, form, len(names)) for kind in SHAPES for form in FORMS]
-    lines = [_summary(found, version, names), "", table(_headings(), rows), "", *_failures(found)]
+    lines = [_summary(found, version, names), *_costs(found), "", table(_headings(), rows), "", *_failures(found)]
     return "\n".join([*lines, *_unbuilt(found, names)])
 
 
@@ -39,6 +39,23 @@ def _summary(found: Results, version: str, names: Sequence[str]) -> str:
         f"and {built} built. A cell has how many networks were parsed / built. *dynamic* is a batch of 1 to 4 and "
         f"images of up to twice the size; {one_size} networks take one size of image, so there only the batch varies."
     )
+
+
+def _costs(found: Results) -> Iterator[str]:
+    """The longest build and the one with the most memory; older results have neither."""
+    costs = [
+        (entry["build_s"], entry["peak_bytes"], f"{name}, {key}")
+        for name, results in found.items()
+        for key, entry in results.items()
+        if "build_s" in entry
+    ]
+    if costs:
+        seconds, _, slowest = max(costs)
+        memory, largest = max((peak, case) for _, peak, case in costs)
+        yield (
+            f"Seconds and memory are known of {len(costs)} builds: at most {seconds:.0f} s ({slowest}) and "
+            f"{memory / 2**30:.1f} GiB ({largest}), each in a process of its own. The machine had other work, too."
+        )
 
 
 def _headings() -> list[str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.rtx.attempt import BUILT, Network
+from benchmarks.rtx.attempt import Network
 from benchmarks.rtx.cases import Case
+from benchmarks.rtx.outcomes import BUILT
 from rectexport.runtime.engines.tensorrt.versions import Api
 
 
@@ -17,3 +18,4 @@ def test_networks_of_the_zoo(api: Api, name: str, tmp_path: Path) -> None:
     for case in (Case("static", "auto", "fp16"), Case("dynamic", "auto", "fp32"), Case("dynamic", "plugin", "fp16")):
         result = network.attempt(case)
         assert result["outcome"] == BUILT, (case, result)
+        assert result["build_s"] > 0 and result["peak_bytes"] > result["bytes"]
