@@ -25,7 +25,8 @@ from rectexport.exporter.graph.surgeon import close_graph, dialect_nodes, open_g
 from rectexport.exporter.passes.raising import rectification
 from rectexport.exporter.passes.rectification import SCALE_PREFIX
 from rectexport.exporter.tools.unrectify import SIZE_OPERATORS, copies_of_r, remove_own, remove_rectify
-from rectexport.exporter.writing.package_writer import write_json, write_model
+from rectexport.exporter.writing.package_writer import write_json
+from rectexport.exporter.writing.shared_data import write_models
 from rectexport.runtime.base.files import sha256
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
@@ -71,18 +72,22 @@ def plain_twin(model: ModelProto) -> PlainTwin:
 def write_plain_twin(package: Package, folder: Path) -> tuple[Package, str]:
     """Write a package's plain twin as a package into `folder`, which exists; returns it and what was removed.
 
-    It has the package's manifest, but no goldens and no engine plan, since its outputs differ. Raises as plain_twin
-    does, and BadInput when the model cannot be read.
+    It has the package's manifest and a twin of each engine's model, but no goldens and no engine plan, since its
+    outputs differ. The text is of model.onnx. Raises as plain_twin does, and BadInput when a model cannot be read.
     """
-    try:
-        model = onnx.load(package.model_file)
-    except Exception as error:
-        raise BadInput(f"{package.model_file}: not an ONNX file: {error}") from None
-    twin = plain_twin(model)
-    write_model(folder, twin.model, {"rectexport.description": "plain twin"})
+    names = dict.fromkeys([package.model_file.name, *package.manifest.models.values()])
+    twins = {name: plain_twin(_read(package.path / name)) for name in names}
+    write_models(folder, {name: twin.model for name, twin in twins.items()}, {"rectexport.description": "plain twin"})
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     write_json(folder / FILE_NAME, {**package.manifest.data, "files": files})
-    return Package.open(folder), twin.description
+    return Package.open(folder), twins[package.model_file.name].description
+
+
+def _read(path: Path) -> ModelProto:
+    try:
+        return onnx.load(path)
+    except Exception as error:
+        raise BadInput(f"{path}: not an ONNX file: {error}") from None
 
 
 def _check_rest(model: ModelProto, twin: ModelProto, tails: int) -> None:

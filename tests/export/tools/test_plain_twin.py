@@ -127,10 +127,26 @@ def test_anything_else_that_would_change_is_refused(monkeypatch):
         plain_twin(finished(chains.rectified(Chain(8, 6, 1, 1))))
 
 
-def test_a_package_whose_model_is_unreadable(tmp_path):
-    class Broken:
-        model_file = tmp_path / "model.onnx"
+def test_each_engine_has_the_twin_of_its_own_model(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(RectifiedConv2d(3, 16, 3, padding=1), nn.ReLU(), RectifiedConv2d(16, 16, 3, padding=1)).eval()
+    package = export(net, (torch.randn(1, 3, 12, 12),), tmp_path / "net", target="onnxruntime,openvino")
+    assert package.manifest.models
+    (tmp_path / "twin").mkdir()
+    twin, _ = write_plain_twin(package, tmp_path / "twin")
+    twin.verify_files()
+    assert twin.manifest.models == package.manifest.models
+    x = np.random.default_rng(0).standard_normal((1, 3, 12, 12)).astype(np.float32)
+    plain(net)
+    expected = net(torch.from_numpy(x)).detach().numpy()
+    for engine in ("onnxruntime", "openvino"):
+        model = onnx.load(twin.model_for(engine))
+        assert "Mul" not in operators(model)
+        assert distance(answers(model, x), expected) <= 1e-6
 
-    Broken.model_file.write_bytes(b"nothing")
-    with pytest.raises(BadInput, match="not an ONNX file"):
-        write_plain_twin(Broken, tmp_path)
+
+def test_a_package_whose_model_is_unreadable(tmp_path):
+    package = export(network().eval(), (torch.randn(1, 3, 16, 16),), tmp_path / "net")
+    package.model_file.write_bytes(b"nothing")
+    with pytest.raises(BadInput, match=r"model\.onnx: not an ONNX file"):
+        write_plain_twin(package, tmp_path)
