@@ -104,6 +104,7 @@ def test_the_package_runs_agrees_and_is_verified(exported: Exported) -> None:
         assert verify(exported.package.path, backend).passed
     assert {proof.engine for proof in exported.parity.proofs if proof.precision == "int8"} >= {"onnxruntime"}
     assert 1e-3 <= exported.package.manifest.tolerances["relative_l2"] < 0.2
+    assert "quantized" not in exported.package.manifest.data
     x = items(3, seed=9).feeds["x"]
     with rectexport.load(exported.package.path, "onnxruntime") as session:
         assert session(x).shape == (3, 5)
@@ -204,6 +205,7 @@ def test_a_file_of_another_quantizer_has_a_verdict_for_each_engine(file: Path, t
     verdicts = {proof.engine: proof.verdict for proof in done.parity.proofs}
     assert "onnxruntime" in verdicts and set(verdicts.values()) == {"agrees"}
     assert 1e-2 <= done.package.manifest.tolerances["relative_l2"] < 0.1
+    assert done.package.manifest.data["quantized"] is True
 
 
 def test_the_bound_of_a_quantized_file_is_what_rounding_does_to_it() -> None:

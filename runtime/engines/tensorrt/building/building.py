@@ -106,6 +106,7 @@ def model_of(package: Package) -> Model:
     options = data.get("options", {})
     functions = options.get("rectify") == "plugin"
     precision, half_rest = options.get("precision", "fp32"), options.get("rest") == "fp16"
+    precision = "int8" if data.get("quantized") else precision
     return Model(package.path / name, precision, frozenset(refused), functions, half_rest)
 
 

@@ -147,6 +147,11 @@ def test_what_is_not_int8_may_be_half(flexible: Path) -> None:
     assert (model.precision, model.half_rest) == ("int8", True)
 
 
+def test_a_file_with_its_own_quantization_is_built_in_int8(flexible: Path) -> None:
+    edit_manifest(flexible, lambda document: document.update(options={"precision": "fp32"}, quantized=True))
+    assert building.model_of(Package.open(flexible)).precision == "int8"
+
+
 def test_the_manifest_fits_its_schema(machine: Machine, package: Path, counted: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     built = build(machine, package)
