@@ -145,7 +145,8 @@ def measured(network: Network, seconds: float) -> dict[str, Any]:
             told["failed"] |= _simplified(tool, folder)
         told["operators"] = graphs(Path(folder))
         times = raced(contestants(Path(folder), told), seconds)
-    return figures(times, told)
+    found = figures(times, told)
+    return {**found, "failed": {name: why.replace(f"{folder}/", "") for name, why in found["failed"].items()}}
 
 
 def _simplified(tool: str, folder: str) -> dict[str, str]:

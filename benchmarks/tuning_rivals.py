@@ -57,7 +57,7 @@ class Plan:
     folder: Path
 
 
-FULL = Plan("resnet50", 224, 32, "2m", 30.0, ROOT / "out" / "rivals")
+FULL = Plan("resnet50", 224, 128, "2m", 30.0, ROOT / "out" / "rivals")
 QUICK = Plan("resnet20", 32, 32, "3s", 0.5, ROOT / "out" / "rivals-quick")
 
 
@@ -99,7 +99,7 @@ def measured(plan: Plan, python: str) -> dict[str, Any]:
     failed = {f"Olive, {name}": olive[name]["failed"] for name in ("float32", "int8") if "failed" in olive[name]}
     for name, entry in tuned.items():
         for variant, reason in entry["refused_variants"].items():
-            failed[f"{name}, {variant}"] = reason.replace(f"{folder}/", "")
+            failed[f"{name}, {variant}"] = reason.replace(f"{folder}/", "").partition(". Inputs and both outputs")[0]
     return {
         "network": plan.network,
         "side": plan.side,
