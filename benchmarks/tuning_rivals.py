@@ -131,7 +131,7 @@ def prepare(network: str, side: str, images: str, folder: str) -> dict[str, Any]
     for name, part in zip(("calibrate", "held-out"), parts, strict=True):
         chosen = part[: int(images)].astype(np.float32)
         np.savez(f"{folder}/{name}.npz", x=chosen)
-        np.savez(f"{folder}/{name}-ours.npz", **{argument: chosen})  # as a checkpoint's package names it
+        np.savez(f"{folder}/{name}-ours.npz", **{argument: chosen})  # type: ignore[arg-type]  # as a checkpoint's package names it
     return {"inputs": [["x", "float32", list(example.shape)]]}
 
 

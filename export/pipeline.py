@@ -27,7 +27,7 @@ from rectexport.exporter.frontend.inputs import InputPlan, ShapeOptions, plan_in
 from rectexport.exporter.frontend.outside import without_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import default_opset
-from rectexport.exporter.graph.guard import coarsest_float, quantizing_node
+from rectexport.exporter.graph.guard import coarsest_float, has_quantized_layer, quantizing_node
 from rectexport.exporter.passes import PassResult
 from rectexport.exporter.preprocess.wrap import Processing, prepare
 from rectexport.exporter.targets import (
@@ -262,7 +262,7 @@ def _tolerance(source: Source, options: ExportOptions, reference: Reference, tra
     if precision == "fp32" and source.kind == "onnx":
         precision = PRECISION_OF.get(coarsest_float(source.model), precision)
     default = RELATIVE_L2[precision]
-    if quantizing_node(traced.model) is not None:
+    if has_quantized_layer(traced.model):
         feeds = {entry.name: entry.example for entry in traced.inputs}
         default = max(QUANTIZED_L2, SPREAD_FACTOR * spread(reference, feeds))
     asked = source.tolerances.get("relative_l2", default)

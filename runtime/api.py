@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.base.environment import usable_cores
-from rectexport.runtime.base.layouts import AUTO_LAYOUT
 from rectexport.runtime.base.logs import logged
 from rectexport.runtime.base.runner import BackendOptions, silent
 from rectexport.runtime.batching.calls import MAX_BATCH, MAX_DELAY, WORKERS, Joining
 from rectexport.runtime.engines.backends import AUTO, choose_backend
 from rectexport.runtime.engines.warm_up import warm_up as run_warm_up
 from rectexport.runtime.errors import UsageError
+from rectexport.runtime.layouts import AUTO_LAYOUT
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.package.signing import check_signature
 from rectexport.runtime.session import Session

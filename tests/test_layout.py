@@ -13,6 +13,7 @@ from tests.places import ROOT
 ROOMS = {
     "runtime": (
         "errors",
+        "layouts",
         "base",
         "package",
         "arrays",
@@ -154,6 +155,7 @@ DECLARATIONS = {
     "export/graph/results.py",
     "export/passes/lowering/machinery/form.py",
     "runtime/base/runner.py",
+    "runtime/layouts.py",
 }
 LARGEST_FOLDER = 16
 TOP_LEVEL = 24

@@ -10,11 +10,11 @@ from typing import Any
 from rectexport.exporter.base.fingerprint import fingerprint
 from rectexport.exporter.base.options import LoadOptions, ShapeOptions
 from rectexport.runtime.base.environment import usable_cores
-from rectexport.runtime.base.layouts import AUTO_LAYOUT, LAYOUTS
 from rectexport.runtime.engines.backends import BACKENDS
 from rectexport.runtime.engines.tensorrt.versions import no_plans
 from rectexport.runtime.errors import MissingDependency, Option, UsageError
 from rectexport.runtime.evaluation.evaluate import DEFAULT_METRIC
+from rectexport.runtime.layouts import AUTO_LAYOUT, LAYOUTS
 from rectexport.runtime.tuning.candidate import CHOSEN, FORMS, GRAPHS, PLACEMENTS, PRECISIONS, TENSORRT, Space
 from rectexport.runtime.tuning.choice import LATENCY, THROUGHPUT, Bounds
 from rectexport.runtime.tuning.search import Goal

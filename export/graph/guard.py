@@ -47,6 +47,9 @@ QUANTIZING = frozenset(
         *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
     )
 )
+#: Layers that are quantized, as operators of their own or between Q/DQ nodes.
+QUANTIZED_LAYERS = frozenset(("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"))
+LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 #: Long sums round more often than once.
 _LEAST_BOUND = 1e-12
 
@@ -292,6 +295,15 @@ def coarsest_float(model: ModelProto) -> str:
     numbers |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     known = {name: _ROUNDING[name] for number in numbers if (name := _type_name(number)) in _ROUNDING}
     return max(known, key=lambda name: known[name], default="float32")
+
+
+def has_quantized_layer(model: ModelProto) -> bool:
+    """Whether a convolution or a matrix product has 8-bit weights, with Q/DQ nodes or as an operator of its own."""
+    stored = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    return any(
+        node.op_type in QUANTIZED_LAYERS or (node.op_type in LAYERS and node.input[1] in stored)
+        for node in model.graph.node
+    )
 
 
 def quantizing_node(model: ModelProto) -> NodeProto | None:

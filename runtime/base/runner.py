@@ -10,9 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rectexport.runtime.base.layouts import AUTO_LAYOUT, LAYOUTS
 from rectexport.runtime.base.shapes import Shape
 from rectexport.runtime.errors import Option, UsageError
+from rectexport.runtime.layouts import AUTO_LAYOUT, LAYOUTS
 
 Array = NDArray[np.generic]
 

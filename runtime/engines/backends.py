@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from rectexport.runtime.base.environment import missing, require
-from rectexport.runtime.base.layouts import PLAIN
 from rectexport.runtime.base.runner import BackendOptions, Runner
 from rectexport.runtime.engines.cuda import libraries as cuda_libraries
 from rectexport.runtime.engines.proving import Verdict, engine_version, verdict_on
 from rectexport.runtime.errors import MissingDependency, Option, ParityError, RectexportError, UsageError
+from rectexport.runtime.layouts import PLAIN
 from rectexport.runtime.package.folder import Package
 
 AUTO, TORCH = "auto", "torch"

@@ -11,9 +11,9 @@ from typing import Any, final
 
 from rectexport.runtime.base.engine_errors import CLOSED, first_line, shown
 from rectexport.runtime.base.environment import onnxruntime_conflict, require
-from rectexport.runtime.base.layouts import AUTO_LAYOUT, PLAIN
 from rectexport.runtime.base.runner import Array, TensorSpec
 from rectexport.runtime.errors import BadInput
+from rectexport.runtime.layouts import AUTO_LAYOUT, PLAIN
 
 _DTYPES = {
     "tensor(float)": "float32",

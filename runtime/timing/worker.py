@@ -32,15 +32,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from rectexport.runtime.base.layouts import AUTO_LAYOUT
-from rectexport.runtime.base.parent import end_with_parent
 from rectexport.runtime.base.runner import Array, BackendOptions, Runner, TensorSpec
 from rectexport.runtime.engines.backends import open_backend
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.engines.openvino_runner import OpenVinoRunner
 from rectexport.runtime.errors import BadInput, RectexportError, to_plain
+from rectexport.runtime.layouts import AUTO_LAYOUT
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.timing.models import Call, Feeds, Timed, timed
+from rectexport.runtime.timing.parent import end_with_parent
 from rectexport.runtime.timing.timers import Timer
 
 LEAST_RUNS, INPUT_SETS, SEED = 3, 4, 0

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from rectexport.runtime.base.environment import usable_cores
-from rectexport.runtime.base.layouts import AUTO_LAYOUT, LAYOUTS, PLAIN
+from rectexport.runtime.layouts import AUTO_LAYOUT, LAYOUTS, PLAIN
 
 #: Precisions and forms, the simplest first.
 PRECISIONS = ("fp32", "fp16", "int8")

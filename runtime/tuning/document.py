@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rectexport.runtime.base.documents import strict
-from rectexport.runtime.base.layouts import AUTO_LAYOUT
+from rectexport.runtime.layouts import AUTO_LAYOUT
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.timing.bench import thinned
 from rectexport.runtime.timing.machine import clocks, machine

@@ -11,7 +11,7 @@ integer beyond them wraps around when it is cast, so v mod 256 is taken first. T
 of the network, and casts it to and from float32 and float16 alone (NvInferRuntimeBase.h of 11.1; TensorRT for RTX 1.7.1
 builds other casts, too).
 
-Not where the dtype is not noted, nor for operators that compute with uint8: narrow_arithmetic writes sums, differences
+Not when the dtype is not noted, nor for operators that compute with uint8: narrow_arithmetic writes sums, differences
 and products otherwise.
 """
 

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rectexport.cli.failure import check_interrupted
-from rectexport.runtime.base.layouts import PLAIN
 from rectexport.runtime.base.texts import printable
+from rectexport.runtime.layouts import PLAIN
 from rectexport.runtime.tuning.candidate import GPU, PROVEN, REFUSED, SLOWER, WAITING, Candidate, Record
 from rectexport.runtime.tuning.choice import figures
 from rectexport.runtime.tuning.search import Search

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rectexport.runtime.base.layouts import LAYOUTS
 from rectexport.runtime.base.runner import TensorSpec
 from rectexport.runtime.engines import onnxruntime_runner
 from rectexport.runtime.engines.onnxruntime_runner import OnnxRuntimeRunner
 from rectexport.runtime.errors import BadInput, MissingDependency
+from rectexport.runtime.layouts import LAYOUTS
 from rectexport.runtime.package.folder import Package
 
 

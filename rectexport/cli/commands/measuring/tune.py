@@ -19,8 +19,8 @@ from rectexport.exporter.base.options import LoadOptions, ShapeOptions
 from rectexport.exporter.base.tuning import SEARCHED, TuneOptions, package_path
 from rectexport.runtime.base.environment import require
 from rectexport.runtime.base.files import check_replaceable_folder
-from rectexport.runtime.base.layouts import LAYOUTS
 from rectexport.runtime.errors import UsageError
+from rectexport.runtime.layouts import LAYOUTS
 from rectexport.runtime.package.folder import Package, check_outside
 from rectexport.runtime.package.manifest import FILE_NAME
 from rectexport.runtime.tuning.candidate import FORMS, GRAPHS, PLACEMENTS, PRECISIONS

@@ -61,7 +61,7 @@ def test_operators_of_other_domains_are_not_taken() -> None:
 
 def test_passes_of_a_target_have_names_of_their_own() -> None:
     names = {entry.name for entry in PASSES if entry.run.__module__.startswith("rectexport.exporter.passes.engines")}
-    assert len(names) == 10
+    assert len(names) == 11
     for target in TARGETS:
         needed = names & {entry.name for entry in select_passes(PassContext(target))}
         assert bool(needed) == (target != "onnxruntime")

@@ -201,7 +201,7 @@ def test_nodes_on_the_cpu_are_refused_by_name(gpu: Make, exported: Path) -> None
     with pytest.raises(BadInput) as refused:
         CudaRunner(Package.open(exported), BackendOptions())
     message = str(refused.value)
-    count = re.search(r" (\d+) nodes would run on the CPU: conv2d", message)
+    count = re.search(r" (\d+) nodes would run on the CPU: \S+ \((?:Conv|Gemm)\), ", message)
     assert count is not None and message.count(" (") == cuda_runner.NAMED
     assert f" and {int(count[1]) - cuda_runner.NAMED} more; " in message
     gpu(on_cpu=["Gemm"])

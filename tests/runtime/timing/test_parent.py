@@ -15,7 +15,7 @@ if sys.platform != "linux":
 
 CHILD = """
 import os, signal
-from rectexport.runtime.base.parent import end_with_parent
+from rectexport.runtime.timing.parent import end_with_parent
 end_with_parent()
 os.kill(os.getpid(), signal.SIGSTOP)
 """
