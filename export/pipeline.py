@@ -323,7 +323,7 @@ def _further(
         "structure": traced.structure,
         "models": engine_files(models),
         "passes_of": {entry.file: [result.as_dict() for result in entry.results] for entry in models[1:]},
-        "quantized": any(node.op_type == "QuantizeLinear" for node in traced.model.graph.node),
+        "quantized": has_quantized_layer(traced.model),
         "tiling": tiling_entries(traced.model),
         "borders": [] if traced.stored else border_entries(traced.model),
         "rows": report.rows.verdict,

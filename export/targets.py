@@ -21,6 +21,7 @@ from rectexport.exporter.graph.guard import MAX_BYTES, Watch, coarsest_float, ru
 from rectexport.exporter.graph.light import is_larger
 from rectexport.exporter.graph.shapes import infer_shapes
 from rectexport.exporter.passes import Code, Pass, PassContext, PassPipeline, PassResult, check_finished, select_passes
+from rectexport.exporter.passes.lowering.machinery.tuning import unreadable_forms
 from rectexport.exporter.passes.order import PRECISION
 from rectexport.exporter.passes.precision import bfloat16
 from rectexport.exporter.passes.summary import summarize
@@ -74,7 +75,8 @@ def all_passes(options: ExportOptions) -> tuple[Pass, ...]:
 
 
 def _context(options: ExportOptions, target: str, feeds: _Feeds = ()) -> PassContext:
-    return PassContext(target, options.rectify, options.precision, feeds=feeds)
+    without = unreadable_forms(chosen_targets(options))  # model.onnx is for engines without a file of their own, too
+    return PassContext(target, options.rectify, options.precision, feeds=feeds, without=without)
 
 
 def _pipeline(options: ExportOptions) -> PassPipeline:

@@ -40,16 +40,11 @@ FURTHER = 4.0
 LARGEST_ROUNDING = 1e-2
 #: Rounding of each type in units of float32's.
 _ROUNDING = {"float32": 1.0, "float16": 2.0**13, "bfloat16": 2.0**16, "float64": 2.0**-29}
-#: Operators of a quantized model.
-QUANTIZING = frozenset(
-    (
-        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
-        *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
-    )
-)
-#: Layers that are quantized, as operators of their own or between Q/DQ nodes.
+#: Layers that are quantized as operators of their own, and those that are between Q/DQ nodes.
 QUANTIZED_LAYERS = frozenset(("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"))
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+#: Operators of a quantized model.
+QUANTIZING = QUANTIZED_LAYERS | {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 #: Long sums round more often than once.
 _LEAST_BOUND = 1e-12
 

@@ -29,6 +29,7 @@ class PassContext:
 
     measured    costs measured on this machine; None takes the target's committed table
     feeds       example inputs, by input name
+    without     forms that are not taken
     decisions   filled by lowering: the form taken at each site
     """
 
@@ -37,15 +38,15 @@ class PassContext:
     precision: str = "fp32"
     measured: Costs | None = None
     feeds: Sequence[Mapping[str, Array]] = ()
+    without: frozenset[str] = frozenset()
     decisions: list[Decision] = field(default_factory=list)
 
     @cached_property
     def costs(self) -> Costs:
         """What lowering chooses by. Raises UsageError for an unknown target."""
         costs = self.measured or load_costs(self.target, self.precision)
-        if self.precision == "fp32":
-            return costs
-        return Without(costs, INEXACT_IN_INT8 if self.precision == INT8 else FLOAT32_FORMS)
+        unfit = {"fp32": frozenset[str](), INT8: INEXACT_IN_INT8}.get(self.precision, FLOAT32_FORMS)
+        return Without(costs, self.without | unfit) if self.without | unfit else costs
 
     def has(self, entry: Pass) -> bool:
         """Whether a pass applies to this run."""

@@ -40,7 +40,7 @@ def network() -> nn.Module:
 
 def test_one_package_for_both_engines(network: nn.Module, tmp_path: Path) -> None:
     x = torch.randn(2, 2, 10, 16)
-    package = rectexport.export(network, (x,), tmp_path / "net", target="onnxruntime,openvino")
+    package = rectexport.export(network, (x,), tmp_path / "net")
     expected = network(x).detach().numpy()
     for engine in ENGINES:
         with rectexport.load(tmp_path / "net", backend=engine) as session:

@@ -21,6 +21,7 @@ from tests.hostile.files import endless, kind_of
 from tests.hostile.graphs import ESCAPES
 from tests.hostile.packages import tiny
 from tests.hostile.pickles import TOUCH, Calls
+from tests.hostile.words import PLACES
 
 Arrays = Mapping[str, Any]
 SEARCH = ("--backends", "onnxruntime", "--threads", "1", "--time", "1s")
@@ -41,15 +42,15 @@ def cases(package: Path, digits: Path) -> Iterator[Case]:
     yield from _profile_flags(package)
     yield from _outputs(package)
     yield Case("tuned.onnx", tiny, TUNE, (0,))
-    yield Case("profiled", packages._copied(package, lambda folder: None), PROFILE, (0,))
+    yield Case("profiled", packages.copied(package, lambda folder: None), PROFILE, (0,))
 
 
 def _packages(package: Path) -> Iterator[Case]:
     manifests, folders, models = packages._manifests(), packages._folders(), packages._models()
     spoiled: dict[str, Write] = {
         **{f"manifest-{name}": packages._changed(package, change) for name, change in manifests.items()},
-        **{f"folder-{name}": packages._copied(package, spoil) for name, spoil in folders.items()},
-        **{f"model-{name}": packages._copied(package, packages._with_model(model)) for name, model in models.items()},
+        **{f"folder-{name}": packages.copied(package, spoil) for name, spoil in folders.items()},
+        **{f"model-{name}": packages.copied(package, packages._with_model(model)) for name, model in models.items()},
     }
     for name, write in spoiled.items():
         codes = (0, 1) if name == "model-weights-parity.json" else REFUSED  # a file of the package, as any other
@@ -76,7 +77,7 @@ def _with_origins(package: Path, text: str) -> Write:
         document["files"]["origins.json"] = hashlib.sha256(text.encode()).hexdigest()
         (folder / "manifest.json").write_text(json.dumps(document))
 
-    return packages._copied(package, spoil)
+    return packages.copied(package, spoil)
 
 
 def _data(digits: Path) -> Iterator[Case]:
@@ -169,11 +170,11 @@ def _tune_flags(digits: Path) -> Iterator[Case]:
             yield Case(f"tune-escape-{index}.onnx", tiny, (*TUNE, "--backends", text), EITHER)
             yield Case(f"tune-gone-{index}", lambda path: None, ("tune", text, "-o", "out"), EITHER)
     yield Case("tune-nothing", lambda path: None, ("tune",), WRONG)
-    yield Case("tune-itself", packages._copied(digits, lambda folder: None), ("tune", "{file}", "-o", "{file}"), WRONG)
+    yield Case("tune-itself", packages.copied(digits, lambda folder: None), ("tune", "{file}", "-o", "{file}"), WRONG)
 
 
 def _profile_flags(package: Path) -> Iterator[Case]:
-    copied = packages._copied(package, lambda folder: None)
+    copied = packages.copied(package, lambda folder: None)
     for flag in ("--batch", "--threads", "--duration", "--launches", "--fail-if-more"):
         for index, value in enumerate(NO_NUMBERS):
             yield Case(f"profile{flag}-{index}", copied, (*PROFILE, f"{flag}={value}"), EITHER)
@@ -198,21 +199,8 @@ def _profile_flags(package: Path) -> Iterator[Case]:
 
 def _outputs(package: Path) -> Iterator[Case]:
     """Things at the output's path; the case's folder holds a link to a folder, and a file."""
-    places = {
-        "link": "to-folder",
-        "file": "file",
-        "below-file": "file/out",
-        "root": "/",
-        "device": "/dev/null",
-        "proc": "/proc/out",
-        "here": ".",
-        "up": "..",
-        "long": "o" * 300,
-        "others": "others",
-        "inside": "{file}/out",
-    }
-    copied = packages._copied(package, lambda folder: None)
-    for name, out in places.items():
+    copied = packages.copied(package, lambda folder: None)
+    for name, out in {**PLACES, "inside": "{file}/out"}.items():
         yield Case(f"tune-to-{name}", copied, ("tune", "{file}", "-o", out, *SEARCH), EITHER)
         for flag in ("-o", "--trace"):
             allowed = (0, 1) if name in ("link", "file") else EITHER

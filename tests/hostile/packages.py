@@ -26,12 +26,12 @@ def cases(package: Path) -> Iterator[Case]:
     for name, change in _manifests().items():
         yield Case(f"manifest-{name}", _changed(package, change), LOAD)
     for name, text in _texts().items():
-        yield Case(f"manifest-{name}", _copied(package, _writes("manifest.json", text)), LOAD)
+        yield Case(f"manifest-{name}", copied(package, _writes("manifest.json", text)), LOAD)
     for name, spoil in _folders().items():
-        yield Case(f"folder-{name}", _copied(package, spoil), LOAD)
+        yield Case(f"folder-{name}", copied(package, spoil), LOAD)
     for name, model in _models().items():
         codes = (0, 1) if name == "weights-parity.json" else (1,)  # a file of the package, hashed as any other
-        yield Case(f"model-{name}", _copied(package, _with_model(model)), LOAD, codes)
+        yield Case(f"model-{name}", copied(package, _with_model(model)), LOAD, codes)
     for name in ("format", "up", "hash", "missing"):
         yield Case(f"manifest-{name}", _changed(package, _manifests()[name]), DOCTOR)
     yield Case("folder-is-empty", lambda path: path.mkdir(), DOCTOR)
@@ -162,14 +162,14 @@ def _changed(package: Path, change: Callable[[Document], object]) -> Write:
         change(document)
         (folder / "manifest.json").write_text(json.dumps(document))
 
-    return _copied(package, spoil)
+    return copied(package, spoil)
 
 
 def _writes(name: str, text: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text(text)
 
 
-def _copied(package: Path, spoil: Callable[[Path], object]) -> Write:
+def copied(package: Path, spoil: Callable[[Path], object]) -> Write:
     def write(path: Path) -> None:
         shutil.copytree(package, path)
         spoil(path)

@@ -34,7 +34,7 @@ Spoil = Callable[[Path], object]
 def cases(package: Path) -> Iterator[Case]:
     """All cases; `package` holds a valid plan for the fake machine."""
     for name, spoil in _files().items():
-        yield from _every(f"plan-{name}", _copied(package, spoil))
+        yield from _every(f"plan-{name}", copied(package, spoil))
     for name, change in _listings().items():
         yield from _every(f"plans-{name}", _changed(package, change))
     fields = json.loads((package / "manifest.json").read_text())["plans"][0]
@@ -48,7 +48,7 @@ def cases(package: Path) -> Iterator[Case]:
             if not isinstance(value, bool):
                 yield from _entry(package, f"option-{field}-{index}", _set_option(field, value), index)
     for name, spoil in _libraries().items():
-        yield from _every(f"library-{name}", _copied(package, spoil), any_backend=(1,))
+        yield from _every(f"library-{name}", copied(package, spoil), any_backend=(1,))
 
 
 def _every(name: str, write: Write, any_backend: tuple[int, ...] = ANY, build: tuple[int, ...] = ANY) -> Iterator[Case]:
@@ -200,10 +200,10 @@ def _edit(folder: Path, change: Callable[[Document], object]) -> None:
 
 
 def _changed(package: Path, change: Callable[[Document], object]) -> Write:
-    return _copied(package, lambda folder: _edit(folder, change))
+    return copied(package, lambda folder: _edit(folder, change))
 
 
-def _copied(package: Path, spoil: Spoil) -> Write:
+def copied(package: Path, spoil: Spoil) -> Write:
     def write(path: Path) -> None:
         shutil.copytree(package, path)
         spoil(path)

@@ -11,6 +11,19 @@ from tests.hostile.files import bound_socket
 from tests.hostile.graphs import ESCAPES
 from tests.hostile.packages import tiny
 
+#: What may stand at an output's path, as a word of the command line.
+PLACES = {
+    "link": "to-folder",
+    "file": "file",
+    "below-file": "file/out",
+    "root": "/",
+    "device": "/dev/null",
+    "proc": "/proc/out",
+    "here": ".",
+    "up": "..",
+    "long": "o" * 300,
+    "others": "others",
+}
 SHAPES = (
     *(
         "x:",
@@ -89,18 +102,7 @@ def _unreadable(path: Path) -> None:
 
 def _outputs() -> Iterator[Case]:
     """Things at the output's path; the case's folder holds a link to a folder, and a file."""
-    for name, out in {
-        "link": "to-folder",
-        "file": "file",
-        "below-file": "file/out",
-        "root": "/",
-        "device": "/dev/null",
-        "proc": "/proc/out",
-        "here": ".",
-        "up": "..",
-        "long": "o" * 300,
-        "others": "others",
-    }.items():
+    for name, out in PLACES.items():
         yield Case(f"out-{name}.onnx", _beside, ("{file}", "-o", out))
         if name != "below-file":
             yield Case(

@@ -401,7 +401,7 @@ class _Pieces:
         return f"{self._y.name}.piece{self._count}"
 
 
-_PAD = Form("pad", _refuse_pad, _apply_pad, targets=("onnxruntime",))
+_PAD = Form("pad", _refuse_pad, _apply_pad, targets=("onnxruntime",), refused_by=("openvino",))
 _BORDER = Form("border", _refuse_border, _apply_border)
 OPERATOR = Operator(NAME, find, (_PAD, Form("strips", _refuse_strips, _apply_strips), _BORDER))
 CIRCULAR_OPERATOR = Operator(CIRCULAR_NAME, find_circular, (_PAD, Form("chain", _refuse_chain, _apply_chain), _BORDER))

@@ -11,7 +11,13 @@ from onnx import ModelProto, helper, numpy_helper
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph import guard
-from rectexport.exporter.graph.guard import ChangedByPreparation, Watch, run_passes
+from rectexport.exporter.graph.guard import (
+    ChangedByPreparation,
+    Watch,
+    has_quantized_layer,
+    quantizing_node,
+    run_passes,
+)
 from rectexport.exporter.passes import Code, Pass, PassResult, Refusal, rectify_fold, rectify_graph
 from rectexport.runtime.errors import BadInput
 from tests.export.helper import build, constants, normal, passes_after_lowering
@@ -427,3 +433,21 @@ def test_a_model_that_does_not_run_is_reported_by_the_comparison_of_each() -> No
     assert guard.run_at_once(network(), passes_after_lowering(), watch) is None
     with pytest.raises(BadInput):
         run_passes(network(), passes_after_lowering(), FEEDS, Log(), watch=watch)
+
+
+QUANTIZED = {
+    "values between operators": ("q = QuantizeLinear(x, s) d = DequantizeLinear(q, s) y = Conv(d, w)", True, False),
+    "a convolution's weights": ("d = DequantizeLinear(k, s) y = Conv(x, d)", True, True),
+    "whole numbers": ("u, t, z = DynamicQuantizeLinear(x) i = ConvInteger(u, v) y = Cast<to = 1>(i)", True, True),
+    "nothing": ("y = Conv(x, w)", False, False),
+}
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_what_is_quantized_is_told_from_layers_that_are(name: str) -> None:
+    body, some, layers = QUANTIZED[name]
+    ones = np.ones((2, 2, 1, 1))
+    stored = {"w": ones.astype(np.float32), "k": ones.astype(np.int8), "v": ones.astype(np.uint8)}
+    values = {**stored, "s": np.float32(0.5)}
+    model = build("(float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y)", body, **values)
+    assert (quantizing_node(model) is not None, has_quantized_layer(model)) == (some, layers)

@@ -56,10 +56,11 @@ class Site(Protocol):
 class Form:
     """One way to compute an operator.
 
-    refusal   the reason why the form does not fit a site, or None where it is exact
-    apply     rewrites the site in place; its docstring gives the algebra: Given, Result, Not when
-    estimate  cost relative to as written, where it is counted; None where it is measured
-    targets   the only targets whose engines take it; None for all
+    refusal     the reason why the form does not fit a site, or None where it is exact
+    apply       rewrites the site in place; its docstring gives the algebra: Given, Result, Not when
+    estimate    cost relative to as written, where it is counted; None where it is measured
+    targets     the only targets for which it is measured and taken; None for all
+    refused_by  engines that cannot read a file with it
     """
 
     name: str
@@ -67,6 +68,7 @@ class Form:
     apply: Callable[[gs.Graph, Any], None]
     estimate: Callable[[Any], float] | None = None
     targets: tuple[str, ...] | None = None
+    refused_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

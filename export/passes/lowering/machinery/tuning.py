@@ -9,7 +9,7 @@ the tuned one is slower by more than the noise, everything stays as written.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -47,6 +47,12 @@ MEASURED: tuple[Operator, ...] = (
     boundary.CIRCULAR_OPERATOR,
     rectify.OPERATOR,
 )
+
+
+def unreadable_forms(targets: Collection[str]) -> frozenset[str]:
+    """Forms that an engine cannot read which has no file of its own in a package for these targets."""
+    forms = (form for operator in MEASURED for form in operator.forms)
+    return frozenset(form.name for form in forms if not set(form.refused_by) <= set(targets))
 
 
 class Clock(Protocol):

@@ -11,10 +11,15 @@ from onnx import helper
 
 from rectexport.exporter.base.log import Log
 from rectexport.exporter.graph.shapes import infer_shapes
-from rectexport.exporter.passes import lower
+from rectexport.exporter.passes import PassContext, lower
 from rectexport.exporter.passes.lowering.machinery.cache import Cache
 from rectexport.exporter.passes.lowering.machinery.form import AS_WRITTEN
-from rectexport.exporter.passes.lowering.machinery.tuning import distinct_sites, tuned_costs
+from rectexport.exporter.passes.lowering.machinery.tuning import (
+    ForcedForm,
+    distinct_sites,
+    tuned_costs,
+    unreadable_forms,
+)
 from rectexport.models.layers.symmetry import group_pads
 from rectexport.runtime.errors import BadInput, UsageError
 from rectexport.runtime.timing import stopwatch
@@ -202,3 +207,17 @@ def _nothing():
     from rectexport.exporter.passes.lowering import load_costs
 
     return load_costs("portable")
+
+
+def test_forms_that_an_engine_without_its_own_file_cannot_read():
+    assert unreadable_forms(("onnxruntime",)) == unreadable_forms(("onnxruntime", "tensorrt")) == {"pad"}
+    assert unreadable_forms(("onnxruntime", "openvino")) == frozenset()
+
+
+def test_forms_that_are_left_out_have_no_cost():
+    kept = PassContext(measured=ForcedForm("pad"))
+    left_out = PassContext(measured=ForcedForm("pad"), without=frozenset({"pad"}))
+    assert kept.costs.ratio("circular", "pad", None) == 0.0
+    assert left_out.costs.ratio("circular", "pad", None) is None
+    both = PassContext(precision="fp16", measured=ForcedForm("blocked"), without=frozenset({"pad"}))
+    assert both.costs.ratio("rectify", "blocked", None) is None
