@@ -103,6 +103,13 @@ def test_the_page_loads_nothing(write: Write, tmp_path: Path) -> None:
     assert policy.attributes["content"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
+def test_the_worst_items_of_each_engine_are_shown(write: Write, tmp_path: Path) -> None:
+    (items,) = read_page(built(write(), documents=measured(tmp_path))).all(cls="items")
+    (figure,) = items.all("figure")
+    assert figure.all("figcaption")[0].text.strip() == "item 9: 1 becomes 2, margin 0.5"
+    assert figure.all("img")[0].attributes["src"].startswith("data:image/png;base64,")
+
+
 def test_dark_and_print(write: Write) -> None:
     text = built(write())
     assert "@media screen and (prefers-color-scheme: dark)" in text
