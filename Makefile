@@ -246,7 +246,7 @@ border-goals: .venv/.stamp ## time borders against zero padding, and masks; writ
 quantization: .venv/.stamp ## train a rectified ResNet-20, measure int8; writes docs/quantization.md (10 minutes)
 	$(BIN)/python -m benchmarks.quantization
 
-tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes docs/tuning.md (2 hours, idle machine)
+tuning: .venv/.stamp ## compare rectexport tune with exhaustive searches; writes docs/tuning.md (1.5 hours, idle machine)
 	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.tuning_runs
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+from onnx_graphsurgeon.ir.tensor import LazyValues, SparseValues
 
 from rectexport.exporter.graph.names import read_from_outside, unused, used_inside
 
@@ -21,6 +24,8 @@ from rectexport.exporter.graph.names import read_from_outside, unused, used_insi
 DEFAULTS_IR_VERSION = 4
 _KINDS = ("FLOAT", "INT", "STRING", "TENSOR", "FLOATS", "INTS", "STRINGS")
 _KNOWN_ATTRIBUTES = {AttributeProto.AttributeType.Value(name) for name in _KINDS}
+#: Stored tensors of so many bytes are not copied more often than needed.
+LARGE = 1 << 14
 _OWN_FIELDS = ("graph", "opset_import", "functions", "ir_version")
 
 
@@ -116,7 +121,7 @@ class Carried:
         try:
             for node, values in zip(graph.nodes, changed, strict=True):
                 node.attrs = values
-            result: ModelProto = gs.export_onnx(graph, do_type_check=False)
+            result = _exported(graph)
         finally:
             for node, values in zip(graph.nodes, attrs, strict=True):
                 node.attrs = values
@@ -176,6 +181,34 @@ class Carried:
             entry for entry in graph.quantization_annotation if entry.tensor_name in left
         )
         result.metadata_props.extend(graph.metadata_props)
+
+
+def _exported(graph: gs.Graph) -> ModelProto:
+    """The graph as graphsurgeon writes it, which copies each stored tensor three times: large ones are put in later."""
+    large = {name: (tensor, tensor._values) for name, tensor in graph.tensors().items() if _is_large(tensor)}
+    try:
+        for name, (tensor, _) in large.items():
+            kind = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+            tensor._values = LazyValues(TensorProto(name=name, data_type=kind, dims=[0]))
+        result: ModelProto = gs.export_onnx(graph, do_type_check=False)
+    finally:
+        for tensor, values in large.values():
+            tensor._values = values
+    for entry in result.graph.initializer:
+        if entry.name in large:
+            tensor, values = large[entry.name]
+            stored = values.tensor if isinstance(values, LazyValues) else OnnxExporter.export_tensor_proto(tensor)
+            entry.CopyFrom(stored)
+            entry.name = tensor.name
+    return result
+
+
+def _is_large(tensor: gs.Tensor) -> bool:
+    """Whether a tensor is stored, of one of NumPy's own types, and of LARGE bytes or more."""
+    if not isinstance(tensor, gs.Constant) or isinstance(tensor._values, SparseValues):
+        return False
+    known = not isinstance(tensor.dtype, int) and np.dtype(tensor.dtype).kind in "biuf"
+    return known and tensor._values.nbytes >= LARGE
 
 
 def _plain_node(node: NodeProto, reads: list[str]) -> NodeProto:

@@ -121,6 +121,8 @@ def _guarded(entry: Pass, model: ModelProto, watch: Watch | None, log: Log) -> t
 
 def _apply(entry: Pass, model: ModelProto) -> tuple[ModelProto, PassResult]:
     """Run a pass; one of ours that fails inside is skipped, as one of the user's is not."""
+    if entry.finds_nothing(model):
+        return model, PassResult(entry.name)
     try:
         return entry.run(model)
     except RectexportError:

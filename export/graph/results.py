@@ -86,6 +86,8 @@ class Pass:
     takes      attributes of the PassContext that `run` takes as arguments of the same names
     targets    targets that need the pass; None for all. rectify and precision alike
     parts      the passes that `run` applies as one; each runs alone where the guard refuses them together
+    operators  all that it rewrites are nodes of these operators: without one there is nothing to open the model for;
+               None where that cannot be said
     """
 
     name: str
@@ -96,3 +98,8 @@ class Pass:
     rectify: Collection[str] | None = None
     precision: Collection[str] | None = None
     parts: Sequence[Pass] = ()
+    operators: Collection[str] | None = None
+
+    def finds_nothing(self, model: ModelProto) -> bool:
+        """Whether no node of the main graph is of an operator that the pass rewrites."""
+        return self.operators is not None and not any(node.op_type in self.operators for node in model.graph.node)

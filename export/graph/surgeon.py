@@ -96,6 +96,12 @@ def is_numeric(tensor: gs.Constant) -> bool:
     return np.dtype(tensor.dtype).kind in "biufc" or np.dtype(tensor.dtype) == ml_dtypes.bfloat16
 
 
+def tensor_bytes(tensor: gs.Constant) -> int:
+    """Bytes of a stored tensor by its shape and type: its values are not read, which copies them."""
+    item = 2 if isinstance(tensor.dtype, int) else np.dtype(tensor.dtype).itemsize
+    return math.prod(tensor.shape) * item
+
+
 def _constant_node(node: gs.Node) -> NDArray[Any] | None:
     for name, value in node.attrs.items():
         if name == "value":

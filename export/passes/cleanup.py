@@ -25,6 +25,7 @@ from rectexport.exporter.graph.surgeon import (
     label,
     open_graph,
     replace_reads,
+    tensor_bytes,
 )
 
 NAME = "cleanup"
@@ -83,8 +84,8 @@ def _equal_constants(graph: gs.Graph) -> Iterator[tuple[gs.Constant, gs.Constant
     for tensor in graph.tensors().values():
         if not isinstance(tensor, gs.Constant) or is_output(graph, tensor) or not tensor.outputs:
             continue
-        values = constant(tensor)
-        if values is None or values.nbytes > COMPARED_BYTES:
+        values = None if tensor_bytes(tensor) > COMPARED_BYTES else constant(tensor)
+        if values is None:
             continue
         kept = seen.setdefault((values.dtype, values.shape, values.tobytes()), tensor)
         if kept is not tensor:

@@ -1,13 +1,15 @@
 """All passes, in the order in which they run. The reason for each place stands beside it.
 
-A pass runs where its targets, rectify forms and precisions say so, and always where they say nothing. `takes` names
-what it is given of the run's PassContext. To add a pass, write its file and add its line here.
+A pass runs where its targets, rectify forms and precisions say so, and always where they say nothing; it is left out
+for a model without any of its `operators`. `takes` names what it is given of the run's PassContext. To add a pass,
+write its file and add its line here.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
+from rectexport.exporter.graph.dialect import RECTIFICATION_MAPS, RECTIFIES
 from rectexport.exporter.graph.results import Pass
 from rectexport.exporter.passes import (
     batch_norm,
@@ -68,12 +70,21 @@ RECTIFY_FORMS = ("auto", "fold", "graph", "plugin")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
+_RECTIFIES = tuple(RECTIFIES.values())
+_MASKED = ("MaskedCount", "MaskedRectify")
+
+
 def _lower(
-    operator: Operator, rectify: tuple[str, ...] | None = None, precision: tuple[str, ...] | None = None
+    operator: Operator,
+    operators: tuple[str, ...],
+    rectify: tuple[str, ...] | None = None,
+    precision: tuple[str, ...] | None = None,
 ) -> Pass:
     run = partial(lower_operator, operator)
     takes = ("costs", "decisions")
-    return Pass(f"lower_{operator.name}", run, LOWER, takes=takes, rectify=rectify, precision=precision)
+    return Pass(
+        f"lower_{operator.name}", run, LOWER, takes=takes, rectify=rectify, precision=precision, operators=operators
+    )
 
 
 PASSES: tuple[Pass, ...] = (
@@ -95,16 +106,16 @@ PASSES: tuple[Pass, ...] = (
     # Last of its stage: it renames the outputs of convolutions.
     Pass(rectification.NAME, rectification.run, RAISE),
     # Before every pass that reads Rectify nodes and follows.
-    Pass(rectify_unbiased.NAME, rectify_unbiased.run, PREPARE),
+    Pass(rectify_unbiased.NAME, rectify_unbiased.run, PREPARE, operators=_RECTIFIES),
     # Before batch_norm, which reads the rectified convolutions that it makes.
-    Pass(ones.NAME, ones.run, PREPARE),
+    Pass(ones.NAME, ones.run, PREPARE, operators=("MaskedRectify",)),
     # After masked_ones, which reads the masks as they are written.
-    Pass(narrow.NAME, narrow.run, PREPARE),
+    Pass(narrow.NAME, narrow.run, PREPARE, operators=("MaskedCount",)),
     # Before lowering: a shift must join the bias before the bias becomes a plain Add, and a convolution's weights
     # must be final before forms are made of them.
-    Pass(batch_norm.NAME, batch_norm.run, PREPARE),
+    Pass(batch_norm.NAME, batch_norm.run, PREPARE, operators=("BatchNormalization",)),
     # Before lowering, which then sees the pools that it makes. TensorRT 8.6 misreads ReduceMean.
-    Pass(global_mean.NAME, global_mean.run, PREPARE, targets=("tensorrt",)),
+    Pass(global_mean.NAME, global_mean.run, PREPARE, targets=("tensorrt",), operators=("ReduceMean",)),
     # Faults of engines, avoided before lowering sees the convolutions and pools that these make.
     Pass(wrap_pad.NAME, wrap_pad.run, PREPARE, targets=("openvino", "tensorrt", "portable")),
     Pass(resize_matrix.NAME, resize_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
@@ -116,24 +127,38 @@ PASSES: tuple[Pass, ...] = (
     Pass(dft_matrix.NAME, dft_matrix.run, PREPARE, targets=("openvino", "tensorrt")),
     Pass(softplus_tail.NAME, softplus_tail.run, PREPARE, targets=("openvino", "portable")),
     # First of its stage: it puts convolutions next to each other.
-    _lower(norm.OPERATOR),
+    _lower(norm.OPERATOR, ("BatchNormalization",)),
     # Before the others: merging leaves fewer convolutions for them to match.
-    _lower(linear.OPERATOR),
+    _lower(linear.OPERATOR, ("Conv",)),
     # Before crelu: an embedded kernel is a linear reader of a CReLU, a SymmetricPad is not.
-    _lower(symmetric_forms.OPERATOR),
+    _lower(symmetric_forms.OPERATOR, ("SymmetricPad",)),
     # Both before rectify: doubling a convolution reaches across its Rectify node.
-    _lower(crelu_forms.OPERATOR),
-    _lower(crelu_forms.NEG_CONCAT),
+    _lower(crelu_forms.OPERATOR, ("CRelu", "NegConcat")),
+    _lower(crelu_forms.NEG_CONCAT, ("NegConcat",)),
     # Both after norm and linear, which change the convolutions that they read.
-    _lower(boundary_forms.OPERATOR),
-    _lower(boundary_forms.CIRCULAR_OPERATOR),
+    _lower(boundary_forms.OPERATOR, ("BoundaryPad",)),
+    _lower(boundary_forms.CIRCULAR_OPERATOR, ("BoundaryPad",)),
     # Only for "auto": a form of rectification that was asked for by name is kept. Quantization has forms of its own,
     # which begin with the plain multiply.
-    _lower(rectify.OPERATOR, rectify=("auto",), precision=("fp32", "fp16", "bf16")),
+    _lower(rectify.OPERATOR, ("Rectify",), rectify=("auto",), precision=("fp32", "fp16", "bf16")),
     # Before rectify_graph: a constant is cheaper wherever sizes are known. Both leave planes to the plugin.
-    Pass(rectify_fold.NAME, rectify_fold.run, RECTIFY, takes=("rectify",), rectify=("auto", "fold", "plugin")),
+    Pass(
+        rectify_fold.NAME,
+        rectify_fold.run,
+        RECTIFY,
+        takes=("rectify",),
+        rectify=("auto", "fold", "plugin"),
+        operators=_RECTIFIES,
+    ),
     # Takes what rectify_fold refused, so that no Rectify is left.
-    Pass(rectify_graph.NAME, rectify_graph.run, RECTIFY, takes=("rectify",), rectify=("auto", "graph", "plugin")),
+    Pass(
+        rectify_graph.NAME,
+        rectify_graph.run,
+        RECTIFY,
+        takes=("rectify",),
+        rectify=("auto", "graph", "plugin"),
+        operators=_RECTIFIES,
+    ),
     # After rectify_graph, whose maps it writes with fewer nodes.
     Pass(
         rectify_ones.NAME,
@@ -142,13 +167,14 @@ PASSES: tuple[Pass, ...] = (
         targets=("tensorrt",),
         rectify=("auto", "graph", "plugin"),
         precision=("fp32", "fp16", "bf16"),
+        operators=tuple(RECTIFICATION_MAPS.values()),
     ),
     # Last to change a Rectify node: it makes nodes that the others do not know.
-    Pass(rectify_border.NAME, rectify_border.run, RECTIFY, rectify=("plugin",)),
+    Pass(rectify_border.NAME, rectify_border.run, RECTIFY, rectify=("plugin",), operators=("Rectify",)),
     # After every pass that reads MaskedCount and MaskedRectify. Before inline, whose bodies share nothing.
-    Pass(counts.NAME, counts.run, RECTIFY),
+    Pass(counts.NAME, counts.run, RECTIFY, operators=_MASKED),
     # Takes what lowering left, and what its forms make. Before inline, whose bodies are slower.
-    Pass(boundary_pad.NAME, boundary_pad.run, RECTIFY),
+    Pass(boundary_pad.NAME, boundary_pad.run, RECTIFY, operators=("BoundaryPad",)),
     # After every pass that matches dialect nodes.
     Pass(inline.NAME, inline.run, FINISH, takes=("rectify",)),
     # After inline: tidies what the others leave.

@@ -119,7 +119,12 @@ def run_race(
 
 def best_of(entries: Sequence[Entry], standing: Standing) -> Entry:
     """The one with the smallest median measure, among those that are not out. Some must be left."""
-    return min(standing.left(entries), key=lambda entry: float(np.median(standing.samples[entry.name])) * entry.scale)
+    return min(standing.left(entries), key=lambda entry: middle(entry, standing))
+
+
+def middle(entry: Entry, standing: Standing) -> float:
+    """The median of its measure over all waves. Of launches that differ much, an interval's ratio is the mean."""
+    return float(np.median(standing.samples[entry.name])) * entry.scale
 
 
 def against(entry: Entry, base: Entry, standing: Standing) -> Interval | None:

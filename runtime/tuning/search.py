@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from rectexport.runtime.errors import RectexportError
 from rectexport.runtime.evaluation.evaluate import Evaluation
 from rectexport.runtime.package.folder import Package
@@ -27,7 +29,17 @@ from rectexport.runtime.tuning.candidate import (
     simplicity,
 )
 from rectexport.runtime.tuning.choice import LATENCY, Bounds, breach, simplest
-from rectexport.runtime.tuning.racing import Entry, Limits, Standing, Stopwatch, against, best_of, run_race
+from rectexport.runtime.tuning.racing import (
+    MARGIN,
+    Entry,
+    Limits,
+    Standing,
+    Stopwatch,
+    against,
+    best_of,
+    middle,
+    run_race,
+)
 from rectexport.runtime.tuning.state import State
 
 TRIAL = "rectexport.runtime.tuning.trial"
@@ -205,20 +217,24 @@ class Search:
                 record.state, record.reason = PROVEN, ""
 
     def _found(self, entries: Sequence[Candidate], proven: Sequence[Candidate]) -> Found:
-        """The choice: of those that are not told from the fastest, the simplest."""
+        """The choice: of those that are not told from the fastest, the simplest.
+
+        Where the time was up while intervals were wide, one whose median is worse by more than MARGIN is not equal.
+        """
         standing = self.state.standing
         contestants = {entry.name: entry for entry in self._contestants(proven)}
         left = standing.left(list(contestants.values()))
         if not left:
             return Found(entries, self.state.records, None, "no candidate keeps the bounds", (), standing.separated)
         best = best_of(left, standing)
+        most = np.inf if standing.separated else MARGIN * middle(best, standing)
         equal = []
         for candidate in proven:
             entry, record = contestants[candidate.key], self._record(candidate)
             interval = against(entry, best, standing) if entry is not best else None
             if interval is not None:
                 record.ratio, record.low, record.high = interval.ratio, interval.low, interval.high
-            if entry in left and (entry is best or interval is None or interval.low <= 1):
+            if entry in left and (interval is None or interval.low <= 1) and middle(entry, standing) <= most:
                 equal.append(candidate)
         chosen = simplest(equal, self._order)
         return Found(

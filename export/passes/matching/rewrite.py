@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -34,6 +36,29 @@ class Visit:
 NOTHING, FIRED = Visit(), Visit(fired=True)
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A model as it was given, as it was prepared, and its graph."""
+
+    model: ModelProto
+    ready: ModelProto
+    scene: Scene
+
+
+#: The model that was opened last and left as it was; None where nothing is kept.
+_kept: ContextVar[list[_Opened] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Within the block, a model in which a walk changed nothing is not opened again for the next one."""
+    token = _kept.set([])
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 def refused(reason: str, code: Code = Code.MISMATCH) -> Visit:
     """The node looked right and was left alone."""
     return Visit(reason=reason, code=code)
@@ -44,12 +69,11 @@ def rewrite(model: ModelProto, name: str, visit: Callable[[Scene, gs.Node], Visi
 
     An older model is converted first (see prepare); where that fails, the result gives the reason.
     """
-    record, ready = PassRecord(name), prepare(model)
-    if isinstance(ready, str):
-        record.refuse(model.graph.name, ready, Code.OPSET)
+    record, opened = PassRecord(name), _open(model)
+    if isinstance(opened, str):
+        record.refuse(model.graph.name, opened, Code.OPSET)
         return model, record.result()
-    graph = open_graph(ready)
-    scene = Scene(graph, Values(graph))
+    scene, graph = opened.scene, opened.scene.graph
     for node in list(graph.nodes):
         if not node.outputs:
             continue  # an earlier rewrite took its outputs over
@@ -58,7 +82,28 @@ def rewrite(model: ModelProto, name: str, visit: Callable[[Scene, gs.Node], Visi
             record.fire(where)
         elif done.reason:
             record.refuse(where, done.reason, done.code)
-    return (close_graph(graph, ready) if record.fired else model), record.result()
+    if record.fired:
+        return close_graph(graph, opened.ready), record.result()
+    kept = _kept.get()
+    if kept is not None:
+        kept.append(opened)
+    return model, record.result()
+
+
+def _open(model: ModelProto) -> _Opened | str:
+    """The model, opened, or the reason why not.
+
+    What is kept is taken away, so that no walk meets what one left that failed on its way.
+    """
+    kept = _kept.get() or []
+    last = kept.pop() if kept else None
+    if last is not None and last.model is model:
+        return last
+    ready = prepare(model)
+    if isinstance(ready, str):
+        return ready
+    graph = open_graph(ready)
+    return _Opened(model, ready, Scene(graph, Values(graph)))
 
 
 def only_reader(scene: Scene, tensor: gs.Tensor, reader: gs.Node) -> bool:

@@ -38,12 +38,18 @@ class Values:
         None also for types that NumPy lacks, such as bfloat16, of which graphsurgeon holds the number.
         """
         if isinstance(tensor, gs.Constant):
-            return np.asarray(tensor.values) if is_numeric(tensor) and not isinstance(tensor.dtype, int) else None
+            return np.asarray(tensor.values) if self.known(tensor) else None
         if id(tensor) not in self._fixed:
             return None
         if id(tensor) not in self._known:
             self._known[id(tensor)] = (tensor, self._compute(tensor))
         return self._known[id(tensor)][1]
+
+    def known(self, tensor: gs.Tensor) -> bool:
+        """Whether the tensor has a value. A stored one is not read: that copies it."""
+        if isinstance(tensor, gs.Constant):
+            return is_numeric(tensor) and not isinstance(tensor.dtype, int)
+        return self.of(tensor) is not None
 
     def _compute(self, tensor: gs.Tensor) -> NDArray[Any] | None:
         node = tensor.inputs[0]

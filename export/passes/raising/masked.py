@@ -97,7 +97,7 @@ def _follow(scene: Scene, conv: gs.Node, tables: CountTables) -> Match | Visit:
         return NOTHING
     line, refusal, counted = Line.start(bias, 1), NOTHING, False
     match: Match | None = None
-    fixed_weights = scene.values.of(conv.inputs[1]) is not None
+    fixed_weights = scene.values.known(conv.inputs[1])
     passed: list[gs.Tensor] = []
     for tensor, node in _run(scene, conv.outputs[0]):
         step = _step(tables, line, tensor, node)

@@ -69,7 +69,7 @@ def _follow(scene: Scene, conv: gs.Node, tables: TapTables) -> tuple[Match | Non
     if bias is None:
         return None, NOTHING
     line, best, refusal, plane = Line.start(bias, tables.window.axes), None, NOTHING, False
-    fixed_weights = scene.values.of(conv.inputs[1]) is not None
+    fixed_weights = scene.values.known(conv.inputs[1])
     passed: list[gs.Tensor] = []
     for tensor, node in _run(scene, conv.outputs[0]):
         passed.append(tensor)

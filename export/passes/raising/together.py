@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from onnx import ModelProto
 
 from rectexport.exporter.graph.results import Code, Pass, PassResult, Refusal
+from rectexport.exporter.passes.matching.rewrite import kept_open
 from rectexport.exporter.passes.raising.prepare import prepare
 
 NAME = "raise"
@@ -22,9 +23,10 @@ def run_together(passes: Sequence[Pass], model: ModelProto) -> tuple[ModelProto,
     if isinstance(ready, str):
         return model, [PassResult(NAME, refused=(Refusal(model.graph.name, ready, Code.OPSET),))]
     results = []
-    for entry in passes:
-        ready, result = entry.run(ready)
-        results.append(result)
+    with kept_open():
+        for entry in passes:
+            ready, result = entry.run(ready)
+            results.append(result)
     return (ready if any(result.fired for result in results) else model), results
 
 

@@ -170,3 +170,43 @@ def test_names() -> None:
     assert used_names(model.graph) == set("xwhichyacdpqrsu".replace("which", "")) | {"which"}
     assert unused("x", ("x", "x_")) == "x__"
     assert unused("free", ()) == "free"
+
+
+def stored(kind: str, size: int) -> ModelProto:
+    """y = x + w, where w has `size` values, as raw bytes or in the field of its type."""
+    values = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    tensor = numpy_helper.from_array(values.astype(kind.removesuffix(" field")), "w")
+    if kind.endswith("field"):
+        tensor = helper.make_tensor("w", TensorProto.FLOAT, [size], values.tolist())
+    name = {"float16": "float16", "float64": "double"}.get(kind, "float")
+    model = plain("y = Add(x, w)", f"({name}[{size}] x) => ({name}[{size}] y)")
+    model.graph.initializer.append(tensor)
+    return model
+
+
+@pytest.mark.parametrize("size", [4, 10_000])
+@pytest.mark.parametrize("kind", ["float32", "float16", "float64", "float32 field"])
+def test_stored_tensors_come_back_bit_for_bit(kind: str, size: int) -> None:
+    model = stored(kind, size)
+    closed = through(model)
+    assert closed.graph.initializer[0].SerializeToString() == model.graph.initializer[0].SerializeToString()
+
+
+@pytest.mark.parametrize("size", [4, 10_000])
+def test_renamed_read_and_replaced_tensors_are_written(size: int) -> None:
+    """The model that was opened keeps its own."""
+    model = stored("float32", size)
+    before, values = model.SerializeToString(deterministic=True), numpy_helper.to_array(model.graph.initializer[0])
+    for replaced in (False, True):
+        graph = open_graph(model)
+        (tensor,) = (entry for entry in graph.tensors().values() if isinstance(entry, gs.Constant))
+        tensor.name = "v"
+        np.testing.assert_array_equal(tensor.values, values)
+        if replaced:
+            tensor.values = 2 * values
+        closed = close_graph(graph, model)
+        (entry,) = closed.graph.initializer
+        assert entry.name == "v" and closed.graph.node[0].input[1] == "v"
+        np.testing.assert_array_equal(numpy_helper.to_array(entry), (1 + replaced) * values)
+        np.testing.assert_array_equal(tensor.values, (1 + replaced) * values)
+        assert model.SerializeToString(deterministic=True) == before

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from onnx import ModelProto
@@ -107,6 +110,27 @@ def test_raise_passes_in_a_row_run_as_one() -> None:
     between = PassPipeline.default().after("raise_avr", Pass("mine", lambda model: (model, PassResult("mine"))))
     found = [entry.name for entry in select_passes(PassContext(), between.passes)]
     assert found[:4] == ["raise", "mine", "raise", "rectify_unbiased"]
+
+
+def test_a_pass_that_is_left_out_would_have_found_nothing() -> None:
+    """Where a model has none of a pass's operators, the pass does nothing."""
+    values = {"w": normal(4, 2, 3, 3), "b": normal(4, seed=1), "scale": normal(4, seed=2), "shift": normal(4, seed=3)}
+    values |= {"mean": normal(4, seed=4), "var": normal(4, seed=5) ** 2 + np.float32(0.1)}
+    pads = "splits=[1,1,0,0], pads=[1,1,0,0,1,0,0,1,0,1,1,0,0,0,1,1]"
+    models = [
+        build("(float[N,2,H,W] x) => (float[N,8,H,W] z)", BODY, **values),
+        build("(float[N,2,5,6] x) => (float[N,8,5,6] z)", BODY, **values),
+        build("(float[N,2,H,W] x) => (float[N,2,Y,X] z)", f"z = rectexport.SymmetricPad<{pads}>(x)"),
+        build("(float[N,2,H,W] x) => (float[N,2,H,W] z)", "z = Relu(x)"),
+    ]
+    context = PassContext()
+    checked = set()
+    for entry in PASSES:
+        bound = replace(entry, run=partial(entry.run, **{name: getattr(context, name) for name in entry.takes}))
+        for model in filter(bound.finds_nothing, models):
+            assert bound.run(model) == (model, PassResult(bound.run(model)[1].name)), entry.name
+            checked.add(entry.name)
+    assert checked == {entry.name for entry in PASSES if entry.operators is not None}
 
 
 def test_every_lowering_pass_is_chosen_by_counting_or_timed() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rectexport.runtime.errors import ParityError
@@ -25,6 +26,7 @@ from rectexport.runtime.tuning.candidate import (
 )
 from rectexport.runtime.tuning.choice import THROUGHPUT, Bounds, breach, figures, front
 from rectexport.runtime.tuning.document import load_options, tuning_document
+from rectexport.runtime.tuning.racing import MARGIN, Standing
 from rectexport.runtime.tuning.search import Goal, Search
 from rectexport.runtime.tuning.state import State, open_state
 from tests.runtime.tuning.test_racing import World
@@ -107,6 +109,22 @@ def test_of_equals_the_simpler_wins(search: Search) -> None:
     found = search.run()
     assert found.chosen is not None and found.chosen.variant == "fp32" and len(found.equal) == 2
     assert "of 2 that are not told apart" in found.reason
+
+
+def test_one_that_seems_slower_is_no_equal_where_the_time_was_up(search: Search) -> None:
+    """Its interval is wide, not narrow around 1."""
+    undecided = 0
+    for seed in range(20):
+        world = World({FP32: 1.1, INT8: 1.0}, noise=0.1, seed=seed)
+        search.stopwatch, search.clock, search.seconds = world.stopwatch, lambda world=world: world.now, 0.0
+        search.state.standing, search.state.records = Standing(), {}
+        found = search.run()
+        record, other = found.records[FP32], found.records[INT8]
+        if record.state == PROVEN and np.median(record.samples) > MARGIN * np.median(other.samples):
+            undecided += 1
+            assert record.low and record.low <= 1 and not found.separated
+            assert found.chosen is not None and found.chosen.variant == "int8" and len(found.equal) == 1
+    assert undecided
 
 
 def test_bounds_of_memory_and_latency(search: Search) -> None:

@@ -7,8 +7,9 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx import parser
 
-from rectexport.exporter.graph.surgeon import producer
-from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, only_reader, refused, rewrite
+from rectexport.exporter.graph.surgeon import open_graph, producer
+from rectexport.exporter.passes.matching import rewrite as module
+from rectexport.exporter.passes.matching.rewrite import FIRED, NOTHING, kept_open, only_reader, refused, rewrite
 from tests.export.passes.matching.scenes import parsed
 
 TEXT = """<ir_version: 8, opset_import: ["" : 18]> g (float[2] x) => (float[2] z)
@@ -87,3 +88,35 @@ def test_producer_is_a_standard_node_of_the_operators_asked_for():
     assert producer(graph["a"], "Neg") is None
     assert producer(graph["b"], "Relu") is None
     assert producer(graph["x"], "Relu") is None and producer(graph["c"], "Relu") is None
+
+
+def test_a_model_is_opened_once_for_the_walks_that_change_nothing(monkeypatch):
+    model, opened = parser.parse_model(TEXT), []
+    monkeypatch.setattr(module, "open_graph", lambda given: opened.append(given) or open_graph(given))
+    with kept_open():
+        for _ in range(3):
+            assert rewrite(model, "name", lambda scene, node: refused("no"))[0] is model
+        assert len(opened) == 1
+        other = parser.parse_model(TEXT)
+        rewrite(other, "name", lambda scene, node: NOTHING)
+        assert len(opened) == 2
+    rewrite(other, "name", lambda scene, node: NOTHING)
+    assert len(opened) == 3  # nothing is kept outside
+
+
+def test_what_a_walk_changed_before_it_failed_is_not_kept():
+    model = parser.parse_model(TEXT)
+
+    def visit(scene, node):
+        if node.op == "Abs":
+            raise ValueError("broken")
+        node.op = "Sigmoid"
+        return FIRED
+
+    with kept_open():
+        rewrite(model, "name", lambda scene, node: NOTHING)
+        with pytest.raises(ValueError, match="broken"):
+            rewrite(model, "name", visit)
+        seen = []
+        rewrite(model, "name", lambda scene, node: seen.append(node.op) or NOTHING)
+    assert seen == ["Relu", "Neg", "Relu", "Abs"]

@@ -18,7 +18,9 @@ from rectexport import export
 from rectexport.exporter.graph import dialect
 from rectexport.exporter.graph.dialect import attributes
 from rectexport.exporter.passes import inline, rectify_fold
+from rectexport.exporter.passes.order import PASSES, RAISE
 from rectexport.exporter.passes.raising import raise_model
+from rectexport.exporter.passes.raising.prepare import prepare
 from rectexport.exporter.passes.rectification import taps
 from rectexport.models import AVR, CReLU, RectifiedConv2d, ScaledCReLU, SymmetricConv2d
 
@@ -61,6 +63,19 @@ def test_raised_twice(tmp_path, capfd):
     raised, _ = raise_model(once)
     assert sum(node.op_type == "Rectify" for node in raised.graph.node) == FOUND["Rectify"]
     assert "distinct tensors" not in "".join(capfd.readouterr())
+
+
+def test_together_they_do_what_they_do_one_by_one(tmp_path):
+    """Sharing one opened graph changes nothing, wherever a pass fires."""
+    once = exported(tmp_path / "out", dynamic=False)
+    for model in (once, raise_model(once)[0]):
+        together, results = raise_model(model)
+        ready, single = prepare(model), []
+        for entry in (entry for entry in PASSES if entry.stage == RAISE):
+            ready, result = entry.run(ready)
+            single.append(result)
+        assert results == single
+        assert together == (ready if any(result.fired for result in single) else model)
 
 
 def inline_all(model: ModelProto) -> ModelProto:
