@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.common import table, write_section
 from benchmarks.rtx.cases import FORMS, PRECISIONS, SHAPES, Case
 from benchmarks.rtx.outcomes import BUILT, PARSED, Outcomes
+from rectexport.models.registry import model_entry
 
 PAGE, SECTION = "tensorrt.md", "rtx"
 #: Networks that a line names.
@@ -17,7 +18,21 @@ Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def write(outcomes: Outcomes, names: Sequence[str]) -> None:
     """Replace the section."""
-    write_section(PAGE, SECTION, text(outcomes.found, outcomes.version, names))
+    families = {name: model_entry(name).builder for name in names}
+    section = [complete(outcomes.found, families), text(outcomes.found, outcomes.version, names)]
+    write_section(PAGE, SECTION, "\n\n".join(section))
+
+
+def complete(found: Results, families: Mapping[str, str]) -> str:
+    """How many families have a network of which every file was built. families: name -> its family."""
+    files = len(SHAPES) * len(FORMS) * len(PRECISIONS)
+    built = {name for name, results in found.items() if [e["outcome"] for e in results.values()].count(BUILT) == files}
+    whole = {families[name] for name in built if name in families}
+    missing = sorted(set(families.values()) - whole)
+    rest = f"; not of {', '.join(missing)}" if missing else ""
+    return (
+        f"Every file of at least one network was built in {len(whole)} of {len(set(families.values()))} families{rest}."
+    )
 
 
 def text(found: Results, version: str, names: Sequence[str]) -> str:
@@ -37,7 +52,7 @@ def _summary(found: Results, version: str, names: Sequence[str]) -> str:
         f"Written by `make rtx-zoo` from docs/rtx.json: TensorRT for RTX {version}, for compute capability 8.6, at the "
         f"builder's least effort. Of {wanted} files of {len(names)} networks, {len(files)} were tried, {parsed} parsed "
         f"and {built} built. A cell has how many networks were parsed / built. *dynamic* is a batch of 1 to 4 and "
-        f"images of up to twice the size; {one_size} networks take one size of image, so there only the batch varies."
+        f"images of up to twice the size; {one_size} of them takes one size of image, so there only the batch varies."
     )
 
 
