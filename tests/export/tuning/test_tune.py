@@ -418,3 +418,21 @@ def test_flags_of_options() -> None:
         "--max-shapes",
         "x:8x3",
     ]
+
+
+def test_int8_for_tensorrt_is_a_variant_with_a_plan_of_its_own(
+    net: Path, gpu: Machine, made_up: dict[str, float]
+) -> None:
+    made_up.clear()
+    made_up["int8"] = 0.25
+    gpu.trt.inspector = json.dumps({"Layers": ["conv"], "Bindings": []})
+    data = {"x": np.random.default_rng(0).uniform(0.5, 1.5, (40, 1, 8, 8)).astype(np.float32)}
+    options = TuneOptions(backends=("tensorrt",), precisions=("int8",), calibrate=data, shapes=SHAPES)
+    found = tune(net, net.with_name("out"), options)
+    assert found.document["refused_variants"] == {} and len(gpu.trt.builds) == 2
+    assert found.document["chosen"].startswith("int8") and "tensorrt" in found.document["chosen"]
+    assert "--int8" in found.document["variant_command"] and "--trt" in found.document["variant_command"]
+    assert found.package is not None and found.package.manifest.data["options"]["precision"] == "int8"
+    with rectexport.load(found.package.path, **found.document["load"]) as session:
+        assert session(data["x"][:1]).shape == (1, 4)
+    assert len(gpu.trt.builds) == 2  # loading takes the plan that was built for the search

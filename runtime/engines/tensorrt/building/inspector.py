@@ -107,7 +107,7 @@ def _is_convolution(entry: dict[str, Any], kind: str, name: str) -> bool:
 
 
 def measure_share(layers: Sequence[Layer], precision: str) -> Share:
-    """The share of convolutions that run in `precision` (fp32, tf32, fp16 or bf16), unknown ones not counted in."""
+    """The share of convolutions that run in `precision` (a plan's, or tf32), unknown ones not counted in."""
     ran = [
         (layer.name, "tf32" if layer.tf32 else layer.precision or "unknown") for layer in layers if layer.convolution
     ]

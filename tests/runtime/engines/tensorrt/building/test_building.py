@@ -152,6 +152,21 @@ def test_a_file_with_its_own_quantization_is_built_in_int8(flexible: Path) -> No
     assert building.model_of(Package.open(flexible)).precision == "int8"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+def test_a_plan_of_any_precision_is_read_again(
+    machine: Machine, flexible: Path, counted: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    datatype = {"fp32": "Float", "fp16": "Half", "bf16": "BFloat16", "int8": "Int8"}[precision]
+    layer = {"Name": "c", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": datatype}]}
+    monkeypatch.setitem(LAYERS, "Layers", [layer])
+    edit_manifest(flexible, lambda document: document.update(options={"precision": precision}))
+    built = build(machine, flexible)
+    assert built.share is not None and (built.share.at, built.share.of) == (1, 1)
+    (plan,) = plans_of(Package.open(flexible))
+    assert plan.entry["precision"] == plan.entry["convolutions"]["precision"] == precision
+    assert build(machine, flexible).plan == plan  # it is taken, not built again
+
+
 def test_the_manifest_fits_its_schema(machine: Machine, package: Path, counted: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     built = build(machine, package)
