@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from rectexport.runtime.base.processor import processor
+
 Array = NDArray[Any]
+#: Whether products of 8 bits are added in 32 here; elsewhere both engines saturate at 16, and exports refuse that.
+WHOLE_SUMS = bool({"avx512_vnni", "avx_vnni", "asimddp"}.intersection(processor().features))
 ENGINES = tuple(name for name in ("onnxruntime", "openvino") if find_spec(name))
 
 

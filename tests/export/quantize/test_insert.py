@@ -94,6 +94,7 @@ def test_an_output_that_a_convolution_makes_keeps_its_name() -> None:
 @pytest.mark.parametrize("size", [8, 28])
 def test_biases_undo_the_mean_error_of_the_weights(monkeypatch: pytest.MonkeyPatch, target: str, size: int) -> None:
     """With weights of 3 bits, rounded to the nearest, it is most of the error, in each form."""
+    monkeypatch.setattr(Quantizer, "_bits", lambda self, target: (8, "on any processor"))
     monkeypatch.setattr(quantizer, "EIGHT_BIT", 3)
     monkeypatch.setattr(quantizer, "MOST", 0)
     held = items(16, size, seed=5)

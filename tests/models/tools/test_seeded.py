@@ -11,6 +11,7 @@ from torch import nn
 
 from rectexport.models.checkpoint import build, read_checkpoint
 from rectexport.models.tools.seeded import save_seeded, seeded_model
+from rectexport.runtime.base.processor import processor
 
 
 def test_a_seed_gives_the_same_network_and_leaves_the_random_state() -> None:
@@ -28,10 +29,11 @@ def test_a_seed_gives_the_same_network_and_leaves_the_random_state() -> None:
 def test_float32_keeps_five_digits_at_any_depth(name: str) -> None:
     """BatchNorm and ReLU can amplify rounding exponentially with depth: an export could then never agree."""
     model = seeded_model(name, width=0.5)
-    x = torch.randn(2, 3, 32, 32)
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    bound = 5e-6 if "avx512f" in processor().features else 1e-5  # 8e-6 is seen with AVX2
     with torch.no_grad():
         y, exact = model(x), copy.deepcopy(model).double()(x.double())
-    assert (y - exact).norm() / exact.norm() < 5e-6
+    assert (y - exact).norm() / exact.norm() < bound
     assert 0.01 < exact.std() < 100 and exact.std(0).mean() > 1e-3, "outputs vary between images"
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
