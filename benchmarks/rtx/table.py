@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.common import table, write_section
-from benchmarks.rtx.cases import FORMS, PRECISIONS, SHAPES, Case
+from benchmarks.rtx.cases import FORMS, PRECISIONS, SHAPES, Case, cases
 from benchmarks.rtx.outcomes import BUILT, PARSED, Outcomes
 from rectexport.models.registry import model_entry
 
@@ -25,14 +25,12 @@ def write(outcomes: Outcomes, names: Sequence[str]) -> None:
 
 def complete(found: Results, families: Mapping[str, str]) -> str:
     """How many families have a network of which every file was built. families: name -> its family."""
-    files = len(SHAPES) * len(FORMS) * len(PRECISIONS)
-    built = {name for name, results in found.items() if [e["outcome"] for e in results.values()].count(BUILT) == files}
-    whole = {families[name] for name in built if name in families}
-    missing = sorted(set(families.values()) - whole)
-    rest = f"; not of {', '.join(missing)}" if missing else ""
-    return (
-        f"Every file of at least one network was built in {len(whole)} of {len(set(families.values()))} families{rest}."
-    )
+    keys = [case.key for case in cases()]
+    built = [name for name in found if all(found[name].get(key, {}).get("outcome") == BUILT for key in keys)]
+    left = sorted(set(families.values()) - {families[name] for name in built})
+    rest = f"; not of {', '.join(left)}" if left else ""
+    count = len(set(families.values()))
+    return f"Every file of at least one network was built in {count - len(left)} of {count} families{rest}."
 
 
 def text(found: Results, version: str, names: Sequence[str]) -> str:
@@ -52,7 +50,8 @@ def _summary(found: Results, version: str, names: Sequence[str]) -> str:
         f"Written by `make rtx-zoo` from docs/rtx.json: TensorRT for RTX {version}, for compute capability 8.6, at the "
         f"builder's least effort. Of {wanted} files of {len(names)} networks, {len(files)} were tried, {parsed} parsed "
         f"and {built} built. A cell has how many networks were parsed / built. *dynamic* is a batch of 1 to 4 and "
-        f"images of up to twice the size; {one_size} of them takes one size of image, so there only the batch varies."
+        "images of up to twice the size; where a network takes one size of image, the batch alone varies (networks: "
+        f"{one_size})."
     )
 
 

@@ -21,7 +21,7 @@ from rectexport.exporter.quantize.insert import Learned, insert
 from rectexport.exporter.quantize.layers import Layer, find_layers
 from rectexport.exporter.quantize.measuring import ITEMS, Outputs, model_outputs, snr_db
 from rectexport.exporter.quantize.parameters import EIGHT_BIT, SEVEN_BIT, Parameters, Values
-from rectexport.exporter.quantize.placement import ONNXRUNTIME, Placement, place
+from rectexport.exporter.quantize.placement import TENSORRT, Placement, place
 from rectexport.exporter.quantize.ranges import best_parameters
 from rectexport.exporter.quantize.rounding import MOST, Weight, round_weights
 from rectexport.exporter.quantize.sensitivity import LayerCost, choose_float
@@ -139,7 +139,7 @@ class Quantizer:
         machine = here or processor()
         if self.options.portable:
             return 7, "portable weights were asked for"
-        if target == ONNXRUNTIME and machine.architecture == "x86_64" and not _WIDE.intersection(machine.features):
+        if target != TENSORRT and machine.architecture == "x86_64" and not _WIDE.intersection(machine.features):
             return 7, "this processor has no VNNI, so products of 8 bits would saturate"
         return 8, "the instruction set adds products of 8 bits exactly"
 

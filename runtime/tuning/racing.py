@@ -123,7 +123,7 @@ def best_of(entries: Sequence[Entry], standing: Standing) -> Entry:
 
 
 def middle(entry: Entry, standing: Standing) -> float:
-    """The median of its measure over all waves. Of launches that differ much, an interval's ratio is the mean."""
+    """The median of its measure over all waves. One bad launch does not move it, as it moves an interval's ratio."""
     return float(np.median(standing.samples[entry.name])) * entry.scale
 
 

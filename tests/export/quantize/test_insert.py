@@ -75,7 +75,7 @@ def test_tensorrt_gets_zero_points_of_0_and_biases_in_float() -> None:
 
 @pytest.mark.parametrize(("portable", "largest"), [(True, 63), (False, 127)])
 def test_portable_weights_have_7_bits(portable: bool, largest: int) -> None:
-    _, found = quantize("openvino", portable=portable)
+    _, found = quantize("tensorrt", portable=portable)  # for the others, 8 bits depend on this processor
     weights = [array for array in stored(found.model, TensorProto.INT8) if array.ndim > 1]
     assert max(np.abs(array.astype(int)).max() for array in weights) == largest
     assert found.bits == (7 if portable else 8)

@@ -39,7 +39,9 @@ def test_a_model_without_layers_is_refused() -> None:
         ("onnxruntime", ("avx2",), 7),
         ("onnxruntime", ("avx2", "avx512_vnni"), 8),
         ("onnxruntime", ("avx2", "avx_vnni"), 8),
-        ("openvino", ("avx2",), 8),
+        ("openvino", ("avx2",), 7),
+        ("openvino", ("avx2", "avx512_vnni"), 8),
+        ("tensorrt", ("avx2",), 8),
     ],
 )
 def test_weights_have_7_bits_where_products_would_saturate(target: str, features: tuple[str, ...], bits: int) -> None:
