@@ -116,22 +116,39 @@ def test_requests_of_disconnected_clients_are_not_computed(served: Running) -> N
         (found,) = json.loads(ask(served.http, "/v2/models/trouble/stats").body)["model_stats"]
         return found
 
-    busy = threading.Thread(target=ask, args=(served.http, INFER, json_body([[2, 1, 1.5e6]])))
-    before = stats()["inference_count"]
-    busy.start()
-    time.sleep(0.1)
-    host, port = served.http.split(":")
+    before, pids = stats()["inference_count"], worker_pids(served)
+    with ThreadPoolExecutor(2) as threads:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            stay = [threads.submit(good, served) for _ in range(2)]
+            wait_for_metric(served, 'queue_length{model="trouble",version="1"} 1.0')  # so the other one runs
+            send_and_leave(served, times=5)
+            wait_for_metric(served, 'outcome="client_left",protocol="http",version="1"} 5.0')
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        assert all(answer.result() for answer in stay)
+    assert stats()["inference_count"] == before + 2
+
+
+def wait_for_metric(running: Running, line: str) -> None:
+    """Until /metrics has this text; at most 10 s."""
+    end = time.monotonic() + 10
+    while line not in (text := ask(running.http, "/metrics").body.decode()):
+        assert time.monotonic() < end, text
+        time.sleep(0.01)
+
+
+def send_and_leave(running: Running, times: int) -> None:
+    """Send a request and close the connection without waiting for the answer, so many times."""
+    host, port = running.http.split(":")
     body = json_body([[2, 1, 0]])
-    for _ in range(5):
+    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(body))
+    for _ in range(times):
         with socket.create_connection((host, int(port))) as link:
-            head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(body))
             link.sendall(head + body)
             time.sleep(0.02)
-    busy.join()
-    assert good(served)
-    assert stats()["inference_count"] == before + 2
-    text = ask(served.http, "/metrics").body.decode()
-    assert 'outcome="client_left",protocol="http",version="1"} 5.0' in text
 
 
 @pytest.mark.parametrize(
