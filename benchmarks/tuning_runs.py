@@ -1,21 +1,25 @@
 """Compare `rectexport tune` with an exhaustive search, in seeded runs; writes the table into docs/tuning.md.
 
     python -m benchmarks.tuning_runs [--network digits|resnet20] [--runs 20] [--seconds S]
+    python -m benchmarks.tuning_runs --prepare    make the packages of all runs, time nothing; other work does no harm
 
 Each run draws other data to search on. The exhaustive search times every candidate for 20 s over 12 launches. It is
 made in the first run, and all are judged by it: what it times does not depend on the data. Both searches need the same
 proofs and accuracies, so these count in the time of both; made once, they are timed once. Judged are: the accuracy of
 the chosen package on data that the search did not see, its latency over that of the exhaustive search's best, and the
-time that both took. Needs an idle machine; 20 runs of both networks take 1.5 hours. Runs are kept in out/tuning, so an
-interrupted one goes on.
+time that both took. Needs an idle machine; 20 runs of both networks take 1.5 hours, half of it for the packages. Runs
+are kept in out/tuning, so an interrupted one goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +58,23 @@ def main() -> None:
     parser.add_argument("--network", choices=tuple(SECONDS), help="one of them; by default both")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seconds", type=float, help="most seconds of a search (default 20 for digits, else 40)")
+    parser.add_argument("--prepare", action="store_true", help="make the packages of all runs, and end")
     options = parser.parse_args()
     for network in (options.network,) if options.network else SECONDS:
         folder = FOLDER / network
         folder.mkdir(parents=True, exist_ok=True)
         model = checkpoint(network, folder)
         for seed in range(options.runs):
-            kept = folder / f"{seed}.json"
-            if not kept.exists():
-                seconds = options.seconds or SECONDS[network]
-                kept.write_text(json.dumps(one_run(network, model, folder, seed, seconds), indent=1))
+            kept, run = folder / f"{seed}.json", Run(network, model, seed, options.seconds or SECONDS[network])
+            if kept.exists():
+                continue
+            if options.prepare:
+                run.prepare()
+            else:
+                kept.write_text(json.dumps(run.measure(), indent=1))
                 print(network, seed, kept.read_text(), flush=True)
-    write_page()
+    if not options.prepare:
+        write_page()
 
 
 def checkpoint(network: str, folder: Path) -> Path:
@@ -93,54 +102,92 @@ def _arrays(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]
     return {name: images, "labels": labels}
 
 
-def one_run(network: str, model: Path, folder: Path, seed: int, seconds: float) -> dict[str, Any]:
-    """Search on half of the data, or ITEMS of it, that the seed draws; judge on data that no search sees."""
-    drawn, unseen = data(network)
-    count = min(len(drawn["labels"]) // 2, ITEMS)
-    chosen = np.random.default_rng(seed).permutation(len(drawn["labels"]))[:count]
-    part = folder / "data.npz"
-    np.savez(part, **{name: array[chosen] for name, array in drawn.items()})
-    options = TuneOptions(
-        data=part,
-        max_drop=MAX_DROP,
-        threads=tuple(sorted({1, usable_cores()})),
-        precisions=("fp32", "fp16", "int8"),
-        layouts=("auto", "plain"),
-        seconds=seconds,
-        seed=seed,
-        shapes=ShapeOptions(),
-    )
-    kept, timing, proofs = folder / "exhaustive.json", 0.0, Timed()
+class PackagesMade(Exception):
+    """Ends a search before it proves and times anything; it goes on from there."""
 
-    def measured(search: Search) -> None:
-        nonlocal timing
-        search.asked, search.evaluate = proofs.around(search.asked), proofs.around(search.evaluate)
-        if not kept.exists():
-            exhaustive = time_all(search, seed)
-            kept.write_text(json.dumps(exhaustive))
-            timing = exhaustive["took"]
 
-    begin = time.perf_counter()
-    found = Tuning(model, folder / "tuned", options, started=measured).run()
-    took = time.perf_counter() - begin - timing
-    exhaustive = json.loads(kept.read_text())
-    assert found.package is not None
-    best = found.document["load"]["backend"]
-    judged = evaluate(found.package, unseen, backend=best, metric="top1")
-    float_package = evaluate(exhaustive["reference"], unseen, backend=best, metric="top1")
-    value, reference = judged.engines[0].value, float_package.engines[0].value
-    assert value is not None and reference is not None
-    medians = exhaustive["medians"]
-    return {
-        "chosen": found.document["chosen"],
-        "drop": reference - value,
-        "ratio": medians[found.document["chosen"]] / min(medians.values()),
-        "share": found.document["seconds"] / (exhaustive["took"] + proofs.seconds),
-        "proofs": proofs.seconds,
-        "search": found.document["seconds"],
-        "exhaustive": exhaustive["took"],
-        "seconds": took,
-    }
+@dataclass(frozen=True)
+class Run:
+    """A search on half of the data, or ITEMS of it, that the seed draws; judged on data that no search sees."""
+
+    network: str
+    model: Path
+    seed: int
+    seconds: float
+
+    @property
+    def folder(self) -> Path:
+        """What all runs of the network share."""
+        return FOLDER / self.network
+
+    def prepare(self) -> None:
+        """Make the packages that the search chooses among."""
+
+        def end(search: Search) -> None:
+            raise PackagesMade
+
+        with suppress(PackagesMade):
+            self._tuning(end).run()
+        print(self.network, self.seed, "prepared", flush=True)
+
+    def measure(self) -> dict[str, Any]:
+        """Search, and judge what was chosen."""
+        kept, proofs = self.folder / "exhaustive.json", Timed()
+
+        def started(search: Search) -> None:
+            search.asked, search.evaluate = proofs.around(search.asked), proofs.around(search.evaluate)
+            if not kept.exists():
+                kept.write_text(json.dumps(time_all(search, self.seed)))
+
+        found = self._tuning(started).run()
+        exhaustive = json.loads(kept.read_text())
+        assert found.package is not None
+        best = found.document["load"]["backend"]
+        unseen = data(self.network)[1]
+        value, reference = (
+            evaluate(package, unseen, backend=best, metric="top1").engines[0].value
+            for package in (found.package, exhaustive["reference"])
+        )
+        assert value is not None and reference is not None
+        medians = exhaustive["medians"]
+        shutil.rmtree(self._package)
+        return {
+            "chosen": found.document["chosen"],
+            "drop": reference - value,
+            "ratio": medians[found.document["chosen"]] / min(medians.values()),
+            "share": found.document["seconds"] / (exhaustive["took"] + proofs.seconds),
+            "proofs": proofs.seconds,
+            "search": found.document["seconds"],
+            "exhaustive": exhaustive["took"],
+        }
+
+    @property
+    def _package(self) -> Path:
+        return self.folder / f"tuned-{self.seed}"
+
+    def _tuning(self, started: Callable[[Search], None]) -> Tuning:
+        options = TuneOptions(
+            data=self._drawn(),
+            max_drop=MAX_DROP,
+            threads=tuple(sorted({1, usable_cores()})),
+            precisions=("fp32", "fp16", "int8"),
+            layouts=("auto", "plain"),
+            seconds=self.seconds,
+            seed=self.seed,
+            shapes=ShapeOptions(),
+        )
+        return Tuning(self.model, self._package, options, started=started)
+
+    def _drawn(self) -> Path:
+        """The file of the data to search on; rewritten, it would be other data to a search that goes on."""
+        path = self.folder / f"data-{self.seed}.npz"
+        if path.exists():
+            return path
+        arrays = data(self.network)[0]
+        total = len(arrays["labels"])
+        chosen = np.random.default_rng(self.seed).permutation(total)[: min(total // 2, ITEMS)]
+        np.savez(path, **{name: array[chosen] for name, array in arrays.items()})
+        return path
 
 
 class Timed:

@@ -19,7 +19,7 @@ from rectexport.runtime.base.runner import Array, Runner
 from rectexport.runtime.base.temporary import scratch_folder
 from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.errors import RectexportError
-from rectexport.runtime.parity.reports import LAYER_FACTOR, LayerReport, compare_layer, first_divergence
+from rectexport.runtime.parity.reports import LayerReport, compare_layer, first_divergence
 
 #: A larger model is not loaded a second time.
 MOST_MODEL_BYTES = 64 << 20
@@ -40,7 +40,7 @@ def compare_inner(
 ) -> str:
     """One sentence on how far the inner tensors `expected`, by name, are off on an engine; empty where none compare.
 
-    layer gives the module that makes a tensor. Tensors may be off by LAYER_FACTOR times the tolerance.
+    layer gives the module that makes a tensor. Tensors may be off by what the tolerance allows layers.
     """
     size = stored_bytes(model)
     if size > MOST_MODEL_BYTES:
@@ -83,7 +83,7 @@ def _run(model: ModelProto, opened: Open, feeds: Mapping[str, Array], names: Seq
 def _sentence(layers: Sequence[LayerReport], tolerance: Tolerance) -> str:
     if not layers:
         return ""
-    first, bound = first_divergence(layers, tolerance), LAYER_FACTOR * tolerance.relative_l2
+    first = first_divergence(layers, tolerance)
     if first is None:
         far = max(layers, key=lambda entry: entry.worst[1])
         return f"{len(layers)} inner tensors agree, farthest off {far.worst[1]:.1e} ({far.layer})"
@@ -91,5 +91,5 @@ def _sentence(layers: Sequence[LayerReport], tolerance: Tolerance) -> str:
     where = f" in region {region}" if region != "all" else ""
     return (
         f"of {len(layers)} inner tensors the first that differs is {first.tensor} ({first.layer}): "
-        f"relative L2 {distance:.1e}{where}, allowed {bound:.0e}"
+        f"relative L2 {distance:.1e}{where}, allowed {tolerance.of_layer(first.tensor):.0e}"
     )

@@ -20,7 +20,7 @@ from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.parity.metamorphic import Engine, same_bits
 from rectexport.runtime.parity.outcome import Exhibit
-from rectexport.runtime.parity.reports import LAYER_FACTOR, LayerReport, compare_layer
+from rectexport.runtime.parity.reports import LayerReport, compare_layer
 
 
 class InnerReference(Protocol):
@@ -59,7 +59,7 @@ class MarkedLayers:
         engine: str,
     ) -> None:
         self._package, self._open, self._reference = package, open_session, reference
-        self._allowed, self._memory = LAYER_FACTOR * tolerance.relative_l2, memory
+        self._tolerance, self._memory = tolerance, memory
         self._file = package.model_for(engine)
         self._model = onnx.load(self._file)
         self._fusion = FusionWatch(counts_nodes)
@@ -103,7 +103,8 @@ class MarkedLayers:
                 self._shapeless.append(f"{name} was not compared: {shapes}")
             elif got.dtype.kind == "f":
                 layer = compare_layer(name, self._reference.layer(name), wanted, got)
-                exhibit.offer(f"{layer.layer}, tensor {name}", layer.worst[1] / (self._allowed or 1e-30), wanted, got)
+                allowed = self._tolerance.of_layer(name) or 1e-30
+                exhibit.offer(f"{layer.layer}, tensor {name}", layer.worst[1] / allowed, wanted, got)
                 found.append(layer)
         return found
 

@@ -11,11 +11,7 @@ import numpy as np
 from rectexport.runtime.base.metrics import Difference, Pixel, compare, compare_regions, has_regions
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape
-from rectexport.runtime.base.tolerance import Tolerance, bound_text
-
-#: The allowed error of a region, as a multiple of an output's: in a net of 80 layers, rounding reaches 1e-5 in some
-#: regions and is averaged out later. A wrong border is off by 0.1 or more.
-LAYER_FACTOR = 10
+from rectexport.runtime.base.tolerance import LAYER_FACTOR, Tolerance, bound_text
 
 
 @dataclass(frozen=True)
@@ -95,9 +91,8 @@ def compare_layer(tensor: str, layer: str, expected: Array, actual: Array, opera
 
 
 def first_divergence(layers: Sequence[LayerReport], tolerance: Tolerance) -> LayerReport | None:
-    """The first layer that exceeds LAYER_FACTOR times the tolerance; layers are in the order they run."""
-    bound = LAYER_FACTOR * tolerance.relative_l2
-    return next((layer for layer in layers if not layer.worst[1] <= bound), None)
+    """The first layer that exceeds its bound; layers are in the order they run."""
+    return next((layer for layer in layers if not layer.worst[1] <= tolerance.of_layer(layer.tensor)), None)
 
 
 def judge_layers(case: CaseReport, tolerance: Tolerance) -> None:
@@ -107,7 +102,7 @@ def judge_layers(case: CaseReport, tolerance: Tolerance) -> None:
         region, worst = layer.worst
         case.failures.append(
             f"first layer to diverge: {layer.layer} (tensor {layer.tensor}), worst in region {region}: "
-            f"relative L2 {worst:.1e}, allowed {LAYER_FACTOR * tolerance.relative_l2:.0e}, at {layer.worst_pixel}"
+            f"relative L2 {worst:.1e}, allowed {tolerance.of_layer(layer.tensor):.0e}, at {layer.worst_pixel}"
         )
 
 

@@ -8,14 +8,13 @@ from typing import Protocol
 
 from rectexport.runtime.base.runner import Array
 from rectexport.runtime.base.shapes import Shape, format_shape
-from rectexport.runtime.base.tolerance import Tolerance
+from rectexport.runtime.base.tolerance import LAYER_FACTOR, Tolerance
 from rectexport.runtime.errors import BadInput
 from rectexport.runtime.package.folder import Package
 from rectexport.runtime.parity.cases import Case
 from rectexport.runtime.parity.metamorphic import Bound, Engine, Subject, rows_of, run_checks
 from rectexport.runtime.parity.outcome import Exhibit, ParityOutcome
 from rectexport.runtime.parity.reports import (
-    LAYER_FACTOR,
     CaseReport,
     LayerReport,
     compare_outputs,

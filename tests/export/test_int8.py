@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 import rectexport
 from rectexport.exporter import int8 as int8_stage
@@ -117,6 +118,48 @@ def test_rows_are_shown_to_be_independent_so_that_calls_share_runs(exported: Exp
     models = [SimpleNamespace(file="model.onnx")]
     dependent = RowVerdict("dependent", "batch statistics")
     assert stage._rows(models, dependent, 0.01) is dependent  # type: ignore[arg-type]
+
+
+def averaging(tmp_path: Path) -> Path:
+    """A net whose outputs average 64x64 values, so that they have far less noise than its layers."""
+    path = tmp_path / "averaging.onnx"
+    onnx.save(rectified_net(64), path)
+    return path
+
+
+#: Bright spots widen the range of the input, so the steps of its 8 bits are large.
+SPOTTED = items(48, 64).feeds["x"].copy()
+SPOTTED[:, :, ::16, ::16] *= 8
+AVERAGED: dict[str, Any] = {
+    "calibrate": {"x": SPOTTED},
+    "shapes": ShapeOptions(min=["x:1x3x64x64"], opt=["x:2x3x64x64"], max=["x:4x3x64x64"]),
+}
+
+
+def test_layers_are_judged_by_their_own_noise_where_the_outputs_average_it(tmp_path: Path) -> None:
+    found = export(averaging(tmp_path), tmp_path / "out", **AVERAGED)
+    bounds = found.package.manifest.tolerances
+    layers = {name: bound for name, bound in bounds.items() if name.startswith("layer:")}
+    assert layers and all(10 * bounds["relative_l2"] < bound < 0.4 for bound in layers.values())
+    farthest = max(layer.worst[1] for case in found.parity.cases for layer in case.layers)
+    assert farthest > 10 * bounds["relative_l2"]  # what one bound for all would have refused
+
+
+def test_a_wrong_border_in_int8_is_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = int8_stage.Quantizer.run
+
+    def unrectified(self: Any, target: str) -> Any:
+        found = run(self, target)
+        for stored in found.model.graph.initializer:
+            array = numpy_helper.to_array(stored)
+            if stored.name.startswith(("a.out|0,0|weight", "a.out|0,0|bias")) and array.dtype == np.float32:
+                stored.CopyFrom(numpy_helper.from_array(array / np.float32(9 / 4), stored.name))
+        return found
+
+    monkeypatch.setattr(int8_stage.Quantizer, "run", unrectified)
+    with pytest.raises(ParityError, match=r"first layer to diverge: a.* \(tensor a.out\), worst in region corner"):
+        export(averaging(tmp_path), tmp_path / "out", **AVERAGED)
+    assert not (tmp_path / "out").exists()
 
 
 class Wrong:

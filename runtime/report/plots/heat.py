@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rectexport.runtime.parity.reports import LAYER_FACTOR
+from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.report.documents import Case, Distance, Layer, Parity
 from rectexport.runtime.report.scale import STEPS, Scale
 from rectexport.runtime.report.svg import Element, element, rendered
@@ -102,7 +102,7 @@ def heat_map(parity: Parity) -> HeatMap | None:
     if not cells:
         return None
     worst = max(cells, key=lambda cell: severity(cell.value))
-    limit = LAYER_FACTOR * parity.tolerances.get("relative_l2", 0.0)
+    limit = Tolerance.from_dict(parity.tolerances).of_layer(worst.layer.tensor)
     scale = Scale.over([cell.value for cell in cells], limit)
     compared = [case for case in parity.cases if case.layers]
     titles = len(compared) * len(found) <= MAX_TITLES

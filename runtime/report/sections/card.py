@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rectexport.runtime.base.tolerance import Tolerance
 from rectexport.runtime.package.folder import MODEL, Package
 from rectexport.runtime.package.manifest import Manifest, TensorEntry
 from rectexport.runtime.report.documents import Rewrites
@@ -102,11 +103,19 @@ def _facts(
         ),
         "Opset": opsets,
         "Rectification": options.get("rectify"),
-        "Tolerances": ", ".join(f"{name} {bound(value)}" for name, value in tolerances.items()),
+        "Tolerances": _bounds(Tolerance.from_dict(tolerances)),
         "Guard": "on: outputs compared around every pass" if options.get("guard") else "off",
         "Made": data.get("created"),
     }
     return [(term, str(value)) for term, value in given.items() if value]
+
+
+def _bounds(tolerance: Tolerance) -> str:
+    """The bounds on outputs, and the widest of those on inner layers in int8."""
+    parts = [f"{name} {bound(value)}" for name, value in replace(tolerance, layers={}).as_dict().items()]
+    if tolerance.layers:
+        parts.append(f"{len(tolerance.layers)} inner layers up to {bound(max(tolerance.layers.values()))}")
+    return ", ".join(parts)
 
 
 def _engines(plans: object) -> list[EngineRow]:

@@ -12,7 +12,12 @@ from rectexport.runtime.base.tolerance import Tolerance
 
 @pytest.mark.parametrize(
     "bounds",
-    [Tolerance(1e-5), Tolerance(5e-3, {"": 1e-3, "a:b": 0.0}), Tolerance(0.0, {"y": 1.0}, {"": 1e-2, "z": 2.0})],
+    [
+        Tolerance(1e-5),
+        Tolerance(5e-3, {"": 1e-3, "a:b": 0.0}),
+        Tolerance(0.0, {"y": 1.0}, {"": 1e-2, "z": 2.0}),
+        Tolerance(1e-3, layers={"a:b": 0.2}),
+    ],
 )
 def test_tolerances_round_trip_through_the_manifest(bounds: Tolerance) -> None:
     assert Tolerance.from_dict(bounds.as_dict()) == bounds

@@ -228,6 +228,14 @@ def test_the_exhibit_is_the_first_failure_or_the_largest_error() -> None:
     assert empty.score < 0
 
 
+def test_a_layer_with_a_bound_of_its_own_diverges_above_that() -> None:
+    noisy = compare_layer("conv", "conv", np.ones(4), np.ones(4) + 0.08)
+    assert first_divergence([noisy], Tolerance(1e-3)) is noisy
+    assert first_divergence([noisy], Tolerance(1e-3, layers={"conv": 0.1})) is None
+    assert first_divergence([noisy], Tolerance(1e-3, layers={"conv": 0.05, "other": 0.1})) is noisy
+    assert Tolerance(1e-3, layers={"conv": 5e-3}).of_layer("conv") == 1e-2  # bounds of their own are wider only
+
+
 def test_the_first_layer_above_ten_times_the_tolerance_diverges() -> None:
     near, far = (
         compare_layer(name, name, np.ones(4), np.ones(4) + error) for name, error in (("a", 9e-5), ("b", 2e-4))
