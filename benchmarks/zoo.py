@@ -206,8 +206,8 @@ BatchNorm statistics and runs with batch 1 at its native size in fp32. The colum
   a network's kinds of convolution in interleaved rounds; the ± of the ratio is half of a 95 % interval. Networks
   without milliseconds have not been timed yet.
 
-Rectified / plain over all networks: median {np.median(ratios):.2f}, largest {max(ratios):.2f}. The cost is largest where
-small maps have few channels: a convolution takes little longer there than the multiplication behind it.
+Rectified / plain over all networks: median {np.median(ratios):.2f}, largest {max(ratios):.2f}. The cost is largest
+where small maps have few channels: a convolution takes little longer there than the multiplication behind it.
 [networks.md](networks.md) also has OpenVINO, and says where the goal, a median of 1.05, is missed and why.
 
 {table(HEADINGS, ordered)}

@@ -51,9 +51,9 @@ from rectexport.runtime.package.manifest import INDEPENDENT, TensorEntry
 #: A package's tolerance is this many times the distance that was measured, and no less than the second.
 _SLACK, _LEAST_TOLERANCE = 2.0, 1e-3
 #: How far an inner tensor and its regions may be off, as a multiple of the noise in its interior, which a wrong border
-#: does not add to. Rectified corners have 3 times that noise, 4 times it in one image (RF-ResNet-50); a wrong border
-#: is off by a third of its values and more.
-_LAYER_SLACK = 6.0
+#: does not add to. Rectified corners of one image have up to 2.3 times that noise (RF-ResNet-50); a wrong border is
+#: off by a third of its values and more.
+_LAYER_SLACK = 4.0
 
 
 @dataclass

@@ -165,6 +165,34 @@ def _check_magnitude(entry: InputPlan, array: Array, name: str) -> None:
         )
 
 
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+#: Operators whose result has the places of what they read.
+_BY_PIXEL = frozenset(
+    (
+        "Add",
+        "AveragePool",
+        "BatchNormalization",
+        "Clip",
+        "Concat",
+        "Div",
+        "Elu",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "MaxPool",
+        "Mul",
+        "PRelu",
+        "Pad",
+        "Relu",
+        "Selu",
+        "Sigmoid",
+        "Sub",
+        "Sum",
+        "Tanh",
+    )
+)
+
+
 @dataclass(frozen=True)
 class Observed:
     """Distributions of tensors by name, and the shape of each."""
@@ -189,7 +217,8 @@ def observe(
     stored = [value.name for value in model.graph.output]
     extended = with_outputs(model, [name for name in inner if name not in stored])
     runner = OnnxRuntimeRunner(extended.SerializeToString())
-    found = {name: Distribution() for name in tensors}
+    places = _with_places(model)
+    found = {name: Distribution(planes=name in places) for name in tensors}
     shapes: dict[str, tuple[int, ...]] = {}
     most, least = rows
     total = 2 * len(items)
@@ -207,6 +236,20 @@ def observe(
     finally:
         runner.close()
     return Observed(found, shapes)
+
+
+def _with_places(model: ModelProto) -> set[str]:
+    """Tensors whose axes behind the channels are places: what convolutions read and make, and what follows.
+
+    Not tokens, whose last axis is the features.
+    """
+    found: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type in _CONVOLUTIONS:
+            found.update((node.input[0], node.output[0]))
+        elif node.op_type in _BY_PIXEL and found.intersection(node.input):
+            found.update(node.output)
+    return found
 
 
 def _own_rows(array: Array, count: int, rows: int) -> Array:

@@ -1,11 +1,14 @@
 """The range of a tensor's values that is worth quantizing, from their distribution.
 
 minmax    from the smallest to the largest value
-mse       the range whose quantization has the smallest mean squared error; values outside are clipped
+mse       the range whose quantization has the smallest squared error, relative to the energy of each region of the
+          plane: corners count as much as the interior; values outside are clipped
 entropy   the range that loses the least information (Kullback-Leibler divergence), as TensorRT's calibrator
 
 Not a percentile: rectification scales up the border of a plane, so its largest values lie there, and a percentile
-would clip the border alone. Source of entropy: Migacz, 8-bit inference with TensorRT, GTC 2017.
+would clip the border alone. So would a mean over all values, which 4 corners of 56×56 pixels hardly change: with it,
+corners of RF-ResNet-50 reached 20.9 dB on OpenVINO, with the regions' own energies 29.1, the outputs 49.0 and 48.6.
+Source of entropy: Migacz, 8-bit inference with TensorRT, GTC 2017.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rectexport.exporter.quantize.parameters import Parameters, Values, parameters_of
+from rectexport.runtime.base.metrics import REGIONS, has_regions, region_masks
 
 BINS = 4096
 #: Fractions of the whole range that are tried.
@@ -32,7 +36,10 @@ class Distribution:
     mean        of each channel, axis 1; None before the first values and for values without channels
     lows, highs the smallest and the largest value of each channel; None as well
     squares     the mean square of each channel; None as well
-    counts      how many values other than 0 lie in each of BINS equal parts of low..high; 0 itself is always exact
+    planes      whether the axes behind the channels are places of an image, a line or a volume
+    counts      for each of REGIONS, how many values other than 0 lie in each of BINS equal parts of low..high; 0 itself
+                is always exact. Without planes, all values count as interior
+    sizes       for each of REGIONS, how many values were counted, 0 included
     """
 
     low: float = float("inf")
@@ -41,7 +48,9 @@ class Distribution:
     lows: Values | None = None
     highs: Values | None = None
     squares: Values | None = None
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    planes: bool = True
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((len(REGIONS), BINS), np.int64))
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(REGIONS), np.int64))
     _rows: int = 0
 
     def widen(self, values: Values) -> None:
@@ -68,8 +77,20 @@ class Distribution:
     def count(self, values: Values) -> None:
         """Count these values; the range must be known."""
         if self.high > self.low:
-            found, _ = np.histogram(values[values != 0], BINS, (self.low, self.high))
-            self.counts += found
+            rest, size = self._histogram(values), values.size
+            masks = region_masks(values.shape[2:]) if self.planes and has_regions(values) else {}
+            for place, name in enumerate(REGIONS[:-1]):
+                if name in masks:
+                    part = values[..., masks[name]]
+                    found = self._histogram(part)
+                    self.counts[place] += found
+                    self.sizes[place] += part.size
+                    rest, size = rest - found, size - part.size
+            self.counts[-1] += rest
+            self.sizes[-1] += size
+
+    def _histogram(self, values: Values) -> NDArray[np.int64]:
+        return np.histogram(values[values != 0], BINS, (self.low, self.high))[0]
 
     @property
     def centers(self) -> Values:
@@ -86,15 +107,26 @@ def best_parameters(found: Distribution, method: str, dtype: str) -> Parameters:
         limit = _entropy_limit(found)
         return parameters_of(max(found.low, -limit), min(found.high, limit), dtype)
     candidates = [parameters_of(fraction * found.low, fraction * found.high, dtype) for fraction in _FRACTIONS]
-    centers, counts = found.centers, found.counts
+    centers, counts = found.centers, _balanced(found)
     errors = [float(counts @ np.square(entry.rounded(centers) - centers)) for entry in candidates]
     return candidates[int(np.argmin(errors))]
+
+
+def _balanced(found: Distribution) -> Values:
+    """The counts of all regions, each divided by the region's energy, or by what it would have at the mean energy."""
+    energies = found.counts @ np.square(found.centers)
+    least = energies.sum() / found.sizes.sum() * found.sizes
+    there = found.sizes > 0
+    result: Values = (found.counts[there] / np.maximum(energies, least)[there, None]).sum(axis=0)
+    return result
 
 
 def _entropy_limit(found: Distribution) -> float:
     """The magnitude at which clipping loses least."""
     largest = max(abs(found.low), abs(found.high))
-    counts, edges = np.histogram(np.abs(found.centers), BINS, (0.0, largest), weights=found.counts.astype(np.float64))
+    counts, edges = np.histogram(
+        np.abs(found.centers), BINS, (0.0, largest), weights=found.counts.sum(axis=0).astype(np.float64)
+    )
     best, limit = np.inf, largest
     for width in range(_LEVELS, BINS + 1, _STEP):
         divergence = _divergence(counts, width)

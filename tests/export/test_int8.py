@@ -140,7 +140,7 @@ def test_layers_are_judged_by_their_own_noise_where_the_outputs_average_it(tmp_p
     found = export(averaging(tmp_path), tmp_path / "out", **AVERAGED)
     bounds = found.package.manifest.tolerances
     layers = {name: bound for name, bound in bounds.items() if name.startswith("layer:")}
-    assert layers and all(10 * bounds["relative_l2"] < bound < 0.4 for bound in layers.values())
+    assert layers and all(10 * bounds["relative_l2"] < bound < 0.3 for bound in layers.values())
     farthest = max(layer.worst[1] for case in found.parity.cases for layer in case.layers)
     assert farthest > 10 * bounds["relative_l2"]  # what one bound for all would have refused
 

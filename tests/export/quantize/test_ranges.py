@@ -50,6 +50,39 @@ def test_mse_keeps_a_border_that_a_percentile_would_cut() -> None:
     assert np.abs(found.rounded(corner) - corner).mean() < 0.01 * corner.mean()
 
 
+def test_mse_weighs_corners_and_edges_as_much_as_a_large_interior() -> None:
+    rng = np.random.default_rng(1)
+    planes = np.maximum(rng.normal(0.3, 0.3, (4, 8, 80, 80)), 0)
+    planes[:, :, 0, 0] = np.maximum(rng.normal(0.6, 0.9, (4, 8)), 0)  # values that few other pixels reach
+    corner = planes[:, :, 0, 0]
+
+    def lost(values: np.ndarray, whole: np.ndarray) -> float:
+        parameters = best_parameters(distribution(whole), "mse", U8)
+        return float(np.square(parameters.rounded(values) - values).sum() / np.square(values).sum())
+
+    regardless = planes.reshape(4, -1)  # no places, as of tokens
+    assert lost(corner, planes) < 0.1 * lost(corner, regardless)
+    assert lost(planes, planes) < 4 * lost(planes, regardless)
+
+
+def test_a_border_of_almost_zeros_takes_no_range_from_the_interior() -> None:
+    planes = np.random.default_rng(1).normal(0, 1, (4, 8, 40, 40))
+    planes[:, :, [0, -1]] *= 1e-4
+    planes[:, :, :, [0, -1]] *= 1e-4
+    interior = planes[:, :, 1:-1, 1:-1]
+    framed, alone = (best_parameters(distribution(part), "mse", S8) for part in (planes, interior))
+    assert framed.high == pytest.approx(alone.high, rel=0.1)
+
+
+def test_tokens_and_planes_are_told_apart() -> None:
+    values = np.random.default_rng(1).normal(size=(2, 3, 6, 6))
+    for planes, sizes in ((True, [2 * 3 * 4, 2 * 3 * 16, 2 * 3 * 16]), (False, [0, 0, 2 * 3 * 36])):
+        found = Distribution(planes=planes)
+        found.widen(values)
+        found.count(values)
+        assert list(found.sizes) == sizes and list(found.counts.sum(axis=1)) == sizes
+
+
 def test_entropy_clips_a_long_tail_and_keeps_the_body() -> None:
     heavy = np.concatenate([VALUES, 30 + np.random.default_rng(2).normal(size=3)])
     found = best_parameters(distribution(heavy), "entropy", S8)
