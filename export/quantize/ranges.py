@@ -6,9 +6,9 @@ mse       the range whose quantization has the smallest squared error, or, where
 entropy   the range that loses the least information (Kullback-Leibler divergence), as TensorRT's calibrator
 
 Not a percentile: rectification scales up the border of a plane, so its largest values lie there, and a percentile
-would clip the border alone. So does a mean over all values, which 4 corners of 56×56 pixels hardly change: by it alone,
-the worst corner of RF-ResNet-50 reached 20.9 dB on OpenVINO and the outputs 49.0; with a bound of 6 dB, 28.7 and 48.7, of
-3 dB, 29.0 and 48.9. A small plane profits from no bound below 6: a wider range has larger steps everywhere.
+would clip the border alone. So does a mean over all values, which 4 corners of 56×56 pixels hardly change. By it alone,
+the worst corner of RF-ResNet-50 reached 20.9 dB on OpenVINO, and the outputs 49.0. With a bound of 6 dB these were 28.7
+and 48.7, of 3 dB 29.0 and 48.9. Bounds below 6 cost small planes more than they brought: a wider range has larger steps.
 Source of entropy: Migacz, 8-bit inference with TensorRT, GTC 2017.
 """
 
