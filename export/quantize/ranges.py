@@ -8,7 +8,7 @@ entropy   the range that loses the least information (Kullback-Leibler divergenc
 Not a percentile: rectification scales up the border of a plane, so its largest values lie there, and a percentile
 would clip the border alone. So does a mean over all values, which 4 corners of 56×56 pixels hardly change. By it alone,
 the worst corner of RF-ResNet-50 reached 20.9 dB on OpenVINO, and the outputs 49.0. With a bound of 6 dB these were 28.7
-and 48.7, of 3 dB 29.0 and 48.9. Bounds below 6 cost small planes more than they brought: a wider range has larger steps.
+and 48.7, of 3 dB 29.0 and 48.9. Bounds below 6 cost small planes more than they bring: wider ranges have larger steps.
 Source of entropy: Migacz, 8-bit inference with TensorRT, GTC 2017.
 """
 
