@@ -118,26 +118,42 @@ def run_race(
 
 
 def best_of(entries: Sequence[Entry], standing: Standing) -> Entry:
-    """The one with the smallest median measure, among those that are not out. Some must be left."""
-    return min(standing.left(entries), key=lambda entry: middle(entry, standing))
+    """The fastest among those that are not out. Some must be left."""
+    left = standing.left(entries)
+    found = compared(left, standing)
+    return min(left, key=lambda entry: found[entry.name])
 
 
-def middle(entry: Entry, standing: Standing) -> float:
-    """The median of its measure over all waves. One bad launch does not move it, as it moves an interval's ratio."""
-    return float(np.median(standing.samples[entry.name])) * entry.scale
+def compared(entries: Sequence[Entry], standing: Standing) -> dict[str, float]:
+    """The measure of each over that of one of them: the median over launches that both were in.
+
+    That one has the most launches: the best so far is timed with every group. Launches of another group do not count,
+    because minutes differ more than contestants. Two that shared no launch yet are compared by the median of all waves.
+    One bad launch does not move a median, as it moves the ratio of an interval.
+    """
+    middles = {entry.name: float(np.median(standing.samples[entry.name])) * entry.scale for entry in entries}
+    base = max(entries, key=lambda entry: (sum(map(bool, standing.rounds[entry.name])), -middles[entry.name]))
+    found = {}
+    for entry in entries:
+        pairs = _shared(entry, base, standing)
+        ratios = [np.median(mine) * entry.scale / (np.median(theirs) * base.scale) for mine, theirs in pairs]
+        found[entry.name] = float(np.median(ratios)) if ratios else middles[entry.name] / middles[base.name]
+    return found
 
 
 def against(entry: Entry, base: Entry, standing: Standing) -> Interval | None:
     """The interval of the ratio of two measures from launches that both were in; None with too few of them."""
-    pairs = [
-        (mine, theirs)
-        for mine, theirs in zip(standing.rounds[entry.name], standing.rounds[base.name], strict=False)
-        if mine and len(mine) == len(theirs)
-    ]
+    pairs = _shared(entry, base, standing)
     if len(pairs) < LEAST_LAUNCHES:
         return None
     scaled = [[value * entry.scale for value in mine] for mine, _ in pairs]
     return ratio_interval(scaled, [[value * base.scale for value in theirs] for _, theirs in pairs])
+
+
+def _shared(entry: Entry, base: Entry, standing: Standing) -> list[tuple[list[float], list[float]]]:
+    """The seconds of both by round, for each launch that they were timed in together."""
+    both = zip(standing.rounds[entry.name], standing.rounds[base.name], strict=False)
+    return [(mine, theirs) for mine, theirs in both if mine and len(mine) == len(theirs)]
 
 
 def _refuse(entries: Sequence[Entry], found: Standing, refuse: Refuse) -> None:

@@ -37,7 +37,7 @@ from rectexport.runtime.tuning.racing import (
     Stopwatch,
     against,
     best_of,
-    middle,
+    compared,
     run_race,
 )
 from rectexport.runtime.tuning.state import State
@@ -219,7 +219,8 @@ class Search:
     def _found(self, entries: Sequence[Candidate], proven: Sequence[Candidate]) -> Found:
         """The choice: of those that are not told from the fastest, the simplest.
 
-        Where the time was up while intervals were wide, one whose median is worse by more than MARGIN is not equal.
+        Where the time was up while intervals were wide, one that is slower by more than MARGIN is not equal: the median
+        over the launches that both were in.
         """
         standing = self.state.standing
         contestants = {entry.name: entry for entry in self._contestants(proven)}
@@ -227,14 +228,15 @@ class Search:
         if not left:
             return Found(entries, self.state.records, None, "no candidate keeps the bounds", (), standing.separated)
         best = best_of(left, standing)
-        most = np.inf if standing.separated else MARGIN * middle(best, standing)
+        ratios = compared(left, standing)
+        most = np.inf if standing.separated else MARGIN * ratios[best.name]
         equal = []
         for candidate in proven:
             entry, record = contestants[candidate.key], self._record(candidate)
             interval = against(entry, best, standing) if entry is not best else None
             if interval is not None:
                 record.ratio, record.low, record.high = interval.ratio, interval.low, interval.high
-            if entry in left and (interval is None or interval.low <= 1) and middle(entry, standing) <= most:
+            if entry in left and (interval is None or interval.low <= 1) and ratios[entry.name] <= most:
                 equal.append(candidate)
         chosen = simplest(equal, self._order)
         return Found(

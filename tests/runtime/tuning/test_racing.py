@@ -9,7 +9,7 @@ import pytest
 
 from rectexport.runtime.timing.process import Contestant
 from rectexport.runtime.timing.stopwatch import Race, Timing
-from rectexport.runtime.tuning.racing import GROUP, Entry, Limits, Standing, against, best_of, run_race
+from rectexport.runtime.tuning.racing import GROUP, Entry, Limits, Standing, against, best_of, compared, run_race
 
 
 class World:
@@ -83,6 +83,18 @@ def test_groups_have_the_best_in_common() -> None:
         for name in later[-1]
         if name not in best
     )
+
+
+def test_launches_of_a_faster_minute_do_not_make_a_contestant_better() -> None:
+    """The best of the first group ran with the second one, too, when the machine was twice as fast."""
+    launches = {"first": [1.0] * 6 + [0.5] * 6, "near": [0.97] * 6, "far": [None] * 6 + [0.6] * 6}
+    standing = Standing(
+        {name: [[value] * 3 if value else [] for value in values] for name, values in launches.items()},
+        {name: [value for value in values if value] * 3 for name, values in launches.items()},
+    )
+    entries = World(dict.fromkeys(launches, 1.0)).entries()
+    assert best_of(entries, standing).name == "near"
+    assert compared(entries, standing) == pytest.approx({"first": 1.0, "near": 0.97, "far": 1.2})
 
 
 def test_items_a_second_are_compared_by_scale() -> None:
