@@ -9,6 +9,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from rectexport.runtime.base.environment import require
+
 
 def _load_hypothesis_profile() -> None:
     """No deadline for an example, since machines differ in speed. HYPOTHESIS_PROFILE chooses the profile.
@@ -32,7 +34,15 @@ def _load_hypothesis_profile() -> None:
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if "CI" in os.environ else "default"))
 
 
+def _send_no_usage_data() -> None:
+    """Import the engines as rectexport does, before a test imports them itself."""
+    for engine in ("onnxruntime", "openvino"):
+        if find_spec(engine) is not None:
+            require(engine)
+
+
 _load_hypothesis_profile()
+_send_no_usage_data()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

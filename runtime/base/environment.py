@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from types import ModuleType
 
@@ -41,6 +44,13 @@ EXTRAS = {
 }
 
 
+#: Libraries that send their makers what they are used for, and the variable that stops it if set before the import.
+_SENDS = {"onnxruntime": "ORT_DISABLE_TELEMETRY"}
+#: Libraries that import another one to send it, and go on without. OpenVINO's forks the process at every import, from a
+#: thread; a fork that hangs outlives the process and keeps its pipes open.
+_SENDER = {"openvino": "openvino_telemetry"}
+
+
 def missing(module: str) -> str | None:
     """Why a library cannot be imported, and what to install; None if it is installed. Does not import it."""
     if importlib.util.find_spec(module) is not None:
@@ -49,13 +59,33 @@ def missing(module: str) -> str | None:
 
 
 def require(module: str) -> ModuleType:
-    """Import a library. Raises MissingDependency that names the extra to install."""
+    """Import a library, an engine so that it sends no usage data.
+
+    Raises MissingDependency that names the extra to install.
+    """
+    variable = _SENDS.get(module)
+    if variable:
+        os.environ.setdefault(variable, "1")
     try:
-        return importlib.import_module(module)
+        with _without(_SENDER.get(module)):
+            return importlib.import_module(module)
     except ImportError as error:
         raise MissingDependency(
             f"{module} cannot be imported here ({error}); install it with: {_install(module)}"
         ) from None
+
+
+@contextmanager
+def _without(module: str | None) -> Iterator[None]:
+    """As if a library were not installed, unless it was imported before."""
+    if module is None or module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # an import then raises ImportError
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _install(module: str) -> str:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,4 +106,7 @@ def started(contestant: Contestant) -> Iterator[TimingProcess]:
             yield TimingProcess(contestant.name, process, noise)
         finally:
             process.kill()
-            process.communicate()  # waits for the process and closes its pipes
+            process.wait()  # not for the end of its pipes: a process that its library started may keep them open
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +47,38 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     assert message.startswith(f"{module} cannot be imported here (")
     assert message.endswith(f"; install it with: pip install 'rectexport[{extra}]'")
     assert missing.value.exit_code == 5
+
+
+QUIET = """
+import os, sys
+from rectexport.runtime.base.environment import require
+engine = require("{engine}")
+print(engine.__version__, *sorted(name for name in sys.modules if "telemetry" in name))
+print(os.environ.get("ORT_DISABLE_TELEMETRY"), *(entry.name for entry in os.scandir(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_engines_send_no_usage_data(engine: str, tmp_path: Path) -> None:
+    """In a new process, as if nobody had chosen anything: no module that sends, and no identifier written."""
+    pytest.importorskip(engine)
+    environment = {key: value for key, value in os.environ.items() if key not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET.format(engine=engine), str(tmp_path)],
+        env={**environment, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules, left = (line.split()[1:] for line in done.stdout.splitlines())
+    assert not [name for name in modules if name.startswith("openvino_telemetry")]
+    assert not left
+
+
+def test_what_the_user_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    require("onnxruntime")
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "0"
 
 
 def test_missing_libraries_are_found_without_an_import(monkeypatch: pytest.MonkeyPatch) -> None:

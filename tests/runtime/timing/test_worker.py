@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
 import time
 from pathlib import Path
@@ -77,6 +78,15 @@ FAKE = """
             sys.stderr.flush()
             import os
             os._exit(3)
+        if spec["do"] == "fork":
+            import os
+            forked = os.fork()
+            if not forked:
+                time.sleep(10)
+                os.remove(__file__ + ".forked")
+                os._exit(0)
+            with open(__file__ + ".forked", "w") as stream:
+                stream.write(str(forked))
         if spec["do"] == "spin":
             threading.Thread(target=spin, daemon=True).start()
         return Model()
@@ -117,6 +127,16 @@ def test_a_worker_whose_threads_spin_takes_no_time_from_others(fake):
         assert ticks() - before <= 1
         worker.burst(0.05)
         assert ticks() - before >= 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_that_a_worker_left_behind_is_not_waited_for(fake, tmp_path):
+    """It keeps the worker's pipes open; had the parent waited for their end, the file would be gone."""
+    with fake("fork") as worker:
+        worker.wait_ready()
+    left = tmp_path / "fake_worker.py.forked"
+    assert left.exists()
+    os.kill(int(left.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
