@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -240,12 +241,18 @@ def time_some(search: Search, keys: Sequence[str], seed: int) -> dict[str, float
 
 
 def behind_best(search: Search, chosen: str, medians: Mapping[str, float], seed: int) -> float:
-    """The latency of a choice over that of the exhaustive search's best, or of the best that this search could make."""
-    best = min((entry.key for entry in search.entries() if entry.key in medians), key=medians.__getitem__)
+    """The latency of a choice over that of the exhaustive search's best, or of the best that this search has too."""
+    known = {same(key): median for key, median in medians.items()}
+    best = min((entry.key for entry in search.entries() if same(entry.key) in known), key=lambda key: known[same(key)])
     if chosen == best:
         return 1.0
     timed = time_some(search, [chosen, best], seed)
     return timed[chosen] / timed[best]
+
+
+def same(key: str) -> str:
+    """A candidate's name without the engine that its package was made for: "int8 for openvino" is "int8"."""
+    return re.sub(r"^(\w+) for \w+", r"\1", key)
 
 
 def write_page() -> None:

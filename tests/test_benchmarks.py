@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -216,6 +217,15 @@ def test_tuning_runs_are_summed_up_in_a_row():
     ]
     drawn, unseen = tuning_runs.data("digits")
     assert len(drawn["labels"]) == len(drawn["x"]) and len(unseen["labels"]) == len(unseen["x"])
+
+
+def test_a_choice_is_judged_by_the_best_candidate_that_both_searches_have(monkeypatch):
+    """A package for one engine in one search may be one for both in the other; another choice is timed once more."""
+    search = SimpleNamespace(entries=lambda: [SimpleNamespace(key=key) for key in ("fp32, a", "int8, a")])
+    medians = {"fp32, a": 2.0, "int8 for openvino, a": 1.0, "plain, a": 0.5}
+    monkeypatch.setattr(tuning_runs, "time_some", lambda search, keys, seed: {"fp32, a": 3.0, "int8, a": 2.0})
+    assert tuning_runs.behind_best(search, "int8, a", medians, 0) == 1.0
+    assert tuning_runs.behind_best(search, "fp32, a", medians, 0) == 1.5
 
 
 def test_int8_speed_compares_int8_with_what_it_says(monkeypatch):
