@@ -142,7 +142,8 @@ def test_layers_are_judged_by_their_own_noise_where_the_outputs_average_it(tmp_p
     layers = {name: bound for name, bound in bounds.items() if name.startswith("layer:")}
     assert layers and all(10 * bounds["relative_l2"] < bound < 0.3 for bound in layers.values())
     farthest = max(layer.worst[1] for case in found.parity.cases for layer in case.layers)
-    assert farthest > 10 * bounds["relative_l2"]  # what one bound for all would have refused
+    if WHOLE_SUMS:  # elsewhere weights have 7 bits, which the outputs feel more
+        assert farthest > 10 * bounds["relative_l2"]  # what one bound for all would have refused
 
 
 def test_a_wrong_border_in_int8_is_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
