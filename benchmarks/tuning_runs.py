@@ -3,6 +3,8 @@
     python -m benchmarks.tuning_runs [--network digits|resnet20] [--runs 20] [--seconds S]
     python -m benchmarks.tuning_runs --prepare    make the packages of all runs, time nothing; other work does no harm
 
+A prepared run needs the same number of cores as its search: threads are part of what is searched.
+
 Each run draws other data to search on. The exhaustive search times every candidate for 20 s over 12 launches. It is
 made in the first run, and all are judged by it. Both searches need the same proofs and accuracies, so these count in
 the time of both; made once, they are timed once. Judged are: the accuracy of the chosen package on data that the search

@@ -43,11 +43,10 @@ EXTRAS = {
     "yaml": "ray",
 }
 
-
-#: Libraries that send their makers what they are used for, and the variable that stops it if set before the import.
+#: Libraries that send usage data to their makers, and the variable that stops it if it is set before the import.
 _SENDS = {"onnxruntime": "ORT_DISABLE_TELEMETRY"}
-#: Libraries that import another one to send it, and go on without. OpenVINO's forks the process at every import, from a
-#: thread; a fork that hangs outlives the process and keeps its pipes open.
+#: Libraries that import another one to send it, and work without that. OpenVINO's forks the process at every import,
+#: from a thread; a fork that hangs outlives the process and keeps its pipes open.
 _SENDER = {"openvino": "openvino_telemetry"}
 
 
@@ -63,11 +62,11 @@ def require(module: str) -> ModuleType:
 
     Raises MissingDependency that names the extra to install.
     """
-    variable = _SENDS.get(module)
-    if variable:
-        os.environ.setdefault(variable, "1")
+    library = module.partition(".")[0]
+    if library in _SENDS:
+        os.environ.setdefault(_SENDS[library], "1")
     try:
-        with _without(_SENDER.get(module)):
+        with _without(_SENDER.get(library)):
             return importlib.import_module(module)
     except ImportError as error:
         raise MissingDependency(

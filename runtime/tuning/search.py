@@ -36,7 +36,6 @@ from rectexport.runtime.tuning.racing import (
     Standing,
     Stopwatch,
     against,
-    best_of,
     compared,
     run_race,
 )
@@ -219,16 +218,16 @@ class Search:
     def _found(self, entries: Sequence[Candidate], proven: Sequence[Candidate]) -> Found:
         """The choice: of those that are not told from the fastest, the simplest.
 
-        Where the time was up while intervals were wide, one that is slower by more than MARGIN is not equal: the median
-        over the launches that both were in.
+        Where the time was up while intervals were wide, one that takes more than MARGIN times as long, by the median
+        over the launches that both were in, is not equal.
         """
         standing = self.state.standing
         contestants = {entry.name: entry for entry in self._contestants(proven)}
         left = standing.left(list(contestants.values()))
         if not left:
             return Found(entries, self.state.records, None, "no candidate keeps the bounds", (), standing.separated)
-        best = best_of(left, standing)
         ratios = compared(left, standing)
+        best = min(left, key=lambda entry: ratios[entry.name])
         most = np.inf if standing.separated else MARGIN * ratios[best.name]
         equal = []
         for candidate in proven:
