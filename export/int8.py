@@ -19,6 +19,7 @@ from rectexport.exporter.checking.reference import Reference, Remembered
 from rectexport.exporter.checking.rows import show_rows
 from rectexport.exporter.checking.tolerance import Tolerance
 from rectexport.exporter.frontend.inputs import InputPlan
+from rectexport.exporter.graph.results import PassResult
 from rectexport.exporter.passes.precision import half
 from rectexport.exporter.quantize.calibration import Items, check, split
 from rectexport.exporter.quantize.judging import EngineResult, faults, judge
@@ -141,11 +142,10 @@ class Int8Stage:
         return calibration, hold_out
 
     def _rest(self, found: Quantized, entry: TargetModel, feeds: Mapping[str, Array]) -> Quantized:
-        """With fp16: what is not int8 in float16. Q/DQ nodes keep float32 scales, and layers in int8 read those."""
+        """With fp16: what is not int8 in float16."""
         if not self.options.fp16:
             return found
-        pairs = [node.name for node in found.model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-        model, result = half.run(found.model, [feeds], {*pairs, *layer_nodes(found.model)})
+        model, result = rest_in_half(found.model, feeds)
         entry.results.append(result)
         self.log.detail(f"{result.name}: {', '.join(result.fired)}; {len(result.refused)} nodes stay in float32")
         return replace(found, model=model)
@@ -272,6 +272,15 @@ class Int8Stage:
                 result.quantized.target: _target_entry(result, files[result.quantized.target]) for _, result in proven
             },
         }
+
+
+def rest_in_half(model: ModelProto, feeds: Mapping[str, Array]) -> tuple[ModelProto, PassResult]:
+    """A quantized model with what is not int8 in float16; Q/DQ nodes and layers in int8 stay: their scales are float32.
+
+    feeds: an example input. Raises MissingDependency as passes.precision.half does.
+    """
+    pairs = [node.name for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    return half.run(model, [feeds], {*pairs, *layer_nodes(model)})
 
 
 def _layer_bounds(proven: Sequence[tuple[TargetModel, _Proven]], bound: Tolerance) -> dict[str, float]:

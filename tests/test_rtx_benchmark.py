@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from benchmarks.rtx import __main__ as rtx
@@ -187,6 +188,19 @@ def test_an_attempt_keeps_what_the_builder_says(digits: Network, said: Any, buil
     assert job == ["fp16", True, {"input": [[1, 1, 8, 8], [2, 1, 8, 8], [4, 1, 16, 16]]}, build]
 
 
+@pytest.mark.parametrize("precision", ["int8", "int8+fp16"])
+def test_a_file_in_int8(digits: Network, precision: str) -> None:
+    """It is quantized, with Q/DQ nodes and with what is asked for between them; the builder hears of int8."""
+    digits.start = builder = Builder(PARSER)
+    assert digits.attempt(Case("static", "auto", precision))["nodes"] > 0
+    ((path, *job),) = builder.jobs
+    assert job[0] == "int8"
+    graph = onnx.load(path).graph
+    assert [node.op_type for node in graph.node].count("QuantizeLinear") > 1
+    casts = {onnx.helper.get_node_attr_value(node, "to") for node in graph.node if node.op_type == "Cast"}
+    assert (onnx.TensorProto.FLOAT16 in casts) == ("fp16" in precision)
+
+
 @pytest.mark.parametrize("build", [False, True])
 def test_the_steps_of_a_build(monkeypatch: pytest.MonkeyPatch, build: bool) -> None:
     """The profile arrives as it was, and both steps are timed."""
@@ -238,8 +252,8 @@ def test_the_table() -> None:
     results["a"][keys[1]] |= costs
     text = table.text(results, "1.7", ["a", "b", "c", "d"])
     assert f"known of 1 builds: at most 10 s (a, {keys[1]}) and 1.5 GiB (a, {keys[1]})" in text
-    assert "72 files of 4 networks, 5 were tried, 4 parsed and 2 built" in text and "(networks: 1)" in text
-    assert "| dynamic | plugin | 3 / 1 | 1 / 1 | 0 / 0 |" in text
+    assert "120 files of 4 networks, 5 were tried, 4 parsed and 2 built" in text and "(networks: 1)" in text
+    assert "| dynamic | plugin | 3 / 1 | 1 / 1 | 0 / 0 | 0 / 0 | 0 / 0 |" in text
     assert f"- b, {keys[1]}: refused: no way" in text
     assert f"- b, {keys[0]}: took too long: not finished after 10 s" in text
     assert "Not tried yet: d." in text and "not built yet: c." in text

@@ -17,8 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from onnx import ModelProto
 
 from benchmarks.rtx.building import job
 from benchmarks.rtx.cases import INPUT, PRECISIONS, Case
@@ -29,6 +31,9 @@ from rectexport.exporter.base.options import ExportOptions
 from rectexport.exporter.frontend.inputs import ShapeOptions, plan_inputs
 from rectexport.exporter.frontend.source import Source
 from rectexport.exporter.graph.dialect import RECTIFICATION_MAPS, RECTIFIES, used_operators
+from rectexport.exporter.int8 import rest_in_half
+from rectexport.exporter.quantize.calibration import Items
+from rectexport.exporter.quantize.quantizer import Quantizer
 from rectexport.exporter.targets import identity, lower_for_targets
 from rectexport.exporter.tracing.trace import Traced, trace
 from rectexport.models.registry import create_model, model_entry
@@ -37,6 +42,8 @@ from rectexport.runtime.errors import RectexportError
 
 #: Operators of the dialect that --rectify is about; a network without them is one file in all forms.
 RECTIFIED = {*RECTIFIES.values(), *RECTIFICATION_MAPS.values(), "MaskedCount", "MaskedRectify"}
+#: Images that int8 is calibrated on.
+IMAGES = 4
 #: The process that gets nothing but the file.
 BUILDING = partial(Child, "benchmarks.rtx.building")
 
@@ -74,24 +81,24 @@ class Network:
         known = (case.shapes, case.precision)
         if known in self.one_file:
             return self.one_file[known]
-        (target,) = lower_for_targets(traced, ["tensorrt"], options, Log())
+        model = _lowered(traced, options)
         found = {
             "shapes": "static" if case.shapes == "static" else self._kind(traced),
-            "model": identity(target.model).hex()[:12],
-            "nodes": len(target.model.graph.node),
+            "model": identity(model).hex()[:12],
+            "nodes": len(model.graph.node),
         }
         path = self.folder / "model.onnx"
-        onnx.save(target.model, path)
-        del target  # gigabytes, while the builder works
-        found = self._build(path, traced, case, found)
+        onnx.save(model, path)
+        del model  # gigabytes, while the builder works
+        found = self._build(path, traced, options, found)
         if not RECTIFIED & set(used_operators(traced.model)):
             self.one_file[known] = found
         return found
 
-    def _build(self, path: Path, traced: Traced, case: Case, found: dict[str, Any]) -> dict[str, Any]:
+    def _build(self, path: Path, traced: Traced, options: ExportOptions, found: dict[str, Any]) -> dict[str, Any]:
         """What a process of its own says of the file. It was parsed also where the build then ended the process."""
         profile = {entry.name: entry.range for entry in traced.inputs}
-        child = self.start([job(path, case.precision, case.form == "plugin", profile, self.build)])
+        child = self.start([job(path, options.precision, options.rectify == "plugin", profile, self.build)])
         said: dict[str, Any] = {}
         try:
             for said in child.lines():
@@ -125,6 +132,18 @@ class Network:
 
     def _kind(self, traced: Traced) -> str:
         return "dynamic" if len(traced.inputs[0].range.dynamic_axes) > 1 else "batch"
+
+
+def _lowered(traced: Traced, options: ExportOptions) -> ModelProto:
+    """The model for TensorRT. int8 is calibrated on a few random images: its accuracy does not matter here."""
+    (target,) = lower_for_targets(traced, ["tensorrt"], options, Log())
+    if options.int8 is None:
+        return target.model
+    sizes = traced.inputs[0].range
+    images = np.random.default_rng(0).standard_normal((IMAGES, *sizes.opt[1:]), np.float32)
+    items, rows = Items({INPUT: images}, None), (sizes.opt[0], sizes.min[0])
+    model = Quantizer(target.model, items, rows, options.int8, Log(), nearest=True).run("tensorrt").model
+    return rest_in_half(model, items.rows(0, rows[0]))[0] if options.fp16 else model
 
 
 def shape_options(kind: str, image: tuple[int, ...]) -> ShapeOptions:

@@ -19,7 +19,7 @@ import numpy as np
 
 from tests.runtime.engines.tensorrt.fake_cuda import FakeCuda
 
-VERSIONS = ("8.6.1", "10.3.0", "10.13.3", "11.1.0")
+VERSIONS = ("8.6.1", "10.3.0", "10.13.3", "11.1.0", "11.4.0")
 #: What the bindings of each version offer; read_bindings.py makes it from the real ones.
 BINDINGS: dict[str, Any] = json.loads(Path(__file__).with_name("bindings.json").read_text(encoding="utf-8"))
 _DTYPES = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "int32": np.int32, "bool": np.bool_}
