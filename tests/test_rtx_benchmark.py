@@ -243,16 +243,19 @@ def test_the_table() -> None:
     late = {"outcome": "parsed", "build": "took too long", "message": "not finished after 10 s", "shapes": "batch"}
     costs = {"build_s": 9.6, "peak_bytes": 3 * 2**29}
     results = {
-        "a": {key: {"outcome": "built", "shapes": "dynamic"} for key in keys},
+        "a": {key: {"outcome": "built", "shapes": "dynamic", "model": key} for key in keys},
         "b": {keys[0]: late, keys[1]: {"outcome": "refused", "message": "no\n way"}},
-        "c": {keys[0]: {"outcome": "parsed"}},
+        "c": {keys[0]: {"outcome": "parsed", "model": keys[0]}},
     }
     text = table.text(results, "1.7", ["a", "b", "c", "d"])
     assert "Seconds" not in text
     results["a"][keys[1]] |= costs
     text = table.text(results, "1.7", ["a", "b", "c", "d"])
     assert f"known of 1 builds: at most 10 s (a, {keys[1]}) and 1.5 GiB (a, {keys[1]})" in text
-    assert "120 files of 4 networks, 5 were tried, 4 parsed and 2 built" in text and "(networks: 1)" in text
+    assert (
+        "120 files of 4 networks, 5 were tried, 4 parsed and 2 built. 2 of them differ" in text
+        and "(networks: 1)" in text
+    )
     assert "| dynamic | plugin | 3 / 1 | 1 / 1 | 0 / 0 | 0 / 0 | 0 / 0 |" in text
     assert f"- b, {keys[1]}: refused: no way" in text
     assert f"- b, {keys[0]}: took too long: not finished after 10 s" in text
