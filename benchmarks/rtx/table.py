@@ -50,11 +50,10 @@ def _summary(found: Results, version: str, names: Sequence[str]) -> str:
     return (
         f"Written by `make rtx-zoo` from docs/rtx.json: TensorRT for RTX {version}, for compute capability 8.6, at the "
         f"builder's least effort. Of {wanted} files of {len(names)} networks, {len(files)} were tried, {parsed} parsed "
-        f"and {built} built. {different} of them differ: without rectification all forms are one file, and with "
-        "dynamic sizes `auto` is `graph`. A cell has how many networks were parsed / built. *dynamic* is a "
-        "batch of 1 to 4 and images of up to twice the size; where a network takes one size of image, the batch alone "
-        "varies (networks: "
-        f"{one_size}). int8 was calibrated on a few random images, since nothing is run."
+        f"and {built} built. They are {different} different files: without rectification all forms are one file, and "
+        "with dynamic sizes `auto` is `graph`. A cell has how many networks were parsed / built. *dynamic* is a batch "
+        "of 1 to 4 and images of up to twice the size; where a network takes one size of image, the batch alone varies "
+        f"(networks: {one_size}). int8 was calibrated on a few random images, since nothing is run."
     )
 
 
